@@ -1,7 +1,5 @@
 """What child processes run; it imports little, since each of them imports it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from datetime import timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """Fixtures of the contract suite: a store over each storage, and a watch that nothing changed in it."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +10,12 @@ import pytest
 from fsmedia import MediaMetadata, MediaStore
 from tests.conftest import make_storage
 from tests.contract.specimens import LIMIT, png, traces
+
+
+@pytest.fixture
+def anyio_backend():
+    """Run tests that are coroutines by asyncio."""
+    return "asyncio"
 
 
 @pytest.fixture

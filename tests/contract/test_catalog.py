@@ -1,33 +1,21 @@
 """The catalog: rows that say what `info` says, refreshed by what changed; what is answered by it is never wrong."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging
 import random
-import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import timedelta
+from itertools import product
 from multiprocessing import get_context
 
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from fsmedia import (
-    AsyncMediaStore,
-    InvalidMediaError,
-    MediaContent,
-    MediaError,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
-    StorageError,
-    StoreConflictError,
-    utc_now,
-)
+from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore, errors, utc_now
 from fsmedia.catalog import COLUMNS, current, refresh
 from fsmedia.catalog import snapshots as answers
 from fsmedia.catalog.refresh import PreviousRows
@@ -35,11 +23,16 @@ from fsmedia.catalog.schema import NO_SIDECAR, VERSION, schema
 from fsmedia.format import keys
 from tests.catalogs import OLD, PNG, check, eager, filled, old_enough, opened, snapshots
 from tests.conftest import on, storages
-from tests.storages import ALL_STORAGES, GCS, LOCAL, MEMORY, S3_RCLONE, S3_SEAWEED
+from tests.contract.specimens import raised
+from tests.storages import ALL_STORAGES, GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE
 
 HOUR = timedelta(hours=1)
 SHARED = pytest.mark.parametrize("shared", [False, True], ids=["plain", "deduplicated"])
 storage = storages(LOCAL, MEMORY, S3_RCLONE)
+
+
+def looked(store, max_age, now=None):
+    return current(store._backend, store._settings_file.refresh(), max_age=max_age, now=now or utc_now())
 
 
 @SHARED
@@ -88,8 +81,7 @@ def test_what_was_written_just_now_is_read_again(local_storage):
     assert told[-1] == 12
     assert store.catalog().report.read == 12
     with old_enough():
-        assert store.catalog().report.read == 12
-        assert store.catalog().report.read == 0
+        assert [store.catalog().report.read for _ in range(2)] == [12, 0]
     store.delete_many(references)
     assert store.catalog().report.removed == 12
     assert len(store.catalog(refresh=False)) == 0
@@ -113,15 +105,11 @@ def test_opening_reading_and_looking_write_nothing(storage):
     assert "0 media" in repr(empty.catalog())
     store, references = filled(storage)
     before = storage.keys()
-    backend, configuration = store._backend, store._settings_file.refresh()
-    found = current(backend, configuration, max_age=HOUR, now=utc_now())
+    found = looked(store, HOUR)
     check(store, found)
-    with pytest.raises(InvalidMediaError, match="lie in no file"):
-        _ = found.files
-    with pytest.raises(MediaNotFoundError, match="no catalog yet"):
-        store.catalog(refresh=False)
-    with pytest.raises(MediaNotFoundError, match="no catalog yet"):
-        current(backend, configuration, max_age=None, now=utc_now())
+    raised(errors.InvalidMediaError, getattr, found, "files", match="lie in no file")
+    raised(errors.MediaNotFoundError, store.catalog, match="no catalog yet", refresh=False)
+    raised(errors.MediaNotFoundError, looked, store, None, match="no catalog yet")
     check(store, opened(storage, read_only=True).catalog())
     assert len(references) == opened(storage, read_only=True).stats().media
     assert storage.keys() == before
@@ -131,14 +119,13 @@ def test_how_old_it_may_be(local_storage):
     store, references = filled(local_storage)
     now = store.catalog().refreshed_at
     store.delete_media(references[0])
-    backend, configuration = store._backend, store._settings_file.refresh()
     for max_age, later, rows in (
         (None, 999 * HOUR, 12),
         (HOUR, HOUR, 12),
         (HOUR, 1.01 * HOUR, 11),
         (HOUR, -HOUR, 11),  # a clock that went back
     ):
-        assert len(current(backend, configuration, max_age=max_age, now=now + later)) == rows
+        assert len(looked(store, max_age, now + later)) == rows, (max_age, later)
 
 
 @SHARED
@@ -210,13 +197,13 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("kind", SPOILED)
-def test_an_unreadable_newest_snapshot_is_passed_over(local_storage, kind, caplog):
+def test_an_unreadable_newest_snapshot_is_passed_over_and_only_such_are_as_none(local_storage, kind, caplog):
     store, references = filled(local_storage)
     with old_enough():
         made = store.catalog()
     (key,) = snapshots(local_storage)
-    bad = keys.snapshot_key(made.refreshed_at + HOUR)
-    local_storage.write(bad, SPOILED[kind](local_storage.read(key)))
+    bad, spoiled = keys.snapshot_key(made.refreshed_at + HOUR), SPOILED[kind](local_storage.read(key))
+    local_storage.write(bad, spoiled)
     with caplog.at_level(logging.WARNING, "fsmedia"):
         assert len(store.catalog(refresh=False)) == 12  # the older one
     assert bad in caplog.text
@@ -226,57 +213,29 @@ def test_an_unreadable_newest_snapshot_is_passed_over(local_storage, kind, caplo
     assert snapshots(local_storage)[-1] == mended.report.snapshot > bad
     store.delete_media(references[0])
     check(store, store.catalog())
-
-
-def test_only_garbage_is_as_none(local_storage):
-    store, _ = filled(local_storage)
-    local_storage.write(keys.snapshot_key(OLD), b"garbage")
+    for key in snapshots(local_storage):
+        local_storage.remove(key)
+    local_storage.write(keys.snapshot_key(OLD), spoiled)
     local_storage.write(".fsmedia/catalog/notes.txt", b"somebody's")
-    with pytest.raises(MediaNotFoundError):
-        store.catalog(refresh=False)
+    raised(errors.MediaNotFoundError, store.catalog, refresh=False)
     check(store, store.catalog())
     assert local_storage.read(".fsmedia/catalog/notes.txt") == b"somebody's"
 
 
-def test_a_newer_version_asks_for_an_upgrade(local_storage):
+def test_columns_of_others_are_ignored_missing_ones_are_null_and_a_newer_version_asks_for_an_upgrade(local_storage):
     store, _ = filled(local_storage)
     store.catalog()
-    rewritten(local_storage, catalog=str(VERSION + 1))
-    for asked in (
-        store.catalog,
-        lambda: store.catalog(refresh=False),
-        store.stats,
-        lambda: current(store._backend, store._settings_file.refresh(), max_age=HOUR, now=utc_now()),
-    ):
-        with pytest.raises(StoreConflictError, match="pip install --upgrade fsmedia"):
-            asked()
-
-
-def test_columns_of_others_are_ignored_and_missing_ones_are_null(local_storage):
-    store, _ = filled(local_storage)
-    store.catalog()
-    rewritten(
-        local_storage,
-        lambda table: table.drop_columns(["caption", "xattrs"]).append_column("mood", pa.array(["good"] * len(table))),
-    )
+    moods = pa.array(["good"] * 12)
+    rewritten(local_storage, lambda table: table.drop_columns(["caption", "xattrs"]).append_column("mood", moods))
     found = store.catalog(refresh=False)
     assert found.to_arrow().schema.equals(schema())
     assert set(found.to_arrow().column("caption").to_pylist()) == {None}
+    rewritten(local_storage, catalog=str(VERSION + 1))
+    for asked in (store.catalog, lambda: store.catalog(refresh=False), store.stats, lambda: looked(store, HOUR)):
+        raised(errors.StoreConflictError, asked, match="pip install --upgrade fsmedia")
 
 
-def test_a_moved_store_has_new_urls(local_storage, tmp_path):
-    store, _ = filled(local_storage)
-    with old_enough():
-        store.catalog()
-        (tmp_path / "media").rename(tmp_path / "elsewhere")
-        moved = MediaStore(tmp_path / "elsewhere")
-        catalog = moved.catalog()
-        assert catalog.report.written
-        check(moved, catalog)
-        assert "elsewhere" in catalog.files[0]
-
-
-def test_other_settings_make_other_rows(local_storage):
+def test_a_moved_store_has_new_urls_and_other_settings_make_other_rows(local_storage, tmp_path):
     """What a policy's name means stands in the settings; rows that were made under others are not kept."""
     store, references = filled(local_storage, policies={"audit": timedelta(days=1)})
     said = json.loads(local_storage.read(f"{references[0]}.meta"))
@@ -287,6 +246,12 @@ def test_other_settings_make_other_rows(local_storage):
         settings["policies"]["audit"]["keep_for_seconds"] = 3600
         local_storage.write(".fsmedia/store.json", json.dumps(settings).encode())
         check(opened(local_storage), opened(local_storage).catalog())
+        (tmp_path / "media").rename(tmp_path / "elsewhere")
+        moved = MediaStore(tmp_path / "elsewhere")
+        catalog = moved.catalog()
+        assert catalog.report.written
+        check(moved, catalog)
+        assert "elsewhere" in catalog.files[0]
 
 
 def test_secrets_stand_in_no_row(moto_storage):
@@ -301,21 +266,12 @@ def test_secrets_stand_in_no_row(moto_storage):
     assert moto_storage.content_type(catalog.report.snapshot) == "application/vnd.apache.parquet"
 
 
-# -- refreshed by an executor, or without pyarrow ------------------------------------------------------------
-
-EXECUTORS = [
-    pytest.param(
-        name, kind, shared, marks=[] if name in usual and (kind == "threads" or not shared) else pytest.mark.full
-    )
-    # memory is seen by one process, see below, and SeaweedFS lists folder by folder: r0/ before r0-x/, no key order
-    for kind, usual, never in (
-        ("threads", (LOCAL, MEMORY, S3_RCLONE), {S3_SEAWEED}),
-        ("processes", (LOCAL,), {S3_SEAWEED, MEMORY, GCS}),
-    )
-    for name in ALL_STORAGES
-    if name not in never
-    for shared in (False, True)
-]
+# Refreshed by an executor, or without pyarrow.
+USUAL = [*product((LOCAL, MEMORY, S3_RCLONE), ["threads"], [False, True]), (LOCAL, "processes", False)]
+# memory is seen by one process, see below, and SeaweedFS lists folder by folder: r0/ before r0-x/, no key order
+FULL = [*product((S3_MOTO, GCS), ["threads"], [False, True]), (LOCAL, "processes", True)]
+FULL += product((S3_MOTO, S3_RCLONE), ["processes"], [False, True])
+EXECUTORS = [*USUAL, *(pytest.param(*case, marks=pytest.mark.full) for case in FULL)]
 
 
 @pytest.mark.parametrize(("storage", "kind", "shared"), EXECUTORS, indirect=["storage"])
@@ -340,55 +296,29 @@ def test_an_executor_gives_the_same(storage, kind, shared):
 
 def test_processes_can_not_see_memory(memory_storage):
     store, _ = filled(memory_storage)
-    with ProcessPoolExecutor(1, get_context("spawn")) as executor, pytest.raises(StorageError, match="one process"):
-        store.catalog(executor=executor)
+    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
+        raised(errors.StorageError, store.catalog, match="one process", executor=executor)
     assert snapshots(memory_storage) == []
 
 
-WITHOUT_PYARROW = """
-import sys
-sys.modules['pyarrow'] = None
-from fsmedia import MediaStore, MediaError
-store = MediaStore(sys.argv[1])
-for asked in (store.catalog, lambda: store.catalog(refresh=False), store.stats):
-    try:
-        asked()
-    except MediaError as error:
-        print(error)
-print(len(list(store.list(mime_type='image/*'))))
-"""
+def test_without_pyarrow_the_error_names_the_extra(local_storage, monkeypatch):
+    store, _ = filled(local_storage)
+    store.catalog()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for asked in (store.catalog, lambda: store.catalog(refresh=False), store.stats):
+        assert "pip install 'fsmedia[catalog]'" in str(raised(errors.MediaError, asked))
+    assert len(list(store.list(mime_type="image/*"))) == 6
 
 
-def test_without_pyarrow_the_error_names_the_extra(local_storage):
-    filled(local_storage)[0].catalog()
-    command = [sys.executable, "-c", WITHOUT_PYARROW, local_storage.url]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    *errors, count = done.stdout.splitlines()
-    assert len(errors) == 3
-    assert all("pip install 'fsmedia[catalog]'" in each for each in errors)
-    assert count == "6"
-
-
-# -- `list` with a catalog says what it says without one, however old it is; `filter` agrees with it ---------
-
+# `list` with a catalog says what it says without one, however old it is; `filter` agrees with it.
 ASKED = [
-    {"conversation_id": "c"},
-    {"conversation_id": ""},
-    {"run_id": "r1", "policy_name": "retain-3days"},
-    {"run_id": "nobody", "mime_type": "image/*"},
-    {"provider_id": "openai"},
-    {"provider_id": ""},
-    {"mime_type": "image/*"},
-    {"mime_type": "TEXT/plain"},
-    {"mime_type": "*/[pq]*"},
-    {"policy_name": "retain-3days"},
-    {"policy_name": ""},
-    {"since": OLD + 4 * HOUR},
-    {"until": OLD + 4 * HOUR},
+    {"conversation_id": "c"}, {"conversation_id": ""}, {"run_id": "r1", "policy_name": "retain-3days"},
+    {"run_id": "nobody", "mime_type": "image/*"}, {"provider_id": "openai"}, {"provider_id": ""},
+    {"mime_type": "image/*"}, {"mime_type": "TEXT/plain"}, {"mime_type": "*/[pq]*"},
+    {"policy_name": "retain-3days"}, {"policy_name": ""}, {"since": OLD + 4 * HOUR}, {"until": OLD + 4 * HOUR},
     {"since": OLD + 2 * HOUR, "until": OLD + 9 * HOUR, "mime_type": "image/png"},
-    {"expires_before": OLD + timedelta(days=4)},
-    {"expires_before": OLD},
-]
+    {"expires_before": OLD + timedelta(days=4)}, {"expires_before": OLD},
+]  # fmt: skip
 
 
 def disturb(storage, store, references, numbers):
@@ -401,12 +331,11 @@ def disturb(storage, store, references, numbers):
         metadata = MediaMetadata(run_id=numbers.choice(["r0", "r1"]), policy_name="retain-3days", timestamp=OLD)
         references.append(store.store_media(MediaContent.from_bytes(PNG), metadata))
     elif act == "foreign":
-        name = f"runs/r1/foreign-{numbers.randrange(4)}.png"
-        storage.write(name, PNG)
+        references.append(f"runs/r1/foreign-{numbers.randrange(4)}.png")
+        storage.write(references[-1], PNG)
         if numbers.random() < 0.7:
-            sidecar = {"mime_type": "image/png", "run_id": "r2", "provider_id": "openai"}
-            storage.write(f"{name}.meta", json.dumps(sidecar).encode())
-        references.append(name)
+            said = b'{"mime_type": "image/png", "run_id": "r2", "provider_id": "openai"}'
+            storage.write(f"{references[-1]}.meta", said)
     elif is_sound(store, reference) and ("foreign" in reference or act not in ("overwrite", "bare")):
         ACTS[act](storage, store, reference, numbers)
 
@@ -417,15 +346,12 @@ def rewrite(storage, _, reference, __):
     storage.write(f"{reference}.meta", json.dumps(said, indent=2).encode())
 
 
+POLICIES = [None, "retain-3days", "retain-1hours"]
 ACTS = {
-    "policy": lambda _, store, reference, numbers: store.apply_policy(
-        reference, numbers.choice([None, "retain-3days", "retain-1hours"])
-    ),
+    "policy": lambda _, store, reference, numbers: store.apply_policy(reference, numbers.choice(POLICIES)),
     "rewrite": rewrite,
     "damage": lambda storage, _, reference, __: storage.write(f"{reference}.meta", b"{"),
-    "attribute": lambda _, store, reference, numbers: store.fs.setxattrs(
-        reference, {"user.mood": numbers.choice("ab")}
-    ),
+    "attribute": lambda _, store, key, numbers: store.fs.setxattrs(key, {"user.mood": numbers.choice("ab")}),
     "overwrite": lambda storage, _, reference, __: storage.write(reference, b"other bytes"),
     "bare": lambda storage, _, reference, __: storage.remove(f"{reference}.meta"),
 }
@@ -435,7 +361,7 @@ def is_sound(store, reference):
     """Tell whether it is there with a sidecar that can be read."""
     try:
         store.info(reference)
-    except MediaError:
+    except errors.MediaError:
         return False
     return store._backend.head(f"{reference}.meta") is not None
 
@@ -460,60 +386,49 @@ def test_a_stale_catalog_never_gives_a_wrong_answer(storage, seed):
                 store.catalog()
 
 
-def test_it_spares_reading_the_sidecars(moto_storage):
+def test_it_spares_reading_the_sidecars_and_a_short_list_does_not_look_for_it(moto_storage):
     store, references = filled(moto_storage)
     with old_enough():
         store.catalog()
     store.apply_policy(references[0], "retain-3days")
-    with moto_storage.counted() as n:
-        plain = list(store.list(policy_name="retain-3days"))
-    assert n == {"list": 1, "get": 12}, n
-    with eager(), moto_storage.counted() as n:
-        assert list(store.list(policy_name="retain-3days")) == plain
-    # The first sidecar (the one that changed) as before; then the folder of the snapshots, and the snapshot.
-    assert n == {"list": 2, "get": 2}, n
-
-
-def test_a_short_list_does_not_look_for_a_catalog(moto_storage):
-    store, _ = filled(moto_storage)
-    store.catalog()
-    with moto_storage.counted() as n:
-        assert len(list(store.list(run_id="r1", mime_type="image/*"))) == 2
-    assert n == {"list": 1, "get": 4}, n
-    with moto_storage.counted() as n:
-        list(store.list(run_id="r1"))
-        list(store.list())
-    assert n == {"list": 2}, n
-
-
-NO_USE = {
-    "garbage": lambda storage: storage.write(snapshots(storage)[0], b"garbage"),
-    "newer": lambda storage: rewritten(storage, wrong, catalog=str(VERSION + 1)),
-    "other settings": lambda storage: rewritten(storage, wrong, settings="0"),
-    "gone": lambda storage: storage.remove(snapshots(storage)[0]),
-}
+    kept, pictures = {"policy_name": "retain-3days"}, {"run_id": "r1", "mime_type": "image/*"}
+    plain = list(store.list(**kept))
+    # With it the first sidecar (the one that changed) as before; then the folder of the snapshots, and the snapshot.
+    for asked, words, wanted, requests in (
+        (nullcontext(), kept, plain, {"list": 1, "get": 12}),
+        (eager(), kept, plain, {"list": 2, "get": 2}),
+        (nullcontext(), pictures, [references[4], references[10]], {"list": 1, "get": 4}),
+        (nullcontext(), {"run_id": "r1"}, references[1::3], {"list": 1}),
+        (nullcontext(), {}, sorted(references), {"list": 1}),
+    ):
+        with asked, moto_storage.counted() as n:
+            assert list(store.list(**words)) == wanted
+        assert n == requests, (words, n)
+    assert answers._WORTH[False] > 10 * answers._WORTH[True], "a disk is asked for a catalog later"
 
 
 def test_the_rows_are_what_answers_and_what_is_no_use_is_no_error(local_storage):
     """A wrong row gives a wrong answer as long as its tokens hold: else the tests above would show nothing."""
     store, _ = filled(local_storage)
-    for kind, spoil in {"wrong": lambda storage: rewritten(storage, wrong), **NO_USE}.items():
+    for kind, spoil in {
+        "wrong": lambda _: rewritten(local_storage, wrong),
+        "garbage": lambda key: local_storage.write(key, b"garbage"),
+        "newer": lambda _: rewritten(local_storage, wrong, catalog=str(VERSION + 1)),
+        "other settings": lambda _: rewritten(local_storage, wrong, settings="0"),
+        "gone": local_storage.remove,
+    }.items():
         for key in snapshots(local_storage):
             local_storage.remove(key)
         with old_enough():
             store.catalog()
-        spoil(local_storage)
+        spoil(snapshots(local_storage)[0])
         with eager():
             found = [len(list(store.list(conversation_id=name))) for name in ("c", "wrong")]
         # The first was read before the catalog was.
         assert found == ([1, 11] if kind == "wrong" else [3, 0]), kind
 
 
-def test_a_disk_is_asked_for_a_catalog_later():
-    assert answers._WORTH[False] > 10 * answers._WORTH[True]
-
-
-def test_filter_means_what_list_means(local_storage):
+def test_filters_mean_what_list_means_and_follow_one_another(local_storage):
     store, _ = filled(local_storage)
     local_storage.write("runs/r1/foreign.png", PNG)
     catalog = store.catalog()
@@ -522,27 +437,25 @@ def test_filter_means_what_list_means(local_storage):
         assert found.to_arrow().column("reference").to_pylist() == list(store.list(**conditions)), conditions
         assert found.refreshed_at == catalog.refreshed_at
     assert len(catalog.filter()) == len(catalog)
-
-
-def test_filters_follow_one_another_and_lie_in_no_file(local_storage):
-    store, _ = filled(local_storage)
-    found = store.catalog().filter(run_id="r1").filter(mime_type="image/*")
+    found = catalog.filter(provider_id="openai").filter(mime_type="image/*")
     assert len(found) == 2
     assert "2 media" in repr(found)
-    with pytest.raises(InvalidMediaError, match="lie in no file"):
-        _ = found.files
-    with pytest.raises(InvalidMediaError, match="aware"):
-        found.filter(since=OLD.replace(tzinfo=None))
-    assert list(found.to_pandas().run_id) == ["r1", "r1"]
-    assert found.to_polars()["run_id"].to_list() == ["r1", "r1"]
+    raised(errors.InvalidMediaError, getattr, found, "files", match="lie in no file")
+    raised(errors.InvalidMediaError, found.filter, match="aware", since=OLD.replace(tzinfo=None))
+    assert list(found.to_pandas().run_id) == found.to_polars()["run_id"].to_list() == ["r0", "r1"]
+
+    async def session():
+        async with AsyncMediaStore(local_storage.url) as store:
+            assert len(await store.catalog()) == 13
+            assert (await store.stats(refresh=False)).media == 13
+
+    asyncio.run(session())
 
 
 def test_rows_of_before_are_found_in_any_order(monkeypatch):
     monkeypatch.setattr(refresh, "_WINDOW", 100)
     names = sorted(f"{number:05d}" for number in range(0, 2_000, 2))
-    table = pa.table(
-        {name: pa.nulls(len(names), field.type) for name, field in zip(schema().names, schema(), strict=True)}
-    )
+    table = pa.table({field.name: pa.nulls(len(names), field.type) for field in schema()})
     for index, column in ((0, names), (28, [NO_SIDECAR] * len(names)), (29, names)):
         table = table.set_column(index, schema().field(index), pa.array(column, pa.string()))
     before = PreviousRows(table)
@@ -553,11 +466,9 @@ def test_rows_of_before_are_found_in_any_order(monkeypatch):
     assert PreviousRows(table.slice(0, 0))._find("x") is None
 
 
-# -- statistics ----------------------------------------------------------------------------------------------
-
-
 def test_statistics_add_up(local_storage):
-    store, references = filled(local_storage, now=lambda: OLD + 12 * HOUR)
+    now = OLD + 12 * HOUR
+    store, references = filled(local_storage, now=lambda: now)
     records = [store.info(each) for each in references]
     found = store.stats(top=2)
     assert (found.media, found.bytes) == (12, sum(each.size_bytes for each in records))
@@ -568,12 +479,9 @@ def test_statistics_add_up(local_storage):
     assert [(each.name, each.media) for each in found.by_mime_type] == [("image/png", 6), ("text/plain", 6)]
     by_policy = {each.name: each.media for each in store.stats().by_policy}
     assert by_policy == {None: 3, "retain-1hours": 3, "retain-3days": 3, "retain-300days": 3}
-    now = OLD + 12 * HOUR
-    expired = [each for each in records if each.expires_at is not None and each.expires_at <= now]
+    expired = [each.size_bytes for each in records if each.expires_at is not None and each.expires_at <= now]
     week = [each for each in records if each.expires_at is not None and now < each.expires_at < now + 7 * 24 * HOUR]
-    assert (
-        (found.expired.media, found.expired.bytes) == (len(expired), sum(each.size_bytes for each in expired)) != (0, 0)
-    )
+    assert (found.expired.media, found.expired.bytes) == (len(expired), sum(expired)) != (0, 0)
     assert (found.expires_within_day.media, found.expires_within_week.media) == (0, len(week))
     assert week
     assert [(each.name, each.media) for each in found.by_age] == [("under a day", 12)]
@@ -588,28 +496,14 @@ def test_ages_have_edges(local_storage):
     assert ages == {
         "under a day": 3, "a day to a week": 1, "a week to 30 days": 1, "30 days to a year": 2, "over a year": 1,
     }  # fmt: skip
-    with pytest.raises(InvalidMediaError, match="top"):
-        store.stats(top=0)
+    raised(errors.InvalidMediaError, store.stats, match="top", top=0)
 
 
 def test_what_deduplication_saves(storage):
     store = opened(storage, deduplicate=True)
-    pairs = [(MediaContent.from_bytes(PNG), MediaMetadata(run_id=f"r{number}")) for number in range(5)]
-    references = store.store_many(
-        [*pairs, (MediaContent.from_bytes(b"alone", "text/plain"), MediaMetadata(run_id="r"))]
-    )
+    alone = (MediaContent.from_bytes(b"alone", "text/plain"), MediaMetadata(run_id="r"))
+    shared = ((MediaContent.from_bytes(PNG), MediaMetadata(run_id=f"r{number}")) for number in range(5))
+    references = store.store_many([*shared, alone])
     found = store.stats()
     lying = sum(len(storage.read(key)) for key in {keys.bytes_key(each) for each in references})
-    assert found.stored_bytes == lying
-    assert found.saved_bytes == 4 * len(PNG)
-
-
-def test_the_asynchronous_store_does_the_same(local_storage):
-    filled(local_storage)
-
-    async def session():
-        async with AsyncMediaStore(local_storage.url) as store:
-            assert len(await store.catalog()) == 12
-            assert (await store.stats(refresh=False)).media == 12
-
-    asyncio.run(session())
+    assert (found.stored_bytes, found.saved_bytes) == (lying, 4 * len(PNG))

@@ -4,27 +4,19 @@ What a test shows by damage it shows a second time with the checks off: then the
 would see nothing.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
 import logging
+from itertools import product
 
 import pytest
 
-from fsmedia import (
-    CorruptMediaError,
-    InvalidMediaError,
-    MediaContent,
-    MediaFileSystem,
-    MediaMetadata,
-    MediaStore,
-    StorageError,
-)
+from fsmedia import MediaContent, MediaFileSystem, MediaMetadata, MediaStore, errors
 from fsmedia.core import records
 from fsmedia.format import keys
 from tests.conftest import on, storages
+from tests.contract.specimens import raised
 from tests.servers import WrongAnswer
 from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, ObjectStorage
 
@@ -43,50 +35,50 @@ def copied(store, reference):
     return target.getvalue()
 
 
-def in_pieces(file, size=7_000):
-    with file:
-        return file.read() if size < 0 else b"".join(iter(lambda: file.read(size), b""))
+def by(read, opened="open"):
+    """Return a way to read a media by its file."""
+
+    def way(store, reference):
+        with (store.fs if opened == "media://" else store).open(reference) as file:
+            return bytes(read(file))
+
+    return way
+
+
+def in_pieces(size):
+    return lambda file: b"".join(iter(lambda: file.read(size), b""))
 
 
 def into_buffers(file):
     found, buffer = b"", bytearray(5_000)
-    with file:
-        while number := file.readinto(buffer):
-            found += buffer[:number]
+    while number := file.readinto(buffer):
+        found += buffer[:number]
     return found
-
-
-def by_lines(file):
-    with file:
-        return b"".join(file)
 
 
 def head_first(file):
     """Read as libraries of pictures do: some bytes, the size, and all of it from the start."""
-    with file:
-        file.read(20)
-        file.seek(0, io.SEEK_END)
-        file.seek(0)
-        return bytes(file.read())
+    file.read(20)
+    file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return file.read()
 
 
 WAYS = {
     "read_bytes": lambda store, reference: store.retrieve_media(reference).read_bytes(),
     "read": lambda store, reference: store.read(reference),
     "stream": lambda store, reference: b"".join(store.stream(reference)),
-    "open": lambda store, reference: in_pieces(store.open(reference), 10**6),
-    "open().read()": lambda store, reference: in_pieces(store.open(reference), -1),
-    "in pieces": lambda store, reference: in_pieces(store.open(reference)),
-    "readinto": lambda store, reference: into_buffers(store.open(reference)),
-    "lines": lambda store, reference: by_lines(store.open(reference)),
-    "head first": lambda store, reference: head_first(store.open(reference)),
-    "media:// open": lambda store, reference: in_pieces(store.fs.open(reference)),
+    "open": by(in_pieces(10**6)),
+    "open().read()": by(lambda file: file.read()),
+    "in pieces": by(in_pieces(7_000)),
+    "readinto": by(into_buffers),
+    "lines": by(b"".join),
+    "head first": by(head_first),
+    "media:// open": by(in_pieces(7_000), "media://"),
     "media:// cat": lambda store, reference: store.fs.cat(reference),
     "media:// cat_file": lambda store, reference: store.fs.cat_file(reference),
     "media:// get to a file object": copied,
 }
-
-
 KINDS = ("plain", "deduplicated", "a client's name")
 
 
@@ -106,19 +98,15 @@ def stored(store, kind, data=DATA):
 def damage(storage, reference, data):
     """Change the bytes; where a client chose the name, not later than the sidecar, which would be an overwrite."""
     storage.write(keys.bytes_key(reference), data)
-    sidecar = f"{reference}.meta"
-    storage.write(sidecar, storage.read(sidecar))
+    storage.write(f"{reference}.meta", storage.read(f"{reference}.meta"))
 
 
 def refusal(way, *arguments):
     """Return with which error a read is refused, or what it reads."""
     try:
         return None, way(*arguments)
-    except CorruptMediaError as error:
+    except errors.CorruptMediaError as error:
         return error, b""
-
-
-WRONG = {"flipped": FLIPPED, "cut": DATA[:-1], "longer": DATA + b"x", "a page": PAGE, "nothing": b""}
 
 
 def test_damaged_bytes_are_no_media_by_whatever_way_they_are_read(open_store, storage, kind, tmp_path):
@@ -126,7 +114,7 @@ def test_damaged_bytes_are_no_media_by_whatever_way_they_are_read(open_store, st
     reference = stored(store, kind)
     for name, way in WAYS.items():
         assert way(store, reference) == DATA, name
-    for case, wrong in WRONG.items():
+    for case, wrong in {"flip": FLIPPED, "cut": DATA[:-1], "longer": DATA + b"x", "page": PAGE, "nothing": b""}.items():
         damage(storage, reference, wrong)
         # Of what an object store has too much, nobody who knows the length reads more than was stored.
         readable = len(wrong) > len(DATA)
@@ -138,8 +126,7 @@ def test_damaged_bytes_are_no_media_by_whatever_way_they_are_read(open_store, st
                 assert error.reference == reference, (case, name)
                 assert "verify --deep" in str(error), (case, name)
         if isinstance(storage, ObjectStorage) and not readable:
-            with pytest.raises(CorruptMediaError):
-                store.retrieve_media(reference).local_path()
+            raised(errors.CorruptMediaError, store.retrieve_media(reference).local_path)
         target = tmp_path / case
         error, _ = refusal(store.fs.get, reference, str(target))
         assert target.exists() == (error is None), case
@@ -147,29 +134,22 @@ def test_damaged_bytes_are_no_media_by_whatever_way_they_are_read(open_store, st
         assert unchecked.fs.cat_file(reference) == wrong, case
 
 
-def test_a_sidecar_that_describes_other_bytes_decides_nothing_by_size_alone(open_store, storage):
-    """The digest is right: a wrong size in the sidecar, as an importer may leave it, refuses nothing."""
+def test_what_is_said_without_a_digest_or_of_the_size_alone_refuses_nothing(open_store, storage):
+    """A wrong size beside the right digest, as an importer may leave it; PromptKit's sidecars; a damaged one; none."""
     store = open_store()
     reference = stored(store, "a client's name")
-    values = json.loads(storage.read(f"{reference}.meta"))
-    for size in (0, len(DATA) - 44):
-        storage.write(f"{reference}.meta", json.dumps({**values, "size_bytes": size}).encode())
-        for name, way in WAYS.items():
-            assert way(store, reference) == DATA, name
-
-
-def test_what_promptkit_or_nobody_says_of_them_refuses_nothing(open_store, storage):
-    store = open_store().create()
-    storage.write(NAMED, DATA)
-    assert store.read(NAMED) == WAYS["open"](store, NAMED) == store.fs.cat_file(NAMED) == DATA
-    storage.write(f"{NAMED}.meta", b"{")
-    assert WAYS["open().read()"](store, NAMED) == store.fs.cat_file(NAMED) == DATA
-    for size in (0, len(DATA) - 44, len(DATA)):
-        fields = {"run_id": "r1", "mime_type": "audio/L16", "size_bytes": size, "file_path": NAMED}
-        storage.write(f"{NAMED}.meta", json.dumps(fields).encode())
-        for name, way in WAYS.items():
-            assert way(store, NAMED) == DATA, (size, name)
-        assert store.fs.cat_file(NAMED, -10) == DATA[-10:]
+    ours = json.loads(storage.read(f"{reference}.meta"))
+    theirs = {"run_id": "r1", "mime_type": "audio/L16", "file_path": reference}
+    for said, sizes in ((ours, (0, len(DATA) - 44)), (theirs, (0, len(DATA) - 44, len(DATA)))):
+        for size in sizes:
+            storage.write(f"{reference}.meta", json.dumps({**said, "size_bytes": size}).encode())
+            for name, way in WAYS.items():
+                assert way(store, reference) == DATA, (said, size, name)
+            assert said is ours or store.fs.cat_file(reference, -10) == DATA[-10:]
+    storage.write(f"{reference}.meta", b"{")
+    assert WAYS["open().read()"](store, reference) == store.fs.cat_file(reference) == DATA
+    storage.remove(f"{reference}.meta")
+    assert store.read(reference) == WAYS["open"](store, reference) == store.fs.cat_file(reference) == DATA
 
 
 def test_bytes_newer_than_their_sidecar_are_an_overwrite_that_died(open_store, storage, caplog, monkeypatch):
@@ -181,8 +161,7 @@ def test_bytes_newer_than_their_sidecar_are_an_overwrite_that_died(open_store, s
     real = records.ReadCheck._is_adopted
 
     def later(check, there, beside):
-        modified = beside.modified.replace(year=2000)
-        return real(check, there, beside._replace(modified=modified))
+        return real(check, there, beside._replace(modified=beside.modified.replace(year=2000)))
 
     monkeypatch.setattr(records.ReadCheck, "_is_adopted", later)
     for name, way in WAYS.items():
@@ -196,24 +175,26 @@ def test_a_running_overwrite_is_read_once_more(open_store, storage, monkeypatch)
     """The sidecar of the old bytes was read just before an overwrite came to its end."""
     store = open_store()
     reference = stored(store, "a client's name")
-    old = storage.read(f"{reference}.meta")
-    real = records.facts_of_sidecar
-    new = DATA[::-1] + b"longer"
+    old, new, real = storage.read(f"{reference}.meta"), DATA[::-1] + b"longer", records.facts_of_sidecar
+    stale = []
+
+    def late(text, key):
+        return real(stale.pop() if stale else text, key)
+
+    for module in ("core.records", "store"):
+        monkeypatch.setattr(f"fsmedia.{module}.facts_of_sidecar", late)
     for name, way in WAYS.items():
         store.fs.pipe_file(reference, new)
-        stale = iter([old])
-        for module in ("core.records", "store"):
-            place = f"fsmedia.{module}.facts_of_sidecar"
-            monkeypatch.setattr(place, lambda text, key, stale=stale: real(next(stale, text), key))
+        stale.append(old)
         assert way(store, reference) == new, name
-        assert next(stale, None) is None, name
+        assert stale == [], name
 
 
 def test_ranges_are_as_long_as_they_were_asked_for(open_store, storage, kind):
-    store = open_store(deduplicate=kind == "deduplicated")
+    store, size = open_store(deduplicate=kind == "deduplicated"), len(DATA)
     reference = stored(store, kind)
-    ranges = [(0, 10), (5, 5), (10, 5), (-10, None), (None, -10), (100, None), (len(DATA) - 5, len(DATA) + 5)]
-    ranges += [(len(DATA) + 5, len(DATA) + 10), (None, 10**9), (-(10**9), None), (-20, -10)]
+    ranges = [(0, 10), (5, 5), (10, 5), (-10, None), (None, -10), (100, None), (size - 5, size + 5)]
+    ranges += [(size + 5, size + 10), (None, 10**9), (-(10**9), None), (-20, -10)]
     for start, end in ranges:
         assert store.fs.cat_file(reference, start, end) == DATA[start:end], (start, end)
     # A seek is not checked, and a read behind the end of cut bytes is.
@@ -223,26 +204,20 @@ def test_ranges_are_as_long_as_they_were_asked_for(open_store, storage, kind):
         assert file.read() == FLIPPED[1_000:]
     damage(storage, reference, DATA[:5_000])
     for start, end in [(-10, None), (4_000, 6_000), (100, None), (6_000, 7_000)]:
-        with pytest.raises(CorruptMediaError):
-            store.fs.cat_file(reference, start, end)
+        raised(errors.CorruptMediaError, store.fs.cat_file, reference, start, end)
     assert store.fs.cat_file(reference, 0, 100) == DATA[:100]
     with store.open(reference) as file:
         file.seek(1_000)
-        with pytest.raises(CorruptMediaError):
-            file.read()
+        raised(errors.CorruptMediaError, file.read)
 
 
 def test_a_wrong_word_is_refused(open_store, storage):
-    with pytest.raises(InvalidMediaError, match="verify_reads"):
-        open_store(verify_reads="sometimes")
-    with pytest.raises(InvalidMediaError, match="verify_reads"):
-        MediaFileSystem(root=storage.url, storage_options=storage.options, verify_reads=1)
+    raised(errors.InvalidMediaError, open_store, match="verify_reads", verify_reads="sometimes")
+    there = {"root": storage.url, "storage_options": storage.options}
+    raised(errors.InvalidMediaError, MediaFileSystem, match="verify_reads", **there, verify_reads=1)
 
 
-# -- answers that are wrong ---------------------------------------------------------------------------------
-
-
-REFUSED = (CorruptMediaError, StorageError)
+REFUSED = (errors.CorruptMediaError, errors.StorageError)
 # botocore compares checksums of whole objects where the server tells them; not all do, and of ranges none.
 UNCHECKED = {"config_kwargs": {"response_checksum_validation": "when_required"}}
 ANSWERS = {
@@ -253,15 +228,12 @@ ANSWERS = {
 }
 
 
+USUAL = [(kind, answer) for kind in KINDS for answer in ANSWERS if kind == "plain" or answer == "flipped"]
+FULL = [pytest.param(*case, marks=pytest.mark.full) for case in product(KINDS, ANSWERS) if case not in USUAL]
+
+
 @ON_MOTO
-@pytest.mark.parametrize(
-    ("kind", "answer"),
-    [
-        pytest.param(kind, answer, marks=[] if kind == "plain" or answer == "flipped" else pytest.mark.full)
-        for kind in KINDS
-        for answer in ANSWERS
-    ],
-)
+@pytest.mark.parametrize(("kind", "answer"), [*USUAL, *FULL])
 def test_a_wrong_answer_of_s3_is_no_media(open_store, storage, kind, answer):
     store = open_store(deduplicate=kind == "deduplicated", storage_options=storage.options | UNCHECKED)
     reference = stored(store, kind, LARGE)
@@ -293,14 +265,10 @@ def test_a_wrong_answer_of_s3_is_no_range(open_store, storage, kind):
             store.fs.cat_file(reference, 1_000, 9_000)
         with storage.server.answering(wrong), store.open(reference) as file:
             file.seek(300_000)
-            with pytest.raises(REFUSED):
-                file.read(250_000)
+            raised(REFUSED, file.read, 250_000)
         if answer != "a page":
             with storage.server.answering(wrong):
                 assert len(open_store(verify_reads=False).fs.cat_file(reference, 1_000, 9_000)) != 8_000
-
-
-# -- a mirror that lost or rotted ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "deduplicated"])
@@ -308,11 +276,16 @@ def test_a_sync_heals_what_its_target_lost(open_store, storage, tmp_path, dedupl
     source = MediaStore(tmp_path / "source", deduplicate=deduplicate)
     reference = stored(source, "plain")
     held = source.store_media(MediaContent.from_bytes(DATA[::-1], "application/x-test"), MediaMetadata(run_id="r2"))
-    target = {"storage_options": storage.options}
-    source.sync_to(storage.url, **target)
+
+    def synced(**options):
+        report = source.sync_to(storage.url, storage_options=storage.options, **options)
+        assert report.failed == ()
+        return report.copied, report.unchanged
+
+    synced()
     mirror = open_store()
-    copy = next(iter(mirror.list(run_id="r1")))
     for wrong in (None, b"short", FLIPPED):
+        copy = next(iter(mirror.list(run_id="r1")))
         if wrong is None:
             storage.remove(keys.bytes_key(copy))
         else:
@@ -320,18 +293,13 @@ def test_a_sync_heals_what_its_target_lost(open_store, storage, tmp_path, dedupl
         # Of one size, nobody sees it who does not read.
         checks = {"verify_copies": "read"} if wrong == FLIPPED else {}
         if wrong == FLIPPED:
-            assert source.sync_to(storage.url, **target).unchanged == 2
-            with pytest.raises(CorruptMediaError):
-                mirror.fs.cat_file(copy)
-        planned = source.sync_to(storage.url, **target, **checks, dry_run=True)
-        assert (planned.copied, planned.unchanged, planned.failed) == (1, 1, ()), wrong
-        report = source.sync_to(storage.url, **target, **checks)
-        assert (report.copied, report.unchanged, report.failed) == (1, 1, ()), wrong
+            assert synced() == (0, 2)
+            raised(errors.CorruptMediaError, mirror.fs.cat_file, copy)
+        assert synced(**checks, dry_run=True) == (1, 1), wrong
+        assert synced(**checks) == (1, 1), wrong
         assert {mirror.fs.cat_file(each) for each in mirror.list()} == {DATA, DATA[::-1]}
         assert mirror.verify(deep=True).findings == ()
-        again = source.sync_to(storage.url, **target, verify_copies="read")
-        assert (again.copied, again.unchanged, again.failed) == (0, 2, ())
-        copy = next(iter(mirror.list(run_id="r1")))
+        assert synced(verify_copies="read") == (0, 2)
     assert source.exists(reference)
     assert source.exists(held)
 
@@ -349,16 +317,15 @@ def test_a_sync_that_joins_rotten_bytes_heals_them(open_store, storage, tmp_path
 
 
 def test_a_sync_never_heals_with_rotten_bytes(tmp_path):
-    source, target = MediaStore(tmp_path / "source", deduplicate=True), tmp_path / "target"
+    source, mirror = (MediaStore(tmp_path / name, deduplicate=True) for name in ("source", "target"))
     reference = stored(source, "deduplicated")
-    source.sync_to(target)
+    source.sync_to(mirror.url)
     (tmp_path / "source" / keys.bytes_key(reference)).write_bytes(FLIPPED)
-    mirror = MediaStore(target)
-    copy = next(iter(mirror.list()))
-    (target / keys.bytes_key(copy)).unlink()
-    report = source.sync_to(target)
+    copy = tmp_path / "target" / keys.bytes_key(next(iter(mirror.list())))
+    copy.unlink()
+    report = source.sync_to(mirror.url)
     assert (report.copied, report.unchanged, len(report.failed)) == (0, 0, 1)
-    assert not (target / keys.bytes_key(copy)).exists()
+    assert not copy.exists()
 
 
 def test_bytes_that_are_stored_again_do_not_join_a_copy_of_another_size(open_store, storage):
@@ -388,8 +355,7 @@ def test_bytes_that_are_stored_again_heal_rotten_ones_of_their_size(open_store, 
     first = store.store_media(MediaContent.from_path(source, "application/x-test"), metadata)
     place = keys.bytes_key(first)
     storage.write(place, data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(CorruptMediaError):
-        store.fs.cat_file(first)
+    raised(errors.CorruptMediaError, store.fs.cat_file, first)
     second = store.store_media(MediaContent.from_path(source, "application/x-test"), metadata)
     assert keys.bytes_key(second) == place
     assert storage.read(place) == data

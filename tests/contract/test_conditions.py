@@ -1,13 +1,13 @@
 """What keeps two writers of one name apart: conditions of a PUT, or a lock that dies with its holder."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -23,29 +23,18 @@ from fsmedia.storage.errors import refused, storage_error
 from fsmedia.storage.fsspec_backend import FsspecBackend
 from fsmedia.storage.port import update_object
 from fsmedia.storage.s3 import S3Backend
+from tests.contract.specimens import raised
 from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED
+from tests.transfers import opened as store_at
 
-KEPT = {
-    LOCAL: Exclusion.LOCK,
-    MEMORY: Exclusion.LOCK,
-    S3_MOTO: Exclusion.CONDITIONS,
-    S3_SEAWEED: Exclusion.CONDITIONS,
-    GCS: Exclusion.CONDITIONS,
-    S3_RCLONE: Exclusion.NONE,
-}
-CONDITIONAL = [name for name, kept in KEPT.items() if kept is Exclusion.CONDITIONS]
-LOCKING = [name for name, kept in KEPT.items() if kept is Exclusion.LOCK]
+LOCK, CONDITIONS, NONE = Exclusion.LOCK, Exclusion.CONDITIONS, Exclusion.NONE
+KEPT = {LOCAL: LOCK, MEMORY: LOCK, **dict.fromkeys((S3_MOTO, S3_SEAWEED, GCS), CONDITIONS), S3_RCLONE: NONE}
 TYPE = "application/json"
-REFUSAL = b'{"error": {"code": 412, "message": "conditionNotMet"}}'
 
 
 def opened(storage):
     return open_backend(storage.url, storage.options, timeout=timedelta(seconds=30))
-
-
-def disk(folder):
-    return open_backend(str(folder), timeout=timedelta(seconds=30))
 
 
 @pytest.fixture
@@ -53,17 +42,42 @@ def backend(some_storage):
     return opened(some_storage)
 
 
-conditional = pytest.mark.parametrize("some_storage", CONDITIONAL, indirect=True)
-locking = pytest.mark.parametrize("some_storage", LOCKING, indirect=True)
+@pytest.fixture
+def disk(local_storage):
+    return opened(local_storage)
 
 
-@pytest.mark.parametrize("some_storage", list(KEPT), indirect=True)
+@pytest.fixture
+def impatient(monkeypatch):
+    """Let nobody wait for a lock, from when this is called."""
+
+    def impatient():
+        for module in (local, memory):
+            monkeypatch.setattr(module, "LOCK_PATIENCE", 0.01)
+
+    return impatient
+
+
+def locked(backend, *names):
+    with backend.lock(list(names) or ["a"]):
+        pass
+
+
+def over(*names):
+    return pytest.mark.parametrize("some_storage", names, indirect=True)
+
+
+conditional = over(*(name for name, kept in KEPT.items() if kept is CONDITIONS))
+locking = over(*(name for name, kept in KEPT.items() if kept is LOCK))
+
+
+@over(*KEPT)
 def test_each_storage_states_what_it_keeps(some_storage, backend):
     assert backend.exclusion is KEPT[some_storage.name]
-    assert {key for key in some_storage.keys() if not key.startswith(keys.LOCKS)} == set()  # noqa: SIM118 - no dict
+    assert all(key.startswith(keys.LOCKS) for key in some_storage.keys())  # noqa: SIM118 - no dict
 
 
-@pytest.mark.parametrize("some_storage", [S3_MOTO, S3_RCLONE], indirect=True)
+@over(S3_MOTO, S3_RCLONE)
 def test_a_server_is_asked_once_in_a_process(some_storage, backend, monkeypatch):
     monkeypatch.setattr(fsspec_backend, "_EXCLUSIONS", {})
     with some_storage.counted() as first:
@@ -77,32 +91,32 @@ def test_a_server_is_asked_once_in_a_process(some_storage, backend, monkeypatch)
 @conditional
 def test_a_put_replaces_what_it_was_told_is_there_and_nothing_else(some_storage, backend):
     first = backend.put("a", b"1", TYPE, if_absent=True)
-    with pytest.raises(PreconditionFailed) as refused:
-        backend.put("a", b"2", TYPE, if_absent=True)
-    assert refused.value.key == "a"
+    assert raised(PreconditionFailed, backend.put, "a", b"2", TYPE, if_absent=True).key == "a"
     second = backend.put("a", b"3", TYPE, if_token=first)
-    with pytest.raises(PreconditionFailed):
-        backend.put("a", b"4", TYPE, if_token=first)
+    raised(PreconditionFailed, backend.put, "a", b"4", TYPE, if_token=first)
     assert some_storage.read("a") == b"3"
     assert some_storage.content_type("a") == TYPE
     found = backend.fetch(reads=["a", "b"])
-    assert found.reads == [b"3", None]
-    assert found.tokens == [second, None]
+    assert (found.reads, found.tokens) == ([b"3", None], [second, None])
     third = backend.put("a", b"5", TYPE)
     assert third not in (None, second)
     some_storage.remove("a")
-    with pytest.raises(PreconditionFailed):
-        backend.put("a", b"6", TYPE, if_token=third)
+    raised(PreconditionFailed, backend.put, "a", b"6", TYPE, if_token=third)
     assert some_storage.keys() == set()
 
+    def create(number):
+        with suppress(PreconditionFailed):
+            return backend.put("a", b"%d" % number, TYPE, if_absent=True)
 
-@pytest.mark.parametrize("some_storage", [S3_MOTO, S3_SEAWEED], indirect=True)
+    # Of many who create a key at once one succeeds.
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(token is not None for token in threads.map(create, range(16))) == 1
+
+
+@over(S3_MOTO, S3_SEAWEED)
 def test_a_removal_takes_what_it_was_told_is_there_and_nothing_else(some_storage, backend):
-    first = backend.put("a", b"1", TYPE)
-    second = backend.put("a", b"2", TYPE)
-    with pytest.raises(PreconditionFailed) as refused:
-        backend.remove("a", if_token=first)
-    assert refused.value.key == "a"
+    first, second = (backend.put("a", data, TYPE) for data in (b"1", b"2"))
+    assert raised(PreconditionFailed, backend.remove, "a", if_token=first).key == "a"
     assert some_storage.read("a") == b"2"
     backend.remove("a", if_token=second)
     assert some_storage.keys() == set()
@@ -114,31 +128,18 @@ def test_a_removal_on_gcs_is_told_the_generation(gcs_storage):
     backend = opened(gcs_storage)
     token = backend.put("a", b"1", TYPE)
     assert token is not None
-    refusal = WrongAnswer("DELETE", target=f"ifGenerationMatch={token}", status=412, body=REFUSAL)
-    with gcs_storage.server.answering(refusal), pytest.raises(PreconditionFailed):
-        backend.remove("a", if_token=token)
+    body = b'{"error": {"code": 412, "message": "conditionNotMet"}}'
+    with gcs_storage.server.answering(WrongAnswer("DELETE", f"ifGenerationMatch={token}", status=412, body=body)):
+        raised(PreconditionFailed, backend.remove, "a", if_token=token)
     backend.remove("a", if_token=token)
     assert gcs_storage.keys() == set()
     backend.remove("a")
 
 
-@conditional
-def test_of_many_who_create_a_key_at_once_one_succeeds(backend):
-    def create(number):
-        try:
-            backend.put("a", b"%d" % number, TYPE, if_absent=True)
-        except PreconditionFailed:
-            return False
-        return True
-
-    with ThreadPoolExecutor(8) as threads:
-        assert sum(threads.map(create, range(16))) == 1
-
-
 @pytest.mark.usefixtures("hasty_threads")
 @locking
-def test_of_two_who_change_a_name_one_waits(backend):
-    inside = []
+def test_of_two_who_change_a_name_one_waits_and_who_waits_too_long_is_told_which(backend, impatient):
+    inside, name = [], "runs/r1/x.png"
 
     def change(number):
         with backend.lock(["a", "b"] if number % 2 else ["b", "a"]):
@@ -149,19 +150,9 @@ def test_of_two_who_change_a_name_one_waits(backend):
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(change, range(200)))
-
-
-@locking
-def test_who_waits_too_long_is_told_which_name(backend, monkeypatch):
-    for module in (local, memory):
-        monkeypatch.setattr(module, "LOCK_PATIENCE", 0.01)
-
-    def wait():
-        with pytest.raises(StoreConflictError, match=r"runs/r1/x\.png"), backend.lock(["runs/r1/x.png"]):
-            pass
-
-    with backend.lock(["runs/r1/x.png"]), ThreadPoolExecutor(1) as threads:
-        threads.submit(wait).result()
+    impatient()
+    with backend.lock([name]), ThreadPoolExecutor(1) as threads:
+        threads.submit(raised, StoreConflictError, locked, backend, name, match=r"runs/r1/x\.png").result()
 
 
 HOLD = """
@@ -174,49 +165,40 @@ with open_backend(sys.argv[1], timeout=timedelta(seconds=30)).lock(["a"]):
 """
 
 
-def test_a_lock_dies_with_its_holder(tmp_path, monkeypatch):
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    with holder:
+def test_a_lock_dies_with_its_holder(local_storage, disk, impatient):
+    command = [sys.executable, "-c", HOLD, local_storage.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
-        backend = disk(tmp_path)
-        assert backend.exclusion is Exclusion.LOCK
-        monkeypatch.setattr(local, "LOCK_PATIENCE", 0.01)
-        with pytest.raises(StoreConflictError), backend.lock(["a"]):
-            pass
+        assert disk.exclusion is LOCK
+        impatient()
+        raised(StoreConflictError, locked, disk)
         holder.kill()
-    with backend.lock(["a"]):
-        pass
+    locked(disk)
 
 
-def test_a_forked_child_does_not_take_its_parents_lock_away(tmp_path, monkeypatch):
+def test_a_forked_child_does_not_take_its_parents_lock_away(local_storage, disk, impatient):
     """Record locks go when any descriptor of the file is closed, so the child must make its own way to them."""
-    backend = disk(tmp_path)
-    with backend.lock(["a"]):
-        monkeypatch.setattr(local, "LOCK_PATIENCE", 0.01)
+    with disk.lock(["a"]):
+        impatient()
         child = os.fork()
         if child == 0:
             status = 1
             try:
-                with backend.lock(["a"]):
-                    pass
+                locked(disk)
             except StoreConflictError:
                 status = 0
             finally:
                 os._exit(status)
         assert os.waitpid(child, 0)[1] == 0
-    with disk(tmp_path).lock(["a"]):
-        pass
+    locked(opened(local_storage))
 
 
-def test_the_locks_of_a_disk_are_at_most_256_empty_files(tmp_path):
-    backend = disk(tmp_path)
+def test_the_locks_of_a_disk_are_at_most_256_empty_files(local_storage, disk):
     for number in range(600):
-        with backend.lock([f"runs/r1/{number}.png"]):
-            pass
-    files = list((tmp_path / keys.LOCKS).iterdir())
+        locked(disk, f"runs/r1/{number}.png")
+    files = list((Path(local_storage.url) / keys.LOCKS).iterdir())
     assert len(files) <= 256
-    assert {file.stat().st_size for file in files} == {0}
-    assert {oct(file.stat().st_mode & 0o777) for file in files} == {"0o600"}
+    assert {(file.stat().st_size, oct(file.stat().st_mode & 0o777)) for file in files} == {(0, "0o600")}
 
 
 def test_a_sweep_that_root_runs_locks_nobody_out(tmp_path):
@@ -233,8 +215,6 @@ def test_a_sweep_that_root_runs_locks_nobody_out(tmp_path):
     assert {(each.stat().st_uid, each.stat().st_gid) for each in locks} == {(12345, 12345)}
 
 
-# -- a storage whose answers lack tokens ---------------------------------------------------------------------
-
 NAME = "runs/r1/report.bin"
 SIDECAR = keys.sidecar_key(NAME)
 
@@ -244,8 +224,8 @@ def tokenless(monkeypatch):
     """Drop the tokens of all that is read from now on, as a proxy does that passes only some headers."""
     real = FsspecBackend.fetch
 
-    def fetch(self, *args, **kwargs):
-        found = real(self, *args, **kwargs)
+    def fetch(*args, **kwargs):
+        found = real(*args, **kwargs)
         return found._replace(tokens=[None] * len(found.tokens))
 
     return lambda: monkeypatch.setattr(FsspecBackend, "fetch", fetch)
@@ -267,21 +247,21 @@ CHANGES = {
 def test_what_was_read_without_a_token_is_not_replaced(some_storage, tokenless):
     """An unconditional PUT would go over what others have written meanwhile."""
     some_storage.write(keys.CONFIGURATION_KEY, replace(Configuration(), due_index="partial").dump())
-    store = MediaStore(some_storage.url, storage_options=some_storage.options)
+    store = store_at(some_storage)
     store.fs.pipe_file(NAME, b"old")
     places = (NAME, SIDECAR, keys.CONFIGURATION_KEY)
     before = [some_storage.read(key) for key in places]
     tokenless()
     for change, act in CHANGES.items():
-        with pytest.raises(StorageError, match=r"ETag or generation.*proxy"):
-            act(store)
+        raised(StorageError, act, store, match=r"ETag or generation.*proxy")
         assert [some_storage.read(key) for key in places] == before, change
 
 
-def deletion(backend, storage, text):
+def deletion(storage, text):
     """Return a deletion over a sidecar, which has put its mark."""
     storage.write(NAME, b"bytes")
     storage.write(SIDECAR, text)
+    backend = opened(storage)
     item = DeleteOperation(backend, NAME, seen=named.see(backend, NAME))
     assert not named.mark_leaving([item])
     assert leaving(storage.read(SIDECAR)) is not None
@@ -295,7 +275,7 @@ def take_back(item):
 
 
 def test_a_mark_without_a_token_is_not_taken_back_blindly(moto_storage, caplog):
-    item = deletion(opened(moto_storage), moto_storage, b'{"run_id": "r1"}')
+    item = deletion(moto_storage, b'{"run_id": "r1"}')
     assert item.marked is not None
     item.marked = replace(item.marked, token=None)
     moto_storage.write(SIDECAR, b"another's")
@@ -310,9 +290,8 @@ def test_a_mark_without_a_token_is_not_taken_back_blindly(moto_storage, caplog):
 def test_a_refused_deletion_leaves_no_dead_ones_mark(moto_storage, monkeypatch, text, left):
     """It went over the mark of a process that had died, and put that back when the storage refused."""
     monkeypatch.setattr(named, "_is_dead", lambda *_: True)
-    item = deletion(opened(moto_storage), moto_storage, with_leaving(text, "dead-1"))
-    take_back(item)
-    assert (moto_storage.read(SIDECAR) if SIDECAR in moto_storage.keys() else None) == left  # noqa: SIM118 - no dict
+    take_back(deletion(moto_storage, with_leaving(text, "dead-1")))
+    assert moto_storage.contents().get(SIDECAR) == left
 
 
 def test_a_sidecar_is_dropped_whose_mark_got_no_answer(moto_storage, monkeypatch):
@@ -325,13 +304,10 @@ def test_a_sidecar_is_dropped_whose_mark_got_no_answer(moto_storage, monkeypatch
         real(self, key, *args, **kwargs)
         raise refused(key)
 
-    assert backend.exclusion is Exclusion.CONDITIONS
+    assert backend.exclusion is CONDITIONS
     monkeypatch.setattr(S3Backend, "put", put)
     named.drop_sidecar(backend, NAME, seen)
     assert moto_storage.keys() == set()
-
-
-# -- settings where nothing keeps two programs apart -----------------------------------------------------------
 
 
 def test_a_switch_that_stands_beside_the_settings_is_on(rclone_storage):
@@ -339,28 +315,26 @@ def test_a_switch_that_stands_beside_the_settings_is_on(rclone_storage):
     partial = replace(Configuration(), adopted=True, due_index="partial")
     rclone_storage.write(keys.CONFIGURATION_KEY, partial.dump())
     rclone_storage.write(keys.switch_key("deduplicate"), b"")
-    assert opened(rclone_storage).exclusion is Exclusion.NONE  # a write has found that out
+    assert opened(rclone_storage).exclusion is NONE  # a write has found that out
     with rclone_storage.counted() as n:
         found = SettingsFile(opened(rclone_storage), Settings())
     assert found.configuration == replace(partial, deduplicate=True)
     # The heads go with the settings, in one round trip.
     assert n == {"get": 1, "head": len(settings_file.SWITCHES)}, n
-    store = MediaStore(rclone_storage.url, storage_options=rclone_storage.options)
-    assert store.verify(repair=True).due_index == "complete"
+    assert store_at(rclone_storage).verify(repair=True).due_index == "complete"
     wanted = replace(partial, deduplicate=True, due_index="complete")
     assert Configuration.parse(rclone_storage.read(keys.CONFIGURATION_KEY)) == wanted
 
 
-@pytest.mark.parametrize("some_storage", [S3_MOTO, S3_RCLONE, GCS], indirect=True)
+@over(S3_MOTO, S3_RCLONE, GCS)
 def test_reading_settings_does_not_ask_what_a_server_keeps(some_storage, monkeypatch):
-    MediaStore(some_storage.url, storage_options=some_storage.options).create()
+    store_at(some_storage).create()
     monkeypatch.setattr(fsspec_backend, "_EXCLUSIONS", {})
     backend = opened(some_storage)
-    with some_storage.counted() as n:
-        SettingsFile(backend, Settings()).reload()
-    assert n == {"get": 2}, n
-    assert backend.known_exclusion is None
-    looks = 2 * len(settings_file.SWITCHES) if backend.exclusion is Exclusion.NONE else 0
-    with some_storage.counted() as n:
-        SettingsFile(backend, Settings()).reload()
-    assert n == ({"get": 2, "head": looks} if looks else {"get": 2}), n
+    for known in (False, True):
+        looks = {"head": 2 * len(settings_file.SWITCHES)} if known and backend.exclusion is NONE else {}
+        with some_storage.counted() as n:
+            SettingsFile(backend, Settings()).reload()
+        assert n == {"get": 2, **looks}, n
+        assert (backend.known_exclusion is not None) == known
+        assert (backend.exclusion is NONE) == (some_storage.name == S3_RCLONE)

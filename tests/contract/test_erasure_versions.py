@@ -1,10 +1,9 @@
 """Buckets that keep versions: what an erasure takes stays readable until they go, and no receipt says otherwise."""
 
-from __future__ import annotations
-
 import json
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,6 +13,7 @@ from fsmedia.format import keys
 from fsmedia.storage import open_backend
 from fsmedia.storage.port import VersionRules
 from tests.conftest import storages
+from tests.contract.specimens import AT_ONCE
 from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, S3_RCLONE, GcsStorage
 from tests.transfers import opened
@@ -34,7 +34,6 @@ def versioning(storage, status):
 
 @pytest.fixture
 def versioned(moto_storage):
-    """Give a bucket with versions."""
     versioning(moto_storage, "Enabled")
     return moto_storage
 
@@ -44,14 +43,10 @@ def versioned_gcs(fake_gcs):
     """Give a bucket of the emulator with versions; it removes none."""
     _, options = fake_gcs.new_root()
     bucket = f"versions-{keys.new_unique()}"
-    request = urllib.request.Request(
-        f"{fake_gcs.direct_url}/storage/v1/b?project={fake_gcs.project}",
-        data=json.dumps({"name": bucket, "versioning": {"enabled": True}}).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request):
-        pass
-    return GcsStorage(GCS, f"gs://{bucket}", options, fake_gcs)
+    place = f"{fake_gcs.direct_url}/storage/v1/b?project={fake_gcs.project}"
+    data = json.dumps({"name": bucket, "versioning": {"enabled": True}}).encode()
+    with urllib.request.urlopen(urllib.request.Request(place, data, {"Content-Type": "application/json"})):
+        return GcsStorage(GCS, f"gs://{bucket}", options, fake_gcs)
 
 
 def versions(storage):
@@ -59,11 +54,12 @@ def versions(storage):
     client, place = storage.server.client, {"Bucket": storage.bucket}
     found = {}
     for page in client.get_paginator("list_object_versions").paginate(**place, Prefix=storage.prefix):
-        for item in page.get("Versions", ()):
-            with client.get_object(**place, Key=item["Key"], VersionId=item["VersionId"])["Body"] as body:
-                found[item["Key"].removeprefix(storage.prefix), item["VersionId"]] = body.read()
-        for item in page.get("DeleteMarkers", ()):
-            found[item["Key"].removeprefix(storage.prefix), item["VersionId"]] = None
+        for item in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
+            name = item["Key"].removeprefix(storage.prefix), item["VersionId"]
+            found[name] = None
+            if "Size" in item:
+                with client.get_object(**place, Key=item["Key"], VersionId=item["VersionId"])["Body"] as body:
+                    found[name] = body.read()
     return found
 
 
@@ -74,7 +70,6 @@ def telling(storage):
 
 
 def of(storage, folder):
-    """Return the versions of what lies in a folder."""
     return {pair: data for pair, data in versions(storage).items() if folder in f"/{pair[0]}"}
 
 
@@ -99,44 +94,36 @@ def lived(storage, clock, deduplicate):
     return store, stays
 
 
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
 @pytest.mark.parametrize("deduplicate", [False, True])
-def test_what_the_bucket_keeps_is_no_complete_erasure_and_may_be_erased_later(versioned, deduplicate, clock):
-    store, stays = lived(versioned, clock, deduplicate)
-    receipt = store.erase(run_id="alice", forget_log=True)
-    assert not receipt.is_complete
-    assert receipt.failed == ()
-    # What is read past the package by version id names her, and the receipt says so: marks of deletions have no bytes.
-    bodies = {key for (key, _), data in versions(versioned).items() if data is not None and WORD in data}
-    assert {key for key in bodies if not key.startswith(keys.CATALOG)} <= told(receipt)
-    assert all("versions=True" in each.reason for each in receipt.versions)
-    assert receipt.bytes_freed == 0
-    assert {each.data for each in receipt.erased} <= {"kept", "shared"}
-    report = store.check_receipt(receipt)
-    assert not report.holds
-    assert {each.kind for each in report.traces} == {"version"}
-    second = store.erase(run_id="alice", versions=True, forget_log=True)
-    assert (second.erased, second.is_complete) == ((), True), second.versions
-    assert second.cleaned.versions > 0
-    assert telling(versioned) == set()
-    assert store.check_receipt(receipt).holds
-    assert set(store.list()) == set(stays)
-
-
-@pytest.mark.parametrize("deduplicate", [False, True])
-def test_versions_go_where_that_is_asked_for(versioned, deduplicate, clock):
+def test_versions_go_where_that_is_asked_for_and_else_no_erasure_is_complete(versioned, deduplicate, clock, later):
     store, stays = lived(versioned, clock, deduplicate)
     before = of(versioned, "bob")
     planned = store.erase(run_id="alice", dry_run=True, versions=True)
-    assert planned.cleaned.versions > 0
-    assert planned.is_complete
-    assert planned.bytes_freed > 0
+    assert (planned.is_complete, planned.cleaned.versions > 0, planned.bytes_freed > 0) == (True, True, True)
+    if later:
+        kept = store.erase(run_id="alice", forget_log=True)
+        assert (kept.is_complete, kept.failed, kept.bytes_freed) == (False, (), 0)
+        # What is read past the package by version id names her, and the receipt says so; marks have no bytes.
+        bodies = {key for (key, _), data in versions(versioned).items() if data is not None and WORD in data}
+        assert {key for key in bodies if not key.startswith(keys.CATALOG)} <= told(kept)
+        assert all("versions=True" in each.reason for each in kept.versions)
+        assert {each.data for each in kept.erased} <= {"kept", "shared"}
+        report = store.check_receipt(kept)
+        assert not report.holds
+        assert {each.kind for each in report.traces} == {"version"}
     receipt = store.erase(run_id="alice", versions=True, forget_log=True)
     assert receipt.is_complete, receipt.versions
-    assert receipt.cleaned.versions >= planned.cleaned.versions
-    assert receipt.bytes_freed == planned.bytes_freed
+    if later:
+        assert receipt.erased == ()
+        assert receipt.cleaned.versions > 0
+        assert store.check_receipt(kept).holds
+    else:
+        assert receipt.cleaned.versions >= planned.cleaned.versions
+        assert receipt.bytes_freed == planned.bytes_freed
+        assert of(versioned, "bob") == before
     assert telling(versioned) == set()
     assert not any(b"named" in (data or b"") or b"another" in (data or b"") for data in versions(versioned).values())
-    assert of(versioned, "bob") == before
     assert {each: store.retrieve_media(each).read_bytes() for each in store.list()} == stays
     assert store.check_receipt(receipt).holds
     assert store.verify(deep=True).whole
@@ -149,8 +136,7 @@ def test_what_is_held_and_what_is_anothers_keep_their_versions(versioned):
     store.hold(held, "a case")
     for data in (b"first", b"second"):
         versioned.write("runs/alice/his.txt", data)
-    sidecar = {"run_id": "bob", "mime_type": "text/plain", "size_bytes": 6, "timestamp": "2026-03-04T05:06:07Z"}
-    versioned.write("runs/alice/his.txt.meta", json.dumps(sidecar).encode())
+    versioned.write("runs/alice/his.txt.meta", b'{"run_id": "bob", "mime_type": "text/plain", "size_bytes": 6}')
     before = versions(versioned)
     receipt = store.erase(run_id="alice", versions=True)
     assert [each.reference for each in receipt.held] == [held]
@@ -185,17 +171,15 @@ def test_an_answer_that_is_none_hides_no_version_and_one_that_may_not_be_removed
     A lock, or missing rights: what is listed afterwards counts, whatever was answered.
     """
     store = opened(versioned)
-    gone = put(store, "alice")
-    with versioned.server.answering(WrongAnswer(method="GET", target="versioning", body=b"<ListBucketResult/>")):
-        receipt = store.erase(run_id="alice")
-    assert told(receipt) >= {gone, f"{gone}.meta"}
-    assert not receipt.is_complete
-    gone = put(store, "alice")
+    nothing = WrongAnswer(method="GET", target="versioning", body=b"<ListBucketResult/>")
     monkeypatch.setattr(store._backend, "delete_versions", lambda _: {})
-    receipt = store.erase(run_id="alice", versions=True)
-    assert told(receipt) >= {gone, f"{gone}.meta"}
-    assert not receipt.is_complete
-    assert versioned.keys().isdisjoint({gone, f"{gone}.meta"})
+    for answering, asked in ((versioned.server.answering(nothing), False), (nullcontext(), True)):
+        gone = put(store, "alice")
+        with answering:
+            receipt = store.erase(run_id="alice", versions=asked)
+        assert told(receipt) >= {gone, f"{gone}.meta"}
+        assert not receipt.is_complete
+        assert versioned.keys().isdisjoint({gone, f"{gone}.meta"})
 
 
 def test_a_bucket_whose_versioning_is_suspended_has_what_it_had(versioned):
@@ -247,10 +231,8 @@ def test_versions_of_gcs(versioned_gcs, clock):
     store.apply_policy(gone, "retain-3days")
     kept = put(store, "bob")
     receipt = store.erase(run_id="alice")
-    assert {str(each.reference): each.reason[:16] for each in receipt.versions}.items() >= {
-        (gone, "1 older version "),
-        (f"{gone}.meta", "2 older versions"),
-    }
+    found = {str(each.reference): each.reason[:16] for each in receipt.versions}
+    assert (found[gone], found[f"{gone}.meta"]) == ("1 older version ", "2 older versions")
     assert receipt.bytes_freed == 0
     again = store.erase(run_id="alice", versions=True)
     assert told(again) >= {gone, f"{gone}.meta"}
@@ -272,37 +254,29 @@ def test_a_bucket_without_versions_is_asked_once(moto_storage):
     assert not any("versions" in call.target for call in n.calls)
 
 
-# -- what else says that something was freed -------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("threads", [False, True])
-def test_a_sweep_claims_no_bytes_that_the_bucket_keeps(versioned, clock, threads):
+def test_sweeps_claim_no_bytes_that_the_bucket_keeps(versioned, clock, threads):
     store = opened(versioned, now=clock)
     for _ in range(3):
         put(store, "r1", policy_name="retain-1days")
     clock.advance(timedelta(days=2))
-    with ThreadPoolExecutor(2) as pool, versioned.counted() as n:
-        report = store.enforce_policy(now=clock(), executor=pool if threads else None)
-    assert (len(report.deleted), report.bytes_freed, report.versions_kept) == (3, 0, True)
-    assert "the bucket keeps them" in str(report)
-    assert n["get_versioning"] == 0, "the answers to the deletions tell"
-    assert store.enforce_policy(now=clock()).versions_kept is False, "nothing was deleted"
-
-
-def test_a_dry_sweep_asks_the_bucket_and_leftovers_claim_no_bytes_either(versioned, clock):
-    store = opened(versioned, now=clock)
-    put(store, "r1", policy_name="retain-1days")
-    clock.advance(timedelta(days=2))
     with versioned.counted() as n:
         plans = [store.enforce_policy(now=clock(), dry_run=True) for _ in range(2)]
     assert [plan.bytes_freed for plan in plans] == [0, 0]
-    assert n["get_versioning"] == 1
+    assert n["get_versioning"] == 1, "a dry sweep asks the bucket, once"
+    fresh = opened(versioned, now=clock)
+    with ThreadPoolExecutor(2) as pool, versioned.counted() as n:
+        report = fresh.enforce_policy(now=clock(), executor=pool if threads else None)
+    assert (len(report.deleted), report.bytes_freed, report.versions_kept) == (3, 0, True)
+    assert "the bucket keeps them" in str(report)
+    assert n["get_versioning"] == 0, "the answers to the deletions tell"
+    assert fresh.enforce_policy(now=clock()).versions_kept is False, "nothing was deleted"
     versioned.write(f"runs/r1/0000_00_{keys.new_unique()}.png", b"a leftover")
     fresh = opened(versioned, now=clock)
     with versioned.counted() as n:
-        look = fresh.verify(grace=timedelta(0), nobody_writes=True)
+        look = fresh.verify(**AT_ONCE)
     assert (look.left, look.bytes_freed, n["get_versioning"]) == (1, 0, 0), "a look alone does not ask"
-    swept = store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True)
+    swept = store.verify(repair="leftovers", **AT_ONCE)
     assert (swept.mended, swept.bytes_freed, swept.versions_kept) == (1, 0, True)
 
 
@@ -323,7 +297,7 @@ def test_what_nobody_knows_is_said(memory_storage, monkeypatch):
     put(store, "r1")
     monkeypatch.setattr(store._backend, "version_rules", lambda: VersionRules(None, unknown="a chain"))
     memory_storage.write(f"runs/r1/0000_00_{keys.new_unique()}.png", b"a leftover")
-    swept = store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True)
+    swept = store.verify(repair="leftovers", **AT_ONCE)
     assert (swept.versions_kept, swept.bytes_freed) == (None, len(b"a leftover"))
     assert "(10 B, if the bucket keeps no older versions)" in str(swept)
     chain = open_backend("simplecache::memory://x", timeout=timedelta(minutes=1))

@@ -1,8 +1,5 @@
 """Media out of LLM messages and back: the same object, the same text, whatever stands around them."""
 
-from __future__ import annotations
-
-import asyncio
 import copy
 import json
 
@@ -10,20 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsmedia import (
-    AsyncMediaStore,
-    BulkError,
-    CorruptMediaError,
-    InvalidMediaError,
-    MediaContent,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
-    StorageError,
-)
+from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore, errors
 from fsmedia.format import keys
 from fsmedia.format.messages import InlineReference, media_fields
 from tests.conftest import on, storages
+from tests.contract.specimens import raised
 from tests.messages import ANTHROPIC, DOCUMENTS, GEMINI, JSON, OPENAI_CHAT, PARTS, PNG, PROMPTKIT, b64, json_texts, url
 from tests.storages import LOCAL, S3_RCLONE
 from tests.transfers import opened
@@ -64,8 +52,7 @@ def test_each_shape_goes_out_and_comes_back(storage, deduplicate):
         assert document == before
         assert len(markers(made)) == count
         assert b64(PNG) not in text_of(made).replace(text_of(OPENAI_CHAT["messages"][1]["content"][0]), "")
-        back = store.inline(made)
-        assert text_of(back) == text_of(document), "with the keys in the same order"
+        assert text_of(store.inline(made)) == text_of(document), "with the keys in the same order"
         for marker in markers(made):
             record = store.info(marker.reference)
             assert (record.run_id, record.provider_id) == ("r1", "p")
@@ -77,24 +64,19 @@ def test_each_shape_goes_out_and_comes_back(storage, deduplicate):
         assert json.loads(store.inline_text(json.dumps(made))) == document
 
 
-def test_types_and_places_are_kept(store):
+def test_types_and_places_are_kept_and_promptkits_media_name_their_reference_as_promptkit_does(store):
     made = store.externalize(ANTHROPIC, MediaMetadata(run_id="r1", message_idx=10))
-    records = {(record.message_idx, record.part_idx): record for record in map(store.info, store.list())}
-    types = {place: record.mime_type for place, record in records.items()}
+    records = map(store.info, store.list())
+    types = {(record.message_idx, record.part_idx): record.mime_type for record in records}
     assert types == {(10, 0): "image/jpeg", (10, 2): "image/png"}
+    assert made["messages"][0]["content"][1] == ANTHROPIC["messages"][0]["content"][1]
     sound = store.externalize(GEMINI, R1)["candidates"][0]["content"]["parts"][0]["inlineData"]["data"]
     record = store.info(sound)
-    assert record.mime_type == "audio/wav", "raw sound can be played"
-    assert record.size_bytes == 244
-    assert made["messages"][0]["content"][1] == ANTHROPIC["messages"][0]["content"][1]
-
-
-def test_promptkits_media_name_their_reference_as_promptkit_does(store):
-    made = store.externalize(PROMPTKIT, R1)
-    media = made["Messages"][0]["parts"][0]["media"]
-    assert list(media) == ["storage_reference", "mime_type", "detail"]
-    assert made["Messages"][0]["parts"][1] == PROMPTKIT["Messages"][0]["parts"][1], "its own stays"
-    again = store.store_media(MediaContent.from_promptkit(media), R1)
+    assert (record.mime_type, record.size_bytes) == ("audio/wav", 244), "raw sound can be played"
+    parts = store.externalize(PROMPTKIT, R1)["Messages"][0]["parts"]
+    assert list(parts[0]["media"]) == ["storage_reference", "mime_type", "detail"]
+    assert parts[1] == PROMPTKIT["Messages"][0]["parts"][1], "its own stays"
+    again = store.store_media(MediaContent.from_promptkit(parts[0]["media"]), R1)
     assert store.retrieve_media(again).read_bytes() == PNG
 
 
@@ -117,11 +99,7 @@ def test_small_media_may_stay_and_a_dry_run_stores_nothing(memory_storage, store
     assert [each.size_bytes >= len(PNG) for each in answer.taken_out] == [True]
     assert len(answer.kept) == 4
     assert store.externalize({"x": 1}, R1) == {"x": 1}
-    with pytest.raises(InvalidMediaError, match="at_least"):
-        store.externalize({}, R1, at_least=0)
-
-
-# -- anything ----------------------------------------------------------------------------------------------------
+    raised(errors.InvalidMediaError, store.externalize, {}, R1, match="at_least", at_least=0)
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +113,7 @@ def test_whatever_goes_out_comes_back(lasting, document):
     made = lasting.externalize(document, R1)
     assert document == before
     assert not [place for place in media_fields(made) if place.content() and not place.marker]
-    back = lasting.inline(made)
-    assert text_of(back) == text_of(document)
+    assert text_of(lasting.inline(made)) == text_of(document)
     assert json.loads(json.dumps(made)) == made
 
 
@@ -169,42 +146,39 @@ def test_everything_else_in_a_text_and_odd_tokens_stay(store):
         assert (answer.text, answer.taken_out) == (odd, ())
 
 
-# -- what goes wrong ---------------------------------------------------------------------------------------------
-
-
 def test_a_media_that_is_gone_is_named(storage):
     store = opened(storage)
     made = store.externalize(OPENAI_CHAT, R1)
     gone = markers(made)[1].reference
     store.delete_media(gone)
-    with pytest.raises(MediaNotFoundError, match=r"messages\[1\].content\[2\].input_audio.data") as raised:
-        store.inline(made)
-    assert raised.value.reference == gone
+    where = r"messages\[1\].content\[2\].input_audio.data"
+    assert raised(errors.MediaNotFoundError, store.inline, made, match=where).reference == gone
 
 
 def test_other_bytes_are_not_put_in(memory_storage, store):
     made = store.externalize(PROMPTKIT, R1)
     (marker,) = markers(made)
     memory_storage.write(marker.reference, b"somebody else's")
-    with pytest.raises(CorruptMediaError):
-        store.inline(made)
-    with pytest.raises(StorageError, match="not those"):
-        MediaStore(memory_storage.url, verify_reads=False).inline(made)
+    raised(errors.CorruptMediaError, store.inline, made)
+    raised(errors.StorageError, opened(memory_storage, verify_reads=False).inline, made, match="not those")
+
+
+def test_metadata_must_fit_the_store(memory_storage):
+    store = opened(memory_storage, organization="by-session")
+    raised(errors.BulkError, store.externalize, PROMPTKIT, R1, match="session")
+    assert all(map(keys.is_internal, memory_storage.keys()))
 
 
 def test_a_text_that_only_looks_like_a_reference_is_refused_and_one_that_has_other_bytes(store):
     stored = store.store_media(MediaContent.from_bytes(PNG), R1)
-    fake = picture(str(InlineReference(stored, DIGEST, "b64")))
-    with pytest.raises(InvalidMediaError, match="not those"):
-        store.externalize({"inlineData": fake}, R1)
+    fake = {"inlineData": picture(str(InlineReference(stored, DIGEST, "b64")))}
+    raised(errors.InvalidMediaError, store.externalize, fake, R1, match="not those")
     for reference in ("runs/r1/none.png", "../../x", ".fsmedia/store.json", "/etc/passwd", "s3://b/x"):
         marker = str(InlineReference(reference, DIGEST, "b64"))
         fake = {"messages": [{"content": [{"inlineData": picture(marker)}]}]}
-        with pytest.raises(InvalidMediaError, match="looks like a reference"):
-            store.externalize(fake, R1)
-        with pytest.raises((MediaNotFoundError, InvalidMediaError, ValueError)) as raised:
-            store.inline(fake)
-        assert raised.value.reference == reference
+        raised(errors.InvalidMediaError, store.externalize, fake, R1, match="looks like a reference")
+        kinds = (errors.MediaNotFoundError, errors.InvalidMediaError, ValueError)
+        assert raised(kinds, store.inline, fake).reference == reference
         in_text = {"text": marker, "content": [{"type": "text", "text": str(InlineReference("x", DIGEST, "b64"))}]}
         assert store.inline(store.externalize(in_text, R1)) == in_text
 
@@ -219,13 +193,11 @@ def test_a_conversation_that_grew_keeps_its_references(store):
 
 
 def test_a_small_document_can_not_become_huge(store):
-    made = store.externalize({"a": {"data": b64(bytes(10_000)), "mime_type": "image/png"}}, R1)
-    many = [made["a"]] * 1000
-    with pytest.raises(InvalidMediaError, match="grow by more than 1000000"):
-        store.inline(many, at_most=1_000_000)
-    with pytest.raises(InvalidMediaError, match="grow"):
-        store.inline_text(json.dumps(many), at_most=1_000_000)
-    assert store.inline(many) == [{"data": b64(bytes(10_000)), "mime_type": "image/png"}] * 1000
+    document = {"data": b64(bytes(10_000)), "mime_type": "image/png"}
+    many = [store.externalize({"a": document}, R1)["a"]] * 1000
+    for inline, asked in ((store.inline, many), (store.inline_text, json.dumps(many))):
+        raised(errors.InvalidMediaError, inline, asked, match="grow by more than 1000000", at_most=1_000_000)
+    assert store.inline(many) == [document] * 1000
 
 
 def test_what_was_stored_before_a_failure_is_told(store, monkeypatch):
@@ -235,28 +207,18 @@ def test_what_was_stored_before_a_failure_is_told(store, monkeypatch):
         bad = {number for number, write in enumerate(writes) if write.key.endswith((".wav", ".wav.meta"))}
         done = real([write for number, write in enumerate(writes) if number not in bad])
         assert done == {}
-        return {number: StorageError("no answer") for number in bad}
+        return {number: errors.StorageError("no answer") for number in bad}
 
     monkeypatch.setattr(store._backend, "write_many", failing)
-    with pytest.raises(BulkError) as raised:
-        store.externalize(OPENAI_CHAT, R1)
+    error = raised(errors.BulkError, store.externalize, OPENAI_CHAT, R1)
     monkeypatch.undo()
-    assert len(raised.value.errors) == 2
-    assert sorted(raised.value.results.values()) == sorted(store.list())
+    assert len(error.errors) == 2
+    assert sorted(error.results.values()) == sorted(store.list())
 
 
-def test_metadata_must_fit_the_store(memory_storage):
-    store = MediaStore(memory_storage.url, organization="by-session")
-    with pytest.raises(BulkError, match="session"):
-        store.externalize(PROMPTKIT, R1)
-    assert not [key for key in sorted(memory_storage.keys()) if not keys.is_internal(key)]
-
-
-def test_asynchronously(memory_storage):
-    async def there_and_back():
-        async with AsyncMediaStore(memory_storage.url) as store:
-            made = await store.externalize(GEMINI, R1)
-            text = (await store.externalize_text(json.dumps(GEMINI), R1)).text
-            return await store.inline(made), await store.inline_text(text)
-
-    assert asyncio.run(there_and_back()) == (GEMINI, json.dumps(GEMINI))
+@pytest.mark.anyio
+async def test_coroutines(memory_storage):
+    async with AsyncMediaStore(memory_storage.url) as store:
+        assert await store.inline(await store.externalize(GEMINI, R1)) == GEMINI
+        text = json.dumps(GEMINI)
+        assert await store.inline_text((await store.externalize_text(text, R1)).text) == text

@@ -1,8 +1,5 @@
 """When the storage says no: errors of this package, readable, with a next step, and no secret in any text of them."""
 
-from __future__ import annotations
-
-import builtins
 import logging
 import pickle
 import subprocess
@@ -12,15 +9,13 @@ from datetime import timedelta
 
 import pytest
 
-import fsmedia
 from fsmedia import MediaContent, MediaError, MediaNotFoundError, MediaStore, StorageError
 from fsmedia.storage import open_backend
-from tests.contract.specimens import PNG, R1, png
+from tests.contract.specimens import PNG, R1, png, raised
 from tests.transfers import opened
 
 GONE = "runs/r1/0000_00_u00000000000000000000000000.png"
 WRONG_SECRET = "wrong-secret-Xk44"
-WRONG_KEY = "wrong-key-Jd61"
 
 
 def texts(error):
@@ -71,9 +66,7 @@ def test_a_wrong_secret_is_an_error_of_ours_for_every_use_and_never_shown(rclone
     uses = uses_of(copy_of(store, _backend=backend, _settings_file=copy_of(store._settings_file, _backend=backend)))
     del uses["create"]  # the settings are there and known
     for name, use in uses.items():
-        with pytest.raises(StorageError) as caught:
-            use()
-        error = caught.value
+        error = raised(StorageError, use)
         assert isinstance(error, OSError), name
         assert "; " in str(error), name
         assert "\n" not in str(error), name
@@ -88,11 +81,20 @@ def test_a_wrong_secret_is_an_error_of_ours_for_every_use_and_never_shown(rclone
     assert WRONG_SECRET not in caplog.text
 
 
-@pytest.mark.parametrize("wrong", [{"secret": WRONG_SECRET}, {"key": WRONG_KEY}], ids=["secret", "key"])
-def test_a_store_with_wrong_credentials_says_so_when_it_is_opened(rclone_storage, wrong):
-    with pytest.raises(StorageError, match="credentials") as caught:
-        MediaStore(rclone_storage.url, storage_options={**rclone_storage.options, **wrong})
-    assert shows_none_of(caught.value, *wrong.values(), rclone_storage.server.secret)
+def test_a_store_that_can_not_be_opened_says_why_and_shows_no_secret(rclone_storage, local_storage):
+    url, options, secret = rclone_storage.url, rclone_storage.options, rclone_storage.server.secret
+    quick = {"retries": {"max_attempts": 0}, "connect_timeout": 1}
+    nobody = {"key": "k-1234567", "secret": WRONG_SECRET, "endpoint_url": "http://127.0.0.1:9", "config_kwargs": quick}
+    for kind, match, root, asked in (
+        (StorageError, "credentials", url, {**options, "secret": WRONG_SECRET}),
+        (StorageError, "credentials", url, {**options, "key": "wrong-key-Jd61"}),
+        (StorageError, None, "s3://bucket/a-server-that-is-not-there", nobody),
+        (StorageError, "nosuch://", "nosuch://bucket/media", {}),
+        (MediaError, "secret_option", local_storage.url, {"secret_option": WRONG_SECRET}),
+    ):
+        error = raised(kind, MediaStore, root, match=match, storage_options=asked, timeout=timedelta(seconds=5))
+        assert "; " in str(error), root
+        assert shows_none_of(error, WRONG_SECRET, "wrong-key-Jd61", secret), (match, root)
     assert rclone_storage.keys() == set()
 
 
@@ -116,36 +118,13 @@ def test_a_bucket_that_is_missing_is_named_whatever_was_asked_for(object_storage
     uses["files"] = lambda: store.fs.ls("runs/r1")
     uses["read only"] = lambda: MediaStore(url, storage_options=object_storage.options, read_only=True)
     for name, use in uses.items():
-        with pytest.raises(StorageError) as caught:
-            use()
-        said = str(caught.value).removeprefix(f"{GONE}: ")
+        error = raised(StorageError, use)
+        said = str(error).removeprefix(f"{GONE}: ")
         assert said.startswith(f"there is no bucket 'no-such-bucket-77', of the root {url}"), name
-        assert said == str(caught.value) or name in ("info", "retrieve", "open", "delete")
-        assert not isinstance(caught.value, MediaNotFoundError)
-        assert "\n" not in str(caught.value)
-        assert caught.value.key is None
-
-
-def test_a_server_that_is_not_there_is_an_error_of_ours():
-    options = {
-        "key": "k-1234567",
-        "secret": WRONG_SECRET,
-        "endpoint_url": "http://127.0.0.1:9",
-        "config_kwargs": {"retries": {"max_attempts": 0}, "connect_timeout": 1},
-    }
-    with pytest.raises(StorageError) as caught:
-        MediaStore("s3://bucket/x", storage_options=options, timeout=timedelta(seconds=5))
-    assert "; " in str(caught.value)
-    assert shows_none_of(caught.value, WRONG_SECRET)
-
-
-def test_an_unknown_protocol_and_options_for_a_folder_are_said(local_storage):
-    with pytest.raises(StorageError, match="nosuch://") as caught:
-        MediaStore("nosuch://bucket/media")
-    assert "; " in str(caught.value)
-    with pytest.raises(MediaError, match="secret_option") as caught:
-        MediaStore(local_storage.url, storage_options={"secret_option": WRONG_SECRET})
-    assert WRONG_SECRET not in str(caught.value)
+        assert said == str(error) or name in ("info", "retrieve", "open", "delete")
+        assert not isinstance(error, MediaNotFoundError)
+        assert "\n" not in str(error)
+        assert error.key is None
 
 
 WITHOUT_PACKAGES = """
@@ -183,21 +162,11 @@ def test_no_repr_shows_a_secret(rclone_storage):
     assert server.secret not in content.model_dump_json()
 
 
-def test_every_public_error_is_documented_and_no_builtins_name():
-    """What each of them is and says: see `unit/test_errors.py`."""
-    public = {name for name in fsmedia.__all__ if name.endswith("Error")}
-    assert len(public) == 14
-    for name in public:
-        assert getattr(fsmedia, name).__doc__
-        assert not hasattr(builtins, name)
-
-
 def test_a_name_with_line_breaks_does_not_break_the_line_and_a_refused_content_is_not_quoted(memory_storage):
-    with pytest.raises(MediaNotFoundError) as caught:
-        opened(memory_storage).create().info("runs/r1/a\nERROR forged.png")
-    assert "\n" not in str(caught.value)
-    assert caught.value.reference == "runs/r1/a\nERROR forged.png"
-    with pytest.raises(MediaError) as caught:
-        MediaContent(data="secret-Qp71 is no base64", mime_type="image/png")
-    assert all("secret-Qp71" not in text for text in texts(caught.value) if "MediaContent(data=" not in text)
-    assert "secret-Qp71" not in str(caught.value)
+    name = "runs/r1/a\nERROR forged.png"
+    error = raised(MediaNotFoundError, opened(memory_storage).create().info, name)
+    assert "\n" not in str(error)
+    assert error.reference == name
+    error = raised(MediaError, MediaContent, data="secret-Qp71 is no base64", mime_type="image/png")
+    assert all("secret-Qp71" not in text for text in texts(error) if "MediaContent, data=" not in text)
+    assert "secret-Qp71" not in str(error)

@@ -3,8 +3,6 @@
 A mistyped URL must look like no empty store, and nobody may be led to make one there.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import shutil
@@ -15,29 +13,15 @@ from threading import Barrier
 
 import pytest
 
-from fsmedia import (
-    AsyncMediaStore,
-    InvalidMediaError,
-    InvalidReferenceError,
-    MediaContent,
-    MediaError,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
-    OrganizationMode,
-    RetentionPolicy,
-    StoreConflictError,
-    utc_now,
-)
+from fsmedia import AsyncMediaStore, MediaMetadata, MediaStore, OrganizationMode, errors, utc_now
 from tests.conftest import on, storages
-from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, R1, STORE_JSON, png, traces
+from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, R1, STORE_JSON, png, put, raised, traces, with_sidecars
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, switch_looks
 from tests.surfaces.commands import fsmedia, options_of
 from tests.transfers import opened
 
 GONE = "runs/r1/0000_00_u00000000000000000000000000.png"
 ALL_IDS = MediaMetadata(run_id="r1", session_id="s1", conversation_id="c1")
-RETAINED = MediaMetadata(run_id="r1", policy_name="retain-30days")
 
 storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
@@ -68,31 +52,27 @@ def test_create_writes_the_settings_and_nothing_else(storage, open_store):
 
 
 def test_the_first_write_or_writer_makes_the_settings_that_create_makes(storage, open_store):
-    chosen = {
-        "organization": "by-session",
-        "layouts": {"by-session": "x/{session_id}/{name}{ext}"},
-        "policies": [RetentionPolicy(name="audit", keep_for=timedelta(days=2))],
-        "default_policy": "audit",
-    }
+    chosen = {"organization": "by-session", "policies": {"audit": timedelta(days=2)}, "default_policy": "audit"}
+    chosen["layouts"] = {"by-session": "x/{session_id}/{name}{ext}"}
 
     def written(store):
         with store.create_media(ALL_IDS, "image/png") as writer:
             writer.write(PNG)
-        assert {STORE_JSON, writer.reference, f"{writer.reference}.meta"} < storage.keys()
+        assert {STORE_JSON, *with_sidecars(writer.reference)} < storage.keys()
 
-    found = []
+    made = []
     for make in (lambda store: store.store_media(png(), ALL_IDS), written, MediaStore.create):
         make(open_store(**chosen))
-        found.append(settings(storage))
+        found = settings(storage)
+        made.append(found)
+        assert (found["organization"], found["default_policy"]) == ("by-session", "audit")
+        assert found["layouts"]["by-session"] == "x/{session_id}/{name}{ext}"
+        assert found["policies"] == {"audit": {"keep_for_seconds": 172800}}
         for key in sorted(storage.keys()):
             storage.remove(key)
         if storage.name == LOCAL:
             shutil.rmtree(storage.url)
-    assert found[0] == found[1] == found[2]
-    assert found[0]["organization"] == "by-session"
-    assert found[0]["layouts"]["by-session"] == "x/{session_id}/{name}{ext}"
-    assert found[0]["policies"] == {"audit": {"keep_for_seconds": 172800}}
-    assert found[0]["default_policy"] == "audit"
+    assert made == [found] * 3
 
 
 @pytest.mark.parametrize("state", ["fresh", "foreign", "created"])
@@ -110,8 +90,7 @@ def test_opening_and_reading_write_nothing(storage, open_store, state):
             list(store.list(**words))
         assert store.exists(GONE) is False
         for read in (store.retrieve_media, store.info, store.metadata, store.open):
-            with pytest.raises(MediaNotFoundError):
-                read(GONE)
+            raised(errors.MediaNotFoundError, read, GONE)
         store.delete_media(GONE)
         if state != "fresh":
             assert store.retrieve_media(reference).read_bytes() == PNG
@@ -175,7 +154,7 @@ def test_many_at_once_make_it_once(storage, open_store):
     with ThreadPoolExecutor(6) as threads:
         references = set(threads.map(write, stores))
     assert len(references) == 6
-    assert storage.keys() == {STORE_JSON, *references, *(f"{reference}.meta" for reference in references)}
+    assert storage.keys() == {STORE_JSON, *with_sidecars(*references)}
     assert settings(storage)["organization"] == "by-run"
 
 
@@ -191,71 +170,42 @@ def test_who_loses_the_race_for_the_settings_stores_nothing(storage, open_store,
         return settle(*arguments)
 
     loser._backend.create = late
-    with pytest.raises(StoreConflictError) as caught:
-        loser.store_media(png(), ALL_IDS)
-    assert caught.value.key == STORE_JSON
+    assert raised(errors.StoreConflictError, loser.store_media, png(), ALL_IDS).key == STORE_JSON
     assert storage.keys() == {STORE_JSON}
     assert settings(storage)["organization"] == "by-conversation"
-
-
-CONFLICTS = [
-    ({"organization": "by-session"}, ["by-run", "by-session"]),
-    ({"layouts": {"by-run": "x/{run_id}/{name}{ext}"}}, ["runs/{run_id}/{name}{ext}", "x/{run_id}/{name}{ext}"]),
-    ({"policies": {"audit": timedelta(days=5)}}, ["4 days", "5 days"]),
-    ({"policies": []}, ["4 days", "none"]),
-    ({"default_policy": "retain-9days"}, ["retain-2days", "retain-9days"]),
-]
 
 
 @on(LOCAL, MEMORY)
 def test_other_settings_than_the_stores_are_a_conflict_that_names_both(storage, open_store, memory_storage):
     own = {"policies": {"audit": timedelta(days=4)}, "default_policy": "retain-2days"}
+    layout = {"by-run": "runs/{run_id}/{name}{ext}"}
     store = open_store(**own).create()
     before = traces(storage)
-    for asked, named in CONFLICTS:
-        with pytest.raises(StoreConflictError) as caught:
-            open_store(**asked)
-        assert all(name in str(caught.value) for name in named), str(caught.value)
-        assert caught.value.key == STORE_JSON
-        assert isinstance(caught.value, FileExistsError)
+    for asked, *named in (
+        ({"organization": "by-session"}, "by-run", "by-session"),
+        ({"layouts": {"by-run": "x/{run_id}/{name}{ext}"}}, *layout.values(), "x/{run_id}/{name}{ext}"),
+        ({"policies": {"audit": timedelta(days=5)}}, "4 days", "5 days"),
+        ({"policies": []}, "4 days", "none"),
+        ({"default_policy": "retain-9days"}, "retain-2days", "retain-9days"),
+    ):
+        error = raised(errors.StoreConflictError, open_store, **asked)
+        assert all(name in str(error) for name in named), str(error)
+        assert error.key == STORE_JSON
+        assert isinstance(error, FileExistsError)
     assert traces(storage) == before
-    for asked in ({}, own, {"organization": "by-run"}, {"layouts": {"by-run": "runs/{run_id}/{name}{ext}"}}):
+    for asked in ({}, own, {"organization": "by-run"}, {"layouts": layout}):
         assert open_store(**asked).organization == store.organization
     opened(memory_storage).create()
-    with pytest.raises(StoreConflictError, match=r"default_policy none.*'retain-2days'"):
-        opened(memory_storage, default_policy="retain-2days")
+    match = r"default_policy none.*'retain-2days'"
+    raised(errors.StoreConflictError, opened, memory_storage, match=match, default_policy="retain-2days")
 
 
-# -- which root --------------------------------------------------------------------------------------------
-
-
-def test_the_environment_names_the_root(local_storage, monkeypatch):
+def test_a_folder_in_each_spelling_and_the_environments_are_one_root(local_storage, monkeypatch):
     monkeypatch.setenv("FSMEDIA_URL", f" {local_storage.url} ")
     store = MediaStore()
     reference = store.store_media(png(), R1)
     assert local_storage.read(reference) == PNG
     assert store.url == local_storage.url
-    monkeypatch.delenv("FSMEDIA_URL")
-    for value in (None, "", "  "):  # no root at all: it says what to set
-        if value is not None:
-            monkeypatch.setenv("FSMEDIA_URL", value)
-        with pytest.raises(InvalidMediaError, match="FSMEDIA_URL"):
-            MediaStore()
-
-
-def test_what_can_be_no_root_is_refused(tmp_path):
-    for url in ("", "  ", "/", "file:///", "nul\0"):
-        with pytest.raises(MediaError):
-            MediaStore(url)
-    file = tmp_path / "picture.png"
-    file.write_bytes(b"x")
-    for url in (file, f"file://{file}", f"{file}/"):
-        with pytest.raises(InvalidReferenceError, match="a file can't be a store"):
-            MediaStore(url)
-
-
-def test_a_folder_in_each_spelling_is_one_root(local_storage, monkeypatch):
-    reference = MediaStore(local_storage.url).store_media(png(), R1)
     monkeypatch.chdir(Path(local_storage.url).parent)
     for root in (Path(local_storage.url), f"file://{local_storage.url}", f"{local_storage.url}/", "media", "./media"):
         store = MediaStore(root)
@@ -265,7 +215,18 @@ def test_a_folder_in_each_spelling_is_one_root(local_storage, monkeypatch):
     assert local_storage.read(store.store_media(png(), R1)) == PNG
 
 
-# -- a root without a store --------------------------------------------------------------------------------
+def test_what_can_be_no_root_is_refused(tmp_path, monkeypatch):
+    for url in ("", "  ", "/", "file:///", "nul\0"):
+        raised(errors.MediaError, MediaStore, url)
+    file = tmp_path / "picture.png"
+    file.write_bytes(b"x")
+    for url in (file, f"file://{file}", f"{file}/"):
+        raised(errors.InvalidReferenceError, MediaStore, url, match="a file can't be a store")
+    for value in (None, "", "  "):  # no root at all: it says what to set
+        if value is not None:
+            monkeypatch.setenv("FSMEDIA_URL", value)
+        raised(errors.InvalidMediaError, MediaStore, match="FSMEDIA_URL")
+
 
 COMMANDS = (
     "ls", "ls --run r1", "stats", "stats --no-refresh", "catalog refresh", "catalog show", "enforce", "enforce -n",
@@ -291,20 +252,21 @@ def test_every_command_says_that_there_is_no_store(storage, tmp_path, monkeypatc
 
 
 def test_a_store_that_is_to_be_read_must_be_there(storage):
-    async def listed():
+    def listed():
+        return list(opened(storage, read_only=True).list())
+
+    async def listing():
         async with AsyncMediaStore(storage.url, storage_options=storage.options, read_only=True) as store:
             return [reference async for reference in store.list()]
 
-    for look in (lambda: opened(storage, read_only=True), lambda: asyncio.run(listed())):
-        with pytest.raises(MediaNotFoundError, match="no store at"):
-            look()
+    for look in (listed, lambda: asyncio.run(listing())):
+        raised(errors.MediaNotFoundError, look, match="no store at")
     assert storage.keys() == set()
     storage.write("runs/r1/picture.png", b"what PromptKit wrote")
-    assert list(opened(storage, read_only=True).list()) == ["runs/r1/picture.png"]
-    assert asyncio.run(listed()) == ["runs/r1/picture.png"]
+    assert listed() == asyncio.run(listing()) == ["runs/r1/picture.png"]
     storage.remove("runs/r1/picture.png")
     opened(storage).create()
-    assert list(opened(storage, read_only=True).list()) == asyncio.run(listed()) == [], "an empty store is one"
+    assert listed() == asyncio.run(listing()) == [], "an empty store is one"
     assert fsmedia(*at(storage), "ls").exit_code == 0
 
 
@@ -317,10 +279,9 @@ def test_looking_costs_one_listing_and_only_without_settings(object_storage):
 
 def test_a_folder_above_a_store_is_none(local_storage):
     """All files there are the other store's, and it is named."""
-    above = Path(local_storage.url)
-    MediaStore(above / "media").create().store_media(MediaContent.from_text("x"), MediaMetadata(run_id="r1"))
-    with pytest.raises(MediaNotFoundError, match=f"there is one below it: {above}/media"):
-        MediaStore(above, read_only=True)
+    above = local_storage.url
+    MediaStore(f"{above}/media").store_media(png(), R1)
+    raised(errors.MediaNotFoundError, MediaStore, above, match=f"there is one below it: {above}/media", read_only=True)
 
 
 @on(LOCAL, MEMORY)
@@ -329,9 +290,8 @@ def test_a_sweep_of_another_time_is_refused(storage):
     now = utc_now()
     ahead = now + timedelta(days=31)
     store = opened(storage, now=lambda: now)
-    kept = store.store_media(MediaContent.from_text("x"), RETAINED)
-    with pytest.raises(InvalidMediaError, match="lies ahead"):
-        store.enforce_policy(now=ahead)
+    kept = put(store, policy_name="retain-30days")
+    raised(errors.InvalidMediaError, store.enforce_policy, match="lies ahead", now=ahead)
     assert [each.reference for each in store.enforce_policy(now=ahead, dry_run=True).deleted] == [kept]
     assert store.exists(kept)
     store.enforce_policy(now=now + timedelta(hours=23))
@@ -341,6 +301,6 @@ def test_a_sweep_of_another_time_is_refused(storage):
 
 def test_a_duration_lies_ahead_in_both_options(local_storage):
     """`--now 31d` was 31 days ago, `--expires-before 2d` in 2 days."""
-    kept = opened(local_storage).store_media(MediaContent.from_text("x"), RETAINED)
+    kept = put(opened(local_storage), policy_name="retain-30days")
     for words in (["enforce", "-n", "--now", "31d", "--json"], ["ls", "--expires-before", "31d"]):
         assert kept in fsmedia(*at(local_storage), *words).stdout
