@@ -61,11 +61,7 @@ _NOT_TOLD = frozenset({"reference", "size_bytes", "xattrs"})
 @lru_cache(maxsize=_REMEMBERED)
 def is_hidden(key: str) -> bool:
     """Return whether no file or folder can have this name; the text alone decides."""
-    try:
-        keys.check_reference(key)
-    except InvalidReferenceError:
-        return True
-    return False
+    return not keys.is_reference(key)
 
 
 @lru_cache(maxsize=_REMEMBERED)

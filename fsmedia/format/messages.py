@@ -95,14 +95,11 @@ def _data_field(values: Mapping[str, Any], under: str | None) -> Field | None:
 
 def _type_of(values: Mapping[str, Any]) -> str:
     """Return the MIME type that an object names, if it is valid."""
-    for key in _TYPE_FIELDS:
-        said = values.get(key)
-        if isinstance(said, str) and said:
-            try:
-                return mime.check(said)
-            except InvalidMediaError:
-                return ""
-    return ""
+    said = next((said for key in _TYPE_FIELDS if isinstance(said := values.get(key), str) and said), "")
+    try:
+        return said and mime.check(said)
+    except InvalidMediaError:
+        return ""
 
 
 # -- base64 ------------------------------------------------------------------------------------------------
@@ -240,9 +237,8 @@ class MediaField:
     def marker(self) -> InlineReference | None:
         """The reference that stands here; None if none does."""
         found = InlineReference.parse(self.text)
-        if found is None or (found.head is not None) != self.field.is_url:
-            return found if found is not None and self.field.is_bare and found.head is None else None
-        return found
+        fits = found and ((found.head is not None) == self.field.is_url or (self.field.is_bare and found.head is None))
+        return found if fits else None
 
     def content(self) -> InlineMedia | None:
         """Return the media item in the field; None if there is none, or one that could not be put back as it is."""
@@ -323,8 +319,7 @@ def _fields_in(path: Path, values: dict[str, Any], under: str | None) -> Iterato
     if getattr(values, "repeats", False):
         return  # which of two fields of one name is meant, nobody can tell
     for field in fields_of(values, under):
-        text = values[field.key]
-        if text:
+        if text := values[field.key]:
             yield MediaField((*path, field.key), values, field, text)
 
 
@@ -444,21 +439,23 @@ class _JsonBuilder:
 
     def take(self, value: Any) -> bool:
         """Take a string, or another value; False where none may stand."""
-        if self._wants in ("name", "first name"):
-            if not isinstance(value, JsonString):
-                return False
+        if self._wants in ("name", "first name") and isinstance(value, JsonString):
             self._name, self._wants = value, "colon"
             return True
         if self._wants not in ("value", "first"):
             return False
         self._put(value)
-        self._after()
+        self._wants = "comma" if self.open else "value"
         return True
 
     def mark(self, mark: str) -> bool:
         """Take a brace, bracket, colon or comma; False where it may not stand."""
         if mark in "{[":
-            return self._opened(JsonObject() if mark == "{" else [])
+            container: JsonObject | list[Any] = JsonObject() if mark == "{" else []
+            fits = self.take(container)
+            self.open.append(container)
+            self._wants = "first name" if mark == "{" else "first"
+            return fits
         if mark == ":":
             fits, self._wants = self._wants == "colon", "value"
             return fits
@@ -470,15 +467,7 @@ class _JsonBuilder:
         if not self.open or not isinstance(self.open[-1], kind) or self._wants not in ("comma", empty):
             return False
         self.open.pop()
-        self._after()
-        return True
-
-    def _opened(self, container: JsonObject | list[Any]) -> bool:
-        if self._wants not in ("value", "first"):
-            return False
-        self._put(container)
-        self.open.append(container)
-        self._wants = "first name" if isinstance(container, JsonObject) else "first"
+        self._wants = "comma" if self.open else "value"
         return True
 
     def _put(self, value: Any) -> None:
@@ -493,9 +482,6 @@ class _JsonBuilder:
             inner.repeats = inner.repeats or name in inner
             inner.names[name] = self._name
             inner[name] = value
-
-    def _after(self) -> None:
-        self._wants = "comma" if self.open else "value"
 
 
 def slashed(text: str, source: str) -> str | None:
