@@ -110,11 +110,9 @@ class KeyOrder:
                     self._unordered = True
                     if last:
                         # What was given can't be taken back, and what should have come before it would be missed.
-                        raise StorageError(
-                            f"{self._url} does not list in the order of keys, which shows only now",
-                            next_step="start again: this process sorts its listings from now on",
-                            key=page.entries[0].key,
-                        )
+                        problem = f"{self._url} does not list in the order of keys, which shows only now"
+                        step = "start again: this process sorts its listings from now on"
+                        raise StorageError(problem, next_step=step, key=page.entries[0].key)
                     found = chain([page], found)
                     break
                 if page.entries:
@@ -256,8 +254,7 @@ class NestedStores:
                 if keys.is_internal(key):
                     yield entry
                     continue
-                store = _note_folders(key, begin, undecided, waiting.tell())
-                if store is not None:
+                if (store := _note_folders(key, begin, undecided, waiting.tell())) is not None:
                     waiting.seek(next((at for each, at in undecided if each == store), waiting.tell()))
                     waiting.truncate()
                     undecided = [pair for pair in undecided if len(pair[0]) < len(store)]
@@ -285,10 +282,9 @@ def _drained(waiting: IO[bytes]) -> Iterator[Entry]:
 
 def _folder_ends(key: str) -> Iterator[int]:
     """Give the positions of the slashes in a key."""
-    end = key.find("/")
-    while end >= 0:
+    end = -1
+    while (end := key.find("/", end + 1)) >= 0:
         yield end
-        end = key.find("/", end + 1)
 
 
 def _note_folders(key: str, begin: int, undecided: list[tuple[str, int]], waiting: int) -> str | None:
