@@ -277,8 +277,7 @@ def blob_folder(digest: str) -> str:
 
 def parse_blob_key(key: str) -> BlobKey | None:
     """Parse a key below `BLOBS`; None for anything else that lies there."""
-    found = _KEY.fullmatch(key)
-    if found is None:
+    if (found := _KEY.fullmatch(key)) is None:
         return None
     return BlobKey(found[1], found[2] or found[4], found[3] or found[5], found[6] or "")
 
@@ -341,9 +340,8 @@ def marker_prefix(reference: str) -> str:
 def check_marker(marker: object, reference: str) -> str:
     """Return a marker's name as a sidecar gives it; by one of another reference nothing may be removed."""
     if not isinstance(marker, str) or not re.fullmatch(rf"{re.escape(marker_prefix(reference))}[0-9a-z]+", marker):
-        raise InvalidReferenceError(
-            "its sidecar names no marker of its own", next_step="verify the store", reference=reference
-        )
+        problem = "its sidecar names no marker of its own"
+        raise InvalidReferenceError(problem, next_step="verify the store", reference=reference)
     return marker
 
 
@@ -366,8 +364,7 @@ def check_reference(text: object) -> str:
         kind = type(text).__name__
         step = "give the str that store_media returned"
         raise InvalidReferenceError(f"a reference is text, not {kind}", next_step=step)
-    problem = _problem_with(text)
-    if problem:
+    if problem := _problem_with(text):
         # It may be a URL with a password in it.
         raise InvalidReferenceError(problem[0], next_step=problem[1], reference=without_secrets(text))
     return text
@@ -400,7 +397,6 @@ _FORBIDDEN_PARTS = (
 
 
 def _problem_with_form(text: str) -> tuple[str, str] | None:
-    """Return what is wrong with the text as a whole."""
     if text[0] == "/":
         return "the absolute path is not inside this store", _USE_RELATIVE
     if text[-1] == "/":
@@ -409,7 +405,6 @@ def _problem_with_form(text: str) -> tuple[str, str] | None:
 
 
 def _problem_with_segments(text: str) -> tuple[str, str] | None:
-    """Return what is wrong with one of the segments."""
     segments = text.split("/")
     if "." in segments or ".." in segments:
         return "'.' and '..' are no segments of a reference", _USE_RELATIVE
@@ -489,8 +484,7 @@ def due_key(instant: datetime, reference: str) -> str:
 
 def parse_due(key: str) -> DueKey | None:
     """Parse a due entry's key; None for anything else that lies there."""
-    found = _ENTRY.fullmatch(key)
-    if found is None:
+    if (found := _ENTRY.fullmatch(key)) is None:
         return None
     try:
         year, month, day, hour, minute = (int(part) for part in found.groups()[:5])
@@ -581,8 +575,7 @@ def snapshot_key(instant: datetime) -> str:
 
 def parse_snapshot(key: str) -> datetime | None:
     """Return the instant in a snapshot's key, to the millisecond; None for anything else that lies there."""
-    found = _SNAPSHOT.fullmatch(key)
-    if found is None:
+    if (found := _SNAPSHOT.fullmatch(key)) is None:
         return None
     try:
         return datetime.strptime(found[1], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)

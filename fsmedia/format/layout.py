@@ -192,7 +192,6 @@ class Segment:
         return segment
 
     def _render(self, piece: Piece, fields: Mapping[str, object]) -> str:
-        """Return one piece for these values."""
         value = fields.get(piece.name)
         if piece.kind == "literal":
             return piece.name
@@ -240,14 +239,12 @@ class Segment:
         return "".join([piece.name if piece.kind == "literal" else value for piece in self._pieces])
 
     def _is_reserved(self, segment: str) -> bool:
-        """Return whether no folder may have this name here."""
         folded = segment.casefold()
         # `.fsmedia` nowhere: at any depth it is the mark of a store below this one.
         return folded == INTERNAL or (self._first and folded in RESERVED) or keys.is_temporary(folded)
 
 
 def _refuse_value(name: str, problem: str) -> NoReturn:
-    """Raise the error for a field of the metadata."""
     raise InvalidMediaError(f"{name} {problem}", next_step=f"give MediaMetadata({name}=...)")
 
 
@@ -277,15 +274,9 @@ ID_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Mode -> the field it is about."""
 _KINDS: Mapping[str, Kind] = {
-    "run_id": "text",
-    "conversation_id": "text",
-    "session_id": "text",
-    "provider_id": "text",
-    "mime_type": "text",
-    "message_idx": "index",
-    "part_idx": "index",
-    "timestamp": "time",
-}
+    "run_id": "text", "conversation_id": "text", "session_id": "text", "provider_id": "text", "mime_type": "text",
+    "message_idx": "index", "part_idx": "index", "timestamp": "time",
+}  # fmt: skip
 END = "/{name}{ext}"
 """What a template ends with: the file's name, as the store gave it."""
 _TOKEN = re.compile(r"\{([^{}]*)\}|([^{}]+)|[{}]")
@@ -352,10 +343,8 @@ def read_folders(template: str) -> list[tuple[Piece, ...]]:
 
 
 def _read_field(template: str, inner: str) -> Piece:
-    """Return the field that stands between two braces."""
     name, colon, spec = inner.partition(":")
-    kind = _KINDS.get(name)
-    if kind is None:
+    if (kind := _KINDS.get(name)) is None:
         refuse(
             template, f"'{{{inner}}}' is no field", f"the fields are {', '.join(_KINDS)}, and name and ext at the end"
         )
@@ -476,7 +465,7 @@ class Layout:
         return self._rendered(tuple([get(used) for used in self._parsed.fields])) + file
 
     def _render_folders(self, values: tuple[object, ...]) -> str:
-        """Return all folders with a slash after each, from the values of the fields."""
+        """Return all folders, with a slash after each."""
         fields = dict(zip(self._parsed.fields, values, strict=True))
         required_id(self.id_field, self.mode, fields.get(self.id_field))
         return "".join([segment.render(fields) + "/" for segment in self._parsed.segments])
@@ -487,8 +476,7 @@ class Layout:
         That is `name`, `ext`, the ids of the template (empty where shortened: the sidecar has them) and, where the
         template or a name of our own form holds them, `message_idx` and `part_idx`.
         """
-        found = self._parsed.pattern.fullmatch(reference)
-        if found is None:
+        if (found := self._parsed.pattern.fullmatch(reference)) is None:
             return None
         values = list(found.groups())
         file = values.pop()
@@ -550,8 +538,7 @@ def _read_segments(
 
 def _read_file_name(file: str) -> dict[str, str | int]:
     """Split a file name: our own form at the end of the unique part, any other at its last dot."""
-    own = keys.parse_own_name(file)
-    if own is None:
+    if (own := keys.parse_own_name(file)) is None:
         return dict(zip(("name", "ext"), split_file_name(file), strict=True))
     name = file[: len(file) - len(own.ext)]
     return {"name": name, "ext": own.ext, "message_idx": own.message_idx, "part_idx": own.part_idx}
@@ -626,10 +613,8 @@ class View:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _VIEW_NAME.fullmatch(self.name):
-            raise InvalidLayoutError(
-                f"{str(self.name)[:MAX_NAME]!r} can't be the name of a view",
-                next_step="use a-z, 0-9, '-' and '_', like 'by-day'",
-            )
+            problem = f"{str(self.name)[:MAX_NAME]!r} can't be the name of a view"
+            raise InvalidLayoutError(problem, next_step="use a-z, 0-9, '-' and '_', like 'by-day'")
         segments = _read_view(self.template)
         used = [name for segment in segments for name in segment.fields]
         shown = dict.fromkeys("mime_type" if name in ("type", "subtype") else name for name in used)
