@@ -177,8 +177,7 @@ class FileUpload:
         self.key = key
         self._write_context = context
         self._exclusive = exclusive
-        self._stage: Stage | None = None
-        self._data: bytes | None = None
+        self._stored: bytes | Stage | None = None
         self._fields: Mapping[str, Any] = {}
         self._timestamp: datetime | None = None  # of all sidecars that are made for it, whoever comes between
         self._intake = HashingWriter(None, context.max_file_size)
@@ -189,14 +188,14 @@ class FileUpload:
         data = data if type(data) is bytes else bytes(memoryview(data))
         with ErrorContext(self.key):
             self._intake.write(data)
-        self._data = data
+        self._stored = data
         return self
 
     def begin(self) -> None:
         """Begin to write bytes in pieces."""
         with ErrorContext(self.key):
-            self._stage = self._write_context.backend.stage(self.key)
-        self._intake = HashingWriter(self._stage, self._write_context.max_file_size)
+            self._stored = stage = self._write_context.backend.stage(self.key)
+        self._intake = HashingWriter(stage, self._write_context.max_file_size)
 
     def write(self, data: bytes | memoryview) -> None:
         """Write some bytes."""
@@ -210,12 +209,11 @@ class FileUpload:
 
     def prepare(self, old: bytes | None, seen: Seen | None = None) -> commit.StoreOperation:
         """Return what the steps of a store need: `old` is the replaced file's sidecar, `seen` what lies there."""
-        stored = self._data if self._stage is None else self._stage
-        if stored is None:
+        if self._stored is None:
             raise InvalidMediaError("nothing was written", reference=self.key)
         text, instant = self._made(old)
         context = self._write_context
-        what = context.backend, self.key, stored, self._fields["mime_type"], text
+        what = context.backend, self.key, self._stored, self._fields["mime_type"], text
         grace = context.configuration.orphan_grace
         return commit.StoreOperation(*what, context.now, instant, grace, remake=self._made, before=old, seen=seen)
 
@@ -281,8 +279,8 @@ class FileUpload:
 
     def discard(self) -> None:
         """Remove what was written; a committed file stays."""
-        if self._stage is not None:
-            self._stage.discard()
+        if not isinstance(self._stored, bytes | None):
+            self._stored.discard()
 
 
 def _opener() -> CodeType | None:
