@@ -5,8 +5,6 @@ others one call after another. `S3Backend` and the like replace single primitive
 requests or loses answers.
 """
 
-# Longer than 1,000 lines: one class answers all calls of the port for any filesystem; S3 and GCS build on it.
-
 from __future__ import annotations
 
 import asyncio
