@@ -249,7 +249,7 @@ class MediaUpload:
 
     def _name_of(self, pointer: Pointer) -> str:
         """Return the reference with which this item would share a generation."""
-        return self._context.configuration.layout.render(self._fields, keys.shared_name(self._own, pointer), self._ext)
+        return self._context.configuration.layout.render(self._fields, f"{self._own}{pointer.infix}", self._ext)
 
     def commit(self) -> Reference:
         """Store it: run the steps of a store and return the reference."""

@@ -167,7 +167,7 @@ def record(backend: Backend, log: DeletionLog, deletions: Sequence[Deletion]) ->
     lines = b"".join(to_json(each.model_dump()) + b"\n" for each in deletions)
     when = max(each.deleted_at for each in deletions if each.deleted_at is not None)
     try:
-        backend.write(keys.deletions_key(when), lines, _JSON_LINES)
+        backend.write(keys.dated_key(keys.DELETIONS, when), lines, _JSON_LINES)
     except MediaError as error:
         return {str(each.reference): _not_recorded(each, str(error)) for each in deletions}
     return {}

@@ -1028,11 +1028,7 @@ def folders_of(configuration: Configuration, selection: Selection) -> tuple[str,
 
 def is_reference(key: str) -> bool:
     """Return whether a listed key can be a reference; one with an empty part, for instance, can't."""
-    try:
-        keys.check_reference(key)
-    except MediaError:
-        return False
-    return True
+    return keys.is_reference(key)
 
 
 @dataclass(frozen=True, slots=True)

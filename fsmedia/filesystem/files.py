@@ -14,7 +14,8 @@ import warnings
 from contextlib import nullcontext, suppress
 from functools import lru_cache
 from threading import Thread
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from traceback import walk_tb
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 
 from fsspec.asyn import AbstractAsyncStreamedFile, get_loop
 from fsspec.spec import AbstractBufferedFile
@@ -41,7 +42,7 @@ from fsmedia.storage import Entry
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
     from datetime import datetime
-    from types import CodeType, TracebackType
+    from types import CodeType
 
     from fsmedia.core.ingest import WriteContext
     from fsmedia.models import MediaRecord
@@ -61,11 +62,7 @@ _NOT_TOLD = frozenset({"reference", "size_bytes", "xattrs"})
 @lru_cache(maxsize=_REMEMBERED)
 def is_hidden(key: str) -> bool:
     """Return whether no file or folder can have this name; the text alone decides."""
-    try:
-        keys.check_reference(key)
-    except InvalidReferenceError:
-        return True
-    return False
+    return not keys.is_reference(key)
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -121,11 +118,8 @@ def file_info(entry: Entry) -> dict[str, Any]:
 
 def record_fields(record: MediaRecord) -> dict[str, Any]:
     """Return the fields that `info()` adds from a sidecar; unknown values are left out."""
-    return {
-        name: value
-        for name, value in vars(record).items()
-        if name not in _NOT_TOLD and value is not None and value != ""
-    }
+    told = ((name, value) for name, value in vars(record).items() if name not in _NOT_TOLD)
+    return {name: value for name, value in told if value is not None and value != ""}
 
 
 def visible(listing: Listing) -> Iterator[dict[str, Any]]:
@@ -183,8 +177,7 @@ class FileUpload:
         self.key = key
         self._write_context = context
         self._exclusive = exclusive
-        self._stage: Stage | None = None
-        self._data: bytes | None = None
+        self._stored: bytes | Stage | None = None
         self._fields: Mapping[str, Any] = {}
         self._timestamp: datetime | None = None  # of all sidecars that are made for it, whoever comes between
         self._intake = HashingWriter(None, context.max_file_size)
@@ -195,14 +188,14 @@ class FileUpload:
         data = data if type(data) is bytes else bytes(memoryview(data))
         with ErrorContext(self.key):
             self._intake.write(data)
-        self._data = data
+        self._stored = data
         return self
 
     def begin(self) -> None:
         """Begin to write bytes in pieces."""
         with ErrorContext(self.key):
-            self._stage = self._write_context.backend.stage(self.key)
-        self._intake = HashingWriter(self._stage, self._write_context.max_file_size)
+            self._stored = stage = self._write_context.backend.stage(self.key)
+        self._intake = HashingWriter(stage, self._write_context.max_file_size)
 
     def write(self, data: bytes | memoryview) -> None:
         """Write some bytes."""
@@ -216,33 +209,17 @@ class FileUpload:
 
     def prepare(self, old: bytes | None, seen: Seen | None = None) -> commit.StoreOperation:
         """Return what the steps of a store need: `old` is the replaced file's sidecar, `seen` what lies there."""
-        stored = self._data if self._stage is None else self._stage
-        if stored is None:
+        if self._stored is None:
             raise InvalidMediaError("nothing was written", reference=self.key)
         text, instant = self._made(old)
         context = self._write_context
-        return commit.StoreOperation(
-            context.backend,
-            self.key,
-            stored,
-            self._fields["mime_type"],
-            text,
-            context.now,
-            instant,
-            context.configuration.orphan_grace,
-            remake=self._made,
-            before=old,
-            seen=seen,
-        )
+        what = context.backend, self.key, self._stored, self._fields["mime_type"], text
+        grace = context.configuration.orphan_grace
+        return commit.StoreOperation(*what, context.now, instant, grace, remake=self._made, before=old, seen=seen)
 
     def _made(self, old: bytes | None) -> tuple[bytes, datetime | None]:
         """Return the sidecar's bytes, and when its policy lets the media go."""
-        sidecar, instant = self._sidecar(None if old is None else Sidecar.parse(old, self.key))
-        self._fields = sidecar.values
-        return sidecar.dump(), instant
-
-    def _sidecar(self, before: Sidecar | None) -> tuple[Sidecar, datetime | None]:
-        """Return the new sidecar, and when its policy lets the file be deleted."""
+        before = None if old is None else Sidecar.parse(old, self.key)
         context, intake = self._write_context, self._intake
         kept = {} if before is None else before.values
         settings = context.configuration
@@ -257,26 +234,22 @@ class FileUpload:
         timestamp = self._timestamp = self._timestamp or context.now()
         instant = expires_at(policy, timestamp)
         mime_type = self._mime_type or mime.guess_from_name(self.key) or kept.get("mime_type") or OCTETS
-        fresh = Sidecar.of_bytes(
-            {
-                **_DEFAULTS,
-                **ids_of_path(context, self.key),
-                "mime_type": mime_type,
-                "timestamp": timestamp,
-                "policy_name": name,
-            },
-            _NOTHING,
-            intake,
-            expires_at=instant,
-        )
-        return (fresh if before is None else before.replaced(fresh)), instant
+        own = {"mime_type": mime_type, "timestamp": timestamp, "policy_name": name}
+        fresh = Sidecar.of_bytes(_DEFAULTS | ids_of_path(context, self.key) | own, _NOTHING, intake, expires_at=instant)
+        sidecar = fresh if before is None else before.replaced(fresh)
+        self._fields = sidecar.values
+        return sidecar.dump(), instant
 
     def commit(self) -> None:
         """Store the file; ids, policy and attributes of a replaced one are kept."""
         observer = self._write_context.observer
         watch = None if observer is None else observer.begin("store")
         with nullcontext() if watch is None else watch:
-            self._commit()
+            with ErrorContext(self.key):
+                # An exclusive write replaces nothing: whether the name is free decides the storage, at the commit.
+                old, seen = (None, None) if self._exclusive else self._replaced()
+            steps = commit.create if self._exclusive else commit.store
+            commit.raise_first(steps([self.prepare(old, seen)]))
             if watch is not None:
                 self.tell()
 
@@ -286,13 +259,6 @@ class FileUpload:
             telemetry.add_facts(
                 "store", reference=self.key, size_bytes=self.size, **telemetry.media_facts(self._fields)
             )
-
-    def _commit(self) -> None:
-        with ErrorContext(self.key):
-            # An exclusive write replaces nothing: whether the name is free is decided by the storage, at the commit.
-            old, seen = (None, None) if self._exclusive else self._replaced()
-        steps = commit.create if self._exclusive else commit.store
-        commit.raise_first(steps([self.prepare(old, seen)]))
 
     def _replaced(self) -> tuple[bytes | None, Seen]:
         """Return the sidecar of the file that is replaced, and the one that lies there; a held file is refused."""
@@ -313,8 +279,8 @@ class FileUpload:
 
     def discard(self) -> None:
         """Remove what was written; a committed file stays."""
-        if self._stage is not None:
-            self._stage.discard()
+        if not isinstance(self._stored, bytes | None):
+            self._stored.discard()
 
 
 def _opener() -> CodeType | None:
@@ -374,12 +340,8 @@ def _store_abandoned(outer: WritableMediaFile | CompressedMediaFile | TextMediaF
 
 
 def _warn_of_unclosed(file: WritableMediaFile) -> None:
-    warnings.warn(
-        f"nobody closed {file.path!r}: its {file.tell()} bytes were stored when the file object was collected",
-        ResourceWarning,
-        stacklevel=3,
-        source=file,
-    )
+    message = f"nobody closed {file.path!r}: its {file.tell()} bytes were stored when the file object was collected"
+    warnings.warn(message, ResourceWarning, stacklevel=3, source=file)
 
 
 class WritableMediaFile(io.BufferedIOBase, BinaryIO):
@@ -427,12 +389,7 @@ class WritableMediaFile(io.BufferedIOBase, BinaryIO):
         error = sys.exc_info()[1]
         if error is None or id(error) == self._error_at_opening:
             return False
-        trace = error.__traceback__
-        while trace is not None:
-            if trace.tb_frame.f_code is self._opener:
-                return True
-            trace = trace.tb_next
-        return False
+        return any(frame.f_code is self._opener for frame, _ in walk_tb(error.__traceback__))
 
     def write(self, data: Any, /) -> int:
         """Write bytes; of a file that exceeds `max_file_size` nothing will be stored."""
@@ -473,15 +430,13 @@ class WritableMediaFile(io.BufferedIOBase, BinaryIO):
 
     def close(self) -> None:
         """Store the media, unless a transaction will; later calls do nothing."""
-        if self._state == "open":
-            self._state = "written"
-            if self.autocommit:
-                try:
+        try:
+            if self._state == "open":
+                self._state = "written"
+                if self.autocommit:
                     self.commit()
-                finally:
-                    super().close()
-                return
-        super().close()
+        finally:
+            super().close()
 
     def commit(self) -> None:
         """Store the media."""
@@ -501,9 +456,7 @@ class WritableMediaFile(io.BufferedIOBase, BinaryIO):
         self._upload.discard()
         super().close()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and self._state == "open":
             self.discard()
         self.close()
@@ -527,10 +480,6 @@ class CachedMediaFile(AbstractBufferedFile):
         return str(self.path)
 
 
-def _do_nothing() -> None:
-    pass
-
-
 def _leave(self: CompressedMediaFile | TextMediaFile, kind: type[BaseException] | None, *_: object) -> None:
     """End a `with` block: an error means that nothing is stored."""
     # Before `close`, which would flush the rest of the text and store what was written so far.
@@ -544,25 +493,24 @@ class CompressedMediaFile(io.BufferedIOBase):
 
     def __init__(self, layer: Any, file: WritableMediaFile) -> None:
         self._layer = layer
-        self._file = file
+        self.plain_file = file
         self.path = self.name = file.path
         # Of a cycle, the layer may be collected before this, and must not end the stream: bytes may follow. Layers that
         # are no Python objects have no finalizer.
         self._close_layer: Callable[[], object] = layer.close
         with suppress(AttributeError):
-            layer.close = _do_nothing
+            layer.close = lambda: None
         self.has_layers = False
         file.has_layers = True
 
     def __repr__(self) -> str:
-        return f"<compressed {self._file!r}>"
+        return f"<compressed {self.plain_file!r}>"
 
     def write(self, data: Any, /) -> int:
         """Compress and write bytes."""
         if self.closed:
             raise ValueError("I/O operation on closed file")
-        written: int = self._layer.write(data)
-        return written
+        return cast("int", self._layer.write(data))
 
     def writable(self) -> bool:
         """Return True."""
@@ -579,28 +527,23 @@ class CompressedMediaFile(io.BufferedIOBase):
             raise
         # Only now: what the layer wrote at its close belongs to the file.
         try:
-            self._file.close()
+            self.plain_file.close()
         finally:
             super().close()
 
     def discard(self) -> None:
         """Store nothing; remove what was written."""
         # The file first: closing the layer writes its end, which must fail rather than be stored.
-        self._file.discard()
+        self.plain_file.discard()
         with suppress(Exception):
             self._close_layer()
         super().close()
 
     __exit__ = _leave
 
-    @property
-    def plain_file(self) -> WritableMediaFile:
-        """What lies below the compression."""
-        return self._file
-
     def __del__(self) -> None:
-        if hasattr(self, "_file") and not self.closed and not self.has_layers:
-            _close_abandoned(self, self._file)
+        if hasattr(self, "plain_file") and not self.closed and not self.has_layers:
+            _close_abandoned(self, self.plain_file)
 
 
 class TextMediaFile(io.TextIOWrapper):
@@ -655,8 +598,7 @@ class AsyncMediaFile(AbstractAsyncStreamedFile):
 
     async def read(self, length: int = -1) -> bytes:
         """Read up to `length` bytes; all by default."""
-        data: bytes = await self._in_thread(self._file.read, length)
-        return data
+        return bytes(await self._in_thread(self._file.read, length))
 
     async def seek(self, loc: int, whence: int = 0) -> int:
         """Set the position and return it."""
@@ -664,8 +606,7 @@ class AsyncMediaFile(AbstractAsyncStreamedFile):
 
     async def write(self, data: bytes) -> int:
         """Write bytes."""
-        written: int = await self._in_thread(self._file.write, data)
-        return written
+        return int(await self._in_thread(self._file.write, data))
 
     async def flush(self, force: bool = False) -> None:
         """Do nothing: a media is stored as a whole, when it is closed."""
@@ -678,22 +619,15 @@ class AsyncMediaFile(AbstractAsyncStreamedFile):
         # fsspec's would call the coroutine `close`, which nobody awaits.
         file = getattr(self, "_file", None)
         if isinstance(file, WritableMediaFile) and file.is_open:
-            size = file.tell()
+            message = f"nobody awaited the close of {file.path!r}: its {file.tell()} bytes are not stored"
             file.discard()
-            warnings.warn(
-                f"nobody awaited the close of {file.path!r}: its {size} bytes are not stored",
-                ResourceWarning,
-                stacklevel=1,
-                source=self,
-            )
+            warnings.warn(message, ResourceWarning, stacklevel=1, source=self)
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._in_thread(self._file.__exit__, kind, error, trace)
+    async def __aexit__(self, *raised: object) -> None:
+        await self._in_thread(self._file.__exit__, *raised)
 
 
 class MediaTransaction(Transaction):
@@ -708,10 +642,9 @@ class MediaTransaction(Transaction):
     def start(self) -> None:
         """Begin the transaction, unless one has begun, here or in another thread: its files would be lost."""
         if self._begun:
-            raise InvalidMediaError(
-                "a transaction is under way on this filesystem",
-                next_step="end it first; a thread of its own takes fsspec.filesystem(..., skip_instance_cache=True)",
-            )
+            problem = "a transaction is under way on this filesystem"
+            step = "end it first; a thread of its own takes fsspec.filesystem(..., skip_instance_cache=True)"
+            raise InvalidMediaError(problem, next_step=step)
         self._begun = True
         super().start()
 
@@ -721,11 +654,8 @@ class MediaTransaction(Transaction):
         # By place, not by name: two names may be one file, where a folder is a link to another.
         place_of = filesystem._backend.place_of
         if any(place_of(file.path) == place_of(key) and not file.given_up for file in self.files):
-            raise InvalidMediaError(
-                "was written in this transaction, so nothing can be appended to it yet",
-                next_step="write it at once, or end the transaction first",
-                reference=key,
-            )
+            problem = "was written in this transaction, so nothing can be appended to it yet"
+            raise InvalidMediaError(problem, next_step="write it at once, or end the transaction first", reference=key)
 
     def complete(self, commit: bool = True) -> None:
         """Commit or discard all files; those after a failed commit are discarded."""

@@ -13,14 +13,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from glob import has_magic
 from hashlib import file_digest
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, ParamSpec, TypeVar
 
@@ -37,6 +39,7 @@ from pydantic_core import to_jsonable_python
 from fsmedia.core import commit, holds, lifetime, promptkit, records
 from fsmedia.core.ingest import WriteContext, utc_now
 from fsmedia.core.named import CopiedBytes, Pair, Rewritten, Seen, find_pair
+from fsmedia.core.parallel import windows
 from fsmedia.core.records import VerifyReads
 from fsmedia.core.telemetry import Observer, checked_hooks, observed
 from fsmedia.errors import (
@@ -52,44 +55,11 @@ from fsmedia.errors import (
     StorageError,
     StoreConflictError,
 )
-from fsmedia.filesystem.files import (
-    CHUNK,
-    OCTETS,
-    AsyncMediaFile,
-    CachedMediaFile,
-    CompressedMediaFile,
-    FileUpload,
-    MediaTransaction,
-    TextMediaFile,
-    WritableMediaFile,
-    existing_key,
-    file_info,
-    folder_info,
-    ids_of_path,
-    is_hidden,
-    is_own_name,
-    not_found,
-    record_fields,
-    visible,
-)
+from fsmedia.filesystem import files
 from fsmedia.filesystem.views import VIEW_MAX_AGE, LazySettingsFile, ViewReader, Views, as_age
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.storage import SEEK_BLOCK, Entry, open_backend
-from fsmedia.storage.address import (
-    LOCAL,
-    SCHEME,
-    Address,
-    EnvironmentDigest,
-    StoreOptions,
-    is_relative,
-    is_root,
-    media_url,
-    nested_options,
-    protocol_of,
-    relied_on_directory,
-    split_media_url,
-)
+from fsmedia.storage import SEEK_BLOCK, Entry, address, open_backend
 from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
@@ -97,8 +67,8 @@ if TYPE_CHECKING:
 
     from fsmedia.core.lifetime import DeletionLog
     from fsmedia.core.telemetry import Hook
+    from fsmedia.filesystem.files import AsyncMediaFile
     from fsmedia.format.settings import Configuration
-    from fsmedia.storage import Backend
     from fsmedia.storage.address import NestedOptions
 
 __all__ = ["MediaFileSystem"]
@@ -108,20 +78,10 @@ T = TypeVar("T")
 _InstanceCache: Any = type(AsyncFileSystem)
 _FSSPEC_OPTIONS = ("use_listings_cache", "listings_expiry_time", "max_paths")
 _TEXT_OPTIONS = ("encoding", "errors", "newline")
-_TUNING_OPTIONS = frozenset(
-    {
-        "buffering",
-        "default_block_size",
-        "default_cache",
-        "default_cache_type",
-        "default_fill_cache",
-        "fill_cache",
-        "max_blocks",
-        "max_concurrency",
-        "size",
-        "trim",
-    }
-)
+_TUNING_OPTIONS = frozenset({
+    "buffering", "default_block_size", "default_cache", "default_cache_type", "default_fill_cache", "fill_cache",
+    "max_blocks", "max_concurrency", "size", "trim",
+})  # fmt: skip
 """What other filesystems' `open` takes and what only tunes their caches: it changes no result."""
 # What reads ahead as our own files do, and what gives zeros or an error for bytes that were not fetched before.
 _UNUSED_CACHES = (None, "readahead", "parts")
@@ -131,6 +91,8 @@ _OWN_ATTRIBUTE = "fsmedia."
 _POLICY_ATTRIBUTE = "fsmedia.policy_name"
 # What a sidecar says of where its bytes lie, and of one attempt to write it.
 _NOT_COPIED = ("marker", "write")
+# How fsspec's calls for trees find sources and targets.
+_PAIRED = {"copy": "_paired", "get": "_paired_to_local", "put": "_paired_from_local"}
 _CURRENT_FOLDER = "_here"
 """Argument that tells the instances of a relative root apart."""
 _TIMEOUT = timedelta(seconds=60)
@@ -141,21 +103,42 @@ _WRITES_PER_BATCH = 128
 _DELETIONS_PER_BATCH = 500
 
 
-def _in_worker_thread(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Return the coroutine of a blocking call: its steps block, so all of it runs in a worker thread."""
+def _in_worker_thread(name: str, most: int | None = None) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """Return the coroutine of a blocking call: its steps block, so all of it runs in a worker thread.
+
+    `most`: as many arguments mean the same to both by position; the next one of fsspec's coroutine is a batch size.
+    """
 
     async def call(self: MediaFileSystem, *args: Any, **kwargs: Any) -> Any:
-        return await self._in_thread(getattr(self, name), *args, **kwargs)
+        if most is not None:
+            kwargs.pop("batch_size", None)
+        return await self._in_thread(getattr(self, name), *args[:most], **kwargs)
 
     call.__name__ = f"_{name}"
     return call
+
+
+def _paired_first(name: str) -> Callable[..., Coroutine[Any, Any, None]]:
+    """Return fsspec's coroutine for trees with sources and targets that are paired first, in a worker thread."""
+    call: Any = getattr(AsyncFileSystem, f"_{name}")
+    parameters = signature(call)
+
+    async def paired(self: MediaFileSystem, *args: Any, **kwargs: Any) -> None:
+        bound = parameters.bind(self, *args, **kwargs)
+        given = bound.arguments
+        ends = list(given)[1:3]
+        known = [*(given[end] for end in ends), given.get("recursive", False), given.get("maxdepth")]
+        given.update(zip(ends, await self._in_thread(getattr(self, _PAIRED[name]), *known), strict=True))
+        await call(*bound.args, **bound.kwargs)
+
+    return paired
 
 
 class _CachedByFolder(_InstanceCache):
     """fsspec's cache of instances, in which a relative root in another current directory is another instance."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        here = relied_on_directory(kwargs)
+        here = address.relied_on_directory(kwargs)
         return super().__call__(*args, **kwargs, **({} if here is None else {_CURRENT_FOLDER: here}))
 
 
@@ -208,9 +191,9 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
 
     protocol = "media"
     root_marker = ""
-    transaction_type = MediaTransaction
+    transaction_type = files.MediaTransaction
     _extra_tokenize_attributes = ("ambient",)
-    ambient = EnvironmentDigest()
+    ambient = address.EnvironmentDigest()
     _strip_protocol = _StripProtocol()
     _pid: int
     _workers: tuple[int, ThreadPoolExecutor] | None = None
@@ -245,17 +228,8 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         for name in (*_FSSPEC_OPTIONS, _CURRENT_FOLDER):
             others.pop(name, None)
         root, url = (None if each is None else stringify_path(each) for each in (root, url))
-        given = StoreOptions(
-            fo=fo,
-            target_protocol=target_protocol,
-            target_options=target_options,
-            root=root,
-            url=url,
-            storage_options=storage_options,
-            store=store,
-            stores=stores,
-        )
-        self._address: Address = given.resolve(others)
+        given = address.StoreOptions(fo, target_protocol, target_options, root, url, storage_options, store, stores)
+        self._address = given.resolve(others)
         age = view_max_age if view_max_age is None else as_age(view_max_age)
         limit = timeout if isinstance(timeout, timedelta) else timedelta(seconds=timeout)
         self._settings: dict[str, Any] = {
@@ -276,58 +250,50 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         records.check_mode(verify_reads)
         if durability not in ("fsync", "rename"):
             raise InvalidMediaError(f"unknown durability {durability!r}", next_step="use 'fsync' or 'rename'")
-        self._max_file_size = max_file_size
-        self._read_only = read_only
         self._verify_reads: VerifyReads = verify_reads
         self._now = now
-        self._deletion_log = deletion_log
         self._block_size = block_size or SEEK_BLOCK
-        self._backend = self._open_root(limit, durability)
+        options = dict(self._address.options)
+        if address.protocol_of(self._address.url) not in address.LOCAL:
+            # fsspec would reuse a filesystem that took its credentials from an environment that has changed since.
+            options["skip_instance_cache"] = True
+        self._backend = open_backend(self._address.url, options, timeout=limit, durability=durability)
         self._observer = Observer(self._backend.url, self._settings["hooks"])
         self._settings_file = LazySettingsFile(self._backend)
         self._views = Views(self._backend, self._settings_file, age, now)
         # After the root was opened: a relative root becomes absolute, so that a chdir changes nothing later.
-        if is_relative(self._address.url):
+        if address.is_relative(self._address.url):
             self._address = replace(self._address, url=self._backend.url)
         # fsspec's metaclass reads both. Over a storage that blocks, no loop is ever involved.
         self.async_impl = asynchronous or self._backend.asynchronous
         self.mirror_sync_methods = self._backend.asynchronous and not asynchronous
         super().__init__(asynchronous=asynchronous, loop=loop, batch_size=batch_size, use_listings_cache=False)
 
-    def _open_root(self, timeout: timedelta, durability: Literal["fsync", "rename"]) -> Backend:
-        options = dict(self._address.options)
-        if protocol_of(self._address.url) not in LOCAL:
-            # fsspec would reuse a filesystem that took its credentials from an environment that has changed since.
-            options["skip_instance_cache"] = True
-        return open_backend(self._address.url, options, timeout=timeout, durability=durability)
-
     # -- identity ------------------------------------------------------------------------------------------
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with the root that was found here, whatever is configured where it is unpickled."""
-        address = self._address
-        named: dict[str, Any] = {"root": address.url, "storage_options": address.options}
-        if address.form == "name":
-            entry = {"url": address.url, "storage_options": address.options}
-            named = {"store": address.name, "stores": {address.name: entry}}
-        elif address.form == "chain":
-            named = {"fo": _below(address.url), "target_protocol": protocol_of(self._address.url)}
-            named["target_options"] = address.options
+        here = self._address
+        named: dict[str, Any] = {"root": here.url, "storage_options": here.options}
+        if here.form == "name":
+            named = {"store": here.name, "stores": {here.name: {"url": here.url, "storage_options": here.options}}}
+        elif here.form == "chain":
+            protocol = address.protocol_of(here.url)
+            named = {"fo": _below(here.url), "target_protocol": protocol, "target_options": here.options}
         return make_instance, (type(self), (), {**named, **self._settings})
 
     @property
     def _fs_token(self) -> str:
         """What tells two filesystems apart: the root, how it was named, and the settings."""
-        address = self._address
-        token: str = tokenize(type(self), address.url, address.options, address.form, address.name, self._settings)
-        return token
+        here = self._address
+        return str(tokenize(type(self), here.url, here.options, here.form, here.name, self._settings))
 
     def __repr__(self) -> str:
         return f"MediaFileSystem({self._backend.url!r})"
 
     @classmethod
     def _get_kwargs_from_urls(cls, path: str) -> dict[str, Any]:
-        name = split_media_url(stringify_path(path))[2]
+        name = address.split_media_url(stringify_path(path))[2]
         return {"store": name} if name else {}
 
     def own_path(self, path: Any) -> Any:
@@ -335,29 +301,27 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         if isinstance(path, list | tuple):
             return [self.own_path(each) for each in path]
         text = stringify_path(path)
-        key, rest, name = split_media_url(text)
-        elsewhere = rest and not is_root(rest, [*self._backend.roots(), self._address.url])
+        key, rest, name = address.split_media_url(text)
+        elsewhere = rest and not address.is_root(rest, [*self._backend.roots(), self._address.url])
         if elsewhere or (name and name != self._address.name):
-            raise InvalidReferenceError(
-                f"the URL is of another store than this one at {self._backend.url}",
-                next_step="open it with fsspec.open, or leave the part after :: away; nothing can be joined onto it",
-                reference=key,
-            )
+            problem = f"the URL is of another store than this one at {self._backend.url}"
+            step = "open it with fsspec.open, or leave the part after :: away; nothing can be joined onto it"
+            raise InvalidReferenceError(problem, next_step=step, reference=key)
         return key
 
     def unstrip_protocol(self, name: str) -> str:
         """Return the URL of a path, in the form in which this filesystem was opened."""
         key = self._strip_protocol(name)
         if self._address.form == "chain":
-            return media_url(key, self._backend.url)
+            return address.media_url(key, self._backend.url)
         if self._address.form == "name":
-            return f"{SCHEME}@{self._address.name}/{key}"
-        return f"{SCHEME}{key}"
+            return f"{address.SCHEME}@{self._address.name}/{key}"
+        return f"{address.SCHEME}{key}"
 
     @property
     def url_options(self) -> NestedOptions:
         """Storage options that belong to a chained URL of this store; they contain its secrets, the repr does not."""
-        return nested_options(self._address.url, self._address.options)
+        return address.nested_options(self._address.url, self._address.options)
 
     @property
     def fsid(self) -> str:
@@ -382,7 +346,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
 
     def _write_context(self) -> WriteContext:
         """Return what a write needs; `ReadOnlyStoreError` where nothing may be written."""
-        if self._read_only:
+        if self._settings["read_only"]:
             raise ReadOnlyStoreError("the store was opened read-only", next_step="open it without read_only=True")
         settings_file = self._settings_file.open()
         # A root without settings is looked at again for each write: somebody may have made the store meanwhile.
@@ -394,15 +358,16 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
                 next_step=f"check that nothing was joined onto the URL; to make a store there: "
                 f"MediaStore({url!r}).create(), or `fsmedia init --store {url}`",
             )
-        return WriteContext(self._backend, settings, self._max_file_size, self._now, _settled, self._observer)
+        # What the first write to a root does is done: the store has its settings.
+        largest = self._settings["max_file_size"]
+        return WriteContext(self._backend, settings, largest, self._now, lambda *_: None, self._observer)
 
     def _key(self, path: Any) -> str:
         """Return the key of a path; it need not be one that a media can have."""
         # Nearly all paths are plain text: the general way costs more than a read from memory.
         if type(path) is str and path[:6] != "media:":
             return path.strip("/")
-        key: str = self._strip_protocol(path)
-        return key
+        return str(self._strip_protocol(path))
 
     def _new_key(self, key: str, *, is_folder: bool = False) -> str:
         """Return the key of a file, or folder, to be written; refuse names in views and those no media can have."""
@@ -429,11 +394,9 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     def _refuse_link(self, key: str) -> None:
         """Refuse to remove or move what lies behind a link to a folder."""
         if self._backend.is_link(key):
-            raise InvalidReferenceError(
-                "is a symlink to a folder",
-                next_step="remove the link itself outside of the store; the folder has a name of its own",
-                reference=key,
-            )
+            problem = "is a symlink to a folder"
+            step = "remove the link itself outside of the store; the folder has a name of its own"
+            raise InvalidReferenceError(problem, next_step=step, reference=key)
 
     def _refuse_folder(self, key: str) -> None:
         """Refuse to write a file where the storage keeps folders and one has the name."""
@@ -444,54 +407,41 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         """Return the error for a key that is no file; `look` also where telling a folder costs a request."""
         if (look or self._backend.keeps_folders) and self._backend.is_folder(key):
             return _folder_error(key)
-        return not_found(key)
+        return files.not_found(key)
 
     # -- looking -------------------------------------------------------------------------------------------
 
     def info(self, path: str, *, metadata: bool = False, **_: Any) -> dict[str, Any]:
         """Describe a file or folder: name, size, type, mtime, created, ETag, mime_type (by its name).
 
-        A file in a view is described as the catalog knows it, with the media's own path as `reference`.
-
-        Parameters
-        ----------
-        metadata
-            Add all fields of the sidecar: ids, policy, digest, expiry, what the content is; this reads it. Where the
-            sidecar is read anyway (object stores, names that the store generated) they are there without asking.
-
-        Raises
-        ------
-        MediaNotFoundError
-            There is neither.
+        A file in a view is described as the catalog knows it, with the media's own path as `reference`. `metadata` adds
+        all fields of the sidecar: ids, policy, digest, expiry, what the content is; this reads it. Where the sidecar is
+        read anyway (object stores, names that the store generated) they are there without asking.
         """
         key = self._key(path)
-        view = self._views.of(key)
-        if view is not None:
+        if (view := self._views.of(key)) is not None:
             return self._viewed_metadata(view, key) if metadata else view.info(key)
         if not key:
-            return folder_info("")
-        if not is_hidden(key):
-            found = self._file_info(key, metadata=metadata)
-            if found is not None:
+            return files.folder_info("")
+        if not files.is_hidden(key):
+            if (found := self._file_info(key, metadata=metadata)) is not None:
                 return found
             if self._backend.is_folder(key):
-                return folder_info(key)
-        raise not_found(key)
+                return files.folder_info(key)
+        raise files.not_found(key)
 
     def _viewed_metadata(self, view: ViewReader, key: str) -> dict[str, Any]:
         described = view.info(key)
         if described["type"] == "directory":
             return described
-        with view.resolve(key) as reference:
-            found = self._file_info(reference, metadata=True)
-            if found is None:
-                raise not_found(reference)
+        with view.resolve(key).media() as reference:
+            if (found := self._file_info(reference, metadata=True)) is None:
+                raise files.not_found(reference)
         return {**found, "name": key, "reference": reference}
 
     def _file_info(self, key: str, *, metadata: bool) -> dict[str, Any] | None:
-        """Describe a file; None if there is none."""
         backend, sidecar = self._backend, keys.sidecar_key(key)
-        own = is_own_name(key)
+        own = files.is_own_name(key)
         pointer = keys.pointer_of(key) if own else None
         if pointer is not None:
             # A deduplicated file exists as long as its sidecar; size and generation are in its name.
@@ -501,10 +451,10 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
                 return None
             entry = Entry(key, pointer.size, answers.heads[0].modified, pointer.generation)
             text = answers.reads[0] if wanted else None
-            return file_info(entry) if text is None else self._described(entry, text, strict=metadata)
+            return files.file_info(entry) if text is None else self._described(entry, text, strict=metadata)
         if not metadata and not (own and backend.asynchronous):
             head = backend.head_beside(key, sidecar) if own else backend.head(key)
-            return None if head is None else file_info(head)
+            return None if head is None else files.file_info(head)
         # Both in one round trip. Bytes under a generated name without a sidecar are an upload under way, or a leftover.
         answers = backend.fetch(reads=[sidecar], heads=[key])
         head, text = answers.heads[0], answers.reads[0]
@@ -519,8 +469,8 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         except CorruptSidecarError:
             if strict:
                 raise
-            return file_info(entry)
-        return {**file_info(entry), **record_fields(record)}
+            return files.file_info(entry)
+        return {**files.file_info(entry), **files.record_fields(record)}
 
     def exists(self, path: str, **_: Any) -> bool:
         """Return whether there is a file or folder."""
@@ -536,15 +486,14 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
 
     def _is_kind(self, path: str, *kinds: str) -> bool:
         key = self._key(path)
-        view = self._views.of(key)
-        if view is not None:
+        if (view := self._views.of(key)) is not None:
             return view.kind(key) in kinds
-        if not key or is_hidden(key):
+        if not key or files.is_hidden(key):
             return not key and "directory" in kinds
         return ("file" in kinds and self._is_file(key)) or ("directory" in kinds and self._backend.is_folder(key))
 
     def _is_file(self, key: str) -> bool:
-        if is_own_name(key):
+        if files.is_own_name(key):
             if keys.pointer_of(key) is not None:
                 return self._backend.head(keys.sidecar_key(key)) is not None
             return self._backend.head_beside(key, keys.sidecar_key(key)) is not None
@@ -556,18 +505,15 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
 
     def modified(self, path: str) -> datetime:
         """Return when the bytes at a path were written, aware; `StorageError` where the storage does not tell."""
-        seconds = self.info(path).get("mtime")
-        if seconds is None:
-            raise StorageError(
-                "its storage tells no time", next_step="ask metadata(path)['timestamp']", reference=self._key(path)
-            )
+        if (seconds := self.info(path).get("mtime")) is None:
+            problem = "its storage tells no time"
+            raise StorageError(problem, next_step="ask metadata(path)['timestamp']", reference=self._key(path))
         return datetime.fromtimestamp(seconds, UTC)
 
     def ukey(self, path: str) -> str:
         """Return a text that changes when the file does, and that files of two stores never share."""
         found = self.info(path)
-        key: str = tokenize([self.fsid, *(str(found.get(name)) for name in ("name", "size", "mtime", "ETag"))])
-        return key
+        return str(tokenize([self.fsid, *(str(found.get(name)) for name in ("name", "size", "mtime", "ETag"))]))
 
     def checksum(self, path: str) -> int:
         """Return a number that changes when the file does; see `ukey`."""
@@ -582,14 +528,14 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
                 return records.shared_url(self._backend, key, lifetime_of_url, self._configuration())
             url = self._backend.sign(key, lifetime_of_url)
             if not records.exists(self._backend, key):
-                raise not_found(key)
+                raise files.not_found(key)
             return url
 
     @contextmanager
     def _media_at(self, path: str) -> Iterator[str]:
         """Give the key of the media at a path, which may be in a view; errors name it."""
         with self._views.media_at(self._key(path)) as reference:
-            key = existing_key(reference)
+            key = files.existing_key(reference)
             with ErrorContext(key):
                 yield key
 
@@ -598,29 +544,33 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     def ls(self, path: str, detail: bool = True, *, views: bool = True, **_: Any) -> list[Any]:
         """List a folder, or a file alone; the top shows views too, unless told not to."""
         key = self._key(path)
-        view = self._views.of(key)
-        if view is not None:
+        if (view := self._views.of(key)) is not None:
             found = view.ls(key)
         else:
             found = self._children(key)
             if not key and views:
                 # In an adopted store media may lie in a folder of a view's name: it is shown once.
                 there = {info["name"] for info in found}
-                found += [folder_info(each.name) for each in self._views.all() if each.name not in there]
+                found += [files.folder_info(each.name) for each in self._views.all() if each.name not in there]
         return found if detail else sorted(info["name"] for info in found)
 
     def _children(self, key: str) -> list[dict[str, Any]]:
-        if key and is_hidden(key):
-            raise not_found(key)
-        listing = self._backend.children(key)
+        if key and files.is_hidden(key):
+            raise files.not_found(key)
         nested = NestedStores()
-        other = nested.is_root(self._backend, key, listing.folders) or self._lies_in_another_store(key, nested)
-        found = [] if other else list(visible(listing))
+        found = self._shown_in(key, nested)
+        if self._lies_in_another_store(key, nested):
+            found = []
         if not found and key and not (self._backend.keeps_folders and self._backend.is_folder(key)):
             info = self.info(key)
             # A folder whose files are all hidden is empty; a file lists itself.
             found = [] if info["type"] == "directory" else [info]
         return found
+
+    def _shown_in(self, folder: str, nested: NestedStores) -> list[dict[str, Any]]:
+        """List what a folder shows; nothing of another store, which `nested` is told of."""
+        listing = self._backend.children(folder)
+        return [] if nested.is_root(self._backend, folder, listing.folders) else list(files.visible(listing))
 
     def _lies_in_another_store(self, key: str, nested: NestedStores) -> bool:
         """Look for a store between the root and a folder, where that costs no request."""
@@ -633,8 +583,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     ) -> Iterator[Any]:
         """Walk over folders; from the top not into views, which show the same media again."""
         kwargs.setdefault("views", False)
-        walked: Iterator[Any] = super().walk(path, maxdepth, topdown, on_error, **kwargs)
-        return walked
+        yield from super().walk(path, maxdepth, topdown, on_error, **kwargs)
 
     def find(
         self, path: str, maxdepth: int | None = None, withdirs: bool = False, detail: bool = False, **kwargs: Any
@@ -647,10 +596,9 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         if maxdepth is not None and maxdepth < 1:
             raise ValueError("maxdepth must be at least 1")
         key = self._key(path)
-        view = self._views.of(key)
-        if view is not None:
+        if (view := self._views.of(key)) is not None:
             return view.find(key, maxdepth, withdirs=withdirs, detail=detail, prefix=prefix)
-        found = {} if key and is_hidden(key) else self._found_below(key, maxdepth, withdirs=withdirs)
+        found = {} if key and files.is_hidden(key) else self._found_below(key, maxdepth, withdirs=withdirs)
         if prefix:
             begin = f"{key}/{prefix}" if key else prefix
             found = {name: info for name, info in found.items() if name.startswith(begin) or name == key}
@@ -662,10 +610,9 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         """List below a folder; `nested` is told of other stores, which are left out."""
         nested = NestedStores() if nested is None else nested
         # Folder after folder where empty folders are kept, or where one level is enough; else one listing of all.
-        if maxdepth == 1 or (self._backend.keeps_folders and (withdirs or maxdepth is not None)):
-            found = self._find_by_folder(key, maxdepth, nested, withdirs=withdirs)
-        else:
-            found = self._find_at_once(key, maxdepth, nested, withdirs=withdirs)
+        by_folder = maxdepth == 1 or (self._backend.keeps_folders and (withdirs or maxdepth is not None))
+        look = self._find_by_folder if by_folder else self._find_at_once
+        found = look(key, maxdepth, nested, withdirs=withdirs)
         if not found and key:
             try:
                 info = self.info(key)
@@ -673,7 +620,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
                 return {}
             return {key: info} if info["type"] == "file" or withdirs else {}
         if withdirs and key:
-            found[key] = folder_info(key)
+            found[key] = files.folder_info(key)
         return found
 
     def _find_by_folder(
@@ -684,16 +631,9 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         depth = 0
         while level and (maxdepth is None or depth < maxdepth):
             depth += 1
-            folders: list[str] = []
-            for folder in level:
-                listing = self._backend.children(folder)
-                for info in () if nested.is_root(self._backend, folder, listing.folders) else visible(listing):
-                    is_folder = info["type"] == "directory"
-                    if is_folder:
-                        folders.append(info["name"])
-                    if withdirs or not is_folder:
-                        found[info["name"]] = info
-            level = folders
+            infos = [info for folder in level for info in self._shown_in(folder, nested)]
+            found |= {info["name"]: info for info in infos if withdirs or info["type"] == "file"}
+            level = [info["name"] for info in infos if info["type"] == "directory"]
         return found
 
     def _find_at_once(
@@ -710,9 +650,9 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             if withdirs:
                 for end in range(1, min(len(inside), (maxdepth or len(inside)) + 1)):
                     folder = begin + "/".join(inside[:end])
-                    found.setdefault(folder, folder_info(folder))
+                    found.setdefault(folder, files.folder_info(folder))
             if maxdepth is None or len(inside) <= maxdepth:
-                found[name] = file_info(item.entry)
+                found[name] = files.file_info(item.entry)
         return found
 
     def du(self, path: str, total: bool = True, maxdepth: int | None = None, withdirs: bool = False, **_: Any) -> Any:
@@ -734,15 +674,12 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         # fsspec takes every name with [, ? or * for a pattern; here a file of that very name comes first.
         literal = [] if assume_literal else [name for name in names if has_magic(name) and self.exists(name)]
         if not literal:
-            found: list[str] = super().expand_path(names, recursive, maxdepth, assume_literal, **kwargs)
-            return found
+            return list(super().expand_path(names, recursive, maxdepth, assume_literal, **kwargs))
         keys = set(super().expand_path(literal, recursive, maxdepth, assume_literal=True, **kwargs))
-        for name in names:
-            if name not in literal:
-                try:
-                    keys |= set(super().expand_path([name], recursive, maxdepth, **kwargs))
-                except FileNotFoundError:
-                    continue  # as fsspec does with a pattern without a match beside others
+        for name in set(names) - set(literal):
+            # As fsspec does with a pattern without a match beside others.
+            with suppress(FileNotFoundError):
+                keys |= set(super().expand_path([name], recursive, maxdepth, **kwargs))
         return sorted(keys)
 
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
@@ -758,24 +695,14 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     ) -> bytes:
         """Return the bytes of a file, or a part of them.
 
-        Parameters
-        ----------
-        bulk
-            It is one of many: of plain files on an object store only lengths are checked, see `verify_reads`.
-
-        Raises
-        ------
-        MediaNotFoundError
-            There is no such file.
-        StorageError
-            A part was asked for, through a view, of a media that was overwritten since the view was made.
+        `bulk`: it is one of many, and of plain files on an object store only lengths are checked, see `verify_reads`.
+        `StorageError` where a part is asked for, through a view, of a media that was overwritten since it was made.
         """
         key = self._key(path)
-        view = self._views.of(key)
-        if view is None:
+        if (view := self._views.of(key)) is None:
             return self._read(key, start, end, bulk=bulk)
         entry = view.resolve(key)
-        with entry as reference:
+        with entry.media() as reference:
             data = self._read(reference, start, end, bulk=bulk)
             if not entry.may_change:
                 return data
@@ -783,14 +710,13 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
                 entry.renew(len(data))
                 return data
             # After the bytes: a media that is overwritten between the two is taken for overwritten, never the reverse.
-            current = self._backend.head(reference)
-            if current is None:
-                raise not_found(reference)
+            if (current := self._backend.head(reference)) is None:
+                raise files.not_found(reference)
         entry.refuse_replaced(current)
         return data
 
     def _read(self, key: str, start: int | None, end: int | None, *, bulk: bool = False) -> bytes:
-        key = existing_key(key)
+        key = files.existing_key(key)
         verify = self._verification(key, bulk=bulk)
         data = records.read_found(self._backend, key, start, end, verify_reads=verify, patient=True)
         if data is None:
@@ -830,15 +756,12 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         """Bring a file to this machine by one request for all its bytes, which are checked where they lie then."""
         if not key:
             raise _folder_error("")
-        key = existing_key(key)
+        key = files.existing_key(key)
         where, sidecar, facts = keys.bytes_key(key), keys.sidecar_key(key), records.facts_of_name(key)
         # The sidecar first: of a deleted file no local file must be made.
-        if where != key:
-            found = self._backend.head(sidecar) is not None
-        elif self._verify_reads:
-            facts, found = records.facts_of_sidecar(self._backend.read(sidecar), key), True
-        else:
-            found = True
+        found = where == key or self._backend.head(sidecar) is not None
+        if where == key and self._verify_reads:
+            facts = records.facts_of_sidecar(self._backend.read(sidecar), key)
         if found:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             found = self._backend.download(where, path, callback)
@@ -851,11 +774,10 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
 
     def _open_to_read(self, key: str, block_size: int | None = None) -> BinaryIO:
         """Open a file for reading; a folder is an `IsADirectoryError`."""
-        view = self._views.of(key)
-        if view is None:
+        if (view := self._views.of(key)) is None:
             return self._open_bytes(key, block_size)
         entry = view.resolve(key)
-        with entry as reference:
+        with entry.media() as reference:
             file = self._open_bytes(reference, block_size)
         if entry.may_change:
             # The file knows its true size; the view shows it from now on.
@@ -866,7 +788,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     def _open_bytes(self, key: str, block_size: int | None) -> BinaryIO:
         if not key:
             raise _folder_error("")
-        key = existing_key(key)
+        key = files.existing_key(key)
         with ErrorContext(key):
             try:
                 block_size = block_size or self._block_size
@@ -877,12 +799,17 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
 
     @observed("open")
     def _open_observed(self, key: str, block_size: int | None, cache_type: str | None, cache_options: Any) -> Any:
+        """Open a file for reading; through one of fsspec's caches each part is a request of its own."""
+        block_size = block_size or self._block_size
         if cache_type in _UNUSED_CACHES or cache_type not in caches:
-            return _with_size(self._open_to_read(key, block_size), key, block_size or self._block_size)
-        return self._open_cached(key, block_size or self._block_size, cache_type, cache_options)
-
-    def _open_cached(self, key: str, block_size: int, cache_type: str, cache_options: Any) -> CachedMediaFile:
-        """Open a file for reading through one of fsspec's caches; each part is a request of its own."""
+            plain: Any = self._open_to_read(key, block_size)
+            # What fsspec's own files tell: `tail`, `read_block` and other programs ask for it.
+            if not hasattr(plain, "size"):
+                plain.size = plain.seek(0, os.SEEK_END)
+                plain.seek(0)
+            if not hasattr(plain, "path"):
+                plain.path, plain.blocksize = key, block_size
+            return plain
         view = self._views.of(key)
         reference = key if view is None else view.resolve(key).reference
         with self._open_to_read(key, block_size) as file:
@@ -891,14 +818,13 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         def fetch(start: int, end: int) -> bytes:
             if start <= 0 and end >= size:
                 return self._read(reference, None, None)  # whole, so that the digest is compared
-            data = self._backend.read_range(keys.bytes_key(reference), start, end)
-            if data is None:
-                raise not_found(reference)
+            if (data := self._backend.read_range(keys.bytes_key(reference), start, end)) is None:
+                raise files.not_found(reference)
             with ErrorContext(reference):
                 return records.check_range(self._backend, reference, data, start, end) if self._verify_reads else data
 
         options = {"block_size": block_size, "cache_type": cache_type, "cache_options": dict(cache_options or {})}
-        return CachedMediaFile(self, key, fetch, size=size, **options)
+        return files.CachedMediaFile(self, key, fetch, size=size, **options)
 
     # -- opening files -------------------------------------------------------------------------------------
 
@@ -914,18 +840,12 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         """Open a file: bytes or text, compressed or decompressed on the way if asked.
 
         What is written is stored once the file is closed, or collected unclosed with a `ResourceWarning`. If its `with`
-        block ends with an error, nothing is stored, in every mode.
+        block ends with an error, nothing is stored, in every mode. `block_size`, `cache_type` and `cache_options` are
+        those of every filesystem; without a `cache_type` that fsspec knows, small reads of an object store get more and
+        more ahead. Other words that only tune a cache have no effect.
 
-        Parameters
-        ----------
-        block_size, cache_type, cache_options
-            As every filesystem's `open` takes them. Without a `cache_type` that fsspec knows, small reads of an object
-            store get more and more ahead. Other words that only tune a cache have no effect.
-
-        Raises
-        ------
-        InvalidMediaError
-            The mode or an option is unknown, or the file to append to was written in this transaction.
+        Raises `InvalidMediaError`: the mode or an option is unknown, or the file to append to was written in this
+        transaction.
         """
         packing = get_compression(self._key(path), compression)
         is_text = "b" not in mode
@@ -936,8 +856,8 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         file = super().open(path, plain, block_size, cache_options, **kwargs)
         # fsspec's own wrappers would store what was written before an error when they are closed.
         try:
-            wrapped = CompressedMediaFile(compr[packing](file, mode=plain[0]), file) if packing else file
-            return TextMediaFile(wrapped, **options) if is_text else wrapped
+            wrapped = files.CompressedMediaFile(compr[packing](file, mode=plain[0]), file) if packing else file
+            return files.TextMediaFile(wrapped, **options) if is_text else wrapped
         except BaseException:
             file.discard()
             raise
@@ -954,8 +874,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         **kwargs: Any,
     ) -> Any:
         """Open a file's bytes: "rb", "wb", "xb" or "ab"; `content_type` is the MIME type, else the name's."""
-        unknown = kwargs.keys() - _TUNING_OPTIONS
-        if unknown:
+        if unknown := kwargs.keys() - _TUNING_OPTIONS:
             raise InvalidMediaError(f"open takes no {', '.join(sorted(unknown))}", next_step="leave it out")
         key = self._key(path)
         if mode == "rb":
@@ -970,15 +889,11 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         self._refuse_folder(key)
         if mode == "ab" and self._transaction is not None:
             self._transaction.refuse_append(key)
-        before = self._appended(key) if mode == "ab" else None
-        upload = FileUpload(context, key, exclusive=mode == "xb", mime_type=content_type)
-        return WritableMediaFile(upload, autocommit=autocommit, before=before)
-
-    def _appended(self, key: str) -> BinaryIO | None:
-        try:
-            return self._backend.open(key)
-        except FileNotFoundError:
-            return None
+        before = None
+        with suppress(FileNotFoundError):
+            before = self._backend.open(key) if mode == "ab" else None
+        upload = files.FileUpload(context, key, exclusive=mode == "xb", mime_type=content_type)
+        return files.WritableMediaFile(upload, autocommit=autocommit, before=before)
 
     def start_transaction(self) -> Any:
         """Begin a transaction; `end_transaction` stores its files. `InvalidMediaError` while one is under way."""
@@ -997,7 +912,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             return
         context, key = self._write_context(), self._new_key(self._key(path))
         self._refuse_folder(key)
-        FileUpload(context, key, exclusive=mode == "create").take(value).commit()
+        files.FileUpload(context, key, exclusive=mode == "create").take(value).commit()
 
     def pipe(self, path: Any, value: bytes | None = None, **kwargs: Any) -> None:
         """Write one file, or all of a dict path -> bytes."""
@@ -1016,8 +931,10 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     def _pipe_many(self, values: Mapping[str, bytes]) -> None:
         """Write many small files, each step of a batch at once."""
         context = self._write_context()
-        uploads = [FileUpload(context, self._new_key(self._key(path))).take(value) for path, value in values.items()]
-        for some in _batches(uploads, _WRITES_PER_BATCH):
+        uploads = [
+            files.FileUpload(context, self._new_key(self._key(path))).take(value) for path, value in values.items()
+        ]
+        for some in windows(uploads, _WRITES_PER_BATCH):
             there = self._backend.fetch([keys.sidecar_key(item.key) for item in some], [item.key for item in some])
             # A sidecar without bytes is left of a half-done delete: nothing of it is kept.
             old = [text if head else None for text, head in zip(there.reads, there.heads, strict=True)]
@@ -1025,7 +942,8 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             holds.refuse(self._backend, *(item.key for item in some))
             promptkit.forget_replaced(self._backend, [item.key for item in some], adopted=context.configuration.adopted)
             seen = [Seen(text, token) for text, token in zip(there.reads, there.tokens, strict=True)]
-            commit.raise_first(commit.store([item.prepare(*each) for item, *each in zip(some, old, seen, strict=True)]))
+            made = [item.prepare(before, each) for item, before, each in zip(some, old, seen, strict=True)]
+            commit.raise_first(commit.store(made))
             for item in some:
                 item.tell()
 
@@ -1056,7 +974,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         key = self._key(path)
         self._views.refuse([key])
         self._write_context()
-        key = existing_key(key)
+        key = files.existing_key(key)
         if not self._is_file(key):
             raise self._missing(key, look=True)
         self._remove_files([key])
@@ -1067,14 +985,14 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         paths = _as_list(path)
         self._views.refuse(map(self._key, paths))
         self._write_context()
-        files: dict[str, None] = {}
+        found: dict[str, None] = {}
         folders: dict[str, None] = {}
         for each in paths:
             for key, is_folder in self._selected(each, recursive=recursive, maxdepth=maxdepth):
-                (folders if is_folder else files)[key] = None
+                (folders if is_folder else found)[key] = None
         if folders and not recursive:
             raise IsADirectoryError(errno.EISDIR, "is a folder: remove it with recursive=True", next(iter(folders)))
-        self._remove_files(list(files))
+        self._remove_files(list(found))
         # With a depth, deeper files stay, and so do their folders. Inner folders go first: "a/b" sorts after "a".
         if maxdepth is None:
             for folder in sorted(folders, reverse=True):
@@ -1089,11 +1007,12 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         if not self._is_literal(key):
             # What a pattern means is listed from the last folder before its first sign on.
             nested = NestedStores()
-            nested.look_above(self._backend, [f"{_above_pattern(key)}/*"])
+            above = re.split(r"[*?\[]", key, maxsplit=1)[0].rpartition("/")[0]
+            nested.look_above(self._backend, [f"{above}/*"])
             _refuse_another_store(nested, key)
             names = self.glob(path)
         if not names:
-            raise not_found(key)
+            raise files.not_found(key)
         for name in names:
             is_folder = self.info(name)["type"] == "directory"
             if is_folder:
@@ -1123,12 +1042,13 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             self._remove_in_batches(wanted, self._deleter().many)
 
     def _remove_in_batches(self, wanted: list[str], remove: Callable[[list[str]], Mapping[Any, MediaError]]) -> None:
-        for some in _batches(wanted, _DELETIONS_PER_BATCH):
+        for some in windows(wanted, _DELETIONS_PER_BATCH):
             for error in remove(some).values():
                 raise error
 
     def _deleter(self) -> lifetime.Deleter:
-        return lifetime.Deleter(self._backend, self._configuration(), self._now, self._deletion_log, keep_folders=True)
+        log: DeletionLog = self._settings["deletion_log"]
+        return lifetime.Deleter(self._backend, self._configuration(), self._now, log, keep_folders=True)
 
     # -- folders -------------------------------------------------------------------------------------------
 
@@ -1150,7 +1070,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             raise _exists_error(key)
         parent = key.rpartition("/")[0]
         if not create_parents and not self.isdir(parent):
-            raise not_found(parent)
+            raise files.not_found(parent)
         self._backend.make_folder(key)
 
     def rmdir(self, path: str) -> None:
@@ -1159,7 +1079,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         self._refuse_link(key)
         if not self.isdir(key):
             if self._backend.keeps_folders:
-                raise not_found(key)
+                raise files.not_found(key)
             return
         # The raw listing: a folder that holds only hidden files is not empty.
         listing = self._backend.children(key)
@@ -1186,7 +1106,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             self.makedirs(path2, exist_ok=True)
             return None
         with source_context as reference:
-            source = existing_key(reference)
+            source = files.existing_key(reference)
             target = self._target_key(source, self._key(path2))
             # A copy onto itself, perhaps through a link to a folder, must not touch the bytes.
             if self._backend.place_of(source) == self._backend.place_of(target):
@@ -1201,12 +1121,17 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
                     pair = find_pair(self._backend, source, find)
                 except (InvalidReferenceError, MediaNotFoundError):
                     if not self._backend.is_folder(source):
-                        raise not_found(source) from None
+                        raise files.not_found(source) from None
                     self.makedirs(target, exist_ok=True)
                     return None
             self._refuse_folder(target)
             if pair.seen.text is None:
-                self._copy_as_new(context, source, target)
+                # Without a sidecar: written as new bytes are.
+                with (
+                    self._open_bytes(source, None) as file,
+                    files.WritableMediaFile(files.FileUpload(context, target)) as written,
+                ):
+                    _pour(file, written, DEFAULT_CALLBACK)
                 return pair
             with ErrorContext(target):
                 if keys.pointer_of(target) is None:
@@ -1215,11 +1140,6 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
                 self._share(context, target, pair)
             return pair
 
-    def _copy_as_new(self, context: WriteContext, source: str, target: str) -> None:
-        """Copy a file without a sidecar: read, and written as new bytes are."""
-        with self._open_bytes(source, None) as file, WritableMediaFile(FileUpload(context, target)) as written:
-            _pour(file, written, DEFAULT_CALLBACK)
-
     def _copy_with_sidecar(self, context: WriteContext, target: str, copied: CopiedBytes, *, checked: bool) -> Pair:
         def made(_: bytes | None) -> tuple[bytes, datetime | None]:
             sidecar, instant = self._sidecar_of_copy(context, copied.pair, target)
@@ -1227,18 +1147,11 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
 
         seen = self._replaced_by_copy(target, checked=checked)
         sidecar, instant = self._sidecar_of_copy(context, copied.pair, target)
+        bytes_: Any = copied  # of a stage only `ready` and `commit` are asked here
+        what = self._backend, target, bytes_, str(sidecar.values.get("mime_type") or files.OCTETS), sidecar.dump()
+        grace = context.configuration.orphan_grace
         operation = commit.StoreOperation(
-            self._backend,
-            target,
-            copied,  # type: ignore[arg-type] # of a stage only `ready` and `commit` are asked here
-            str(sidecar.values.get("mime_type") or OCTETS),
-            sidecar.dump(),
-            self._now,
-            instant,
-            context.configuration.orphan_grace,
-            remake=made,
-            seen=seen,
-            source=copied.source,
+            *what, self._now, instant, grace, remake=made, seen=seen, source=copied.source
         )
         try:
             commit.raise_first(commit.store([operation]))
@@ -1263,8 +1176,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     def _share(self, context: WriteContext, target: str, pair: Pair) -> None:
         """Let one more deduplicated name use the bytes of another: no bytes move."""
         sidecar, instant = self._sidecar_of_copy(context, pair, target)
-        pointer = keys.pointer_of(target)
-        if pointer is None:
+        if (pointer := keys.pointer_of(target)) is None:
             raise ValueError("only deduplicated names share bytes")
         holds.refuse(self._backend, target)
         operation = commit.SharedStoreOperation(
@@ -1272,7 +1184,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             digest=pointer.digest,
             size=pointer.size,
             data=b"",
-            mime_type=str(sidecar.values.get("mime_type") or OCTETS),
+            mime_type=str(sidecar.values.get("mime_type") or files.OCTETS),
             name_of=lambda _: target,
             sidecar_of=lambda marker: sidecar.with_marker(marker).dump(),
             now=self._now,
@@ -1286,7 +1198,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         source = pair.entry.key
         before = Sidecar.parse(pair.seen.text or b"{}", source).without_leaving()
         values = {name: value for name, value in before.values.items() if name not in _NOT_COPIED}
-        sidecar = Sidecar(values | ids_of_path(context, target))
+        sidecar = Sidecar(values | files.ids_of_path(context, target))
         return sidecar, records.expiry_of(sidecar, source, context.configuration, pair.entry.modified)
 
     def _target_key(self, source: str, key: str) -> str:
@@ -1379,11 +1291,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         **kwargs: Any,
     ) -> None:
         """Copy files, and with `recursive` all below folders; into the target if that is a folder."""
-        if self.mirror_sync_methods:
-            sync(self.loop, self._copy, path1, path2, recursive, on_error, maxdepth, **kwargs)
-            return
-        pairs = self._paired(path1, path2, self.isdir, recursive, maxdepth)
-        super().copy(*pairs, recursive, maxdepth, on_error, **kwargs)
+        self._over_tree("copy", path1, path2, recursive, maxdepth, on_error=on_error, **kwargs)
 
     def get(
         self,
@@ -1395,11 +1303,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         **kwargs: Any,
     ) -> None:
         """Copy files to this machine, see `copy`."""
-        if self.mirror_sync_methods:
-            sync(self.loop, self._get, rpath, lpath, recursive, callback, maxdepth=maxdepth, **kwargs)
-            return
-        pairs = self._paired_to_local(rpath, lpath, recursive, maxdepth)
-        super().get(*pairs, recursive, callback, maxdepth, **kwargs)
+        self._over_tree("get", rpath, lpath, recursive, maxdepth, callback=callback, **kwargs)
 
     def put(
         self,
@@ -1411,14 +1315,20 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         **kwargs: Any,
     ) -> None:
         """Copy files of this machine, see `copy`."""
+        self._over_tree("put", lpath, rpath, recursive, maxdepth, callback=callback, **kwargs)
+
+    def _over_tree(
+        self, name: str, source: Any, target: Any, recursive: bool, maxdepth: int | None, **options: Any
+    ) -> None:
+        """Do one of fsspec's calls for trees with sources and targets that were paired first."""
         if self.mirror_sync_methods:
-            sync(self.loop, self._put, lpath, rpath, recursive, callback, maxdepth=maxdepth, **kwargs)
-            return
-        pairs = self._paired_from_local(lpath, rpath, recursive, maxdepth)
-        super().put(*pairs, recursive, callback, maxdepth, **kwargs)
+            sync(self.loop, getattr(self, f"_{name}"), source, target, recursive, maxdepth=maxdepth, **options)
+        else:
+            pairs = getattr(self, _PAIRED[name])(source, target, recursive, maxdepth)
+            getattr(super(), name)(*pairs, recursive, maxdepth=maxdepth, **options)
 
     def _paired(
-        self, source: Any, target: Any, is_folder: Callable[[str], bool], recursive: bool, maxdepth: int | None
+        self, source: Any, target: Any, recursive: bool, maxdepth: int | None, *, is_local: bool = False
     ) -> tuple[list[str], list[str]]:
         """Return sources and their targets, by fsspec's rules but with literal names taken literally."""
         if isinstance(target, list):
@@ -1431,12 +1341,12 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             return names, [_joined(target, name.rpartition("/")[2]) for name in names]
         source = stringify_path(source)
         literal = self._is_literal(self._key(source))
-        return _pairs_below(self, source, target, is_folder, recursive, maxdepth, literal=literal)
+        there = LocalFileSystem() if is_local else self
+        return _pairs_below(self, source, there, target, recursive, maxdepth, literal=literal)
 
     def _paired_to_local(self, source: Any, target: Any, recursive: bool, maxdepth: int | None) -> tuple[Any, Any]:
-        """Return sources and their targets on this machine."""
         end = make_path_posix(target) if _is_path(target) else target
-        return self._paired(source, end, LocalFileSystem().isdir, recursive, maxdepth)
+        return self._paired(source, end, recursive, maxdepth, is_local=True)
 
     def _paired_from_local(self, source: Any, target: Any, recursive: bool, maxdepth: int | None) -> tuple[Any, Any]:
         """Return sources on this machine and their targets if a source only looks like a pattern; else fsspec does."""
@@ -1447,7 +1357,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         name = make_path_posix(stringify_path(source))
         if not has_magic(name) or not os.path.lexists(name):
             return source, target
-        return _pairs_below(LocalFileSystem(), name, stringify_path(target), self.isdir, recursive, maxdepth)
+        return _pairs_below(LocalFileSystem(), name, self, stringify_path(target), recursive, maxdepth, literal=True)
 
     # -- attributes ----------------------------------------------------------------------------------------
 
@@ -1455,7 +1365,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         """Return all metadata of a file: the fields that `info(path, metadata=True)` adds."""
         with self._media_at(path) as key:
             found = records.find(self._backend, key, with_hold=True)
-            return record_fields(records.record_of(found, self._configuration()))
+            return files.record_fields(records.record_of(found, self._configuration()))
 
     def listxattr(self, path: str) -> list[str]:
         """Return the names of a file's attributes."""
@@ -1468,21 +1378,16 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     def _attributes(self, path: str) -> dict[str, Any]:
         with self._media_at(path) as key:
             record = records.record_of(records.find(self._backend, key), self._configuration())
-        own = {f"{_OWN_ATTRIBUTE}{name}": value for name, value in record_fields(record).items()}
+        own = {f"{_OWN_ATTRIBUTE}{name}": value for name, value in files.record_fields(record).items()}
         own["fsmedia.size_bytes"] = record.size_bytes
         return {**record.xattrs, **own}
 
     def setxattrs(self, path: str, attributes: Mapping[str, Any] | None = None, **more: Any) -> None:
         """Set attributes of a file; None removes one. Names begin with `user.`, values are what JSON can hold.
 
-        Raises
-        ------
-        ReadOnlyStoreError
-            A name begins with `fsmedia.`: those are the store's own, but for `fsmedia.policy_name`.
-        HeldMediaError, UnknownPolicyError
-            As `MediaStore.apply_policy` says; nothing was changed.
-        InvalidMediaError
-            A name has another form, or JSON can't hold a value.
+        Raises `InvalidMediaError` for others, and `ReadOnlyStoreError` for names that begin with `fsmedia.`: those are
+        the store's own, but for `fsmedia.policy_name`, which is set as `MediaStore.apply_policy` says. Nothing was
+        changed then.
         """
         key = self._key(path)
         self._views.refuse([key])
@@ -1492,7 +1397,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         # All names and values are checked before the policy is set: nothing is changed by a call that is refused.
         for name, value in changes.items():
             _check_attribute(name, value)
-        context, key = self._write_context(), existing_key(key)
+        context, key = self._write_context(), files.existing_key(key)
         if sets_policy:
             lifetime.apply_policy(context, key, policy)
         if changes:
@@ -1502,10 +1407,8 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     def _rewrite_attributes(self, context: WriteContext, key: str, changes: Mapping[str, Any]) -> None:
         found = records.find(self._backend, key)
         if found.sidecar is None:
-            raise InvalidMediaError(
-                "has no sidecar to keep attributes in: another program wrote it",
-                next_step="write it through media:// first, or copy it",
-            )
+            problem = "has no sidecar to keep attributes in: another program wrote it"
+            raise InvalidMediaError(problem, next_step="write it through media:// first, or copy it")
 
         def changed(text: bytes) -> Rewritten:
             sidecar = Sidecar.parse(text, key)
@@ -1556,9 +1459,8 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     @observed("retrieve")
     async def _cat_plain(self, key: str, start: int | None, end: int | None) -> bytes:
         """Read a plain file by one request on fsspec's loop; what has to look again does so in a thread."""
-        key = existing_key(key)
-        data = await self._backend.read_on_loop(key, start, end)
-        if data is None:
+        key = files.existing_key(key)
+        if (data := await self._backend.read_on_loop(key, start, end)) is None:
             raise self._missing(key)
         exact = start is not None and end is not None and len(data) == end - start
         if exact or not self._verify_reads or (start is None and end is None):
@@ -1575,53 +1477,6 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         if not _is_local_folder(lpath):
             await self._in_thread(self.get_file, rpath, lpath, callback, **kwargs)
 
-    async def _copy(
-        self,
-        path1: Any,
-        path2: Any,
-        recursive: bool = False,
-        on_error: str | None = None,
-        maxdepth: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        pairs = await self._in_thread(self._paired, path1, path2, self.isdir, recursive, maxdepth)
-        await super()._copy(*pairs, recursive, on_error, maxdepth, **kwargs)
-
-    async def _get(
-        self,
-        rpath: Any,
-        lpath: Any,
-        recursive: bool = False,
-        callback: Any = DEFAULT_CALLBACK,
-        maxdepth: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        pairs = await self._in_thread(self._paired_to_local, rpath, lpath, recursive, maxdepth)
-        await super()._get(*pairs, recursive, callback, maxdepth, **kwargs)
-
-    async def _put(
-        self,
-        lpath: Any,
-        rpath: Any,
-        recursive: bool = False,
-        callback: Any = DEFAULT_CALLBACK,
-        batch_size: int | None = None,
-        maxdepth: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        pairs = await self._in_thread(self._paired_from_local, lpath, rpath, recursive, maxdepth)
-        await super()._put(*pairs, recursive, callback, batch_size, maxdepth, **kwargs)
-
-    # By position fsspec's coroutines take a batch size where the calls of these two take something else.
-
-    async def _pipe(self, path: Any, value: bytes | None = None, batch_size: int | None = None, **kwargs: Any) -> None:
-        del batch_size
-        await self._in_thread(self.pipe, path, value, **kwargs)
-
-    async def _rm(self, path: Any, recursive: bool = False, batch_size: int | None = None, **kwargs: Any) -> None:
-        del batch_size
-        await self._in_thread(self.rm, path, recursive, **kwargs)
-
     async def _walk(self, path: str, maxdepth: int | None = None, on_error: Any = "omit", **kwargs: Any) -> Any:
         kwargs.setdefault("views", False)
         async for each in super()._walk(path, maxdepth, on_error, **kwargs):
@@ -1632,27 +1487,19 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         if "b" not in mode or kwargs.pop("compression", None):
             raise ValueError("open_async takes binary modes without compression")
         file = await self._in_thread(self._open, self._key(path), mode, **kwargs)
-        return AsyncMediaFile(self, file, mode, self._in_thread)
+        return files.AsyncMediaFile(self, file, mode, self._in_thread)
 
-    # The calls above, as coroutines.
 
-    _cp_file = _in_worker_thread("cp_file")
-    _du = _in_worker_thread("du")
-    _exists = _in_worker_thread("exists")
-    _expand_path = _in_worker_thread("expand_path")
-    _find = _in_worker_thread("find")
-    _glob = _in_worker_thread("glob")
-    _info = _in_worker_thread("info")
-    _isdir = _in_worker_thread("isdir")
-    _isfile = _in_worker_thread("isfile")
-    _ls = _in_worker_thread("ls")
-    _makedirs = _in_worker_thread("makedirs")
-    _mkdir = _in_worker_thread("mkdir")
-    _pipe_file = _in_worker_thread("pipe_file")
-    _put_file = _in_worker_thread("put_file")
-    _rm_file = _in_worker_thread("rm_file")
-    _rmdir = _in_worker_thread("rmdir")
-    _touch = _in_worker_thread("touch")
+# The calls above, as coroutines.
+for _name in (
+    *("cp_file", "du", "exists", "expand_path", "find", "glob", "info", "isdir", "isfile", "ls", "makedirs", "mkdir"),
+    *("pipe_file", "put_file", "rm_file", "rmdir", "touch"),
+):
+    setattr(MediaFileSystem, f"_{_name}", _in_worker_thread(_name))
+for _name in ("pipe", "rm"):
+    setattr(MediaFileSystem, f"_{_name}", _in_worker_thread(_name, 2))
+for _name in _PAIRED:
+    setattr(MediaFileSystem, f"_{_name}", _paired_first(_name))
 
 
 # -- helpers -------------------------------------------------------------------------------------------------
@@ -1662,15 +1509,11 @@ def _path_of_url(path: Any) -> Any:
     """Return the path in any `media://` URL, or those of several."""
     if isinstance(path, list | tuple):
         return [_path_of_url(each) for each in path]
-    return split_media_url(stringify_path(path))[0]
+    return address.split_media_url(stringify_path(path))[0]
 
 
 def _below(url: str) -> str:
     return url.partition("://")[2] if "://" in url else url
-
-
-def _settled(_reference: str, _drafted: Configuration) -> None:
-    """Do nothing: the store has its settings before anything is written here."""
 
 
 def _is_path(path: Any) -> bool:
@@ -1687,22 +1530,15 @@ def _joined(folder: str, name: str) -> str:
 
 
 def _pairs_below(
-    filesystem: Any,
-    source: str,
-    target: str,
-    is_folder: Callable[[str], bool],
-    recursive: bool,
-    maxdepth: int | None,
-    *,
-    literal: bool = True,
+    here: Any, source: str, there: Any, target: str, recursive: bool, maxdepth: int | None, *, literal: bool
 ) -> tuple[list[str], list[str]]:
     """Return what a name or a pattern means, and the target of each, by fsspec's rules."""
-    base = filesystem._strip_protocol(source)
-    names = filesystem.expand_path([base], recursive, maxdepth, assume_literal=literal)
+    base = here._strip_protocol(source)
+    names = here.expand_path([base], recursive, maxdepth, assume_literal=literal)
     if not recursive or maxdepth is not None:
-        names = [name for name in names if not filesystem.isdir(name)]
+        names = [name for name in names if not here.isdir(name)]
     if literal:
-        inside = not source.endswith("/") and (target.endswith("/") or is_folder(target))
+        inside = not source.endswith("/") and (target.endswith("/") or there.isdir(target))
     else:
         base, inside = common_prefix(names) if names else "", len(names) == 1
     if inside:
@@ -1711,17 +1547,12 @@ def _pairs_below(
 
 
 def _is_local_folder(path: Any) -> bool:
-    """Return whether a path of this machine is a folder's; a file object is none."""
-    return isinstance(path, str | os.PathLike) and Path(path).is_dir()
-
-
-def _batches(items: list[Any], size: int) -> Iterable[list[Any]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
+    return _is_path(path) and Path(path).is_dir()
 
 
 def _pour(source: BinaryIO, target: Any, callback: Any) -> None:
     """Copy all bytes, and tell fsspec's callback how many."""
-    while data := source.read(CHUNK):
+    while data := source.read(files.CHUNK):
         target.write(data)
         callback.relative_update(len(data))
 
@@ -1739,19 +1570,8 @@ def _write_out(source: BinaryIO, path: Path, callback: Any) -> None:
 
 
 def _digest_of(path: Any) -> str:
-    """Return the SHA-256 of a file of this machine."""
     with Path(path).open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
-
-
-def _with_size(file: Any, key: str, block_size: int) -> Any:
-    """Give a file opened for reading what fsspec's own tell: `tail`, `read_block` and other programs ask for it."""
-    if not hasattr(file, "size"):
-        file.size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-    if not hasattr(file, "path"):
-        file.path, file.blocksize = key, block_size
-    return file
 
 
 def _emptied(plan: MovePlan) -> Iterator[str]:
@@ -1777,24 +1597,15 @@ def _check_attribute(name: Any, value: Any) -> None:
     try:
         to_jsonable_python(value, inf_nan_mode="constants")
     except ValueError:
-        raise InvalidMediaError(
-            f"the value of {name} can't be stored ({type(value).__name__})", next_step="use text or numbers"
-        ) from None
-
-
-def _above_pattern(key: str) -> str:
-    """Return the folder that what a pattern means lies below."""
-    first = min(at for sign in "*?[" if (at := key.find(sign)) >= 0)
-    return key[:first].rpartition("/")[0]
+        problem = f"the value of {name} can't be stored ({type(value).__name__})"
+        raise InvalidMediaError(problem, next_step="use text or numbers") from None
 
 
 def _refuse_another_store(nested: NestedStores, key: str) -> None:
     if nested.folders:
-        raise StoreConflictError(
-            f"another store lies at {nested.folders[0]}, and nothing of it is touched from here",
-            next_step="open that store to remove or move what is in it, or name what lies beside it",
-            reference=key,
-        )
+        problem = f"another store lies at {nested.folders[0]}, and nothing of it is touched from here"
+        step = "open that store to remove or move what is in it, or name what lies beside it"
+        raise StoreConflictError(problem, next_step=step, reference=key)
 
 
 def _with_attributes(sidecar: Sidecar, key: str, changes: Mapping[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import math
 import os
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -23,18 +23,14 @@ from fsmedia.format.layout import DEFAULT_VIEWS, PLAIN_FOLDERS, may_be_view
 from fsmedia.format.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
-    from types import TracebackType
 
     from fsmedia.format.layout import View
-    from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend, Entry
 
 VIEW_MAX_AGE: Final = timedelta(minutes=1)
 """Default of `view_max_age`: how old the data of views may be."""
-# Of a view that does not exist: a root without settings and media has none, and no catalog is made for it.
-_NO_TREE = Tree(DEFAULT_VIEWS[0], CatalogRows(lambda _: ()))
 _DEFAULTS = {view.name: view for view in DEFAULT_VIEWS}
 
 
@@ -46,9 +42,8 @@ def as_age(value: float | timedelta) -> timedelta:
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         value = timedelta(seconds=value)
     if not isinstance(value, timedelta) or value < timedelta(0):
-        raise InvalidMediaError(
-            f"view_max_age must be a timedelta or seconds from 0, not {value!r}", next_step="None never looks again"
-        )
+        problem = f"view_max_age must be a timedelta or seconds from 0, not {value!r}"
+        raise InvalidMediaError(problem, next_step="None never looks again")
     return value
 
 
@@ -68,11 +63,7 @@ class LazySettingsFile:
 
 
 class ViewEntry(NamedTuple):
-    """A file of a view: the row of the media that it stands for.
-
-    As a context manager it gives the media's reference. If the media turns out to be gone, the view drops the row and
-    the error names the path in the view.
-    """
+    """A file of a view: the row of the media that it stands for."""
 
     path: str
     rows: CatalogRows
@@ -111,24 +102,19 @@ class ViewEntry(NamedTuple):
             return
         # Before the error: who looks again after it sees the new size.
         self.rows.renew(self.row, current.size, current.modified)
-        raise StorageError(
-            f"{self.reference} was overwritten since this view was made, so a part of it means something else",
-            next_step="look at it again: the view shows what it is now",
-            reference=self.path,
-        )
+        problem = f"{self.reference} was overwritten since this view was made, so a part of it means something else"
+        raise StorageError(problem, next_step="look at it again: the view shows what it is now", reference=self.path)
 
-    def __enter__(self) -> str:
-        return self.reference
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # All views of a process share the rows: none of them shows the media any more, until the catalog differs.
-        if isinstance(error, MediaNotFoundError):
+    @contextmanager
+    def media(self) -> Iterator[str]:
+        """Give the media's reference; if it is gone, the view drops the row, and the error names the path here."""
+        try:
+            yield self.reference
+        except MediaNotFoundError:
+            # All views of a process share the rows: none of them shows the media any more, until the catalog differs.
             self.rows.forget(self.row)
-            raise MediaNotFoundError(
-                f"the media it stands for is gone ({self.reference})", next_step="list its folder", reference=self.path
-            ) from None
+            problem = f"the media it stands for is gone ({self.reference})"
+            raise MediaNotFoundError(problem, next_step="list its folder", reference=self.path) from None
 
 
 class Views:
@@ -174,18 +160,15 @@ class Views:
     def media_at(self, key: str) -> AbstractContextManager[str]:
         """Return a context that gives the reference of the media at a path; outside of views that is the path."""
         view = self.of(key)
-        return nullcontext(key) if view is None else view.resolve(key)
+        return nullcontext(key) if view is None else view.resolve(key).media()
 
     def refuse(self, keys: Iterable[str]) -> None:
         """Refuse to change anything in a view."""
         for key in keys:
-            view = self.of(key)
-            if view is not None:
-                raise ReadOnlyStoreError(
-                    f"the view {view.name}/ shows the store in another order and can't be written to",
-                    next_step="change a media under its own reference, which info(path)['reference'] tells",
-                    reference=key,
-                )
+            if (view := self.of(key)) is not None:
+                problem = f"the view {view.name}/ shows the store in another order and can't be written to"
+                step = "change a media under its own reference, which info(path)['reference'] tells"
+                raise ReadOnlyStoreError(problem, next_step=step, reference=key)
 
     def tree(self, view: View) -> Tree:
         """Return the folders and files of a view, loaded anew when they are too old."""
@@ -195,11 +178,8 @@ class Views:
         return shown.tree(view)
 
     def _begin(self) -> ViewTrees:
-        load = RowsLoader(self._backend, self._configuration, self.max_age, self._now)
+        load = RowsLoader(self._backend, lambda: self._settings.open().configuration, self.max_age, self._now)
         return ViewTrees(load, self.max_age, self._now)
-
-    def _configuration(self) -> Configuration:
-        return self._settings.open().configuration
 
 
 class ViewReader:
@@ -215,8 +195,6 @@ class ViewReader:
     def resolve(self, key: str) -> ViewEntry:
         """Return the file at a key; `MediaNotFoundError` or `IsADirectoryError` for anything else."""
         tree, found = self._look_up(key)
-        if found is None:
-            raise not_found(key)
         if found == FOLDER:
             raise IsADirectoryError(errno.EISDIR, "is a folder, not a media; list it", key)
         return ViewEntry(key, tree.rows, found)
@@ -226,32 +204,27 @@ class ViewReader:
         # Whether the view itself exists is known without loading what is in it.
         if key == self.name and self._view in self._views.all():
             return folder_info(key)
-        tree, found = self._look_up(key)
-        if found is None:
-            raise not_found(key)
-        return _info_of(key, tree, found)
+        return _info_of(key, *self._look_up(key))
 
     def kind(self, key: str) -> str | None:
         """Return "file", "directory", or None for what does not exist."""
         try:
-            kind: str = self.info(key)["type"]
+            return str(self.info(key)["type"])
         except MediaNotFoundError:
             return None
-        return kind
 
     def ls(self, key: str) -> list[dict[str, Any]]:
         """List a folder, or a file alone."""
         tree, found = self._look_up(key)
-        if found is None:
-            raise not_found(key)
         if found != FOLDER:
             return [ViewEntry(key, tree.rows, found).info()]
         return [_info_of(f"{key}/{name}", tree, each) for name, each in tree.children(self._inside(key))]
 
     def find(self, key: str, maxdepth: int | None, *, withdirs: bool, detail: bool, prefix: str) -> Any:
         """List all files below a folder, with folders if asked; sorted names, or with `detail` name -> info."""
-        tree, found = self._look_up(key)
-        if found is None:
+        try:
+            tree, found = self._look_up(key)
+        except MediaNotFoundError:
             return {} if detail else []
         if found != FOLDER:
             return {key: ViewEntry(key, tree.rows, found).info()} if detail else [key]
@@ -267,12 +240,14 @@ class ViewReader:
         # Names alone are many times quicker than their descriptions.
         return {name: _info_of(name, tree, below[name]) for name in names} if detail else names
 
-    def _look_up(self, key: str) -> tuple[Tree, int | None]:
-        """Return the view's tree, and what a key is in it."""
-        if key == self.name and self._view not in self._views.all():
-            return _NO_TREE, None
-        tree = self._views.tree(self._view)
-        return tree, tree.find(self._inside(key))
+    def _look_up(self, key: str) -> tuple[Tree, int]:
+        """Return the view's tree, and what a key is in it; `MediaNotFoundError` where it is nothing."""
+        # A view that does not exist: a root without settings and media has none, and no catalog is made for it.
+        if key != self.name or self._view in self._views.all():
+            tree = self._views.tree(self._view)
+            if (found := tree.find(self._inside(key))) is not None:
+                return tree, found
+        raise not_found(key)
 
     def _inside(self, key: str) -> str:
         return key[len(self.name) + 1 :]

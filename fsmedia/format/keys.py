@@ -159,9 +159,7 @@ def is_hidden(key: str) -> bool:
     have named a folder `x.meta/`.
     """
     # PromptKit's index too: as a listed file it would be adopted, deleted and synced like one.
-    if key.endswith(SIDECAR_SUFFIX) or key == DEDUP_INDEX_KEY or is_temporary(key):
-        return True
-    return has_internal_part(key)
+    return key.endswith(SIDECAR_SUFFIX) or key == DEDUP_INDEX_KEY or is_temporary(key) or has_internal_part(key)
 
 
 def is_internal(key: str) -> bool:
@@ -279,12 +277,9 @@ def blob_folder(digest: str) -> str:
 
 def parse_blob_key(key: str) -> BlobKey | None:
     """Parse a key below `BLOBS`; None for anything else that lies there."""
-    found = _KEY.fullmatch(key)
-    if found is None:
+    if (found := _KEY.fullmatch(key)) is None:
         return None
-    if found[2]:
-        return BlobKey(found[1], "data", found[3], "")
-    return BlobKey(found[1], found[4], found[5], found[6])
+    return BlobKey(found[1], found[2] or found[4], found[3] or found[5], found[6] or "")
 
 
 @lru_cache(maxsize=_CACHED_POINTERS)
@@ -295,18 +290,13 @@ def pointer_of(reference: str) -> Pointer | None:
     return None if found is None else Pointer(int(found[1]), found[2], found[3])
 
 
-def shared_name(plain_name: str, pointer: Pointer) -> str:
-    """Return the name, without extension, of a media item that shares its bytes."""
-    return f"{plain_name}{pointer.infix}"
-
-
 def moved_name(reference: str, pointer: Pointer) -> str:
     """Return the deduplicated reference of a plain media item of our own form, which keeps all other parts."""
     own = parse_own_name(reference)
     if own is None or pointer_of(reference) is not None:
         raise InvalidReferenceError("is not the name of a plain media of this package", reference=reference)
     plain = reference[: len(reference) - len(own.ext)]
-    return shared_name(plain, pointer) + own.ext
+    return f"{plain}{pointer.infix}{own.ext}"
 
 
 def plain_reference(reference: str) -> str | None:
@@ -350,13 +340,17 @@ def marker_prefix(reference: str) -> str:
 def check_marker(marker: object, reference: str) -> str:
     """Return a marker's name as a sidecar gives it; by one of another reference nothing may be removed."""
     if not isinstance(marker, str) or not re.fullmatch(rf"{re.escape(marker_prefix(reference))}[0-9a-z]+", marker):
-        raise InvalidReferenceError(
-            "its sidecar names no marker of its own", next_step="verify the store", reference=reference
-        )
+        problem = "its sidecar names no marker of its own"
+        raise InvalidReferenceError(problem, next_step="verify the store", reference=reference)
     return marker
 
 
 # -- references --------------------------------------------------------------------------------------------
+
+
+def is_reference(text: str) -> bool:
+    """Return whether a text can name a media item, see `check_reference`; the text alone decides."""
+    return _problem_with(text) is None
 
 
 def check_reference(text: object) -> str:
@@ -370,8 +364,7 @@ def check_reference(text: object) -> str:
         kind = type(text).__name__
         step = "give the str that store_media returned"
         raise InvalidReferenceError(f"a reference is text, not {kind}", next_step=step)
-    problem = _problem_with(text)
-    if problem:
+    if problem := _problem_with(text):
         # It may be a URL with a password in it.
         raise InvalidReferenceError(problem[0], next_step=problem[1], reference=without_secrets(text))
     return text
@@ -384,13 +377,10 @@ def _problem_with(text: str) -> tuple[str, str] | None:
     """Return why a text can't be a reference, and the next step; None if it can."""
     if not text:
         return "an empty reference names no media", _USE_RELATIVE
-    if not text.isascii():
-        try:
-            size = len(text.encode())
-        except UnicodeEncodeError:
-            return "it holds a lone surrogate, so it has no UTF-8 form", "rename the file"
-    else:
-        size = len(text)
+    try:
+        size = len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError:
+        return "it holds a lone surrogate, so it has no UTF-8 form", "rename the file"
     if size > MAX_KEY:
         return f"a reference has at most {MAX_KEY} bytes, this one has {size}", _USE_RELATIVE
     if "\0" in text:
@@ -407,7 +397,6 @@ _FORBIDDEN_PARTS = (
 
 
 def _problem_with_form(text: str) -> tuple[str, str] | None:
-    """Return what is wrong with the text as a whole."""
     if text[0] == "/":
         return "the absolute path is not inside this store", _USE_RELATIVE
     if text[-1] == "/":
@@ -416,7 +405,6 @@ def _problem_with_form(text: str) -> tuple[str, str] | None:
 
 
 def _problem_with_segments(text: str) -> tuple[str, str] | None:
-    """Return what is wrong with one of the segments."""
     segments = text.split("/")
     if "." in segments or ".." in segments:
         return "'.' and '..' are no segments of a reference", _USE_RELATIVE
@@ -496,8 +484,7 @@ def due_key(instant: datetime, reference: str) -> str:
 
 def parse_due(key: str) -> DueKey | None:
     """Parse a due entry's key; None for anything else that lies there."""
-    found = _ENTRY.fullmatch(key)
-    if found is None:
+    if (found := _ENTRY.fullmatch(key)) is None:
         return None
     try:
         year, month, day, hour, minute = (int(part) for part in found.groups()[:5])
@@ -519,22 +506,8 @@ def hold_key(reference: str) -> str:
     return f"{HOLDS}/{sha256(reference.encode()).hexdigest()}"
 
 
-def deletions_key(now: datetime) -> str:
-    """Return a fresh key for a record of deletions, JSON lines, sorted by time."""
-    return _dated(DELETIONS, now)
-
-
-def references_key(now: datetime) -> str:
-    """Return a fresh key for a record of references that changed, JSON lines, sorted by time."""
-    return _dated(REFERENCES, now)
-
-
-def erasures_key(now: datetime) -> str:
-    """Return a fresh key for what an erasure is about to delete, JSON lines; removed when it is done."""
-    return _dated(ERASURES, now)
-
-
-def _dated(folder: str, now: datetime) -> str:
+def dated_key(folder: str, now: datetime) -> str:
+    """Return a fresh key in a folder of records, for JSON lines, sorted by time."""
     instant = now.astimezone(UTC)
     return f"{folder}/{instant.date().isoformat()}/{instant:%H%M%S}-{new_unique()}.jsonl"
 
@@ -602,8 +575,7 @@ def snapshot_key(instant: datetime) -> str:
 
 def parse_snapshot(key: str) -> datetime | None:
     """Return the instant in a snapshot's key, to the millisecond; None for anything else that lies there."""
-    found = _SNAPSHOT.fullmatch(key)
-    if found is None:
+    if (found := _SNAPSHOT.fullmatch(key)) is None:
         return None
     try:
         return datetime.strptime(found[1], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)

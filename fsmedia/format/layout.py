@@ -12,25 +12,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
+from itertools import chain, takewhile
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn
 
-from fsmedia.errors import InvalidLayoutError, InvalidMediaError, InvalidReferenceError, MediaError
-from fsmedia.format.keys import (
-    DEDUP_INDEX_KEY,
-    INTERNAL,
-    MAX_NAME,
-    SIDECAR_SUFFIX,
-    TEMPORARY_PREFIX,
-    VIEWS,
-    check_reference,
-    is_sidecar,
-    is_temporary,
-    parse_own_name,
-)
+from fsmedia.errors import InvalidLayoutError, InvalidMediaError, MediaError
+from fsmedia.format import keys
+from fsmedia.format.keys import INTERNAL, MAX_NAME, SIDECAR_SUFFIX, VIEWS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 MINIMUM_LIMIT: Final = 40
 """Smallest limit an id can be escaped to: `~~`, 32 hex digits and a prefix that a reader can tell apart."""
@@ -69,7 +60,13 @@ def escape_id(text: str, *, limit: int = MAX_NAME) -> str:
         problem = f"the id {text!r} holds a lone surrogate and has no UTF-8 form"
         raise InvalidMediaError(problem, next_step="decode the id from its true encoding") from None
     escaped = _escape_bytes(raw)
-    return escaped if len(escaped) <= limit else _shorten(raw, escaped, limit)
+    if len(escaped) <= limit:
+        return escaped
+    # A prefix that cuts no escape, and the digest of the id.
+    end = limit - len(_MARK) - _DIGEST_DIGITS
+    cut_escape = escaped.find("~", max(0, end - 2), end)
+    prefix = escaped[: end if cut_escape < 0 else cut_escape]
+    return f"{prefix}{_MARK}{sha256(raw).hexdigest()[:_DIGEST_DIGITS]}"
 
 
 def _escape_bytes(raw: bytes) -> str:
@@ -78,15 +75,6 @@ def _escape_bytes(raw: bytes) -> str:
     if escaped.endswith(".meta"):  # a sidecar's suffix
         return f"{escaped[:-5]}~2emeta"
     return _DOTS.get(escaped, escaped)
-
-
-def _shorten(raw: bytes, escaped: str, limit: int) -> str:
-    """Return a prefix of the escaped form that cuts no escape, and the digest of the id."""
-    end = limit - len(_MARK) - _DIGEST_DIGITS
-    start_of_cut_escape = escaped.find("~", max(0, end - 2), end)
-    if start_of_cut_escape >= 0:
-        end = start_of_cut_escape
-    return f"{escaped[:end]}{_MARK}{sha256(raw).hexdigest()[:_DIGEST_DIGITS]}"
 
 
 @lru_cache(maxsize=_CACHED_SEGMENTS)
@@ -112,10 +100,8 @@ def read_id(segment: str, *, limit: int = MAX_NAME) -> str:
 
     What is no escaped form stands for itself, since PromptKit wrote ids as they are.
     """
-    text = unescape_id(segment, limit=limit)
-    if text is not None:
-        return text
-    return "" if _SHORTENED.fullmatch(segment) else segment
+    plain = "" if _SHORTENED.fullmatch(segment) else segment
+    return plain if (text := unescape_id(segment, limit=limit)) is None else text
 
 
 # -- segments ----------------------------------------------------------------------------------------------
@@ -133,7 +119,7 @@ _TIME_PATTERNS = {
     "%S": "[0-5][0-9]",
     "%j": "(?:00[1-9]|0[1-9][0-9]|[12][0-9]{2}|3[0-5][0-9]|36[0-6])",
 }
-RESERVED = frozenset({INTERNAL, DEDUP_INDEX_KEY, *VIEWS})
+RESERVED = frozenset({INTERNAL, keys.DEDUP_INDEX_KEY, *VIEWS})
 """What the first segment may not be, in any case: it is not media, or media:// shows something else there."""
 _MERGED = re.compile(r'[<>:"/\\|?*]')
 """What PromptKit writes as `_` in a folder's name."""
@@ -201,14 +187,11 @@ class Segment:
         rendered = [self._render(piece, fields) for piece in self._pieces]
         segment = "".join(rendered)
         if self._single and self._is_reserved(segment):
-            at = next(index for index, piece in enumerate(self._pieces) if piece.kind == "text")
-            value = rendered[at]
-            rendered[at] = f"~{ord(value[0]):02x}{value[1:]}"
-            return "".join(rendered)
+            value = next(text for text, piece in zip(rendered, self._pieces, strict=True) if piece.kind == "text")
+            return self._around(f"~{ord(value[0]):02x}{value[1:]}")
         return segment
 
     def _render(self, piece: Piece, fields: Mapping[str, object]) -> str:
-        """Return one piece for these values."""
         value = fields.get(piece.name)
         if piece.kind == "literal":
             return piece.name
@@ -245,8 +228,7 @@ class Segment:
 
     def _read_text(self, value: str) -> str:
         """Return the id that a text field rendered, undoing the one escape more that `render` may have made."""
-        forced = _FORCED.fullmatch(value) if self._single else None
-        if forced:
+        if self._single and (forced := _FORCED.fullmatch(value)):
             plain = chr(int(forced[1], 16)) + forced[2]
             if self._is_reserved(self._around(plain)) and escape_id(plain, limit=self.share) == plain:
                 return plain
@@ -257,14 +239,12 @@ class Segment:
         return "".join([piece.name if piece.kind == "literal" else value for piece in self._pieces])
 
     def _is_reserved(self, segment: str) -> bool:
-        """Return whether no folder may have this name here."""
         folded = segment.casefold()
         # `.fsmedia` nowhere: at any depth it is the mark of a store below this one.
-        return folded == INTERNAL or (self._first and folded in RESERVED) or is_temporary(folded)
+        return folded == INTERNAL or (self._first and folded in RESERVED) or keys.is_temporary(folded)
 
 
 def _refuse_value(name: str, problem: str) -> NoReturn:
-    """Raise the error for a field of the metadata."""
     raise InvalidMediaError(f"{name} {problem}", next_step=f"give MediaMetadata({name}=...)")
 
 
@@ -294,15 +274,9 @@ ID_FIELDS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Mode -> the field it is about."""
 _KINDS: Mapping[str, Kind] = {
-    "run_id": "text",
-    "conversation_id": "text",
-    "session_id": "text",
-    "provider_id": "text",
-    "mime_type": "text",
-    "message_idx": "index",
-    "part_idx": "index",
-    "timestamp": "time",
-}
+    "run_id": "text", "conversation_id": "text", "session_id": "text", "provider_id": "text", "mime_type": "text",
+    "message_idx": "index", "part_idx": "index", "timestamp": "time",
+}  # fmt: skip
 END = "/{name}{ext}"
 """What a template ends with: the file's name, as the store gave it."""
 _TOKEN = re.compile(r"\{([^{}]*)\}|([^{}]+)|[{}]")
@@ -312,13 +286,14 @@ _TIME_FORMAT = re.compile(r"[-_.]*(?:%[YmdHMSj][-_.]*)+")
 
 
 class ParsedTemplate(NamedTuple):
-    """A template that was accepted."""
+    """A template that was accepted: `leading` of its segments, with a pattern of their own, are up to the mode's id."""
 
     segments: tuple[Segment, ...]
     prefix: str
     fields: tuple[str, ...]
     pattern: re.Pattern[str]
     leading: int
+    leading_pattern: re.Pattern[str]
 
 
 def read_template(template: str, mode: str) -> ParsedTemplate:
@@ -341,35 +316,35 @@ def read_template(template: str, mode: str) -> ParsedTemplate:
             refuse(template, f"'{{{name}}}' stands in it twice", "use it once")
     literal = next(index for index, segment in enumerate(segments) if segment.fields)
     prefix = "/".join([pieces[0].name for pieces in folders[:literal]])
-    pattern = "/".join([*(segment.pattern for segment in segments), "([^/]+)"])
+    patterns = [*(segment.pattern for segment in segments), "([^/]+)"]
     leading = next(index for index, segment in enumerate(segments) if ID_FIELDS[mode] in segment.fields) + 1
-    return ParsedTemplate(segments, prefix, tuple(dict.fromkeys(used)), re.compile(pattern), leading)
+    whole, above = re.compile("/".join(patterns)), re.compile("/".join(patterns[:leading]))
+    return ParsedTemplate(segments, prefix, tuple(dict.fromkeys(used)), whole, leading, above)
 
 
 def read_folders(template: str) -> list[tuple[Piece, ...]]:
     """Return the pieces of each folder of a template that ends with `END`."""
-    return _split(template, list(_read_pieces(template, template[: -len(END)])))
-
-
-def _read_pieces(template: str, folders: str) -> Iterator[Piece]:
-    """Yield literals and fields; literals may still hold slashes."""
-    for token in _TOKEN.finditer(folders):
+    folders: list[list[Piece]] = [[]]
+    for token in _TOKEN.finditer(template[: -len(END)]):
         inner, literal = token[1], token[2]
-        if literal is not None:
-            if not _LITERAL.fullmatch(literal):
-                refuse(template, f"{literal!r} is more than [A-Za-z0-9._+@,-] and '/'", "leave other characters away")
-            yield Piece("literal", literal)
-        elif inner is None:
+        if inner is not None:
+            folders[-1].append(_read_field(template, inner))
+            continue
+        if literal is None:
             refuse(template, "a brace has no other", "write fields as '{run_id}'; braces stand for nothing else")
-        else:
-            yield _read_field(template, inner)
+        if not _LITERAL.fullmatch(literal):
+            refuse(template, f"{literal!r} is more than [A-Za-z0-9._+@,-] and '/'", "leave other characters away")
+        here, *below = [[Piece("literal", text)] if text else [] for text in literal.split("/")]
+        folders[-1] += here
+        folders += below
+    if not all(folders):
+        refuse(template, "a segment is empty", "write one '/' between segments, and none in front")
+    return [tuple(folder) for folder in folders]
 
 
 def _read_field(template: str, inner: str) -> Piece:
-    """Return the field that stands between two braces."""
     name, colon, spec = inner.partition(":")
-    kind = _KINDS.get(name)
-    if kind is None:
+    if (kind := _KINDS.get(name)) is None:
         refuse(
             template, f"'{{{inner}}}' is no field", f"the fields are {', '.join(_KINDS)}, and name and ext at the end"
         )
@@ -383,30 +358,13 @@ def _read_field(template: str, inner: str) -> Piece:
     return Piece(kind, name, spec)
 
 
-def _split(template: str, pieces: list[Piece]) -> list[tuple[Piece, ...]]:
-    """Return the pieces of each folder."""
-    folders: list[list[Piece]] = [[]]
-    for piece in pieces:
-        if piece.kind != "literal":
-            folders[-1].append(piece)
-            continue
-        for index, text in enumerate(piece.name.split("/")):
-            if index:
-                folders.append([])
-            if text:
-                folders[-1].append(Piece("literal", text))
-    if not all(folders):
-        refuse(template, "a segment is empty", "write one '/' between segments, and none in front")
-    return [tuple(folder) for folder in folders]
-
-
 def _check_segment(template: str, pieces: tuple[Piece, ...], *, first: bool) -> Segment:
     """Return a folder's segment, if it collides with no reserved name and parses in one way only."""
     head = pieces[0].name if pieces[0].kind == "literal" else ""
     tail = pieces[-1].name if pieces[-1].kind == "literal" else ""
     whole = head if len(pieces) == 1 else ""
     reserved = RESERVED if first else (INTERNAL,)
-    if whole in {".", ".."} or head.startswith(TEMPORARY_PREFIX) or whole.casefold() in reserved:
+    if whole in {".", ".."} or head.startswith(keys.TEMPORARY_PREFIX) or whole.casefold() in reserved:
         refuse(template, f"a folder may not be named {head!r} here", "take another name, that is not used by the store")
     if tail.endswith(SIDECAR_SUFFIX) or (tail and not whole and SIDECAR_SUFFIX.endswith(tail)):
         refuse(
@@ -458,35 +416,32 @@ class Layout:
 
     template: str
     mode: str
-    prefix: str = field(init=False, repr=False, compare=False)
-    """The folder that all media items of the layout lie in (`runs`), empty where there is none."""
-    id_field: str = field(init=False, repr=False, compare=False)
-    """The field that the mode is about (`run_id`)."""
-    _segments: tuple[Segment, ...] = field(init=False, repr=False, compare=False)
-    _used: tuple[str, ...] = field(init=False, repr=False, compare=False)
-    _pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
-    _leading: int = field(init=False, repr=False, compare=False)
-    _leading_pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _parsed: ParsedTemplate = field(init=False, repr=False, compare=False)
     _rendered: Callable[[tuple[object, ...]], str] = field(init=False, repr=False, compare=False)
-    _folder: Callable[[str], str] = field(init=False, repr=False, compare=False)
+    folder: Callable[[str], str] = field(init=False, repr=False, compare=False)
+    """The longest folder that all media items of one id of the mode lie in, like `runs/r1`, by that id.
+
+    Empty where other fields come first, so that all of the store must be looked through."""
 
     def __post_init__(self) -> None:
-        grammar = read_template(self.template, self.mode)
-        mode = str(self.mode)
         parts = {
-            "mode": mode,
-            "prefix": grammar.prefix,
-            "id_field": ID_FIELDS[mode],
-            "_segments": grammar.segments,
-            "_used": grammar.fields,
-            "_pattern": grammar.pattern,
-            "_leading": grammar.leading,
-            "_leading_pattern": re.compile("/".join([each.pattern for each in grammar.segments[: grammar.leading]])),
+            "_parsed": read_template(self.template, self.mode),
+            "mode": str(self.mode),
             "_rendered": lru_cache(maxsize=_CACHED_SEGMENTS)(self._render_folders),
-            "_folder": lru_cache(maxsize=_CACHED_FOLDERS)(self._render_leading),
+            "folder": lru_cache(maxsize=_CACHED_FOLDERS)(self._render_leading),
         }
         for attribute, value in parts.items():
             object.__setattr__(self, attribute, value)
+
+    @property
+    def prefix(self) -> str:
+        """The folder that all media items of the layout lie in (`runs`), empty where there is none."""
+        return self._parsed.prefix
+
+    @property
+    def id_field(self) -> str:
+        """The field that the mode is about (`run_id`)."""
+        return ID_FIELDS[self.mode]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Layout, (self.template, self.mode)
@@ -507,13 +462,13 @@ class Layout:
                 "without '/' or '.meta'",
                 key=self.template,
             )
-        return self._rendered(tuple([get(used) for used in self._used])) + file
+        return self._rendered(tuple([get(used) for used in self._parsed.fields])) + file
 
     def _render_folders(self, values: tuple[object, ...]) -> str:
-        """Return all folders with a slash after each, from the values of `_used`."""
-        fields = dict(zip(self._used, values, strict=True))
+        """Return all folders, with a slash after each."""
+        fields = dict(zip(self._parsed.fields, values, strict=True))
         required_id(self.id_field, self.mode, fields.get(self.id_field))
-        return "".join([segment.render(fields) + "/" for segment in self._segments])
+        return "".join([segment.render(fields) + "/" for segment in self._parsed.segments])
 
     def parse(self, reference: str) -> dict[str, str | int] | None:
         """Return what a reference tells about its media item; None where the path is not of this layout.
@@ -521,23 +476,23 @@ class Layout:
         That is `name`, `ext`, the ids of the template (empty where shortened: the sidecar has them) and, where the
         template or a name of our own form holds them, `message_idx` and `part_idx`.
         """
-        found = self._pattern.fullmatch(reference)
-        if found is None:
+        if (found := self._parsed.pattern.fullmatch(reference)) is None:
             return None
         values = list(found.groups())
         file = values.pop()
-        if is_sidecar(file) or is_temporary(file):
+        if keys.is_sidecar(file) or keys.is_temporary(file):
             return None
-        return _read_segments(self._segments, values, _read_file_name(file))
+        return _read_segments(self._parsed.segments, values, _read_file_name(file))
 
     def ids_above(self, reference: str) -> dict[str, str | int] | None:
         """Return the ids of the folder above a file, however deep it lies; None where it is of no such folder.
 
         Programs write trees below a run's folder (`runs/r1/part/year=2026/x.parquet`): all of that is the run's.
         """
-        above = reference.split("/")[: self._leading]
-        found = self._leading_pattern.fullmatch("/".join(above)) if reference.count("/") >= self._leading else None
-        return None if found is None else _read_segments(self._segments[: self._leading], list(found.groups()), {})
+        leading = self._parsed.leading
+        *above, _ = reference.split("/", leading)
+        found = self._parsed.leading_pattern.fullmatch("/".join(above)) if len(above) == leading else None
+        return None if found is None else _read_segments(self._parsed.segments[:leading], list(found.groups()), {})
 
     def folders(self, value: str) -> tuple[str, ...]:
         """Return every folder in which media of one id of the mode may lie, the one that `folder` gives first.
@@ -545,58 +500,33 @@ class Layout:
         The others are those of programs that do not escape: the id as it is, and with `_` in the place of what other
         systems' paths can't hold, as PromptKit has it. Media of several ids may lie in these.
         """
-        ours = self._folder(value)
-        at = self._leading - 1
-        alone = self._segments[at].pattern == "([^/]+)"
+        ours = self.folder(value)
+        at = self._parsed.leading - 1
+        alone = self._parsed.segments[at].pattern == "([^/]+)"
         parts = ours.split("/")
         if _PLAIN.fullmatch(value) or not alone or len(parts) <= at:
             return (ours,)
         spelled = dict.fromkeys((value, _MERGED.sub("_", value)))
         others = ["/".join([*parts[:at], each, *parts[at + 1 :]]) for each in spelled]
-        return (ours, *(each for each in others if each != ours and _is_folder(each)))
-
-    def folder(self, value: str) -> str:
-        """Return the longest folder that all media items of one id of the mode lie in, like `runs/r1`.
-
-        Empty where other fields come first, so that all of the store must be looked through.
-        """
-        return self._folder(value)
+        return (ours, *(each for each in others if each != ours and keys.is_reference(f"{each}/-")))
 
     def reaches(self, folder: str) -> bool:
         """Return whether a media item of this layout could lie in that folder at the top, whatever its ids are."""
-        return re.fullmatch(self._segments[0].pattern, folder, re.IGNORECASE) is not None
+        return re.fullmatch(self._parsed.segments[0].pattern, folder, re.IGNORECASE) is not None
 
     def _render_leading(self, value: str) -> str:
-        """Do the work of `folder`."""
+        """Return what `folder` remembers."""
         fields = {self.id_field: required_id(self.id_field, self.mode, value)}
-        known = []
-        for segment in self._segments:
-            if not fields.keys() >= set(segment.fields):
-                break
-            known.append(segment.render(fields))
-        return "/".join(known)
-
-
-def _is_folder(path: str) -> bool:
-    """Return whether media can lie in a folder of this path."""
-    try:
-        check_reference(f"{path}/-")
-    except InvalidReferenceError:
-        return False
-    return True
+        known = takewhile(lambda segment: fields.keys() >= set(segment.fields), self._parsed.segments)
+        return "/".join([segment.render(fields) for segment in known])
 
 
 def _is_good_file(file: str) -> bool:
     """Return whether a file name can be that of a media item, in a folder."""
     if _COMMON_FILE.fullmatch(file):
         return True
-    if "/" in file or len(file) > MAX_NAME:
-        return False
-    try:
-        check_reference(f"-/{file}")
-    except InvalidReferenceError:
-        return False
-    return file.isascii() or len(file.encode()) <= MAX_NAME
+    fits = "/" not in file and len(file) <= MAX_NAME and keys.is_reference(f"-/{file}")
+    return fits and (file.isascii() or len(file.encode()) <= MAX_NAME)
 
 
 def _read_segments(
@@ -608,12 +538,10 @@ def _read_segments(
 
 def _read_file_name(file: str) -> dict[str, str | int]:
     """Split a file name: our own form at the end of the unique part, any other at its last dot."""
-    own = parse_own_name(file)
-    if own is None:
-        name, ext = split_file_name(file)
-        return {"name": name, "ext": ext}
-    name, ext = file[: len(file) - len(own.ext)], own.ext
-    return {"name": name, "ext": ext, "message_idx": own.message_idx, "part_idx": own.part_idx}
+    if (own := keys.parse_own_name(file)) is None:
+        return dict(zip(("name", "ext"), split_file_name(file), strict=True))
+    name = file[: len(file) - len(own.ext)]
+    return {"name": name, "ext": own.ext, "message_idx": own.message_idx, "part_idx": own.part_idx}
 
 
 def split_file_name(file: str) -> tuple[str, str]:
@@ -632,10 +560,16 @@ def layouts(overrides: Mapping[str, str] | None = None) -> dict[str, Layout]:
 
 def parse_any(known: Mapping[str, Layout], reference: str) -> tuple[Layout, dict[str, str | int]] | None:
     """Return the first of the layouts that a reference is of, and what it tells; None where none is."""
-    for layout in known.values():
-        fields = layout.parse(reference)
-        if fields is not None:
-            return layout, fields
+    return _told(known, reference, Layout.parse)
+
+
+def _told(
+    known: Mapping[str, Layout], reference: str, *ways: Callable[[Layout, str], dict[str, str | int] | None]
+) -> tuple[Layout, dict[str, str | int]] | None:
+    for read in ways:
+        for layout in known.values():
+            if (fields := read(layout, reference)) is not None:
+                return layout, fields
     return None
 
 
@@ -644,14 +578,7 @@ def ids_of_path(known: Mapping[str, Layout], reference: str) -> tuple[Layout, di
 
     This is the one rule: what a file's path says counts wherever its sidecar names no such id.
     """
-    parsed = parse_any(known, reference)
-    if parsed is not None:
-        return parsed
-    for layout in known.values():
-        fields = layout.ids_above(reference)
-        if fields is not None:
-            return layout, fields
-    return None
+    return _told(known, reference, Layout.parse, Layout.ids_above)
 
 
 # -- views -------------------------------------------------------------------------------------------------
@@ -686,10 +613,8 @@ class View:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _VIEW_NAME.fullmatch(self.name):
-            raise InvalidLayoutError(
-                f"{str(self.name)[:MAX_NAME]!r} can't be the name of a view",
-                next_step="use a-z, 0-9, '-' and '_', like 'by-day'",
-            )
+            problem = f"{str(self.name)[:MAX_NAME]!r} can't be the name of a view"
+            raise InvalidLayoutError(problem, next_step="use a-z, 0-9, '-' and '_', like 'by-day'")
         segments = _read_view(self.template)
         used = [name for segment in segments for name in segment.fields]
         shown = dict.fromkeys("mime_type" if name in ("type", "subtype") else name for name in used)
@@ -725,11 +650,8 @@ def _read_view(template: str) -> tuple[Segment, ...]:
     inner = template[: -len(END)]
     if not template.endswith(END) or "{name" in inner or "{ext" in inner:
         refuse(template, "the file name is not '{name}{ext}'", f"end with '{END}', and use both only there")
-    folders: list[tuple[Piece, ...]] = []
-    for pieces in read_folders(template):
-        folders.extend(_TYPE_FOLDERS if pieces == _TYPE else (pieces,))
     segments = []
-    for pieces in folders:
+    for pieces in chain.from_iterable(_TYPE_FOLDERS if each == _TYPE else (each,) for each in read_folders(template)):
         if "".join(piece.name for piece in pieces if piece.kind == "literal") in (".", "..") and len(pieces) == 1:
             refuse(template, "a folder may not be named '.' or '..'", "take another name")
         segments.append(_fitting_segment(template, pieces, first=False))

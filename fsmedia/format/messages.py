@@ -13,7 +13,9 @@ import binascii
 import json
 import re
 from dataclasses import dataclass
+from functools import reduce
 from hashlib import sha256
+from operator import getitem
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fsmedia.errors import InvalidMediaError
@@ -58,8 +60,7 @@ def fields_of(values: Mapping[str, Any], under: str | None) -> list[Field]:
         name = values.get("filename")
         said = mime.guess_from_name(name) if isinstance(name, str) else None
         found.append(Field("file_data", said or "", is_url=True, is_bare=True))
-    data = _data_field(values, under)
-    if data is not None:
+    if (data := _data_field(values, under)) is not None:
         found.append(data)
     kind = values.get("type")
     if kind == "image_generation_call" and isinstance(values.get("result"), str):
@@ -70,8 +71,7 @@ def fields_of(values: Mapping[str, Any], under: str | None) -> list[Field]:
         found.append(Field("audio", fallback="audio/pcm"))  # Realtime: its default, 24 kHz mono
     for key, fallback in _ENCODED_FIELDS.items():
         if isinstance(values.get(key), str):
-            said = _type_of(values)
-            found.append(Field(key, said, fallback=fallback or "application/octet-stream"))
+            found.append(Field(key, _type_of(values), fallback=fallback or "application/octet-stream"))
     return found
 
 
@@ -88,21 +88,17 @@ def _data_field(values: Mapping[str, Any], under: str | None) -> Field | None:
     form = values.get("format")
     if isinstance(form, str) and form.lower() in _AUDIO_FORMATS and under in _AUDIO_PARTS:
         return Field("data", _AUDIO_FORMATS[form.lower()])
-    if under in _AUDIO_PARTS or values.get("type") in _AUDIO_PARTS:
-        return Field("data", fallback="audio/pcm")
-    return None
+    is_sound = under in _AUDIO_PARTS or values.get("type") in _AUDIO_PARTS
+    return Field("data", fallback="audio/pcm") if is_sound else None
 
 
 def _type_of(values: Mapping[str, Any]) -> str:
     """Return the MIME type that an object names, if it is valid."""
-    for key in _TYPE_FIELDS:
-        said = values.get(key)
-        if isinstance(said, str) and said:
-            try:
-                return mime.check(said)
-            except InvalidMediaError:
-                return ""
-    return ""
+    said = next((said for key in _TYPE_FIELDS if isinstance(said := values.get(key), str) and said), "")
+    try:
+        return said and mime.check(said)
+    except InvalidMediaError:
+        return ""
 
 
 # -- base64 ------------------------------------------------------------------------------------------------
@@ -192,8 +188,7 @@ class InlineReference(NamedTuple):
         """Read one; None for every other text."""
         if not text.startswith("media://") or "#fsmedia=1;" not in text:
             return None
-        found = _MARKER.fullmatch(text)
-        if found is None:
+        if (found := _MARKER.fullmatch(text)) is None:
             return None
         marker = cls(found["reference"], found["digest"], found["spelling"], found["head"])
         return marker if str(marker) == text else None
@@ -240,9 +235,8 @@ class MediaField:
     def marker(self) -> InlineReference | None:
         """The reference that stands here; None if none does."""
         found = InlineReference.parse(self.text)
-        if found is None or (found.head is not None) != self.field.is_url:
-            return found if found is not None and self.field.is_bare and found.head is None else None
-        return found
+        fits = found and ((found.head is not None) == self.field.is_url or (self.field.is_bare and found.head is None))
+        return found if fits else None
 
     def content(self) -> InlineMedia | None:
         """Return the media item in the field; None if there is none, or one that could not be put back as it is."""
@@ -294,8 +288,7 @@ def media_fields(document: Any) -> Iterator[MediaField]:
     """List the fields of a document that may hold media, in its order; InvalidMediaError if it is nested too deeply."""
     waiting: list[Iterator[tuple[Path, Any, str | None]]] = [iter([((), document, None)])]
     while waiting:
-        found = next(waiting[-1], None)
-        if found is None:
+        if (found := next(waiting[-1], None)) is None:
             waiting.pop()
             continue
         path, value, under = found
@@ -307,7 +300,6 @@ def media_fields(document: Any) -> Iterator[MediaField]:
 
 
 def _children(path: Path, value: Any) -> Iterator[tuple[Path, Any, str | None]]:
-    """List the objects and lists in an object or list."""
     # One after the other: the paths of all at once would be many times the text.
     if isinstance(value, dict):
         for key, each in value.items():
@@ -323,8 +315,7 @@ def _fields_in(path: Path, values: dict[str, Any], under: str | None) -> Iterato
     if getattr(values, "repeats", False):
         return  # which of two fields of one name is meant, nobody can tell
     for field in fields_of(values, under):
-        text = values[field.key]
-        if text:
+        if text := values[field.key]:
             yield MediaField((*path, field.key), values, field, text)
 
 
@@ -333,31 +324,23 @@ def edited(document: Any, edits: Mapping[Path, tuple[str, str]]) -> Any:
 
     What is not on the way to a field is the same object as before; nothing is changed in place.
     """
-    copies: dict[Path, Any] = {}
-    kinds: dict[Path, type] = {}
-    for path in edits:
-        for length in range(len(path)):
-            head = path[:length]
-            if head in copies:
-                continue
-            original = document if not head else copies[head[:-1]][head[-1]]
-            kinds[head] = type(original)
-            copies[head] = list(original) if isinstance(original, list | tuple) else dict(original)
-            if head:
-                copies[head[:-1]][head[-1]] = copies[head]
-    renamed: dict[Path, dict[str | int, tuple[str, str]]] = {}
+    changed: dict[Path, dict[str | int, tuple[str | int, Any]]] = {}
     for path, edit in edits.items():
-        renamed.setdefault(path[:-1], {})[path[-1]] = edit
-    for head, fields in renamed.items():
-        items = [fields.get(key, (key, value)) for key, value in copies[head].items()]
-        copies[head].clear()
-        copies[head].update(items)
-    for head in sorted(copies, key=len, reverse=True):
-        if kinds[head] is tuple:
-            copies[head] = tuple(copies[head])
-            if head:
-                copies[head[:-1]][head[-1]] = copies[head]
-    return copies.get((), document)
+        changed.setdefault(path[:-1], {})[path[-1]] = edit
+    # From the inside out: an object that changed is a change of the one that it is in.
+    for depth in range(max(map(len, changed), default=-1), -1, -1):
+        for head in [each for each in changed if len(each) == depth]:
+            fields, original = changed.pop(head), reduce(getitem, head, document)
+            pairs = original.items() if isinstance(original, dict) else enumerate(original)
+            made: Any = [fields.get(key, (key, value)) for key, value in pairs]
+            if isinstance(original, dict):
+                made = dict(made)
+            else:
+                made = (tuple if type(original) is tuple else list)(value for _, value in made)
+            if not head:
+                return made
+            changed.setdefault(head[:-1], {})[head[-1]] = (head[-1], made)
+    return document
 
 
 # -- JSON text ---------------------------------------------------------------------------------------------
@@ -434,8 +417,6 @@ def _broken(text: str, position: int, problem: str) -> InvalidMediaError:
 
 
 class _JsonBuilder:
-    """Builds a document of tokens."""
-
     def __init__(self) -> None:
         self.documents: list[Any] = []
         self.open: list[JsonObject | list[Any]] = []
@@ -444,21 +425,23 @@ class _JsonBuilder:
 
     def take(self, value: Any) -> bool:
         """Take a string, or another value; False where none may stand."""
-        if self._wants in ("name", "first name"):
-            if not isinstance(value, JsonString):
-                return False
+        if self._wants in ("name", "first name") and isinstance(value, JsonString):
             self._name, self._wants = value, "colon"
             return True
         if self._wants not in ("value", "first"):
             return False
         self._put(value)
-        self._after()
+        self._wants = "comma" if self.open else "value"
         return True
 
     def mark(self, mark: str) -> bool:
         """Take a brace, bracket, colon or comma; False where it may not stand."""
         if mark in "{[":
-            return self._opened(JsonObject() if mark == "{" else [])
+            container: JsonObject | list[Any] = JsonObject() if mark == "{" else []
+            fits = self.take(container)
+            self.open.append(container)
+            self._wants = "first name" if mark == "{" else "first"
+            return fits
         if mark == ":":
             fits, self._wants = self._wants == "colon", "value"
             return fits
@@ -470,15 +453,7 @@ class _JsonBuilder:
         if not self.open or not isinstance(self.open[-1], kind) or self._wants not in ("comma", empty):
             return False
         self.open.pop()
-        self._after()
-        return True
-
-    def _opened(self, container: JsonObject | list[Any]) -> bool:
-        if self._wants not in ("value", "first"):
-            return False
-        self._put(container)
-        self.open.append(container)
-        self._wants = "first name" if isinstance(container, JsonObject) else "first"
+        self._wants = "comma" if self.open else "value"
         return True
 
     def _put(self, value: Any) -> None:
@@ -493,9 +468,6 @@ class _JsonBuilder:
             inner.repeats = inner.repeats or name in inner
             inner.names[name] = self._name
             inner[name] = value
-
-    def _after(self) -> None:
-        self._wants = "comma" if self.open else "value"
 
 
 def slashed(text: str, source: str) -> str | None:

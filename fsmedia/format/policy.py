@@ -33,16 +33,14 @@ def parse_name(name: str) -> RetentionPolicy | None:
     """Read a name of PromptKit's forms; None if it is of none; `UnknownPolicyError` beyond what a duration can hold."""
     if name == KEEP_FOREVER:
         return RetentionPolicy(name=name)
-    match = _GRAMMAR.match(name)
-    if match is None:
+    if (match := _GRAMMAR.match(name)) is None:
         return None
     number, unit = (match[1], match[2]) if match[1] else (match[3], match[4])
     try:
         keep_for = int(number) * _UNITS[unit]
     except (OverflowError, ValueError):  # ValueError: more digits than int() takes
-        raise UnknownPolicyError(
-            f"policy {name[:80]!r} is longer than any duration", next_step=f"use {KEEP_FOREVER!r} to keep for ever"
-        ) from None
+        problem = f"policy {name[:80]!r} is longer than any duration"
+        raise UnknownPolicyError(problem, next_step=f"use {KEEP_FOREVER!r} to keep for ever") from None
     return RetentionPolicy(name=name, keep_for=keep_for)
 
 
@@ -67,9 +65,8 @@ def expires_at(policy: RetentionPolicy | None, timestamp: datetime) -> datetime 
     try:
         return timestamp + policy.keep_for
     except OverflowError:
-        raise UnknownPolicyError(
-            f"policy {policy.name!r} reaches past the year 9999", next_step=f"use {KEEP_FOREVER!r} to keep for ever"
-        ) from None
+        problem = f"policy {policy.name!r} reaches past the year 9999"
+        raise UnknownPolicyError(problem, next_step=f"use {KEEP_FOREVER!r} to keep for ever") from None
 
 
 def named_policies(
@@ -81,17 +78,13 @@ def named_policies(
     pairs: Any = ((getattr(each, "name", ""), each) for each in policies) if by_name is None else by_name.items()
     for name, value in pairs:
         if by_name is None and not isinstance(value, RetentionPolicy):
-            raise InvalidMediaError(
-                f"a policy must be a RetentionPolicy, not {type(value).__name__}",
-                next_step="or give a mapping of names to durations",
-            )
+            problem = f"a policy must be a RetentionPolicy, not {type(value).__name__}"
+            raise InvalidMediaError(problem, next_step="or give a mapping of names to durations")
         policy = value if isinstance(value, RetentionPolicy) else RetentionPolicy(name=name, keep_for=value)
         if name != policy.name or name in found:
             raise InvalidMediaError(f"policy {policy.name!r} is given twice or under another name ({name!r})")
         if is_reserved_name(name) and parse_name(name) != policy:
-            raise InvalidMediaError(
-                f"policy name {name[:80]!r} begins like the names that speak for themselves",
-                next_step="choose one that begins otherwise",
-            )
+            problem = f"policy name {name[:80]!r} begins like the names that speak for themselves"
+            raise InvalidMediaError(problem, next_step="choose one that begins otherwise")
         found[name] = policy
     return found

@@ -59,9 +59,8 @@ class Settings:
             try:
                 values["organization"] = OrganizationMode(values["organization"])
             except ValueError:
-                raise InvalidMediaError(
-                    f"unknown organization {values['organization']!r}", next_step=f"use {', '.join(OrganizationMode)}"
-                ) from None
+                problem = f"unknown organization {values['organization']!r}"
+                raise InvalidMediaError(problem, next_step=f"use {', '.join(OrganizationMode)}") from None
         templates = values.get("layouts")
         if "views" in values:
             values["views"] = views(values["views"], layouts(templates))
@@ -91,10 +90,8 @@ def _check_kinds(values: Mapping[str, Any]) -> None:
     if not isinstance(deduplicate, bool):
         raise InvalidMediaError(f"deduplicate must be True or False, not {deduplicate!r}")
     if not isinstance(grace, timedelta) or grace < SHORTEST_GRACE:
-        raise InvalidMediaError(
-            f"orphan_grace must be a timedelta of at least {SHORTEST_GRACE}, not {grace!r}",
-            next_step="no store may take longer than half of it",
-        )
+        problem = f"orphan_grace must be a timedelta of at least {SHORTEST_GRACE}, not {grace!r}"
+        raise InvalidMediaError(problem, next_step="no store may take longer than half of it")
     if grace % timedelta(seconds=1):
         raise InvalidMediaError(f"orphan_grace must be whole seconds, not {grace!r}")
 
@@ -133,10 +130,8 @@ class Configuration:
         named = {name: value for name, value in ids.items() if value is not None}
         wanted = self.organization.id_field
         if list(named) != [wanted]:
-            raise InvalidMediaError(
-                f"this store is organized {self.organization}: only media of one {wanted} share a folder",
-                next_step=f"give {wanted} alone, or use list(...)",
-            )
+            problem = f"this store is organized {self.organization}: only media of one {wanted} share a folder"
+            raise InvalidMediaError(problem, next_step=f"give {wanted} alone, or use list(...)")
         return self.layout.folder(named[wanted])
 
     @classmethod
@@ -162,11 +157,8 @@ class Configuration:
         unknown = sorted(set(values) - {_KEYS.get(each.name, each.name) for each in fields(cls)})
         if version > FORMAT or unknown:
             what = f"format {version}" if version > FORMAT else f"settings unknown here: {', '.join(unknown)[:200]}"
-            raise StoreConflictError(
-                f"the store was written by a newer fsmedia ({what}; this one knows format {FORMAT})",
-                next_step="pip install --upgrade fsmedia",
-                key=keys.CONFIGURATION_KEY,
-            )
+            problem = f"the store was written by a newer fsmedia ({what}; this one knows format {FORMAT})"
+            raise StoreConflictError(problem, next_step="pip install --upgrade fsmedia", key=keys.CONFIGURATION_KEY)
         try:
             values["organization"] = OrganizationMode(values.get("organization", DEFAULT_ORGANIZATION))
             values["layouts"], values["views"] = values.get("layouts") or {}, values.get("views") or {}
@@ -217,7 +209,6 @@ def _damaged(problem: str) -> StorageError:
 
 
 def _json(value: Any) -> Any:
-    """Return a setting as it stands in `store.json`."""
     if isinstance(value, dict):
         return {name: _json(each) for name, each in value.items()}
     if isinstance(value, RetentionPolicy):

@@ -39,7 +39,7 @@ _OPTIONAL = ("conversation_id", "session_id", "provider_id", "policy_name")
 _USERS = {"run_id", "conversation_id", "session_id", "provider_id", "message_idx", "part_idx", "policy_name", "xattrs"}
 # What describes the bytes, or one write of them.
 _FACT_KEYS = {"fsmedia", *_TYPES} - _USERS
-ModelT = TypeVar("ModelT", ContentFields, MediaMetadata, MediaRecord, Retention)
+ModelT = TypeVar("ModelT", MediaMetadata, MediaRecord, Retention)
 _VERIFY = "verify the store; store.open(reference) still reads the bytes"
 
 
@@ -167,10 +167,6 @@ class Sidecar:
         """Return PromptKit's part of it."""
         return _model(MediaMetadata, {name: self._value(name) for name in _METADATA_FIELDS}, reference)
 
-    def content(self, reference: str) -> ContentFields:
-        """Return what describes the content."""
-        return _model(ContentFields, self._content(reference), reference)
-
     def content_values(self, reference: str) -> dict[str, Any]:
         """Return what makes a `MediaContent`, unchecked: type, policy and what describes it."""
         named = {"mime_type": self._value("mime_type") or "", "policy_name": self._value("policy_name")}
@@ -283,7 +279,6 @@ def _refuse_infinity(values: Any, reference: str) -> None:
 
 
 def _model(kind: type[ModelT], fields: dict[str, Any], reference: str) -> ModelT:
-    """Validate a model."""
     # null stands for a missing key, as in Go.
     try:
         return kind(**{name: value for name, value in fields.items() if value is not None})

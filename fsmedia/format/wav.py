@@ -54,9 +54,8 @@ def pcm_format(mime_type: str, channels: int | None) -> PcmFormat | None:
 def _number(name: str, text: str | None, default: int, allowed: range) -> int:
     value = default if text is None else int(text.strip('"')) if text.strip('"').isdecimal() else -1
     if value not in allowed:
-        raise InvalidMediaError(
-            f"raw sound can't have {name} {text or default!r}", next_step=f"use {allowed.start} to {allowed.stop - 1}"
-        )
+        problem = f"raw sound can't have {name} {text or default!r}"
+        raise InvalidMediaError(problem, next_step=f"use {allowed.start} to {allowed.stop - 1}")
     return value
 
 
@@ -65,22 +64,9 @@ def header(form: PcmFormat, data_bytes: int) -> bytes:
     if data_bytes > LARGEST:
         raise MediaTooLargeError("a WAV file holds at most 4 GiB", next_step="split the sound, or store it compressed")
     frame = form.channels * _SAMPLE_BYTES
-    return struct.pack(
-        "<4sI4s4sIHHIIHH4sI",
-        b"RIFF",
-        data_bytes + HEADER_BYTES - 8,
-        b"WAVE",
-        b"fmt ",
-        16,
-        1,
-        form.channels,
-        form.rate,
-        form.rate * frame,
-        frame,
-        _SAMPLE_BYTES * 8,
-        b"data",
-        data_bytes,
-    )
+    rates = (form.rate, form.rate * frame, frame, _SAMPLE_BYTES * 8)
+    riff = struct.pack("<4sI4s", b"RIFF", data_bytes + HEADER_BYTES - 8, b"WAVE")
+    return riff + struct.pack("<4sIHHIIHH4sI", b"fmt ", 16, 1, form.channels, *rates, b"data", data_bytes)
 
 
 def is_wav(head: bytes) -> bool:

@@ -260,7 +260,7 @@ class JournalPage(NamedTuple):
 
 def write_journal(backend: Backend, subject: Subject, items: Sequence[EraseItem], now: datetime) -> str:
     """Write a page of the journal: what is about to be deleted; return its key."""
-    key = keys.erasures_key(now)
+    key = keys.dated_key(keys.ERASURES, now)
     # Their digest and not the ids: the ids are what shall be gone.
     lines = [to_json({"subject": subject.digest})]
     for each in items:

@@ -34,8 +34,8 @@ from fsmedia.maintenance.leftovers import (
 from fsmedia.maintenance.quarantine import set_aside
 from fsmedia.maintenance.survey import HELD, YOUNG, MediaNeeds, VerifyContext, VerifyResult
 from fsmedia.models import ContentFields, Hold, MediaMetadata, Reference, mime
-from fsmedia.storage import Entry, Upload, Write
-from fsmedia.storage.port import delete_one
+from fsmedia.storage import Entry, Write
+from fsmedia.storage.port import Upload, delete_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

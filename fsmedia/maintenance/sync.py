@@ -307,7 +307,7 @@ class _SyncJob:
         # When the media are there. A crash before this loses lines and no media; the next sync reports all pairs again.
         try:
             if part.fresh:
-                key = keys.references_key(datetime.now(UTC))
+                key = keys.dated_key(keys.REFERENCES, datetime.now(UTC))
                 backend.write(key, _lines(part.fresh), _JSON_LINES)
                 self.mappings.append(key)
             if index:

@@ -13,6 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 
 from fsmedia.errors import InvalidReferenceError
+from fsmedia.storage.address import LOCAL
 from fsmedia.storage.errors import PreconditionFailed, secrets_of, storage_error
 from fsmedia.storage.local import LocalBackend
 from fsmedia.storage.port import (
@@ -20,10 +21,8 @@ from fsmedia.storage.port import (
     Backend,
     Entry,
     Exclusion,
-    Fetched,
     ReadableFile,
     Stage,
-    Upload,
     Write,
     missing_package,
 )
@@ -39,26 +38,19 @@ __all__ = [
     "Backend",
     "Entry",
     "Exclusion",
-    "Fetched",
     "PreconditionFailed",
     "ReadableFile",
     "Stage",
-    "Upload",
     "Write",
     "open_backend",
 ]
 
 _CLASSES = {
     "memory": ("fsmedia.storage.memory", "MemoryBackend", None),
-    "s3": ("fsmedia.storage.s3", "S3Backend", "s3"),
-    "s3a": ("fsmedia.storage.s3", "S3Backend", "s3"),
-    "gs": ("fsmedia.storage.gcs", "GCSBackend", "gcs"),
-    "gcs": ("fsmedia.storage.gcs", "GCSBackend", "gcs"),
-    "abfs": ("fsmedia.storage.fsspec_backend", "AzureBackend", None),
-    "abfss": ("fsmedia.storage.fsspec_backend", "AzureBackend", None),
-    "az": ("fsmedia.storage.fsspec_backend", "AzureBackend", None),
+    **dict.fromkeys(("s3", "s3a"), ("fsmedia.storage.s3", "S3Backend", "s3")),
+    **dict.fromkeys(("gs", "gcs"), ("fsmedia.storage.gcs", "GCSBackend", "gcs")),
+    **dict.fromkeys(("abfs", "abfss", "az"), ("fsmedia.storage.fsspec_backend", "AzureBackend", None)),
 }
-_LOCAL = ("file", "local")
 _OTHER = ("fsmedia.storage.fsspec_backend", "RenamingBackend", None)
 
 
@@ -76,23 +68,20 @@ def open_backend(
     """
     options = dict(storage_options or {})
     if not url.strip() or "\0" in url:
-        raise InvalidReferenceError(
-            "the root of a store must be a path or a URL", next_step="e.g. /data/media or s3://bucket/media"
-        )
+        problem = "the root of a store must be a path or a URL"
+        raise InvalidReferenceError(problem, next_step="e.g. /data/media or s3://bucket/media")
     protocol = get_protocol(url)
     secrets = secrets_of(options, url)
-    if protocol in _LOCAL:
+    if protocol in LOCAL:
         if options:
-            raise InvalidReferenceError(
-                f"a local root takes no storage options, got {', '.join(sorted(options))}", next_step="leave them out"
-            )
+            problem = f"a local root takes no storage options, got {', '.join(sorted(options))}"
+            raise InvalidReferenceError(problem, next_step="leave them out")
         try:
             # Resolved now: what this object means must not change with the current directory.
             path = str(LocalFileSystem._strip_protocol(url))
         except FileNotFoundError:
-            raise InvalidReferenceError(
-                "the root is relative, and the current directory is gone", next_step="change into one that exists"
-            ) from None
+            problem = "the root is relative, and the current directory is gone"
+            raise InvalidReferenceError(problem, next_step="change into one that exists") from None
         if path in ("", "/"):
             raise InvalidReferenceError("the root of the file system can't be a store", next_step="name a folder")
         return LocalBackend(path, durability=durability)

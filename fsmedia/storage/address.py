@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,21 +39,9 @@ STORE_VARIABLE = "FSMEDIA_STORE_"
 
 def url_from_environment() -> str:
     """Return the root URL that the environment names; `InvalidMediaError` where it names none."""
-    url = os.environ.get(URL_VARIABLE, "").strip()
-    if not url:
+    if not (url := os.environ.get(URL_VARIABLE, "").strip()):
         raise InvalidMediaError("no store is named", next_step=f"pass a URL, or set {URL_VARIABLE}")
     return url
-
-
-def root_of(url: object) -> str:
-    """Return the text of a root that a caller names, which may be a path object."""
-    text = os.fspath(url) if isinstance(url, os.PathLike) else url
-    if not isinstance(text, str):
-        raise InvalidReferenceError(
-            f"the root of a store must be a path or a URL, not {type(url).__name__}",
-            next_step="e.g. /data/media or s3://bucket/media",
-        )
-    return text
 
 
 def resolve_root(
@@ -66,9 +54,17 @@ def resolve_root(
     stores; None: those of `fsspec.conf`. Raises `InvalidMediaError`, `InvalidReferenceError`: no store has that name,
     or it is no root: a `media://` URL opens files of a store that is somewhere else.
     """
-    root, given = root_of(url), dict(options or {})
+    root, given = os.fspath(url) if isinstance(url, os.PathLike) else url, dict(options or {})
+    if not isinstance(root, str):
+        raise InvalidReferenceError(
+            f"the root of a store must be a path or a URL, not {type(url).__name__}",
+            next_step="e.g. /data/media or s3://bucket/media",
+        )
     if root.startswith(SCHEME):
-        raise InvalidReferenceError(f"{SCHEME} is no root of a store", next_step=_root_spelling(root))
+        _, rest, name = split_media_url(root)
+        own = f"write the store's own URL, or set {URL_VARIABLE} and leave it out"
+        step = f"write @{name}" if name else "write what stands behind ::" if rest else own
+        raise InvalidReferenceError(f"{SCHEME} is no root of a store", next_step=step)
     if not (isinstance(url, str) and root.startswith(NAMED)):
         return root, given
     name = root.removeprefix(NAMED).rstrip("/")
@@ -78,16 +74,6 @@ def resolve_root(
         )
     found, configured = find_store(name, conf_stores() if stores is None else stores)
     return found, {**configured, **given}
-
-
-def _root_spelling(url: str) -> str:
-    """Return how the root is written that a `media://` URL was given for."""
-    _, rest, name = split_media_url(url)
-    if name:
-        return f"write @{name}"
-    return (
-        "write what stands behind ::" if rest else f"write the store's own URL, or set {URL_VARIABLE} and leave it out"
-    )
 
 
 def named_stores(configured: Mapping[str, Any] | None) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -103,9 +89,8 @@ def named_stores(configured: Mapping[str, Any] | None) -> dict[str, tuple[str, d
     for name, entry in (configured or {}).items():
         given = {"url": entry} if isinstance(entry, str) else entry
         if not isinstance(given, dict) or not isinstance(given.get("url"), str) or not set(given) <= _STORE_FIELDS:
-            raise InvalidMediaError(
-                f"store {name!r} is configured wrongly", next_step='give {"url": ..., "storage_options": {...}}'
-            )
+            problem = f"store {name!r} is configured wrongly"
+            raise InvalidMediaError(problem, next_step='give {"url": ..., "storage_options": {...}}')
         found[name] = (given["url"], dict(given.get("storage_options") or {}))
     return found
 
@@ -118,10 +103,9 @@ def find_store(name: str, configured: Mapping[str, Any] | None) -> tuple[str, di
     found = known.get(name) or known.get(spelled)
     if found is None:
         names = ", ".join(f"@{each}" for each in sorted(known)) or "none"
-        raise InvalidMediaError(
-            f"no store is called @{name}; known: {names}",
-            next_step=f'set {STORE_VARIABLE}{spelled.upper()}, or fsspec.conf["media"]["stores"]',
-        )
+        problem = f"no store is called @{name}; known: {names}"
+        step = f'set {STORE_VARIABLE}{spelled.upper()}, or fsspec.conf["media"]["stores"]'
+        raise InvalidMediaError(problem, next_step=step)
     return found
 
 
@@ -179,8 +163,7 @@ def relied_on_directory(options: Mapping[str, Any]) -> str | None:
     Empty where that directory is gone.
     """
     given = {**conf.get(PROTOCOL, {}), **options}
-    name = given.get("store")
-    if name:
+    if given.get("store"):
         roots = [url for url, _ in named_stores(given.get("stores") or conf_stores()).values()]
     else:
         roots = [given[each] for each in ("root", "url") if given.get(each)]
@@ -196,7 +179,7 @@ def relied_on_directory(options: Mapping[str, Any]) -> str | None:
         return ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class StoreOptions:
     """The options that name a store, as a caller, a chain or `fsspec.conf` gave them; None: not given."""
 
@@ -216,42 +199,35 @@ class StoreOptions:
         is named, or more than one, or an option is out of place.
         """
         found = self._named()
-        options = {**found.options, **_nested(found.url, others)}
-        return Address(found.url, options, found.form, found.name)
+        return replace(found, options={**found.options, **_nested(found.url, others)})
 
     def _named(self) -> Address:
-        ambient = conf.get(PROTOCOL, {})
         # fsspec mixes its configuration into the options of a chain, where it names no second store.
-        url = None if self.url is None or self._same_as(ambient, "url") else self.url
+        url = self._own("url")
         given = (("a chain", self.fo), ("root", self.root), ("url", url), ("store", self.store))
         named = [what for what, value in given if value]
         if len(named) > 1:
-            raise InvalidMediaError(
-                f"the store is named more than once ({', '.join(named)})", next_step="leave all but one out"
-            )
+            problem = f"the store is named more than once ({', '.join(named)})"
+            raise InvalidMediaError(problem, next_step="leave all but one out")
         if self.target_protocol is not None and self.fo is not None:
             options = dict(self.target_options or {})
             url = _joined(self.target_protocol, self.fo, options)
-            if self._own_options():
-                raise InvalidMediaError(
-                    "storage_options belong to the root that root= names, and the URL is a chain",
-                    next_step=f"a chain's options go into {protocol_of(url)}={{...}}",
-                )
+            if self._own("storage_options"):
+                problem = "storage_options belong to the root that root= names, and the URL is a chain"
+                raise InvalidMediaError(problem, next_step=f"a chain's options go into {protocol_of(url)}={{...}}")
             return Address(url, options, "chain")
         if self.store:
             url, options = find_store(self.store, self.stores)
-            return Address(url, {**options, **(self._own_options() or {})}, "name", self.store)
+            return Address(url, {**options, **(self._own("storage_options") or {})}, "name", self.store)
         url, found = resolve_root(
             self.root or url or self.url or url_from_environment(), self.storage_options, self.stores
         )
         return Address(url, found, "plain")
 
-    def _own_options(self) -> Mapping[str, Any] | None:
-        return None if self._same_as(conf.get(PROTOCOL, {}), "storage_options") else self.storage_options
-
-    def _same_as(self, ambient: Mapping[str, Any], name: str) -> bool:
-        """Tell whether an option only came along from the configuration."""
-        return name in ambient and ambient[name] == getattr(self, name)
+    def _own(self, name: str) -> Any:
+        """Return an option; None where it only came along from the configuration."""
+        value, ambient = getattr(self, name), conf.get(PROTOCOL, {})
+        return None if name in ambient and ambient[name] == value else value
 
 
 def _joined(protocol: str, path: str, options: dict[str, Any]) -> str:
@@ -265,9 +241,8 @@ def _joined(protocol: str, path: str, options: dict[str, Any]) -> str:
         place = ":".join(str(options.pop(name)) for name in ("host", "port") if options.get(name))
         return f"{protocol}://{place}/{bare}"
     if not bare:
-        raise InvalidReferenceError(
-            f"{protocol}:// alone can't be a store", next_step=f"name a bucket or folder: {protocol}://media"
-        )
+        problem = f"{protocol}:// alone can't be a store"
+        raise InvalidReferenceError(problem, next_step=f"name a bucket or folder: {protocol}://media")
     return f"{protocol}://{bare}"
 
 
@@ -280,10 +255,8 @@ def _nested(url: str, others: Mapping[str, Any]) -> dict[str, Any]:
         if name in names and isinstance(value, dict):
             found |= value
         elif isinstance(value, dict) and name in available_protocols():
-            raise InvalidMediaError(
-                f"options for {name}:// were given, but the root of the store is on {protocol}://",
-                next_step="leave them out, or name the other root",
-            )
+            problem = f"options for {name}:// were given, but the root of the store is on {protocol}://"
+            raise InvalidMediaError(problem, next_step="leave them out, or name the other root")
         else:
             raise InvalidMediaError(
                 f"{name!r} is no option of media://",

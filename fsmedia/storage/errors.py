@@ -13,7 +13,6 @@ from fsmedia.errors import MediaError, StorageError, StoreConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
 
 class PreconditionFailed(StorageError):  # noqa: N818 - HTTP's own name for it
@@ -47,11 +46,7 @@ class UnexpectedAnswerError(ConnectionError):
 
 
 _KINDS = (
-    (
-        UnexpectedAnswerError,
-        "the storage gave no proper answer",
-        "try again; if it stays, look for a proxy in between",
-    ),
+    (UnexpectedAnswerError, "the storage gave no proper answer", "try again; if it stays, look for a proxy in between"),
     (PermissionError, "the storage refused access", "check the credentials and the permissions of the root"),
     (TimeoutError, "the storage gave no answer in time", "try again, or give the store a longer timeout"),
     (FileNotFoundError, "the storage does not find it", "check that the bucket or folder of the root exists"),
@@ -79,11 +74,8 @@ def refused(key: str) -> PreconditionFailed:
 
 def locked(name: str) -> StoreConflictError:
     """Say that somebody held a lock for too long."""
-    return StoreConflictError(
-        "somebody else has been changing it, or a name that shares its lock, for too long",
-        next_step="try again; if it stays so, look for a process that hangs",
-        key=name,
-    )
+    problem = "somebody else has been changing it, or a name that shares its lock, for too long"
+    return StoreConflictError(problem, next_step="try again; if it stays so, look for a process that hangs", key=name)
 
 
 def secrets_of(options: Mapping[str, Any], url: str = "") -> frozenset[str]:
@@ -189,9 +181,7 @@ class ErrorTranslator:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None or isinstance(error, MediaError) or not isinstance(error, Exception):
             return
         raised = storage_error(error, self._key, self._secrets)

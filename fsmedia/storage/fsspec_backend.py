@@ -5,8 +5,6 @@ others one call after another. `S3Backend` and the like replace single primitive
 requests or loses answers.
 """
 
-# Longer than 1,000 lines: one class answers all calls of the port for any filesystem; S3 and GCS build on it.
-
 from __future__ import annotations
 
 import asyncio
@@ -40,8 +38,8 @@ from fsmedia.errors import (
 )
 from fsmedia.format import keys
 from fsmedia.models import public_url
-from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, check_absence, secrets_of
-from fsmedia.storage.listing import KeyOrder
+from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, check_absence, refused, secrets_of
+from fsmedia.storage.listing import KeyOrder, Page, level
 from fsmedia.storage.port import (
     SEEK_BLOCK,
     Backend,
@@ -66,7 +64,6 @@ PATIENCE_BYTES = 2**20
 """An upload may take the timeout once more for each of these: slow lines are slow, not dead."""
 CONCURRENCY = 32
 """Requests under way at once for one call on an object store."""
-_TRIES = 2
 SPOOL_BYTES = 8 * 2**20
 """What a stage holds in memory at most; larger media lie in a temporary file meanwhile."""
 LONGEST_SIGNATURE = timedelta(days=7)
@@ -113,11 +110,8 @@ def _is_refusal(error: Exception) -> bool:
 def lifetime_of_url(service: str, expiry: timedelta, key: str) -> int:
     """Return for how many seconds a URL is signed."""
     if expiry > LONGEST_SIGNATURE:
-        raise InvalidMediaError(
-            f"{service} signs URLs for at most {LONGEST_SIGNATURE.days} days, not {expiry}",
-            next_step="ask for a shorter lifetime, and sign again when it ends",
-            key=key,
-        )
+        problem = f"{service} signs URLs for at most {LONGEST_SIGNATURE.days} days, not {expiry}"
+        raise InvalidMediaError(problem, next_step="ask for a shorter lifetime, and sign again when it ends", key=key)
     # Rounded up: a lifetime of half a second must not be refused as none.
     return max(1, math.ceil(expiry.total_seconds()))
 
@@ -164,9 +158,8 @@ class TranslatedFile(ReadableFile):
             try:
                 data = cast("bytes", self._file.read(size))
             except FileNotFoundError:
-                raise MediaNotFoundError(
-                    "its bytes are gone: somebody deleted it", next_step="list the store", key=self.path
-                ) from None
+                problem = "its bytes are gone: somebody deleted it"
+                raise MediaNotFoundError(problem, next_step="list the store", key=self.path) from None
             except OSError as error:
                 # The file ends before the range begins: less is there than its size said.
                 if not any(word in str(error) for word in _BAD_RANGE):
@@ -174,16 +167,12 @@ class TranslatedFile(ReadableFile):
                 data = b""
         # A short answer to a range, or a page in its place, is not the end of the file: who reads on would ask for
         # the rest again and again.
-        if (
-            isinstance(end, int)
-            and (rest := max(0, end - start)) != len(data)
-            and (size < 0 or len(data) < min(size, rest))
-        ):
-            raise CorruptMediaError(
-                f"{len(data)} bytes came where {rest if size < 0 else min(size, rest)} were asked for",
-                next_step="read it again; fsmedia verify --deep tells what is stored",
-                key=self.path,
-            )
+        rest = max(0, end - start) if isinstance(end, int) else None
+        wanted = rest if rest is None or size < 0 else min(size, rest)
+        if wanted is not None and (len(data) < wanted or (size < 0 and len(data) != wanted)):
+            problem = f"{len(data)} bytes came where {wanted} were asked for"
+            step = "read it again; fsmedia verify --deep tells what is stored"
+            raise CorruptMediaError(problem, next_step=step, key=self.path)
         return data
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
@@ -193,7 +182,7 @@ class TranslatedFile(ReadableFile):
             raise ValueError(f"invalid whence ({whence}, should be 0, 1 or 2)")
         if whence == io.SEEK_SET and offset < 0:
             raise ValueError(f"negative seek position {offset}")
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}.get(whence)
+        start = (0, self._position, None)[whence]
         wanted = max(0, (self.size if start is None else start) + offset)
         skipped = wanted - self._position
         if 0 <= skipped <= len(self._ahead):
@@ -228,17 +217,9 @@ class TranslatedFile(ReadableFile):
 class BufferedStage:
     """A stage that buffers in memory, then in a temporary file, and sends everything at `commit`."""
 
-    def __init__(
-        self,
-        key: str,
-        put_bytes: Callable[[str, bytes, str], None],
-        put_file: Callable[[str, Path, int, str], None],
-        create: Callable[[str, bytes | None, str], bool],
-    ) -> None:
+    def __init__(self, backend: FsspecBackend, key: str) -> None:
+        self._backend = backend
         self._key = key
-        self._create = create
-        self._put_bytes = put_bytes
-        self._put_file = put_file
         self._buffer = bytearray()
         self._file: BinaryIO | None = None
         self._owner = 0
@@ -247,21 +228,18 @@ class BufferedStage:
     def write(self, data: bytes | memoryview) -> None:
         """Add bytes."""
         with ErrorTranslator(self._key):
-            self._write(data)
-
-    def _write(self, data: bytes | memoryview) -> None:
-        self._size += len(data)
-        if self._file is None and len(self._buffer) + len(data) <= SPOOL_BYTES:
-            self._buffer += data
-            return
-        if self._file is None:
-            file = tempfile.NamedTemporaryFile(prefix="fsmedia-", delete=False)  # noqa: SIM115 - open until commit or discard
-            self._file = cast("BinaryIO", file)
-            self._owner = getpid()
-            weakref.finalize(self, _remove, self._file.name, self._owner)
-            self._file.write(self._buffer)
-            self._buffer = bytearray()
-        self._file.write(data)
+            self._size += len(data)
+            if self._file is None and len(self._buffer) + len(data) <= SPOOL_BYTES:
+                self._buffer += data
+                return
+            if self._file is None:
+                file = tempfile.NamedTemporaryFile(prefix="fsmedia-", delete=False)  # noqa: SIM115 - `discard` closes it
+                self._file = cast("BinaryIO", file)
+                self._owner = getpid()
+                weakref.finalize(self, _remove, self._file.name, self._owner)
+                self._file.write(self._buffer)
+                self._buffer = bytearray()
+            self._file.write(data)
 
     def patch(self, data: bytes) -> None:
         """Replace the first bytes."""
@@ -293,17 +271,17 @@ class BufferedStage:
     def commit(self, content_type: str) -> None:
         """Send everything to the backend; may be called again if it failed."""
         if self._file is None:
-            self._put_bytes(self._key, bytes(self._buffer), content_type)
+            self._backend.write(self._key, bytes(self._buffer), content_type)
             return
         with ErrorTranslator(self._key):
             self._file.flush()
-        self._put_file(self._key, Path(self._file.name), self._size, content_type)
+        self._backend.put_file(self._key, Path(self._file.name), self._size, content_type)
 
     def commit_new(self, content_type: str) -> bool:
         """Send everything if nothing is at the key; a large file can only look first."""
         if self._file is None:
-            return self._create(self._key, bytes(self._buffer), content_type)
-        if not self._create(self._key, None, content_type):
+            return self._backend.create(self._key, bytes(self._buffer), content_type)
+        if self._backend.head(self._key) is not None:
             return False
         self.commit(content_type)
         return True
@@ -326,6 +304,21 @@ def _remove(name: str, owner: int) -> None:
         Path(name).unlink(missing_ok=True)
 
 
+async def _repeated(call: Callable[[], Awaitable[T]]) -> T:
+    with suppress(TimeoutError, ConnectionError):
+        return await call()
+    return await call()
+
+
+async def _has_found(call: Callable[[], Awaitable[object]]) -> bool:
+    """Make a call; False where what it is about is not there."""
+    try:
+        await call()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Return what a coroutine gives that never waits: its filesystem's calls block."""
     try:
@@ -345,18 +338,15 @@ class FsspecBackend(Backend):
 
     options: ClassVar[dict[str, Any]] = {}
     """Options the filesystem must have to see what others wrote."""
-
     filesystem_class: ClassVar[type[AbstractFileSystem] | None] = None
     """Filesystem to open the root with; None: the one that fsspec knows for the protocol."""
-
     concurrency = CONCURRENCY
-
     takes_size: ClassVar[bool] = False
     """Whether the filesystem opens a file of known size without a look at it."""
-
     upload_options: ClassVar[dict[str, Any]] = {}
     """What a large file is sent with."""
-
+    one_level: ClassVar[dict[str, Any] | None] = None
+    """What asks for a page of one folder alone, where `_pages` lists page by page; None: there are no pages."""
     conditional: ClassVar[bool] = False
     """Whether `put` can ask for conditions; whether the server keeps them is found out by asking it."""
 
@@ -368,7 +358,8 @@ class FsspecBackend(Backend):
         self._opened: tuple[int, AbstractFileSystem] | None = None
         self.url = "::".join(public_url(link) if "://" in link else link for link in url.split("::")).rstrip("/")
         self._root: str = self._open_filesystem()[1]
-        self.root_length = len(self._key_part().encode())
+        # The part of the root that is in each object's key.
+        self.root_length = len((self._root.partition("/")[2] if self.filesystem_class else self._root).encode())
         self._key_order = KeyOrder(self.url, unordered=self._lists_unordered())
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -413,10 +404,6 @@ class FsspecBackend(Backend):
     def _bucket(self) -> str:
         return self._root.partition("/")[0]
 
-    def _key_part(self) -> str:
-        """Return the part of the root that is in each object's key."""
-        return self._root.partition("/")[2] if self.filesystem_class else self._root
-
     def _split(self, key: str) -> tuple[str, str]:
         """Return the bucket, and the name of an object in it."""
         bucket, _, name = self._path(key).partition("/")
@@ -427,6 +414,10 @@ class FsspecBackend(Backend):
 
     def _key(self, path: str) -> str:
         return path.removeprefix("/")[len(self._root.removeprefix("/")) :].removeprefix("/")
+
+    def _named(self, name: str) -> str:
+        """Return the key of an object by its name in the bucket."""
+        return self._key(f"{self._bucket}/{name}")
 
     @property
     def asynchronous(self) -> bool:
@@ -449,26 +440,22 @@ class FsspecBackend(Backend):
     def _ask(self, key: str | None, call: Callable[[], T]) -> T:
         """Make one call; a call without an answer is made once more, for all of them can be repeated."""
         with ErrorTranslator(key, self._secrets):
-            for left in reversed(range(_TRIES)):
-                try:
-                    return call()
+            try:
                 # Unanswered, so perhaps done: each call must give the same when it is made again.
-                except (TimeoutError, ConnectionError):
-                    if not left:
-                        raise
-                except FileNotFoundError as error:
-                    self._refuse_missing_bucket(error)
-                    raise
-            raise AssertionError
+                with suppress(TimeoutError, ConnectionError):
+                    return call()
+                return call()
+            except FileNotFoundError as error:
+                self._refuse_missing_bucket(error)
+                raise
 
     def _refuse_missing_bucket(self, error: FileNotFoundError) -> None:
         """Raise if a storage says "not found" of the whole bucket, which is no fault of the key that was asked for."""
         bucket = self._bucket
         if "bucket does not exist" in str(error) or str(error) == f"b/{bucket}/o":  # S3's words, and gcsfs's
-            raise StorageError(
-                f"there is no bucket {bucket!r}, of the root {self.url}",
-                next_step="check the URL and the endpoint, or make the bucket with the storage's own tools",
-            ) from None
+            problem = f"there is no bucket {bucket!r}, of the root {self.url}"
+            step = "check the URL and the endpoint, or make the bucket with the storage's own tools"
+            raise StorageError(problem, next_step=step) from None
 
     async def _call(self, name: str, *args: Any, **options: Any) -> Any:
         """Make one of the filesystem's calls; one that blocks has happened when this returns."""
@@ -484,8 +471,7 @@ class FsspecBackend(Backend):
             return _run(function(*args, **options))
         # The size counts in whole steps, so that small calls keep exactly the timeout that was asked for.
         patience = None if size is None else self.timeout.total_seconds() * (1 + size // PATIENCE_BYTES)
-        answer: T = sync(self.fs.loop, function, *args, timeout=patience, **options)
-        return answer
+        return cast("T", sync(self.fs.loop, function, *args, timeout=patience, **options))
 
     def _each(
         self, key: str | None, jobs: Sequence[Callable[[], Coroutine[Any, Any, T]]], size: int | None = 0
@@ -511,7 +497,6 @@ class FsspecBackend(Backend):
 
     def _put_options(self, content_type: str) -> dict[str, Any]:
         """Return the keyword with which this filesystem sets a content type."""
-        del content_type
         return {}
 
     def write(self, key: str, data: bytes, content_type: str) -> None:
@@ -520,8 +505,10 @@ class FsspecBackend(Backend):
 
     def write_many(self, writes: Sequence[Write]) -> dict[int, MediaError]:
         """Send small objects at once where the filesystem can."""
-        # Stages may be files of many megabytes: those go one after another, each with its own patience.
-        if len(writes) == 1 or not self.fs.async_impl or not all(isinstance(write.data, bytes) for write in writes):
+        # Stages may be files of many megabytes: those go one after another, each with its own patience. What is sent at
+        # once would not be written aside and renamed.
+        apart = self.renames or len(writes) == 1 or not self.fs.async_impl
+        if apart or not all(isinstance(write.data, bytes) for write in writes):
             return super().write_many(writes)
 
         def sent(write: Write) -> Callable[[], Coroutine[Any, Any, MediaError | None]]:
@@ -545,7 +532,8 @@ class FsspecBackend(Backend):
     def _put(self, key: str, data: bytes, **options: Any) -> None:
         self._sync(self._call, "pipe_file", self._path(key), data, size=len(data), **options)
 
-    def _put_file(self, key: str, file: Path, size: int, content_type: str) -> None:
+    def put_file(self, key: str, file: Path, size: int, content_type: str) -> None:
+        """Put the bytes of a file of this machine, so many, at a key."""
         options = {**self.upload_options, **self._put_options(content_type)}
         self._ask(key, lambda: self._sync(self._call, "put_file", str(file), self._path(key), size=size, **options))
 
@@ -559,12 +547,7 @@ class FsspecBackend(Backend):
 
     def stage(self, key: str) -> BufferedStage:
         """Buffer; nothing is sent before the commit."""
-        return BufferedStage(
-            key,
-            self.write,
-            self._put_file,
-            lambda key, data, kind: self.head(key) is None if data is None else self.create(key, data, kind),
-        )
+        return BufferedStage(self, key)
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -612,8 +595,7 @@ class FsspecBackend(Backend):
         return await self._cat(path), None
 
     async def _cat(self, path: str) -> bytes:
-        data: bytes = await self._call("cat_file", path)
-        return data
+        return bytes(await self._call("cat_file", path))
 
     async def _look(self, key: str) -> Entry | None:
         try:
@@ -624,8 +606,7 @@ class FsspecBackend(Backend):
         return entry_of(key, found) if found["type"] == "file" else None
 
     async def _info(self, path: str) -> dict[str, Any]:
-        found: dict[str, Any] = await self._call("info", path)
-        return found
+        return cast("dict[str, Any]", await self._call("info", path))
 
     def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
         """Open with a block size made for seeking; what goes wrong while reading is explained too."""
@@ -655,10 +636,7 @@ class FsspecBackend(Backend):
     async def read_on_loop(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Read a part, or all of it, without a limit of time; what got no answer is asked for once more."""
         with ErrorTranslator(key, self._secrets):
-            try:
-                return await self._range(key, start, end)
-            except (TimeoutError, ConnectionError):
-                return await self._range(key, start, end)
+            return await _repeated(partial(self._range, key, start, end))
 
     async def _range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         path, served = self._path(key), self.fs.async_impl
@@ -682,26 +660,22 @@ class FsspecBackend(Backend):
     def download(self, key: str, path: str, callback: Any) -> bool:
         """Download by one request; no limit of time, for nobody knows how much comes."""
 
-        async def downloaded() -> bool:
-            try:
-                with LocalFileContext(path):
-                    await self.fs._get_file(self._path(key), path, callback=callback)
-            except FileNotFoundError:
-                return False
-            return True
+        async def download() -> None:
+            with LocalFileContext(path):
+                await self.fs._get_file(self._path(key), path, callback=callback)
 
-        return self._ask(key, lambda: self._sync(downloaded, size=None))
+        return self._ask(key, lambda: self._sync(_has_found, download, size=None))
 
     def local_path(self, key: str) -> str | None:
         """Nothing of this storage lies on this machine."""
-        del key
         return None
 
     # -- listing ----------------------------------------------------------------------------------------------
 
     def children(self, folder: str = "", *, until: str | None = None) -> Listing:
-        """List by fsspec's `ls`."""
-        del until
+        """List page by page, else by fsspec's `ls`."""
+        if self.one_level is not None:
+            return level(self._pages(folder, **self.one_level), until)
         entries: list[Entry] = []
         folders: list[str] = []
         path = self._path(folder)
@@ -762,11 +736,14 @@ class FsspecBackend(Backend):
         return self.holds(key)
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
-        """Walk the folders, in the order of keys.
+        """List page by page, and sort what comes in another order than by key; else walk the folders.
 
         By `ls` and not by fsspec's `find` and `walk`: those leave out a folder that can't be listed, and `on_error`
         does not reach the folders below.
         """
+        if self.one_level is not None:
+            yield from self._key_order.entries(self._pages(prefix))
+            return
         listing = self.children(prefix.rstrip("/"))
         found: list[tuple[str, Entry | None]] = [(each.key, each) for each in listing.entries]
         # A folder sorts as the keys in it do: by its name and a slash.
@@ -776,6 +753,17 @@ class FsspecBackend(Backend):
                 yield entry
             else:
                 yield from self.entries(key)
+
+    def _pages(self, folder: str, **options: Any) -> Iterator[Page]:
+        raise NotImplementedError(folder, options)
+
+    def _page_of(
+        self, infos: Iterable[Mapping[str, Any]], name: str, prefixes: Iterable[str], token: str | None
+    ) -> Page:
+        """Return a page of the infos of objects, whose names stand at `name`, and of the prefixes of folders."""
+        # What ends with a slash is some program's mark of a folder.
+        entries = [entry_of(self._named(item[name]), item) for item in infos if not item[name].endswith("/")]
+        return Page(entries, [self._named(prefix).rstrip("/") for prefix in prefixes], token)
 
     def holds(self, folder: str) -> bool:
         """Tell whether anything is below the folder."""
@@ -799,31 +787,20 @@ class FsspecBackend(Backend):
 
     def copy_from(self, other: Backend, source: str, target: str, size: int) -> None:
         """Let the storage copy from another root of its own."""
-        if not isinstance(other, FsspecBackend):
-            super().copy_from(other, source, target, size)
-            return
-        self._copied(source, other._path(source), target, size)
+        self._copied(source, cast("FsspecBackend", other)._path(source), target, size)
 
     def _copied(self, source: str, path: str, target: str, size: int | None) -> None:
-        async def copied() -> bool:
-            try:
-                await self._copy_object(path, self._path(target), size)
-            except FileNotFoundError:
-                return False
-            return True
-
-        if not self._ask(target, lambda: self._sync(copied)):
+        copy = partial(self._copy_object, path, self._path(target), size)
+        if not self._ask(target, lambda: self._sync(_has_found, copy)):
             raise FileNotFoundError(errno.ENOENT, "no such object", source)
 
     async def _copy_object(self, path: str, target: str, size: int | None) -> None:
-        del size
         await self.fs._cp_file(path, target)
 
     # -- removing ------------------------------------------------------------------------------------------
 
     def delete(self, keys: Iterable[str], *, keep_folders: bool = False) -> dict[str, MediaError]:
         """Remove objects one by one, concurrently where the filesystem can; folders are left to the filesystem."""
-        del keep_folders
         wanted = list(keys)
         failed = self._failures(wanted, [partial(self._delete_one, key) for key in wanted])
         return {wanted[index]: error for index, error in failed.items()}
@@ -838,14 +815,7 @@ class FsspecBackend(Backend):
         """
         try:
             with ErrorTranslator(key, self._secrets), suppress(FileNotFoundError):
-                for left in reversed(range(_TRIES)):
-                    try:
-                        await call()
-                    except (TimeoutError, ConnectionError):
-                        if not left:
-                            raise
-                    else:
-                        break
+                await _repeated(call)
         except MediaError as error:
             return error
         return None
@@ -889,6 +859,29 @@ class FsspecBackend(Backend):
     def known_exclusion(self) -> Exclusion | None:
         """What the server was found to keep, if a write of this process has asked it."""
         return _EXCLUSIONS.get(self._place()) if self.conditional else self.exclusion
+
+    async def _conditioned(
+        self, key: str, call: Callable[[], Awaitable[Any]], *, is_given: bool, is_removal: bool = False
+    ) -> Any:
+        """Make a call that may have a condition: `PreconditionFailed` where that does not hold.
+
+        A removal gives None where nothing is: it was asked again for want of an answer, or somebody else removed it.
+        """
+        try:
+            return await call()
+        except Exception as error:
+            if is_removal and self._is_missing(error):
+                return None
+            if is_given and self._is_refused(error):
+                raise refused(key) from None
+            raise
+
+    def _is_missing(self, error: Exception) -> bool:
+        return isinstance(error, FileNotFoundError)
+
+    def _is_refused(self, error: Exception) -> bool:
+        # gcsfs's word for 412.
+        return isinstance(error, FileExistsError)
 
     def _place(self) -> tuple[object, str, str]:
         return type(self), self.endpoint or "", "" if self.endpoint else self._bucket
@@ -953,15 +946,11 @@ class RenamingBackend(FsspecBackend):
 
         return self._ask(source, moved)
 
-    def write_many(self, writes: Sequence[Write]) -> dict[int, MediaError]:
-        """Write one after another: what is sent at once would not be written aside."""
-        return Backend.write_many(self, writes)
-
     def _put(self, key: str, data: bytes, **options: Any) -> None:
         self._by_rename(key, lambda path: self.fs.pipe_file(path, data, **options))
 
-    def _put_file(self, key: str, file: Path, size: int, content_type: str) -> None:
-        del size, content_type
+    def put_file(self, key: str, file: Path, size: int, content_type: str) -> None:
+        """Write a file of this machine aside, then rename it."""
         self._ask(key, lambda: self._by_rename(key, lambda path: self.fs.put_file(str(file), path)))
 
     def _by_rename(self, key: str, put: Callable[[str], object]) -> None:

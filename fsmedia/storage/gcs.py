@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from functools import partial
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import quote
 
 from fsspec.spec import AbstractBufferedFile
@@ -14,15 +14,13 @@ from gcsfs import GCSFileSystem
 from gcsfs.retry import HttpError
 
 from fsmedia.errors import MediaError, StorageError
-from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, UnexpectedAnswerError, refused
-from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, headers_of_answer, lifetime_of_url
-from fsmedia.storage.listing import Page, level, pages
+from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, UnexpectedAnswerError
+from fsmedia.storage.fsspec_backend import FsspecBackend, headers_of_answer, lifetime_of_url
+from fsmedia.storage.listing import Page, pages
 from fsmedia.storage.port import Version, VersionRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from fsmedia.storage.port import Entry, Listing
 
 PART_BYTES = 8 * 2**20
 """Size of a part of a large upload, a multiple of 256 KiB as the service asks."""
@@ -111,6 +109,7 @@ class GCSBackend(FsspecBackend):
     filesystem_class = CheckedGCSFileSystem
     takes_size: ClassVar[bool] = True
     options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
+    one_level: ClassVar[dict[str, Any] | None] = {"delimiter": "/"}
     conditional: ClassVar[bool] = True
     upload_options: ClassVar[dict[str, Any]] = {"chunksize": PART_BYTES}
     _never_there: ClassVar[str] = "1"
@@ -137,31 +136,17 @@ class GCSBackend(FsspecBackend):
             "json_out": True,
             **expected,
         }
-
-        async def put() -> str | None:
-            path = f"{self.fs._location}/upload/storage/v1/b/{quote(bucket)}/o"
-            try:
-                answer = await self.fs._call("POST", path, **asked)
-            except FileExistsError:  # gcsfs's word for 412
-                raise refused(key) from None
-            found = answer.get("generation")
-            return None if found is None else str(found)
-
-        return self._ask(key, lambda: self._sync(put, size=len(data)))
+        path = f"{self.fs._location}/upload/storage/v1/b/{quote(bucket)}/o"
+        put = partial(self._conditioned, key, partial(self.fs._call, "POST", path, **asked), is_given=bool(expected))
+        answer: dict[str, Any] = self._ask(key, lambda: self._sync(put, size=len(data)))
+        return None if (found := answer.get("generation")) is None else str(found)
 
     def remove(self, key: str, *, if_token: str | None = None) -> None:
         """Remove by one request, on the condition of its generation where one is given."""
         bucket, name = self._split(key)
         expected = {} if if_token is None else {"ifGenerationMatch": if_token}
-
-        async def remove() -> None:
-            try:
-                await self.fs._call("DELETE", "b/{}/o/{}", bucket, name, **expected)
-            except FileNotFoundError:
-                return
-            except FileExistsError:  # gcsfs's word for 412
-                raise refused(key) from None
-
+        call = partial(self.fs._call, "DELETE", "b/{}/o/{}", bucket, name, **expected)
+        remove = partial(self._conditioned, key, call, is_given=bool(expected), is_removal=True)
         self._ask(key, lambda: self._sync(remove))
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
@@ -194,42 +179,25 @@ class GCSBackend(FsspecBackend):
         signer = getattr(self.fs.credentials, "credentials", None)
         if not hasattr(signer, "sign_bytes"):
             kind = type(signer).__name__ if signer is not None else "anonymous"
-            raise StorageError(
-                f"these credentials ({kind}) hold no key to sign a URL with",
-                next_step="open the store with a service account's key: storage_options={'token': 'key.json'}",
-                key=key,
-            )
+            problem = f"these credentials ({kind}) hold no key to sign a URL with"
+            step = "open the store with a service account's key: storage_options={'token': 'key.json'}"
+            raise StorageError(problem, next_step=step, key=key)
         options = headers_of_answer("response_type", mime_type, "response_disposition", filename)
         with ErrorTranslator(key, self._secrets):
-            signed: str = self.fs.sign(self._path(key), expiration=seconds, version="v4", **options)
-        return signed
-
-    def entries(self, prefix: str = "") -> Iterator[Entry]:
-        """List page by page; sort what comes in another order than by key."""
-        return self._key_order.entries(self._pages(prefix))
-
-    def children(self, folder: str = "", *, until: str | None = None) -> Listing:
-        """List one level, page by page."""
-        return level(self._pages(folder, delimiter="/"), until)
+            return str(self.fs.sign(self._path(key), expiration=seconds, version="v4", **options))
 
     def _pages(self, folder: str, **options: Any) -> Iterator[Page]:
         def ask(token: str | None) -> Page:
             found = self._page(folder, **options, **({} if token is None else {"pageToken": token}))
-            entries = [
-                entry_of(self._key(f"{self._bucket}/{item['name']}"), item)
-                for item in found.get("items", ())
-                if not item["name"].endswith("/")
-            ]
-            folders = [self._key(f"{self._bucket}/{prefix}").rstrip("/") for prefix in found.get("prefixes", ())]
-            return Page(entries, folders, found.get("nextPageToken") or None)
+            after = found.get("nextPageToken") or None
+            return self._page_of(found.get("items", ()), "name", found.get("prefixes", ()), after)
 
         return pages(ask, folder.rstrip("/"))
 
     def _page(self, folder: str, **options: Any) -> dict[str, Any]:
         bucket, path = self._split(folder.rstrip("/"))
         asked = {"prefix": f"{path}/" if path else "", "json_out": True, **options}
-        page: dict[str, Any] = self._request(folder or None, "GET", "b/{}/o", bucket, **asked)
-        return page
+        return cast("dict[str, Any]", self._request(folder or None, "GET", "b/{}/o", bucket, **asked))
 
     def _request(self, key: str | None, *args: Any, **options: Any) -> Any:
         return self._ask(key, lambda: self._sync(self.fs._call, *args, **options))
@@ -256,17 +224,14 @@ class GCSBackend(FsspecBackend):
         while True:
             page = self._page(prefix, versions="true", **({} if token is None else {"pageToken": token}))
             for item in page.get("items", ()):
-                key = self._key(f"{self._bucket}/{item['name']}")
-                yield Version(key, item["generation"], int(item["size"]), "timeDeleted" not in item)
-            token = page.get("nextPageToken")
-            if not token:
+                is_current = "timeDeleted" not in item
+                yield Version(self._named(item["name"]), item["generation"], int(item["size"]), is_current)
+            if not (token := page.get("nextPageToken")):
                 return
 
     async def _read_version(self, version: Version) -> bytes:
-        place = self._split(version.key)
-        _, data = await self.fs._call("GET", "b/{}/o/{}?alt=media", *place, generation=version.name)
-        found: bytes = data
-        return found
+        asked = ("GET", "b/{}/o/{}?alt=media", *self._split(version.key))
+        return bytes((await self.fs._call(*asked, generation=version.name))[1])
 
     def delete_versions(self, versions: Sequence[Version]) -> dict[Version, MediaError]:
         """Remove by one request each, at once."""

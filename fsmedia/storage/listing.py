@@ -13,7 +13,7 @@ import tempfile
 from datetime import datetime
 from itertools import chain, islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from fsmedia.errors import InvalidReferenceError, StorageError
 from fsmedia.format import keys
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SORTED_AT_ONCE = 50_000
 """Entries sorted in memory, some 25 MB; more go to a temporary file in sorted runs."""
+MOST_WAITING = 8 * 2**20
+"""Bytes of entries that wait in memory until it is known whose they are; more wait in a temporary file."""
 _READ_AT_ONCE = 64 * 1024
 _KEY = attrgetter("key")
 _NAMED = 10
@@ -55,9 +57,8 @@ def pages(ask: Callable[[str | None], Page], folder: str) -> Iterator[Page]:
     while True:
         page = ask(token)
         # Also without a repeated token: caches answer a new question with an old page.
-        for first in (page.entries[:1], page.folders[:1]):
-            if first:
-                check_new(first[0])
+        for first in (*page.entries[:1], *page.folders[:1]):
+            check_new(first)
         # `d//x` stands below a name that is empty, whose folder would be `d` itself once more.
         yield page._replace(folders=[each for each in page.folders if each != folder])
         token = page.token
@@ -109,11 +110,9 @@ class KeyOrder:
                     self._unordered = True
                     if last:
                         # What was given can't be taken back, and what should have come before it would be missed.
-                        raise StorageError(
-                            f"{self._url} does not list in the order of keys, which shows only now",
-                            next_step="start again: this process sorts its listings from now on",
-                            key=page.entries[0].key,
-                        )
+                        problem = f"{self._url} does not list in the order of keys, which shows only now"
+                        step = "start again: this process sorts its listings from now on"
+                        raise StorageError(problem, next_step=step, key=page.entries[0].key)
                     found = chain([page], found)
                     break
                 if page.entries:
@@ -140,7 +139,7 @@ def sort_entries(entries: Iterator[Entry], at_once: int = SORTED_AT_ONCE) -> Ite
             last = entry.key
 
 
-def _spill(file: BinaryIO, run: list[Entry]) -> tuple[int, int]:
+def _spill(file: IO[bytes], run: list[Entry]) -> tuple[int, int]:
     """Write a sorted run at the end of the file, an entry a line; return where it begins and ends."""
     begin = file.tell()
     for key, size, modified, *told in run:
@@ -149,7 +148,7 @@ def _spill(file: BinaryIO, run: list[Entry]) -> tuple[int, int]:
     return begin, file.tell()
 
 
-def _read_back(file: BinaryIO, begin: int, end: int) -> Iterator[Entry]:
+def _read_back(file: IO[bytes], begin: int, end: int) -> Iterator[Entry]:
     while begin < end:
         file.seek(begin)  # each time: the other runs are read from the same file in between
         block = file.read(min(_READ_AT_ONCE, end - begin))
@@ -235,10 +234,9 @@ class NestedStores:
         wait until the listing has passed the place where `.fsmedia/` would stand; nothing but such names waits. Of the
         folder above the one that was listed, whose length is `begin`, the listing tells nothing.
         """
-        waiting = _WaitingEntries()
-        undecided: list[tuple[str, int]] = []  # folders with their slash, the outermost first, and what waited before
+        undecided: list[tuple[str, int]] = []  # folders with their slash, the outermost first, and where theirs begin
         clean = skipped = "\0"  # no key begins so
-        try:
+        with tempfile.SpooledTemporaryFile(MOST_WAITING, prefix="fsmedia-") as waiting:
             for entry in found:
                 key = entry.key
                 if key.startswith(skipped):
@@ -251,14 +249,14 @@ class NestedStores:
                 kept = next((n for n, (folder, _) in enumerate(undecided) if _is_decided(folder, key)), None)
                 if kept is not None:
                     del undecided[kept:]
-                if not undecided:
-                    yield from waiting.drain()
+                if not undecided and waiting.tell():
+                    yield from _drained(waiting)
                 if keys.is_internal(key):
                     yield entry
                     continue
-                store = _note_folders(key, begin, undecided, len(waiting))
-                if store is not None:
-                    waiting.cut(next((count for each, count in undecided if each == store), len(waiting)))
+                if (store := _note_folders(key, begin, undecided, waiting.tell())) is not None:
+                    waiting.seek(next((at for each, at in undecided if each == store), waiting.tell()))
+                    waiting.truncate()
                     undecided = [pair for pair in undecided if len(pair[0]) < len(store)]
                     skipped = store
                     self.add(store[:-1])
@@ -266,24 +264,30 @@ class NestedStores:
                     at = key.casefold().split("/").index(keys.INTERNAL) + 1
                     self.add("/".join(key.split("/")[:at]))
                 elif undecided:
-                    waiting.add(entry)
+                    with ErrorTranslator(None):
+                        _spill(waiting, [entry])
                 else:
                     clean = key[:end]
                     yield entry
-            yield from waiting.drain()
-        finally:
-            waiting.close()
+            yield from _drained(waiting)
+
+
+def _drained(waiting: IO[bytes]) -> Iterator[Entry]:
+    """Give all that waits, and forget it."""
+    with ErrorTranslator(None):
+        yield from _read_back(waiting, 0, waiting.tell())
+        waiting.seek(0)
+        waiting.truncate()
 
 
 def _folder_ends(key: str) -> Iterator[int]:
     """Give the positions of the slashes in a key."""
-    end = key.find("/")
-    while end >= 0:
+    end = -1
+    while (end := key.find("/", end + 1)) >= 0:
         yield end
-        end = key.find("/", end + 1)
 
 
-def _note_folders(key: str, begin: int, undecided: list[tuple[str, int]], count: int) -> str | None:
+def _note_folders(key: str, begin: int, undecided: list[tuple[str, int]], waiting: int) -> str | None:
     """Return the outermost folder, with its slash, that a key shows to be a store's root.
 
     None: it shows none, and folders of which the listing can't tell yet were added to `undecided`.
@@ -296,7 +300,7 @@ def _note_folders(key: str, begin: int, undecided: list[tuple[str, int]], count:
         if keys.is_in_store(key[end:]):
             return key[:end]
         if end > known:
-            undecided.append((key[:end], count))
+            undecided.append((key[:end], waiting))
     return None
 
 
@@ -307,52 +311,3 @@ _PASSED = ".g"
 def _is_decided(folder: str, key: str) -> bool:
     """Tell whether no key that sorts after this one can lie in the folder's `.fsmedia/`."""
     return not key.startswith(folder) or key[len(folder) :] >= _PASSED
-
-
-class _WaitingEntries:
-    """Entries of a listing that wait, in order; beyond `SORTED_AT_ONCE` they go to a temporary file."""
-
-    def __init__(self) -> None:
-        self._last: list[Entry] = []
-        self._runs: list[tuple[int, int]] = []
-        self._file: BinaryIO | None = None
-
-    def __len__(self) -> int:
-        return len(self._runs) * SORTED_AT_ONCE + len(self._last)
-
-    def add(self, entry: Entry) -> None:
-        """Add one at the end."""
-        if len(self._last) >= SORTED_AT_ONCE:
-            with ErrorTranslator(None):
-                if self._file is None:
-                    self._file = tempfile.TemporaryFile(prefix="fsmedia-")  # noqa: SIM115 - `close` closes it
-                self._file.seek(0, 2)
-                self._runs.append(_spill(self._file, self._last))
-            self._last = []
-        self._last.append(entry)
-
-    def cut(self, length: int) -> None:
-        """Forget all but the first so many."""
-        whole = length // SORTED_AT_ONCE
-        if whole < len(self._runs):
-            self._last = list(self._read(self._runs[whole]))
-            del self._runs[whole:]
-        del self._last[length - len(self._runs) * SORTED_AT_ONCE :]
-
-    def drain(self) -> Iterator[Entry]:
-        """Give all, and forget them."""
-        runs, last = self._runs, self._last
-        self._runs, self._last = [], []
-        for run in runs:
-            yield from self._read(run)
-        yield from last
-
-    def close(self) -> None:
-        """Let the file go."""
-        if self._file is not None:
-            self._file.close()
-
-    def _read(self, run: tuple[int, int]) -> Iterator[Entry]:
-        if self._file is not None:
-            with ErrorTranslator(None):
-                yield from _read_back(self._file, *run)

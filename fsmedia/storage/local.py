@@ -16,6 +16,7 @@ import time
 import unicodedata
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -74,12 +75,6 @@ def scanned(path: str) -> list[os.DirEntry[str]]:
         return list(found)
 
 
-def key_order(item: tuple[os.DirEntry[str], bool]) -> str:
-    """Sort a folder as the keys below it sort: by name and slash."""
-    entry, is_folder = item
-    return f"{entry.name}/" if is_folder else entry.name
-
-
 def entry_of(key: str, found: os.stat_result) -> Entry:
     """Read a stat as an entry; a file is as old as its bytes and its name are, whichever is later."""
     try:
@@ -133,7 +128,6 @@ class LocalStage:
 
     def commit(self, content_type: str) -> None:
         """Rename the file to its name."""
-        del content_type
         with ErrorTranslator(self._key):
             # The bytes are durable before they have a name: after a power cut no name leads to a part of them.
             temporary = self._finish()
@@ -147,7 +141,6 @@ class LocalStage:
 
     def commit_new(self, content_type: str) -> bool:
         """Give the file its name unless something has it."""
-        del content_type
         with ErrorTranslator(self._key):
             temporary = self._finish()
             # A link refuses a name that is taken, in one step; a rename replaces it.
@@ -215,7 +208,7 @@ class LocalBackend(Backend):
         self._locks: LockFiles | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self.path, self._durability)
+        return partial(LocalBackend, durability=self._durability), (self.path,)
 
     def __repr__(self) -> str:
         return f"LocalBackend({self.path!r}, durability={self._durability!r})"
@@ -268,7 +261,7 @@ class LocalBackend(Backend):
     @property
     def known_exclusion(self) -> Exclusion | None:
         """What was found, if a write of this process has tried: that makes a file."""
-        return self._lock_files().known
+        return self._lock_files().shared.exclusion
 
     def _lock_files(self) -> LockFiles:
         if self._locks is None or self._locks.process != os.getpid():
@@ -366,18 +359,15 @@ class LocalBackend(Backend):
             folder = os.path.dirname(folder)
         # From the top: a folder whose own name is lost takes all below it along.
         for each in reversed(chain):
-            self._sync_name(each)
+            try:
+                self.sync_folder(os.path.dirname(each))
+            except PermissionError:
+                # Whoever gave us a root in a folder that we may not read made it durable.
+                if each != self.path:
+                    raise
         if len(self._synced) >= _REMEMBERED:
             self._synced.clear()
         self._synced.update(chain)  # only now: another thread may rely on it
-
-    def _sync_name(self, folder: str) -> None:
-        try:
-            self.sync_folder(os.path.dirname(folder))
-        except PermissionError:
-            if folder != self.path:
-                raise
-            # Whoever gave us a root in a folder that we may not read made it durable.
 
     def sync_folder(self, folder: str) -> None:
         """Make the names in a folder durable."""
@@ -405,19 +395,16 @@ class LocalBackend(Backend):
 
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:
         """Read and look, one after another."""
-        del patient
         found = [self._read(key, None, None, LARGEST_READ) for key in reads]
         return Fetched(found, [self.head(key) for key in heads], [None] * len(found))
 
     def read_range(self, key: str, start: int | None, end: int | None, *, patient: bool = False) -> bytes | None:
         """Read at a position, without reading what comes before it."""
-        del patient
         return self._read(key, start, end, None)
 
     def _read(self, key: str, start: int | None, end: int | None, most: int | None) -> bytes | None:
         with ErrorTranslator(key):
-            descriptor = unless_absent(os.open, self._inside(key), _READ)
-            if descriptor is None:
+            if (descriptor := unless_absent(os.open, self._inside(key), _READ)) is None:
                 return None
             try:
                 found = os.fstat(descriptor)
@@ -444,8 +431,7 @@ class LocalBackend(Backend):
 
     def head_beside(self, key: str, beside: str) -> Entry | None:
         """Look; the way to both is the same and needs one check."""
-        found = self.head(key)
-        if found is None:
+        if (found := self.head(key)) is None:
             return None
         with ErrorTranslator(beside):
             other = unless_absent(os.stat, f"{self.path}/{beside}")
@@ -453,7 +439,6 @@ class LocalBackend(Backend):
 
     def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
         """Open the file; the operating system reads ahead as it likes."""
-        del block_size, size
         path = self._inside(key)
         try:
             file = open(path, "rb", opener=open_file)  # noqa: SIM115 - the caller closes it
@@ -467,10 +452,9 @@ class LocalBackend(Backend):
     def touched(self, entry: Entry) -> datetime | None:
         """Return the later of mtime, which programs may set, and ctime, which they can't; None if it is gone."""
         try:
-            found = os.lstat(f"{self.path}/{entry.key}")
+            return entry_of(entry.key, os.lstat(f"{self.path}/{entry.key}")).modified
         except OSError:
             return None
-        return datetime.fromtimestamp(max(found.st_mtime, found.st_ctime), UTC)
 
     def place_of(self, key: str) -> str:
         """Return the path with its folders' symlinks resolved."""
@@ -491,14 +475,12 @@ class LocalBackend(Backend):
 
     def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
         """Return a file:// URL; it does not expire, and a file has no other name than its own."""
-        del expiry, mime_type, filename
         return Path(self._inside(key)).as_uri()
 
     # -- listing ----------------------------------------------------------------------------------------------
 
     def children(self, folder: str = "", *, until: str | None = None) -> Listing:
         """Read one folder; symlinks count as `entries` has them: only to files, only inside."""
-        del until
         prefix = f"{folder}/" if folder else ""
         entries: list[Entry] = []
         folders: list[str] = []
@@ -550,13 +532,12 @@ class LocalBackend(Backend):
     def _walk(self, prefix: str) -> Iterator[Entry]:
         found = unless_absent(scanned, f"{self.path}/{prefix}") or ()
         items = [(item, item.is_dir(follow_symlinks=False)) for item in found]
-        # Sorted in memory, folder by folder: the kernel gives names in no order.
-        for item, is_folder in sorted(items, key=key_order):
+        # Sorted in memory, folder by folder, as the keys below it sort: the kernel gives names in no order.
+        for item, is_folder in sorted(items, key=lambda item: f"{item[0].name}/" if item[1] else item[0].name):
             key = prefix + item.name
             if is_folder:
                 yield from self._walk(f"{key}/")
-                continue
-            if (entry := self.entry_at(item, key)) is not None:
+            elif (entry := self.entry_at(item, key)) is not None:
                 yield entry
 
     def holds(self, folder: str) -> bool:
@@ -686,15 +667,8 @@ class LocalBackend(Backend):
         # A link to a sidecar would show it as a media, unless it stands for the sidecar of a linked media.
         shows = keys.is_hidden(there) and not (keys.is_sidecar(key) and keys.is_sidecar(there))
         if not real.startswith(f"{root}/") or shows:
-            raise InvalidReferenceError(
-                "a symlink on its way leads out of the store's media",
-                next_step="replace the link by a real folder or file",
-                key=key,
-            )
-
-
-def _reopen(path: str, durability: Literal["fsync", "rename"]) -> LocalBackend:
-    return LocalBackend(path, durability=durability)
+            problem = "a symlink on its way leads out of the store's media"
+            raise InvalidReferenceError(problem, next_step="replace the link by a real folder or file", key=key)
 
 
 LOCK_PATIENCE = 30.0
@@ -716,25 +690,20 @@ class LockFiles:
         self.process = os.getpid()
         self._backend = backend
         with _sharing:
-            self._shared = _SHARED.setdefault((self.process, os.path.realpath(backend.path)), _Shared())
-
-    @property
-    def known(self) -> Exclusion | None:
-        """What the file system was found to offer."""
-        return self._shared.exclusion
+            self.shared = _SHARED.setdefault((self.process, os.path.realpath(backend.path)), _Shared())
 
     @property
     def exclusion(self) -> Exclusion:
         """What the file system offers; asked once for a root."""
-        if self._shared.exclusion is None:
+        if self.shared.exclusion is None:
             try:
                 with self.held([""]):
-                    self._shared.exclusion = Exclusion.LOCK
+                    self.shared.exclusion = Exclusion.LOCK
             except StorageError as error:
                 if getattr(error.__cause__, "errno", None) not in _NO_LOCKS:
                     raise
-                self._shared.exclusion = Exclusion.RENAME
-        return self._shared.exclusion
+                self.shared.exclusion = Exclusion.RENAME
+        return self.shared.exclusion
 
     @contextmanager
     def held(self, names: Sequence[str]) -> Iterator[None]:
@@ -748,7 +717,7 @@ class LockFiles:
     @contextmanager
     def _held(self, key: str, name: str) -> Iterator[None]:
         with _sharing:
-            lock = self._shared.threads.setdefault(key, threading.Lock())
+            lock = self.shared.threads.setdefault(key, threading.Lock())
         if not lock.acquire(timeout=LOCK_PATIENCE):
             raise locked(name)
         try:
@@ -799,8 +768,6 @@ def _open_lock(path: str) -> int:
 
 class _Shared:
     """What all backends of one root share in a process."""
-
-    __slots__ = ("__weakref__", "exclusion", "threads")
 
     def __init__(self) -> None:
         self.threads: dict[str, threading.Lock] = {}

@@ -56,7 +56,6 @@ class MemoryBackend(FsspecBackend):
 
     def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
         """Open a copy: fsspec hands the same object, with one position, to every reader."""
-        del block_size, size
         try:
             return io.BytesIO(self.fs.cat_file(self._path(key)))
         except FileNotFoundError:
@@ -73,15 +72,12 @@ class MemoryBackend(FsspecBackend):
 
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:
         """Look into the dict."""
-        del patient
         found = [self.read_range(key, None, None) for key in reads]
         return Fetched(found, [self.head(key) for key in heads], [None] * len(found))
 
     def read_range(self, key: str, start: int | None, end: int | None, *, patient: bool = False) -> bytes | None:
         """Copy out of the stored bytes."""
-        del patient
-        file = self.fs.store.get(self._path(key))
-        if file is None:
+        if (file := self.fs.store.get(self._path(key))) is None:
             return None
         return file.getvalue() if start is None and end is None else bytes(file.getbuffer()[start:end])
 
@@ -96,7 +92,6 @@ class MemoryBackend(FsspecBackend):
 
     def children(self, folder: str = "", *, until: str | None = None) -> Listing:
         """Look through all keys once, as the filesystem itself must."""
-        del until
         prefix = f"{self._path(folder)}/"
         size = len(prefix)
         below = f"{folder}/" if folder else ""

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
-    from types import TracebackType
     from typing import Self
 
 SEEK_BLOCK = 256 * 1024
@@ -78,13 +77,6 @@ class ReadableFile(io.BufferedIOBase, BinaryIO):
         """Read as `read` does."""
         return self.read(size)
 
-    def readinto(self, buffer: Any, /) -> int:
-        """Read into a buffer."""
-        view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
-
     @property
     def name(self) -> str:
         """The path."""
@@ -113,9 +105,6 @@ class ReadableFile(io.BufferedIOBase, BinaryIO):
         if not self.closed:
             self._file.close()
         super().close()
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.readline, b"")
 
     def _check_open(self) -> None:
         if self.closed:
@@ -210,29 +199,22 @@ class Backend(ABC):
 
     url: str
     """The root, without user, password or query."""
-
     root_length: int
     """Bytes of the root's own path, which count towards the longest key."""
-
     concurrency: int = 1
     """How many operations are worth having under way at once."""
-
     keeps_folders: bool = False
     """Whether there are folders without files."""
-
     tells_md5: bool = True
     """Whether `Entry.md5` is believed; False once one was seen that was none, as of objects encrypted by a key."""
     looking_is_free: bool = False
     """Whether a look at a file costs no request."""
     lists_versions: bool = False
     """Whether `versions` and what goes with it are there."""
-
     in_one_process: bool = False
     """Whether no other process sees what lies here."""
-
     renames: bool = False
     """Whether `rename` can be asked for."""
-
     timeout: timedelta = timedelta(0)
     """Longest wait for one answer; zero where answers are the operating system's."""
 
@@ -324,7 +306,6 @@ class Backend(ABC):
 
     def is_link(self, key: str) -> bool:
         """Tell whether a key only leads to another place."""
-        del key
         return False
 
     def check(self, key: str) -> None:
@@ -385,7 +366,6 @@ class Backend(ABC):
 
         An object store is spared a look where the caller knows the `size`.
         """
-        del size
         stage = self.stage(target)
         # Nothing is seen at the target before all bytes are there, whatever happens to the source meanwhile.
         try:
@@ -398,7 +378,6 @@ class Backend(ABC):
 
     def reaches(self, other: Backend) -> bool:
         """Tell whether this storage itself can copy from another root, so that no bytes pass this machine."""
-        del other
         return False
 
     def copy_from(self, other: Backend, source: str, target: str, size: int) -> None:
@@ -429,7 +408,6 @@ class Backend(ABC):
         `PreconditionFailed` where something else lies there, and nothing was removed. Only some of the storages that
         know conditions keep one for this.
         """
-        del if_token
         delete_one(self, key)
 
     @abstractmethod
@@ -462,7 +440,6 @@ class Backend(ABC):
 
     def versions(self, prefix: str = "") -> Iterator[Version]:
         """List all versions below a folder, key by key, those of one key together."""
-        del prefix
         return iter(())
 
     def read_versions(self, versions: Sequence[Version]) -> list[bytes | None]:
@@ -471,7 +448,6 @@ class Backend(ABC):
 
     def delete_versions(self, versions: Sequence[Version]) -> Mapping[Version, MediaError]:
         """Remove versions for good; return what was not confirmed."""
-        del versions
         return {}
 
     def touched(self, entry: Entry) -> datetime | None:
@@ -482,20 +458,11 @@ class Backend(ABC):
         """Return a URL under which a plain HTTP client gets the bytes, for as long as `expiry`.
 
         `mime_type` and `filename` are what the answer shall call the bytes, where that is not what they lie under.
-
-        Raises
-        ------
-        StorageError
-            This storage has no URLs, or its credentials can't sign.
-        InvalidMediaError
-            It can't sign for so long.
+        Raises `StorageError`: it has no URLs, or its credentials can't sign; `InvalidMediaError`: not for so long.
         """
-        del expiry, mime_type, filename
-        raise StorageError(
-            f"{self.url} has no URLs that others could open",
-            next_step="use store.open(reference), or retrieve_media(reference).local_path()",
-            key=key,
-        )
+        problem = f"{self.url} has no URLs that others could open"
+        step = "use store.open(reference), or retrieve_media(reference).local_path()"
+        raise StorageError(problem, next_step=step, key=key)
 
     def read(self, key: str) -> bytes | None:
         """Read one small object whole."""
@@ -517,9 +484,7 @@ class Backend(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -589,8 +554,7 @@ def update_object(
             return
         if backend.exclusion is Exclusion.LOCK:
             with backend.lock([key]):
-                changed = change(backend.read(key))
-                if changed is not None:
+                if (changed := change(backend.read(key))) is not None:
                     backend.write(key, changed, content_type)
             return
         if backend.exclusion is not Exclusion.CONDITIONS:

@@ -3,44 +3,36 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from urllib.parse import unquote_plus
 
 from s3fs import S3FileSystem
 from s3fs.core import _error_wrapper
 
 from fsmedia.errors import MediaError, StorageError
-from fsmedia.storage.errors import PreconditionFailed, UnexpectedAnswerError, refused
-from fsmedia.storage.fsspec_backend import FsspecBackend, entry_of, headers_of_answer, knows_not, lifetime_of_url
-from fsmedia.storage.listing import Page, level, pages
+from fsmedia.storage.errors import PreconditionFailed, UnexpectedAnswerError
+from fsmedia.storage.fsspec_backend import FsspecBackend, headers_of_answer, knows_not, lifetime_of_url
+from fsmedia.storage.listing import Page, pages
 from fsmedia.storage.port import Upload, Version, VersionRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import timedelta
 
-    from fsmedia.storage.port import Entry, Listing
-
 T = TypeVar("T")
 PART_BYTES = 5 * 2**20
 """Size of a part of a large upload, the least S3 takes; s3fs makes it larger where 10,000 parts would not do.
 
 Four at a time added 48 MiB to a process that uploads 200 MB (s3fs's own 50 MiB parts add 500)."""
-
 LARGEST_COPY = 5 * 2**30
 """What one request copies at most."""
-
 UNORDERED_BUCKETS = "--x-s3"
 """How the names of directory buckets (S3 Express) end, which list in no order."""
-
 _PARTS_AT_ONCE = 4
 _BULK = 1000
-_NOT_KNOWN = (
-    "NotImplemented",
-    "MethodNotAllowed",
-    "not implemented",
-    "NoSuchUpload",
-)  # the last: servers that have none
+# The last: servers that have no uploads.
+_NOT_KNOWN = ("NotImplemented", "MethodNotAllowed", "not implemented", "NoSuchUpload")
 
 
 def _is_listing(answer: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
@@ -65,9 +57,8 @@ def _is_version_listing(answer: Mapping[str, Any], asked: Mapping[str, Any]) -> 
     goes_on = not answer.get("IsTruncated") or bool(answer.get("NextKeyMarker"))
     named = bool(answer.get("Name")) and "IsTruncated" in answer and goes_on
     items = (*answer.get("Versions", ()), *answer.get("DeleteMarkers", ()))
-    return named and all(
-        _begins(item.get("Key", ""), asked.get("Prefix", "")) and "VersionId" in item for item in items
-    )
+    begin = asked.get("Prefix", "")
+    return named and all(_begins(item.get("Key", ""), begin) and "VersionId" in item for item in items)
 
 
 def _begins(name: str, begin: str) -> bool:
@@ -129,6 +120,7 @@ class S3Backend(FsspecBackend):
     filesystem_class = CheckedS3FileSystem
     options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
     takes_size: ClassVar[bool] = True
+    one_level: ClassVar[dict[str, Any] | None] = {"Delimiter": "/"}
     conditional: ClassVar[bool] = True
     upload_options: ClassVar[dict[str, Any]] = {"chunksize": PART_BYTES, "max_concurrency": _PARTS_AT_ONCE}
 
@@ -154,38 +146,18 @@ class S3Backend(FsspecBackend):
         self, key: str, data: bytes, content_type: str, *, if_absent: bool = False, if_token: str | None = None
     ) -> str | None:
         """Put by one request; the token is the ETag."""
-        asked = {**self._object(key), **self._put_options(content_type)}
-        if if_absent:
-            asked["IfNoneMatch"] = "*"
-        elif if_token is not None:
-            asked["IfMatch"] = if_token
-
-        async def put() -> str | None:
-            try:
-                answer = await self.fs._call_s3("put_object", Body=data, **asked)
-            except Exception as error:
-                if ("IfMatch" in asked or "IfNoneMatch" in asked) and _refused(error):
-                    raise refused(key) from None
-                raise
-            token: str | None = answer.get("ETag")
-            return token
-
-        return self._ask(key, lambda: self._sync(put, size=len(data)))
+        condition = {"IfNoneMatch": "*"} if if_absent else {} if if_token is None else {"IfMatch": if_token}
+        asked = {**self._object(key), **self._put_options(content_type), **condition}
+        call = partial(self.fs._call_s3, "put_object", Body=data, **asked)
+        put = partial(self._conditioned, key, call, is_given=bool(condition))
+        answer: dict[str, Any] = self._ask(key, lambda: self._sync(put, size=len(data)))
+        return answer.get("ETag")
 
     def remove(self, key: str, *, if_token: str | None = None) -> None:
         """Remove by one request, on a condition where one is given; servers that do not know it ignore it."""
         asked = self._object(key) if if_token is None else {**self._object(key), "IfMatch": if_token}
-
-        async def remove() -> None:
-            try:
-                await self.fs._call_s3("delete_object", **asked)
-            except Exception as error:
-                if _is_missing(error):
-                    return  # asked again for want of an answer, or somebody else's removal
-                if if_token is not None and _refused(error):
-                    raise refused(key) from None
-                raise
-
+        call = partial(self.fs._call_s3, "delete_object", **asked)
+        remove = partial(self._conditioned, key, call, is_given=if_token is not None, is_removal=True)
         self._ask(key, lambda: self._sync(remove))
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
@@ -203,6 +175,15 @@ class S3Backend(FsspecBackend):
             self.write(key, data, content_type)  # a server that refuses the condition itself: the look was all
         return True
 
+    def _is_missing(self, error: Exception) -> bool:
+        """Tell whether nothing is there; s3fs has its own word for some of the answers."""
+        return isinstance(error, FileNotFoundError) or _told(error)[0] == 404
+
+    def _is_refused(self, error: Exception) -> bool:
+        """Tell whether nothing is there, something else is, or somebody is writing it just now."""
+        status, code = _told(error)
+        return isinstance(error, FileExistsError) or status in (409, 412) or code in ("NoSuchKey", "PreconditionFailed")
+
     async def _copy_object(self, path: str, target: str, size: int | None) -> None:
         # By one request where S3 can; s3fs would look at the object first.
         copy = self.fs._copy_basic if size is not None and size <= LARGEST_COPY else self.fs._cp_file
@@ -210,8 +191,7 @@ class S3Backend(FsspecBackend):
 
     async def _cat(self, path: str) -> bytes:
         # s3fs asks for the size first where it may read in several parts.
-        data: bytes = await self.fs._cat_file(path, max_concurrency=1)
-        return data
+        return bytes(await self.fs._cat_file(path, max_concurrency=1))
 
     async def _read(self, path: str) -> tuple[bytes, str | None]:
         """Read by one request that tells the ETag too, which s3fs keeps to itself."""
@@ -225,8 +205,7 @@ class S3Backend(FsspecBackend):
                 answer["Body"].close()
 
         # What ends in the middle of the bytes is read again, as s3fs does.
-        found: tuple[bytes, str | None] = await _error_wrapper(read, retries=self.fs.retries)
-        return found
+        return cast("tuple[bytes, str | None]", await _error_wrapper(read, retries=self.fs.retries))
 
     async def _info(self, path: str) -> dict[str, Any]:
         bucket, _, key = path.partition("/")
@@ -238,40 +217,23 @@ class S3Backend(FsspecBackend):
         """Sign with the credentials of this root; no request is made."""
         seconds = lifetime_of_url("S3", expiry, key)
         options = headers_of_answer("ResponseContentType", mime_type, "ResponseContentDisposition", filename)
-        url: str = self._ask(key, lambda: self._sync(self.fs._url, self._path(key), expires=seconds, **options))
-        return url
-
-    def entries(self, prefix: str = "") -> Iterator[Entry]:
-        """List page by page, 1,000 keys a request; sort what comes in another order than by key."""
-        return self._key_order.entries(self._pages(prefix))
-
-    def children(self, folder: str = "", *, until: str | None = None) -> Listing:
-        """List one level, 1,000 names a request."""
-        return level(self._pages(folder, Delimiter="/"), until)
+        return str(self._ask(key, lambda: self._sync(self.fs._url, self._path(key), expires=seconds, **options)))
 
     def _pages(self, folder: str, **options: Any) -> Iterator[Page]:
+        """List what lies below a folder, 1,000 keys or names a request."""
+
         def ask(token: str | None) -> Page:
             found = self._page(folder, **options, **({} if token is None else {"ContinuationToken": token}))
-            entries = [
-                entry_of(self._key(f"{self._bucket}/{item['Key']}"), {**item, "size": item["Size"]})
-                for item in found.get("Contents", ())
-                if not item["Key"].endswith("/")
-            ]
-            prefixes = [item["Prefix"] for item in found.get("CommonPrefixes", ())]
-            folders = [self._key(f"{self._bucket}/{prefix}").rstrip("/") for prefix in prefixes]
-            return Page(entries, folders, found.get("NextContinuationToken") if found.get("IsTruncated") else None)
+            contents, prefixes = found.get("Contents", ()), [each["Prefix"] for each in found.get("CommonPrefixes", ())]
+            after = found.get("NextContinuationToken") if found.get("IsTruncated") else None
+            return self._page_of(({**item, "size": item["Size"]} for item in contents), "Key", prefixes, after)
 
         return pages(ask, folder.rstrip("/"))
 
-    def _begin(self, folder: str) -> str:
-        """Return what the keys of all objects below a folder begin with."""
-        path = self._path(folder.rstrip("/")).partition("/")[2]
-        return f"{path}/" if path else ""
-
     def _page(self, folder: str, method: str = "list_objects_v2", **options: Any) -> dict[str, Any]:
-        asked = {"Bucket": self._bucket, "Prefix": self._begin(folder), **self.fs.req_kw, **options}
-        page: dict[str, Any] = self._request(folder or None, method, **asked)
-        return page
+        bucket, path = self._split(folder.rstrip("/"))
+        asked = {"Bucket": bucket, "Prefix": f"{path}/" if path else "", **self.fs.req_kw, **options}
+        return cast("dict[str, Any]", self._request(folder or None, method, **asked))
 
     def _marked_pages(self, folder: str, method: str, second: str) -> Iterator[dict[str, Any]]:
         """Give the pages of a listing that goes on behind a key and a second marker."""
@@ -294,8 +256,7 @@ class S3Backend(FsspecBackend):
         try:
             for page in self._marked_pages("", "list_multipart_uploads", "UploadIdMarker"):
                 for item in page.get("Uploads", ()):
-                    key = self._key(f"{self._bucket}/{item['Key']}")
-                    yield Upload(key, item["UploadId"], item.get("Initiated"))
+                    yield Upload(self._named(item["Key"]), item["UploadId"], item.get("Initiated"))
         except StorageError as error:
             if not any(word in str(error) for word in _NOT_KNOWN):
                 raise
@@ -333,22 +294,13 @@ class S3Backend(FsspecBackend):
     def versions(self, prefix: str = "") -> Iterator[Version]:
         """List versions and markers, 1,000 a request, by key and the newest first."""
         for page in self._marked_pages(prefix, "list_object_versions", "VersionIdMarker"):
-            found = [
-                Version(
-                    self._key(f"{self._bucket}/{item['Key']}"),
-                    item["VersionId"],
-                    item.get("Size") or 0,
-                    bool(item.get("IsLatest")),
-                    "Size" not in item,
-                )
-                for item in (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
-            ]
-            yield from sorted(found, key=lambda each: each.key)
+            items = (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
+            for item in sorted(items, key=lambda each: self._named(each["Key"])):
+                size, is_current = item.get("Size") or 0, bool(item.get("IsLatest"))
+                yield Version(self._named(item["Key"]), item["VersionId"], size, is_current, "Size" not in item)
 
     async def _read_version(self, version: Version) -> bytes:
-        path = self._path(version.key)
-        data: bytes = await self.fs._cat_file(path, version_id=version.name, max_concurrency=1)
-        return data
+        return bytes(await self.fs._cat_file(self._path(version.key), version_id=version.name, max_concurrency=1))
 
     def delete_versions(self, versions: Sequence[Version]) -> dict[Version, MediaError]:
         """Remove by bulk requests of 1,000, and read the answer for every version."""
@@ -389,12 +341,10 @@ class S3Backend(FsspecBackend):
         pairs = list(wanted)
         for start in range(0, len(pairs), _BULK):
             some = pairs[start : start + _BULK]
-            objects = [
-                {"Key": name} if version is None else {"Key": name, "VersionId": version} for name, version in some
-            ]
+            objects = [{"Key": name} | ({"VersionId": version} if version else {}) for name, version in some]
             # Not quiet: what was removed is named too, and only that counts.
             request = {"Objects": objects, "Quiet": False}
-            keys = [self._key(f"{self._bucket}/{name}") for name, _ in some]
+            keys = [self._named(name) for name, _ in some]
             try:
                 answer = self._request(keys[0], "delete_objects", Bucket=self._bucket, Delete=request)
             except MediaError as error:
@@ -423,15 +373,7 @@ def _not_confirmed(key: str, told: Mapping[str, Any]) -> StorageError:
     return error
 
 
-def _is_missing(error: Exception) -> bool:
-    """Tell whether nothing is there; s3fs has its own word for some of the answers."""
+def _told(error: Exception) -> tuple[int | None, str]:
+    """Return the status and the code of the answer behind an error."""
     answer = getattr(error.__cause__ or error, "response", None) or {}
-    return isinstance(error, FileNotFoundError) or answer.get("ResponseMetadata", {}).get("HTTPStatusCode") == 404
-
-
-def _refused(error: Exception) -> bool:
-    """Tell whether a condition did not hold: nothing there, something else there, or somebody writing it just now."""
-    answer = getattr(error.__cause__ or error, "response", None) or {}
-    code = answer.get("Error", {}).get("Code", "")
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return isinstance(error, FileExistsError) or status in (409, 412) or code in ("NoSuchKey", "PreconditionFailed")
+    return answer.get("ResponseMetadata", {}).get("HTTPStatusCode"), answer.get("Error", {}).get("Code", "")

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from fsmedia.errors import MediaError
-from fsmedia.storage import Backend, Entry, Exclusion, Fetched
+from fsmedia.storage import Backend, Entry, Exclusion
 from fsmedia.storage.errors import refused
 from fsmedia.storage.fsspec_backend import BufferedStage
-from fsmedia.storage.port import Listing
+from fsmedia.storage.port import Fetched, Listing
 from tests.interleavings.turns import Process
 
 PAGE = 2
@@ -164,13 +164,10 @@ class SteppingBackend(Backend):
             process.wait_until(lambda: len(process.run.trace) > begun)
 
     def stage(self, key: str) -> BufferedStage:
-        def put_file(key: str, path: Path, size: int, content_type: str) -> None:
-            self.write(key, path.read_bytes(), content_type)
+        return BufferedStage(self, key)
 
-        def create(key: str, data: bytes | None, content_type: str) -> bool:
-            return self.head(key) is None if data is None else self.create(key, data, content_type)
-
-        return BufferedStage(key, self.write, put_file, create)
+    def put_file(self, key: str, path: Path, size: int, content_type: str) -> None:
+        self.write(key, path.read_bytes(), content_type)
 
     def delete(self, keys: Iterable[str], *, keep_folders: bool = False) -> dict[str, MediaError]:
         failed: dict[str, MediaError] = {}

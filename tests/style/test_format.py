@@ -81,7 +81,9 @@ def test_the_keys_of_dates_and_of_shared_bytes_have_the_forms_that_the_page_give
     assert keys.due_key(late, "runs/r1/x.png") == ".fsmedia/due/2026-03-05/00/00/runs/r1/x.png"
     assert keys.due_key(NOON, "a") == ".fsmedia/due/2026-03-04/12/00/a"
     assert re.fullmatch(rf"{keys.HOLDS}/[0-9a-f]{{64}}", keys.hold_key("a"))
-    assert re.fullmatch(rf"{keys.DELETIONS}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.deletions_key(NOON))
+    assert re.fullmatch(
+        rf"{keys.DELETIONS}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.dated_key(keys.DELETIONS, NOON)
+    )
     mark = keys.erasure_mark(NOON)
     assert re.fullmatch(rf"{keys.CATALOG}/2026-03-04T120000-u[0-9a-z]{{26}}\.erased", mark)
     assert keys.is_erasure_mark(mark)
@@ -277,4 +279,6 @@ def test_every_step_that_is_named_exists_and_the_numbers_of_the_orders_are_those
     text = one_line(section("Orders of writes"))
     erasing = text[text.index("**erasing a subject**") :]
     assert f"for up to {erase.WINDOW:,} media at a time" in erasing
-    assert re.fullmatch(rf"{keys.ERASURES}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.erasures_key(NOON))
+    assert re.fullmatch(
+        rf"{keys.ERASURES}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.dated_key(keys.ERASURES, NOON)
+    )

@@ -274,5 +274,5 @@ def test_keys_of_retention_have_the_minute_at_or_after_and_one_length() -> None:
     assert keys.due_key(NOON, "a").startswith(keys.due_folders(NOON)[2])
     assert len({len(keys.hold_key(each)) for each in ("a", "b" * 900, "ä")}) == 1
     assert keys.hold_key("a") != keys.hold_key("b")
-    assert keys.deletions_key(NOON) != keys.deletions_key(NOON)
+    assert keys.dated_key(keys.DELETIONS, NOON) != keys.dated_key(keys.DELETIONS, NOON)
     assert keys.is_temporary(keys.probe_key())
