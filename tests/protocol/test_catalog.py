@@ -23,7 +23,7 @@ from fsmedia.format.settings import ORPHAN_GRACE
 from fsmedia.storage.local import LocalBackend
 from tests.catalogs import PNG, check, filled, old_enough, opened, snapshots
 from tests.protocol.faults import CRASHES, Crash, Fault, Faults, faulty_backends, faulty_os
-from tests.protocol.test_retention_requests import seed
+from tests.protocol.wire import seed
 from tests.protocol.worlds import World, each_fault, fresh_world
 from tests.storages import LOCAL, MEMORY, LocalStorage, S3Storage, Storage
 
