@@ -4,8 +4,6 @@ As on an object store, one request is atomic and two are not: several keys of on
 listing takes a request for every two keys, each of which sees what is there at that moment.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager

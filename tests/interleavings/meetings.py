@@ -3,8 +3,6 @@
 A scenario is built once: media stored, processes named. Each run begins with a copy of those objects.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

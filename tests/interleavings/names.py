@@ -4,8 +4,6 @@ As in `meetings`, each process is real code whose every request is one step. Wha
 operations: one that was answered before another began came before it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta

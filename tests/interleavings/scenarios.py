@@ -1,7 +1,5 @@
 """What meets what. Each scenario is built when it is first asked for, and again where something is patched."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any

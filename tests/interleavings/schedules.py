@@ -1,7 +1,5 @@
 """Who goes next: as written down, by dice, or every schedule with few preemptions, one after another."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """A refresh of the catalog beside an erasure: no schedule of the two leaves a row of what the receipt calls erased."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator
 from itertools import chain

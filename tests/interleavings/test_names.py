@@ -4,8 +4,6 @@ Each meeting runs under all schedules with two preemptions, by dice, and with a 
 clauses of the protocol taken away, the same meetings must lose something.
 """
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from itertools import product
 from typing import Any

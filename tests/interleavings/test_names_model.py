@@ -5,8 +5,6 @@ that dies anywhere. Bytes and sidecar are one object each, every request is one 
 the whole sidecar, which carries a fresh `write` for that. docs/format.md has the words ("Names that clients choose").
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 

@@ -4,8 +4,6 @@ Most defects of a protocol need only one or two preemptions; dice find what many
 one clause of the protocol taken away the same scenarios must lose something, or these tests would see nothing.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterator
 from datetime import timedelta

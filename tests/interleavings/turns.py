@@ -4,8 +4,6 @@ Before each request a thread asks whose turn it is; the answer is the schedule. 
 nothing is left to chance, and the same choices give the same run.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass

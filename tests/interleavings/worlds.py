@@ -1,7 +1,5 @@
 """A store in `Cells`, the operations that meet in it, and what lies there."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """What the protocol tests share: folders where a sync costs nothing, and the object stores that are asked each time."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile

@@ -4,8 +4,6 @@ Fed with the system calls that `FaultyOs` recorded. A name made, moved or remove
 afterwards, bytes when their file was; until then either may have reached the disk, or not, in any order.
 """
 
-from __future__ import annotations
-
 import posixpath
 from dataclasses import dataclass, field
 

@@ -6,8 +6,6 @@ calls. A crash is a `Crash`, which no `except Exception` catches. From then on t
 still do (`finally` blocks that tidy up) has no effect any more, as after SIGKILL.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """Small stores whose media have policies and holds, and what must hold of them now and when all time has passed."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager

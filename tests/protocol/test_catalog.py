@@ -1,7 +1,5 @@
 """Snapshots of the catalog: a crash at every step, several refreshers, readers of old ones, and what they cost."""
 
-from __future__ import annotations
-
 import json
 import os
 import threading

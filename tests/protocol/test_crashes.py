@@ -4,8 +4,6 @@ Seen from outside the order of writes shows in one thing: there is never a sidec
 `durability="fsync"` promises is proved on the recorded order of system calls, whatever the disk keeps back.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

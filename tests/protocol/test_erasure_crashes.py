@@ -1,7 +1,5 @@
 """Whoever is killed while it erases: everybody else's media are whole, and erasing again finishes at once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

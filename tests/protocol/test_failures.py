@@ -1,7 +1,5 @@
 """A storage that fails or loses its answers: the caller hears of it, nothing visible is undone, and repeating helps."""
 
-from __future__ import annotations
-
 import errno
 import resource
 from collections.abc import Callable, Iterator

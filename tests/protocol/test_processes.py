@@ -1,7 +1,5 @@
 """Large media and syncs in processes of their own: under 64 MiB more in memory, and killed in earnest at any moment."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Many at once in one store: nobody loses anything, nobody is told of an error, nobody sees a part."""
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import random

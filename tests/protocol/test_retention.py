@@ -5,8 +5,6 @@ due entry. When all time has passed nothing expired is left, neither visible nor
 is told of: what the report calls deleted is gone, and what is not is in `failed` under its own reference.
 """
 
-from __future__ import annotations
-
 import errno
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """A sync dies, or its target fails, at every step; nothing half is listed, and syncing again finishes it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress

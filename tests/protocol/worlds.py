@@ -1,7 +1,5 @@
 """Small stores to break, the operations under test, and what must hold of a store whatever happened to it."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
