@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 from fsmedia import MediaNotFoundError, StorageError, StoreConflictError
@@ -27,15 +28,9 @@ class _Uuids:
     def __init__(self, cells: Cells) -> None:
         self._cells, self._numbers = cells, count(1)
 
-    def uuid7(self) -> Any:
+    def uuid7(self) -> SimpleNamespace:
         milliseconds = int(self._cells.now.timestamp() * 1000)
-        number = next(self._numbers)
-        return _Uuid(milliseconds << _RANDOM_BITS | number)
-
-
-@dataclass(frozen=True)
-class _Uuid:
-    int: int
+        return SimpleNamespace(int=milliseconds << _RANDOM_BITS | next(self._numbers))
 
 
 class Loss(AssertionError):  # noqa: N818 - what the tests are about, and no error of theirs
@@ -44,17 +39,11 @@ class Loss(AssertionError):  # noqa: N818 - what the tests are about, and no err
 
 @dataclass
 class Scenario:
-    """Operations that meet; `run` lets them do so once, under one schedule.
-
-    Attributes
-    ----------
-    allows
-        Beginnings of problems that are known, and left.
-    """
+    """Operations that meet; `run` lets them do so once, under one schedule."""
 
     name: str
     build: Callable[[World], None]
-    allows: tuple[str, ...] = ()
+    allows: tuple[str, ...] = ()  # beginnings of problems that are known, and left
     world: World = field(default_factory=World)
 
     def __post_init__(self) -> None:
@@ -80,7 +69,7 @@ class Scenario:
         """How many steps each process takes when nobody is in its way: where faults can be."""
         return [process.steps for process in self.run(straight_on).run.processes]
 
-    def run(self, choose: Chooser, fault: Fault | None = None) -> Meeting:
+    def run(self, choose: Chooser, fault: Fault | None = None) -> "Meeting":
         """Run once; nothing is checked yet but what was seen on the way."""
         meeting = Meeting(self, fault)
         meeting.run = self.begun(choose, fault, meeting.watch)
@@ -230,9 +219,8 @@ class Meeting:
         found = self.problems()
         for _ in range(2):
             self.world.cells.advance(2 * GRACE)
-            found += [
-                f"the sweep failed: {each.error}" for each in self.scenario.janitor.verify(repair="leftovers").failed
-            ]
+            swept = self.scenario.janitor.verify(repair="leftovers")
+            found += [f"the sweep failed: {each.error}" for each in swept.failed]
         found += self._missing()
         found += [f"lost later: {each}" for each in self.lost()]
         found += [f"left for ever: {each}" for each in self.world.leftovers() if not self._stays(each)]

@@ -28,23 +28,13 @@ REFUSED = (StoreConflictError, MediaNotFoundError, FileNotFoundError, InvalidMed
 
 @dataclass(frozen=True)
 class Change:
-    """What one process does.
-
-    Attributes
-    ----------
-    writes
-        Name -> the bytes that lie there if it succeeds; nothing: it takes them away.
-    sets
-        An attribute that must stay.
-    keeps
-        Whether a sweep must leave the media alone afterwards.
-    """
+    """What one process does."""
 
     what: str
     work: Callable[[MediaStore], Any]
-    writes: dict[str, bytes | None] = field(default_factory=dict)
-    sets: str | None = None
-    keeps: bool = False
+    writes: dict[str, bytes | None] = field(default_factory=dict)  # what lies at a name if it succeeds; None: nothing
+    sets: str | None = None  # an attribute that must stay
+    keeps: bool = False  # whether a sweep must leave the media alone afterwards
 
 
 def write(data: bytes, name: str = N) -> Change:
@@ -73,17 +63,11 @@ def move(source: str, target: str, data: bytes) -> Change:
 
 @dataclass
 class Names:
-    """Changes that meet over one or two names, each of which may lie there before.
-
-    Attributes
-    ----------
-    there
-        Names -> bytes that lie there before; those at `N` may go since two minutes.
-    """
+    """Changes that meet over one or two names, each of which may lie there before."""
 
     exclusion: Exclusion
     changes: tuple[Change, ...]
-    there: dict[str, bytes] = field(default_factory=lambda: {N: OLD})
+    there: dict[str, bytes]  # before; what lies at `N` may go since two minutes
 
     def __post_init__(self) -> None:
         def build(world: World) -> None:

@@ -38,16 +38,11 @@ NAME = pytest.mark.parametrize("name", names())
 @pytest.mark.parametrize("name", [each for each in names() if each != CROWD])
 def test_two_preemptions(name: str, full_run: bool) -> None:
     scenario = made(name)
-    one = Bounded(1)
-    tried = 0
-    while one.another():
-        tried += 1
-        scenario.run(one).check()
+    tried = len([scenario.run(schedule).check() for schedule in Bounded(1).each()])
     # The second preemption has about as many places as the first.
     few = full_run or name == ALWAYS or tried**2 < SMALL * 10
-    two = Bounded(2, keep=1 if few else SMALL / tried**2)
-    while two.another():
-        scenario.run(two).check()
+    for schedule in Bounded(2, keep=1 if few else SMALL / tried**2).each():
+        scenario.run(schedule).check()
 
 
 @NAME
@@ -56,11 +51,8 @@ def test_one_preemption_and_a_fault(name: str, full_run: bool) -> None:
     scenario = made(name)
     places = [(number, step) for number, most in enumerate(scenario.most_steps) for step in range(1, most + 1)]
     for (number, step), how in product(places, How):
-        schedules = Bounded(1)
-        for _ in range(120 if full_run else 2):
-            if not schedules.another():
-                break
-            scenario.run(schedules, Fault(number, step, how)).check(later=True)
+        for schedule in Bounded(1).each(120 if full_run else 2):
+            scenario.run(schedule, Fault(number, step, how)).check(later=True)
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -70,10 +62,9 @@ def test_every_preemption_and_every_fault(number: int, how: How) -> None:
     scenario = made("a store, a delete of the last reference")
     hit = 0
     for step in range(1, 20):
-        schedules = Bounded(2)
         before = hit
-        while schedules.another():
-            meeting = scenario.run(schedules, Fault(number, step, how))
+        for schedule in Bounded(2).each():
+            meeting = scenario.run(schedule, Fault(number, step, how))
             meeting.check(later=True)
             hit += meeting.run.hit
         if hit == before:

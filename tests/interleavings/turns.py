@@ -69,7 +69,7 @@ _workers: list[_Worker] = []
 class Process:
     """One process of a run."""
 
-    def __init__(self, run: Run, number: int, work: Callable[[], Any]) -> None:
+    def __init__(self, run: "Run", number: int, work: Callable[[], Any]) -> None:
         self.run, self.number, self.work = run, number, work
         self.granted = self.begun = self.ended = self.dead = False
         self.blocked: Callable[[], bool] = lambda: False
@@ -141,36 +141,23 @@ Watch = Callable[[Process, str, str], None]
 
 
 class Run:
-    """One run of some processes under one schedule.
-
-    Attributes
-    ----------
-    schedule
-        A letter for each choice that was made; where only one process was left there is none.
-    trace
-        The steps in their order: process, kind, key.
-    hit
-        Whether the fault took place.
-    """
+    """One run of some processes under one schedule."""
 
     def __init__(
-        self,
-        works: list[Callable[[], Any]],
-        choose: Chooser,
-        fault: Fault | None = None,
-        watch: Watch | None = None,
+        self, works: list[Callable[[], Any]], choose: Chooser, fault: Fault | None = None, watch: Watch | None = None
     ) -> None:
         self.choose, self.fault, self._watch = choose, fault, watch
         self.processes = [Process(self, number, work) for number, work in enumerate(works)]
         self.able: list[Process | _Underway] = list(self.processes)
         self.choices: list[int] = []
-        self.trace: list[tuple[int, str, str]] = []
-        self.hit = False
+        self.trace: list[tuple[int, str, str]] = []  # the steps in their order: process, kind, key
+        self.hit = False  # whether the fault took place
         self._over = threading.Lock()
         self._over.acquire()
 
     @property
     def schedule(self) -> str:
+        """A letter for each choice that was made; where only one process was left there is none."""
         return "".join(LETTERS[number] for number in self.choices)
 
     def go(self) -> None:

@@ -24,26 +24,14 @@ GRACE = timedelta(hours=24)
 
 @dataclass
 class Actor:
-    """One process of a scenario.
+    """One process of a scenario."""
 
-    Attributes
-    ----------
-    what
-        Its operation; `store`, `delete`, `copy`, `move`, `policy`, `sweep` or `clock`.
-    target
-        The reference that it makes, changes or deletes, where that is known before.
-    source
-        What it copies or moves.
-    others
-        What it deletes besides its target.
-    """
-
-    what: str
+    what: str  # `store`, `delete`, `copy`, `move`, `policy`, `sweep`, `clock`, ...
     work: Callable[[], Any]
     backend: SteppingBackend
-    target: str | None = None
-    source: str | None = None
-    others: tuple[str, ...] = ()
+    target: str | None = None  # what it makes, changes or deletes, where that is known before
+    source: str | None = None  # what it copies or moves
+    others: tuple[str, ...] = ()  # what it deletes besides its target
 
     @property
     def deletes(self) -> frozenset[str]:
@@ -58,11 +46,9 @@ class World:
     cells: Cells = field(default_factory=Cells)
     exclusion: Exclusion = Exclusion.NONE
     actors: list[Actor] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-    """References that were there before."""
+    kept: list[str] = field(default_factory=list)  # references that were there before
     image: dict[str, Cell] = field(default_factory=dict)
-    runs: dict[str, str] = field(default_factory=dict)
-    """Run -> the reference that was stored in it before."""
+    runs: dict[str, str] = field(default_factory=dict)  # run -> the reference that was stored in it before
 
     # -- building ------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_storage
+from tests.protocol.worlds import Place
 from tests.storages import GCS, S3_MOTO, S3_RCLONE, S3_SEAWEED, ObjectStorage
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -23,6 +24,13 @@ def tmp_path(tmp_path: Path) -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="fsmedia-", dir=SHARED_MEMORY))
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, full_run: bool, tmp_path: Path) -> Place:
+    """Give the place that is asked for by kind and level, and by options of its stores."""
+    kind, level, *options = request.param
+    return Place(kind, level, tmp_path, *options, full_run=full_run)
 
 
 @pytest.fixture(

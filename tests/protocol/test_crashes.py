@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 
 from fsmedia.core import commit, ingest
+from fsmedia.storage import local
 from tests.protocol.disk import check_delete, check_store
 from tests.protocol.faults import Fault, Faults, faulty_os
-from tests.protocol.worlds import DATA, STORE_JSON, WAYS, World, crashes, each_fault, folders, fresh_world, put, run
+from tests.protocol.worlds import DATA, STORE_JSON, WAYS, Place, World, each_fault, empty_folders, fresh_world, put, run
 from tests.storages import LOCAL, MEMORY
 
 PLACES = [
-    pytest.param(MEMORY, "calls", {}, id="memory"),
-    pytest.param(LOCAL, "calls", {}, id="local"),
-    pytest.param(LOCAL, "syscalls", {"durability": "fsync"}, id="local-syscalls-fsync"),
+    pytest.param((MEMORY, "calls"), id="memory"),
+    pytest.param((LOCAL, "calls"), id="local"),
+    pytest.param((LOCAL, "syscalls", {"durability": "fsync"}), id="local-syscalls-fsync"),
     # What a rename alone does is among the calls of an fsync.
-    pytest.param(LOCAL, "syscalls", {"durability": "rename"}, marks=pytest.mark.full, id="local-syscalls-rename"),
+    pytest.param((LOCAL, "syscalls", {"durability": "rename"}), marks=pytest.mark.full, id="local-syscalls-rename"),
 ]
-HABITATS = [pytest.param(True, id="first-write"), pytest.param(False, id="later-write")]
-PLACE = pytest.mark.parametrize(("kind", "level", "options"), PLACES)
+PLACE = pytest.mark.parametrize("place", PLACES, indirect=True)
 
 
 @pytest.fixture(autouse=True)
@@ -33,115 +33,95 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "CHUNK_BYTES", 1000)
 
 
-def store_and_crash(world: World, faults: Faults, level: str, way: str, tmp_path: Path) -> None:
-    """Store with a crash, look at what is there, then store again."""
-    reference = run(world, faults, level, lambda store: put(store, way, tmp_path))
-    extra = world.check(besides=DATA[way])
-    assert len(extra) <= 1
-    if reference is not None:
-        assert extra == [reference], "the store answered"
-    again = put(world.open(), way, tmp_path)
-    assert sorted(world.check(besides=DATA[way])) == sorted([*extra, again])
-    assert world.storage.read(STORE_JSON)
-    for left in (*extra, again):
-        world.open().delete_media(left)
-    assert world.check() == []
-
-
-def delete_and_crash(world: World, faults: Faults, level: str, way: str, tmp_path: Path) -> None:
+def delete_and_crash(place: Place, *, first: bool) -> None:
     """Delete with a crash, look at what is there, then delete again: it leaves nothing."""
-    reference = put(world.open(), way, tmp_path)
-    before = world.storage.keys()
-    run(world, faults, level, lambda store: store.delete_media(reference))
-    assert world.check(besides=DATA[way]) in ([reference], [])
-    if faults.hit is None:
+    for faults in place.crashes():
+        world = place.world(first=first)
+        reference = put(world.open(), "bytes", place.tmp_path)
+        before = world.storage.keys()
+        place.run(world, faults, lambda store, reference=reference: store.delete_media(reference))
+        assert world.check(besides=DATA["bytes"]) in ([reference], [])
+        if faults.hit is None:
+            assert world.check() == []
+        world.open().delete_media(reference)
         assert world.check() == []
-    world.open().delete_media(reference)
-    assert world.check() == []
-    assert world.storage.keys() == before - {reference, f"{reference}.meta"}
-    assert folders(world.storage) == set()
+        assert world.storage.keys() == before - {reference, f"{reference}.meta"}
+        assert empty_folders(world.storage) == set()
 
 
-@pytest.mark.parametrize("first", HABITATS)
+@pytest.mark.parametrize("first", [True, False], ids=["first-write", "later-write"])
 @pytest.mark.parametrize("way", WAYS)
 @PLACE
-def test_a_store_that_is_killed(
-    kind: str, level: str, options: dict[str, str], way: str, first: bool, full_run: bool, tmp_path: Path
-) -> None:
-    for faults in each_fault(*crashes(level, full_run)):
-        world = fresh_world(kind, tmp_path, first=first, **options)
-        store_and_crash(world, faults, level, way, tmp_path)
+def test_a_store_that_is_killed(place: Place, way: str, first: bool) -> None:
+    """Look at what is there, then store again."""
+    for faults in place.crashes():
+        world = place.world(first=first)
+        reference = place.run(world, faults, lambda store: put(store, way, place.tmp_path))
+        extra = world.check(besides=DATA[way])
+        assert len(extra) <= 1
+        if reference is not None:
+            assert extra == [reference], "the store answered"
+        again = put(world.open(), way, place.tmp_path)
+        assert sorted(world.check(besides=DATA[way])) == sorted([*extra, again])
+        assert world.storage.read(STORE_JSON)
+        for left in (*extra, again):
+            world.open().delete_media(left)
+        assert world.check() == []
 
 
 @PLACE
-def test_a_delete_that_is_killed(
-    kind: str, level: str, options: dict[str, str], full_run: bool, tmp_path: Path
-) -> None:
-    for faults in each_fault(*crashes(level, full_run)):
-        world = fresh_world(kind, tmp_path, **options)
-        delete_and_crash(world, faults, level, "bytes", tmp_path)
+def test_a_delete_that_is_killed(place: Place) -> None:
+    delete_and_crash(place, first=False)
 
 
-@pytest.mark.parametrize("kind", [LOCAL, MEMORY])
-def test_a_delete_of_the_last_media_that_is_killed(kind: str, full_run: bool, tmp_path: Path) -> None:
-    level = "syscalls" if kind == LOCAL else "calls"
-    for faults in each_fault(*crashes(level, full_run)):
-        delete_and_crash(fresh_world(kind, tmp_path, first=True), faults, level, "bytes", tmp_path)
+@pytest.mark.parametrize("place", [(LOCAL, "syscalls"), (MEMORY, "calls")], indirect=True, ids=[LOCAL, MEMORY])
+def test_a_delete_of_the_last_media_that_is_killed(place: Place) -> None:
+    delete_and_crash(place, first=True)
 
 
 @PLACE
-def test_a_creation_that_is_killed(
-    kind: str, level: str, options: dict[str, str], full_run: bool, tmp_path: Path
-) -> None:
-    for faults in each_fault(*crashes(level, full_run)):
-        world = fresh_world(kind, tmp_path, first=True, **options)
-        run(world, faults, level, lambda store: store.create())
+def test_a_creation_that_is_killed(place: Place) -> None:
+    for faults in place.crashes():
+        world = place.world(first=True)
+        place.run(world, faults, lambda store: store.create())
         assert world.check() == []
         world.open().create()
-        keys = world.storage.keys()
-        assert {key for key in keys if ".tmp-" not in key} == {STORE_JSON}
+        assert {key for key in sorted(world.storage.keys()) if ".tmp-" not in key} == {STORE_JSON}
 
 
 @pytest.mark.parametrize("way", WAYS)
 @PLACE
-def test_a_crash_of_the_first_write_does_not_make_the_root_a_strangers(
-    kind: str, level: str, options: dict[str, str], way: str, tmp_path: Path
-) -> None:
+def test_a_crash_of_the_first_write_does_not_make_the_root_a_strangers(place: Place, way: str) -> None:
     """An adopted store reads every sidecar for `list(run_id=...)`, for ever; a leftover of ours is no stranger's."""
     for faults in each_fault(Fault.CRASH_AFTER):
-        world = fresh_world(kind, tmp_path, first=True, **options)
-        run(world, faults, level, lambda store: put(store, way, tmp_path))
-        put(world.open(), way, tmp_path)
+        world = place.world(first=True)
+        place.run(world, faults, lambda store: put(store, way, place.tmp_path))
+        put(world.open(), way, place.tmp_path)
         assert b"adopted" not in world.storage.read(STORE_JSON), f"after {faults.hit}"
 
 
 # -- these tests can fail ----------------------------------------------------------------------------------
 
 
-def test_a_store_in_the_wrong_order_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit, "STORE", commit.STORE[::-1])
+@pytest.mark.parametrize(("kind", "level"), [(MEMORY, "calls"), (LOCAL, "syscalls")])
+@pytest.mark.parametrize("steps", ["STORE", "DELETE"])
+def test_a_wrong_order_is_caught(
+    steps: str, kind: str, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, steps, getattr(commit, steps)[::-1])
+    place = Place(kind, level, tmp_path)
     with pytest.raises(AssertionError, match="sidecar without bytes"):
-        test_a_store_that_is_killed(MEMORY, "calls", {}, "bytes", first=False, full_run=False, tmp_path=tmp_path)
-    with pytest.raises(AssertionError, match="sidecar without bytes"):
-        test_a_store_that_is_killed(LOCAL, "syscalls", {}, "bytes", first=False, full_run=False, tmp_path=tmp_path)
-
-
-def test_a_delete_in_the_wrong_order_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit, "DELETE", commit.DELETE[::-1])
-    with pytest.raises(AssertionError, match="sidecar without bytes"):
-        test_a_delete_that_is_killed(MEMORY, "calls", {}, False, tmp_path)
-    with pytest.raises(AssertionError, match="sidecar without bytes"):
-        test_a_delete_that_is_killed(LOCAL, "syscalls", {}, False, tmp_path)
+        test_a_store_that_is_killed(place, "bytes", first=False) if steps == "STORE" else test_a_delete_that_is_killed(
+            place
+        )
 
 
 def test_a_write_in_place_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if bytes did not go to a temporary name first."""
-    from fsmedia.storage import local
-
     names = iter(range(10**6))
     monkeypatch.setattr(local.keys, "temporary_name", lambda: f"visible-{next(names)}.txt")
     with pytest.raises(AssertionError, match="assert b"):
-        test_a_store_that_is_killed(LOCAL, "syscalls", {}, "bytes", first=False, full_run=False, tmp_path=tmp_path)
+        test_a_store_that_is_killed(Place(LOCAL, "syscalls", tmp_path), "bytes", first=False)
 
 
 def test_the_dead_tidy_nothing_up(tmp_path: Path) -> None:
@@ -158,15 +138,18 @@ def test_the_dead_tidy_nothing_up(tmp_path: Path) -> None:
 # -- a power cut ------------------------------------------------------------------------------------------------
 
 
-Calls = list[tuple[str, ...]]
-
-
-def recorded(world: World, operation: Callable[[Any], Any]) -> tuple[Calls, Any]:
+def recorded(world: World, operation: Callable[[Any], Any]) -> tuple[list[tuple[str, ...]], Any]:
     """Return the system calls of an operation, and what it returned."""
     faults = Faults(fault=Fault.NONE)
     with faulty_os(faults):
         answer = operation(world.open())
     return faults.done, answer
+
+
+def stored(tmp_path: Path, way: str = "bytes", durability: str = "fsync") -> tuple[World, list[tuple[str, ...]], str]:
+    """Store the first media; return its store, the system calls, and its name."""
+    world = fresh_world(LOCAL, tmp_path, first=True, durability=durability)
+    return world, *recorded(world, lambda store: put(store, way, tmp_path))
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -178,8 +161,7 @@ def test_a_store_survives_a_power_cut(way: str, first: bool, tmp_path: Path) -> 
 
 
 def test_the_settings_survive_a_power_cut(tmp_path: Path) -> None:
-    world = fresh_world(LOCAL, tmp_path, first=True, durability="fsync")
-    calls, reference = recorded(world, lambda store: put(store, "bytes", tmp_path))
+    world, calls, reference = stored(tmp_path)
     names = [(call[0], call[-1].removeprefix(f"{world.storage.url}/")) for call in calls]
     made = names.index(("link", STORE_JSON))
     assert calls[made - 1] == ("fsync", calls[made][1])
@@ -188,8 +170,7 @@ def test_the_settings_survive_a_power_cut(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_synced_where_it_was_made(tmp_path: Path) -> None:
-    world = fresh_world(LOCAL, tmp_path, first=True, durability="fsync")
-    calls, _ = recorded(world, lambda store: put(store, "bytes", tmp_path))
+    world, calls, _ = stored(tmp_path)
     root = world.storage.url
     made = {call[1]: number for number, call in enumerate(calls) if call[0] == "mkdir"}
     assert {path.removeprefix(root) for path in made} == {"", "/.fsmedia", "/runs", "/runs/r1"}
@@ -207,8 +188,7 @@ def test_a_delete_survives_a_power_cut(tmp_path: Path) -> None:
 
 
 def test_rename_does_not_sync(tmp_path: Path) -> None:
-    world = fresh_world(LOCAL, tmp_path, first=True, durability="rename")
-    calls, reference = recorded(world, lambda store: put(store, "stream", tmp_path))
+    world, calls, reference = stored(tmp_path, "stream", "rename")
     more, _ = recorded(world, lambda store: store.delete_media(reference))
     assert "fsync" not in {call[0] for call in calls + more}
     assert ("rename", f"{world.storage.url}/{reference}") in [(call[0], call[-1]) for call in calls]
@@ -217,9 +197,8 @@ def test_rename_does_not_sync(tmp_path: Path) -> None:
 @pytest.mark.parametrize("forgotten", ["files", "folders"])
 def test_forgotten_syncs_are_caught(forgotten: str, tmp_path: Path) -> None:
     """The model of a disk sees each fsync that is not made: take them out of the record one by one."""
-    world = fresh_world(LOCAL, tmp_path, first=True, durability="fsync")
+    world, calls, reference = stored(tmp_path)
     root = world.storage.url
-    calls, reference = recorded(world, lambda store: put(store, "bytes", tmp_path))
     mine = [
         number
         for number, call in enumerate(calls)
@@ -239,8 +218,7 @@ def test_forgotten_syncs_are_caught(forgotten: str, tmp_path: Path) -> None:
 def test_wrong_orders_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commit, "STORE", commit.STORE[::-1])
     monkeypatch.setattr(commit, "DELETE", commit.DELETE[::-1])
-    world = fresh_world(LOCAL, tmp_path, first=True, durability="fsync")
-    calls, reference = recorded(world, lambda store: put(store, "stream", tmp_path))
+    world, calls, reference = stored(tmp_path, "stream")
     assert check_store(calls, world.storage.url, reference)
     calls, _ = recorded(world, lambda store: store.delete_media(reference))
     assert check_delete(calls, world.storage.url, reference)

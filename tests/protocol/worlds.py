@@ -54,7 +54,7 @@ class World:
         """Open the store as a fresh process would."""
         return MediaStore(self.storage.url, storage_options=self.storage.options, **{**self.options, **more})
 
-    def populate(self) -> World:
+    def populate(self) -> "World":
         """Store neighbours: in the folder the tests use, and in another one."""
 
         def build() -> dict[str, bytes]:
@@ -173,9 +173,29 @@ def crashes(level: str, full_run: bool = False) -> tuple[Fault, ...]:
     return (Fault.TORN,) if level == "syscalls" else (Fault.CRASH_AFTER,)
 
 
-def folders(storage: Storage) -> set[str]:
+def empty_folders(storage: Storage) -> set[str]:
     """Return the empty folders of a local store."""
-    if not isinstance(storage, LocalStorage):
-        return set()
     root = Path(storage.url)
-    return {os.path.relpath(path, root) for path in root.rglob("*") if path.is_dir() and not any(path.iterdir())}
+    paths = root.rglob("*") if isinstance(storage, LocalStorage) else ()
+    return {os.path.relpath(path, root) for path in paths if path.is_dir() and not any(path.iterdir())}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where stores are broken: at the port of a storage ("calls"), or below it, at system calls ("syscalls")."""
+
+    kind: str
+    level: str
+    tmp_path: Path
+    options: dict[str, Any] = field(default_factory=dict)
+    full_run: bool = False
+
+    def world(self, *, first: bool = False) -> World:
+        return fresh_world(self.kind, self.tmp_path, first=first, **self.options)
+
+    def crashes(self) -> Iterator[Faults]:
+        """Yield a crash at each call, of each kind that leaves something of its own."""
+        return each_fault(*crashes(self.level, self.full_run))
+
+    def run(self, world: World, faults: Faults, operation: Callable[[MediaStore], Any]) -> Any:
+        return run(world, faults, self.level, operation)
