@@ -110,7 +110,6 @@ class SteppingBackend(Backend):
         return [self.url]
 
     # -- changes -------------------------------------------------------------------------------------------
-
     def write(self, key: str, data: bytes, content_type: str) -> None:
         self._step("write", key, lambda: self.cells.put(key, data), changes=True)
 
@@ -183,7 +182,6 @@ class SteppingBackend(Backend):
         return failed
 
     # -- looks ---------------------------------------------------------------------------------------------
-
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:
         del patient
         cells = self.cells

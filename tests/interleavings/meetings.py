@@ -120,7 +120,6 @@ class Meeting:
         self._writers: dict[str, tuple[Process, Any]] = {}
 
     # -- at every step -------------------------------------------------------------------------------------
-
     def watch(self, process: Process, kind: str, key: str) -> None:
         """Look after a change; only sidecars and data can make a visible media unreadable."""
         if keys.is_sidecar(key):
@@ -161,7 +160,6 @@ class Meeting:
         return list(zip(self.world.actors, self.run.processes, strict=True))
 
     # -- at rest -------------------------------------------------------------------------------------------
-
     def problems(self) -> list[str]:
         """Say what is wrong now that all processes have ended."""
         world, found = self.world, list(self.wrong)

@@ -122,8 +122,6 @@ def test_a_mark_goes_after_the_grace() -> None:
 
 
 # -- these tests can fail ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("mutant", ["no mark", "the mark after the look", "no look", "a look before it publishes"])
 def test_without_a_clause_rows_come_back(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     forget, publish, prune = catalog.forget, snapshots.publish, snapshots.prune

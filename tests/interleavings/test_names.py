@@ -86,8 +86,6 @@ def test_a_process_dies_or_is_refused(name: str, exclusion: Exclusion, full_run:
 
 
 # -- with one clause taken away ----------------------------------------------------------------------------
-
-
 def loses(*meetings: str, exclusion: Exclusion = Exclusion.CONDITIONS, most: int = 3_000) -> None:
     """Let some meetings run until one of them loses something."""
     for name in meetings:

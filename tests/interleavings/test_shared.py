@@ -33,8 +33,6 @@ NAME = pytest.mark.parametrize("name", names())
 
 
 # -- few preemptions ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", [each for each in names() if each != CROWD])
 def test_two_preemptions(name: str, full_run: bool) -> None:
     scenario = made(name)
@@ -73,8 +71,6 @@ def test_every_preemption_and_every_fault(number: int, how: How) -> None:
 
 
 # -- dice --------------------------------------------------------------------------------------------------
-
-
 def some_fault(scenario: Scenario, most: list[int], seed: int) -> Fault:
     """Choose where and how one process fails; it may end before."""
     dice = random.Random(seed)
@@ -137,7 +133,6 @@ def test_a_schedule_that_lost_something_once(name: str, schedule: str) -> None:
 
 
 # -- with one clause taken away ----------------------------------------------------------------------------
-
 MOST = 5000
 BYTES = ("lost", "gone")
 """How a problem begins that means bytes: not only a deletion that was undone, or something left."""

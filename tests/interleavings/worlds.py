@@ -51,7 +51,6 @@ class World:
     runs: dict[str, str] = field(default_factory=dict)  # run -> the reference that was stored in it before
 
     # -- building ------------------------------------------------------------------------------------------
-
     def open(self) -> tuple[MediaStore, SteppingBackend]:
         """Open the store as a process of its own would."""
         backend = SteppingBackend(self.cells, self.exclusion)
@@ -194,7 +193,6 @@ class World:
         self.cells.advance(by)
 
     # -- looking -------------------------------------------------------------------------------------------
-
     def visible(self) -> list[str]:
         """References that a listing shows."""
         found = [key[: -len(keys.SIDECAR_SUFFIX)] for key in self.cells.objects if keys.is_sidecar(key)]

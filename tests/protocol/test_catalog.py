@@ -204,8 +204,6 @@ def test_a_part_that_fails_is_no_smaller_catalog(local_storage: LocalStorage) ->
 
 
 # -- what it costs -----------------------------------------------------------------------------------------------
-
-
 def test_a_refresh_costs_a_listing_and_what_changed(rclone_storage: S3Storage, full_run: bool) -> None:
     """Section 10: ceil(2n/1000) + 1 + top-level folders LIST + c GET + 8."""
     stored = 10_000 if full_run else 550

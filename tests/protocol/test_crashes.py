@@ -5,6 +5,8 @@ Seen from outside the order of writes shows in one thing: there is never a sidec
 """
 
 from collections.abc import Callable
+from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ def delete_and_crash(place: Place, *, first: bool) -> None:
         world = place.world(first=first)
         reference = put(world.open(), "bytes", place.tmp_path)
         before = world.storage.keys()
-        place.run(world, faults, lambda store, reference=reference: store.delete_media(reference))
+        place.run(world, faults, methodcaller("delete_media", reference))
         assert world.check(besides=DATA["bytes"]) in ([reference], [])
         if faults.hit is None:
             assert world.check() == []
@@ -101,19 +103,18 @@ def test_a_crash_of_the_first_write_does_not_make_the_root_a_strangers(place: Pl
 
 
 # -- these tests can fail ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("kind", "level"), [(MEMORY, "calls"), (LOCAL, "syscalls")])
 @pytest.mark.parametrize("steps", ["STORE", "DELETE"])
 def test_a_wrong_order_is_caught(
     steps: str, kind: str, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commit, steps, getattr(commit, steps)[::-1])
-    place = Place(kind, level, tmp_path)
+    killed = {
+        "STORE": partial(test_a_store_that_is_killed, way="bytes", first=False),
+        "DELETE": test_a_delete_that_is_killed,
+    }
     with pytest.raises(AssertionError, match="sidecar without bytes"):
-        test_a_store_that_is_killed(place, "bytes", first=False) if steps == "STORE" else test_a_delete_that_is_killed(
-            place
-        )
+        killed[steps](Place(kind, level, tmp_path))
 
 
 def test_a_write_in_place_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,8 +137,6 @@ def test_the_dead_tidy_nothing_up(tmp_path: Path) -> None:
 
 
 # -- a power cut ------------------------------------------------------------------------------------------------
-
-
 def recorded(world: World, operation: Callable[[Any], Any]) -> tuple[list[tuple[str, ...]], Any]:
     """Return the system calls of an operation, and what it returned."""
     faults = Faults(fault=Fault.NONE)

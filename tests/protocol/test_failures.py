@@ -3,25 +3,24 @@
 import errno
 import resource
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, suppress
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from fsmedia import MediaContent, MediaError, MediaMetadata, StorageError
 from fsmedia.core import commit, ingest
-from tests.protocol.faults import Fault, Faults, faulty_os, os_error
-from tests.protocol.worlds import DATA, STORE_JSON, WAYS, World, each_call, fresh_world, put, run
+from tests.protocol.faults import Fault, Faults, faulty_os, no_answer, os_error
+from tests.protocol.worlds import DATA, STORE_JSON, WAYS, Place, each_fault, fresh_world, put, run
 from tests.storages import LOCAL, MEMORY
 
-PLACES = [
-    pytest.param(MEMORY, "calls", id="memory"),
-    pytest.param(LOCAL, "calls", id="local"),
-    pytest.param(LOCAL, "syscalls", id="local-syscalls"),
-]
-BAD = [Fault.FAIL, Fault.LOST, Fault.BROKEN]
+PLACE = pytest.mark.parametrize(
+    "place", [(MEMORY, "calls"), (LOCAL, "calls"), (LOCAL, "syscalls")], indirect=True, ids="-".join
+)
+BAD = pytest.mark.parametrize("fault", [Fault.FAIL, Fault.LOST, Fault.BROKEN])
 TIDYING = {"rmdir", "unlink"}
 """An empty folder or a temporary file that stays does no harm: in a store, its removal may fail unheard."""
 
@@ -32,25 +31,18 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "CHUNK_BYTES", 1000)
 
 
-def answers(level: str, fault: Fault, number: int) -> Faults:
-    """Return faults that raise what the level raises."""
-    made = Faults(number, fault)
-    if level == "syscalls":
-        made.error = os_error(errno.EIO)
-    return made
+def each_answer(place: Place, *faults: Fault) -> Iterator[Faults]:
+    """Yield faults that raise what the level raises."""
+    return each_fault(*faults, error=os_error(errno.EIO) if place.level == "syscalls" else no_answer)
 
 
-def attempt_here(operation: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """Return what an operation returns, and what it raises."""
+def raised(operation: Callable[..., Any], *args: Any) -> Exception | None:
+    """Return what an operation raises."""
     try:
-        return operation(), None
+        operation(*args)
     except Exception as error:
-        return None, error
-
-
-def attempt(world: World, faults: Faults, level: str, operation: Any) -> tuple[Any, BaseException | None]:
-    """Run an operation with faults; return what it returns, and what it raises."""
-    return attempt_here(lambda: run(world, faults, level, operation))
+        return error
+    return None
 
 
 def explains_itself(error: BaseException | None, folder: str) -> None:
@@ -60,14 +52,14 @@ def explains_itself(error: BaseException | None, folder: str) -> None:
     assert error.next_step
 
 
-@pytest.mark.parametrize("fault", BAD)
-@pytest.mark.parametrize("first", [pytest.param(True, id="first-write"), pytest.param(False, id="later-write")])
+@BAD
+@pytest.mark.parametrize("first", [True, False], ids=["first-write", "later-write"])
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(("kind", "level"), PLACES)
-def test_a_store_without_an_answer(kind: str, level: str, way: str, first: bool, fault: Fault, tmp_path: Path) -> None:
-    for faults in each_call(partial(answers, level, fault)):
-        world = fresh_world(kind, tmp_path, first=first)
-        _, error = attempt(world, faults, level, lambda store: put(store, way, tmp_path))
+@PLACE
+def test_a_store_without_an_answer(place: Place, way: str, first: bool, fault: Fault, tmp_path: Path) -> None:
+    for faults in each_answer(place, fault):
+        world = place.world(first=first)
+        error = raised(place.run, world, faults, lambda store: put(store, way, tmp_path))
         extra = world.check(besides=DATA[way])
         if faults.hit is None:
             assert error is None
@@ -81,13 +73,13 @@ def test_a_store_without_an_answer(kind: str, level: str, way: str, first: bool,
         assert sorted(world.check(besides=DATA[way])) == sorted([*extra, again])
 
 
-@pytest.mark.parametrize("fault", BAD)
-@pytest.mark.parametrize(("kind", "level"), PLACES)
-def test_a_delete_without_an_answer(kind: str, level: str, fault: Fault, tmp_path: Path) -> None:
-    for faults in each_call(partial(answers, level, fault)):
-        world = fresh_world(kind, tmp_path)
+@BAD
+@PLACE
+def test_a_delete_without_an_answer(place: Place, fault: Fault, tmp_path: Path) -> None:
+    for faults in each_answer(place, fault):
+        world = place.world()
         reference = put(world.open(), "bytes", tmp_path)
-        _, error = attempt(world, faults, level, lambda store, reference=reference: store.delete_media(reference))
+        error = raised(place.run, world, faults, methodcaller("delete_media", reference))
         extra = world.check(besides=DATA["bytes"])
         if faults.hit is None or (faults.hit[0] == "rmdir" and error is None):
             assert error is None
@@ -97,17 +89,16 @@ def test_a_delete_without_an_answer(kind: str, level: str, fault: Fault, tmp_pat
             assert error.reference == reference
         world.open().delete_media(reference)
         assert world.check() == []
-        left = world.storage.keys()
-        assert not [key for key in left if key.startswith(reference)]
+        assert not [key for key in sorted(world.storage.keys()) if key.startswith(reference)]
 
 
-@pytest.mark.parametrize(("kind", "level"), PLACES)
-def test_a_sidecar_that_can_not_be_removed_keeps_its_bytes(kind: str, level: str, tmp_path: Path) -> None:
+@PLACE
+def test_a_sidecar_that_can_not_be_removed_keeps_its_bytes(place: Place, tmp_path: Path) -> None:
     """Only what is known to be gone lets the next step begin."""
-    world = fresh_world(kind, tmp_path)
+    world = place.world()
     reference = put(world.open(), "bytes", tmp_path)
-    faults = answers(level, Fault.FAIL, 1)
-    _, error = attempt(world, faults, level, lambda store: store.delete_media(reference))
+    faults = next(each_answer(place, Fault.FAIL))
+    error = raised(place.run, world, faults, methodcaller("delete_media", reference))
     assert faults.hit[1].endswith(f"{reference}.meta")
     assert len(faults.calls) == 1
     assert error.reference == reference
@@ -123,7 +114,7 @@ def test_bytes_that_go_before_an_answer_are_caught(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(commit, "_delete_keys", careless)
     with pytest.raises(AssertionError):
-        test_a_sidecar_that_can_not_be_removed_keeps_its_bytes(MEMORY, "calls", tmp_path)
+        test_a_sidecar_that_can_not_be_removed_keeps_its_bytes(Place(MEMORY, "calls", tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -133,14 +124,13 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_write(way: str, tmp_path: Path)
         world = fresh_world(LOCAL, tmp_path)
         before = world.storage.keys()
         faults = Faults(number, Fault.FAIL, os_error(errno.ENOSPC))
-        _, error = attempt(world, faults, "syscalls", lambda store: put(store, way, tmp_path))
+        error = raised(run, world, faults, "syscalls", lambda store: put(store, way, tmp_path))
         if faults.hit is None:
             break
         if faults.hit[0] == "write" and ".fsmedia" not in faults.hit[1]:
             assert isinstance(error, StorageError)
             assert "free some space" in error.next_step
-            left = {key for key in world.storage.keys() - before if "/.tmp-" in key}
-            assert left == set()
+            assert not [key for key in world.storage.keys() - before if "/.tmp-" in key]
             assert world.check() == []
 
 
@@ -159,15 +149,13 @@ def test_a_descriptor_is_closed_once(way: str, tmp_path: Path) -> None:
             raise OSError(errno.EDQUOT, "no room for what was written")
 
         fake.close = failing
-        _, error = attempt_here(lambda: put(store, way, tmp_path))
+        error = raised(put, store, way, tmp_path)
     assert len(closed) == 1
     explains_itself(error, "runs/r1/")
     assert world.check() == []
 
 
 # -- the spool of an object store --------------------------------------------------------------------------
-
-
 @contextmanager
 def no_file_over(size: int) -> Iterator[None]:
     """Let the system refuse files that are larger, as a full disk would."""
@@ -205,18 +193,12 @@ def test_a_writer_that_failed_once_stores_nothing(tmp_path: Path, monkeypatch: p
     world = fresh_world(MEMORY, tmp_path)
     store = world.open()
     writer = store.create_media(MediaMetadata(run_id="r1"), "video/mp4")
-    try:
-        with writer:
-            writer.write(bytes(8 * 2**20))
-            with no_file_over(9 * 2**20):
-                for _ in range(3):
-                    try:
-                        writer.write(bytes(2**20))
-                    except Exception:
-                        continue  # a caller's loop that retries
-            writer.write(b"end")
-    except MediaError:
-        pass
+    with suppress(MediaError), writer:
+        writer.write(bytes(8 * 2**20))
+        with no_file_over(9 * 2**20):
+            for _ in range(3):  # a caller's loop that retries
+                raised(writer.write, bytes(2**20))
+        writer.write(b"end")
     assert world.check() == []
 
 
@@ -227,31 +209,24 @@ def test_an_interrupted_writer_stores_nothing(kind: str, interruption: type[Base
     world = fresh_world(kind, tmp_path)
     store = world.open()
     writer = store.create_media(MediaMetadata(run_id="r1"), "text/plain")
-    try:
-        with writer:
-            writer.write(b"begin")
-            inner = writer._upload._stage.write
-            writer._upload._stage.write = lambda _: (_ for _ in ()).throw(interruption("here"))
-            with pytest.raises(BaseException):  # noqa: B017
-                writer.write(b"lost")
-            writer._upload._stage.write = inner
-            writer.write(b"end")
-    except MediaError:
-        pass
+    with suppress(MediaError), writer:
+        writer.write(b"begin")
+        inner = writer._upload._stage.write
+        writer._upload._stage.write = lambda _: (_ for _ in ()).throw(interruption("here"))
+        with pytest.raises(BaseException):  # noqa: B017
+            writer.write(b"lost")
+        writer._upload._stage.write = inner
+        writer.write(b"end")
     assert world.check() == []
 
 
 # -- answers that get lost between us and the storage ------------------------------------------------------
-
-
 @pytest.mark.parametrize("error", [TimeoutError, ConnectionResetError])
 @pytest.mark.parametrize("method", ["pipe_file", "rm_file"])
 def test_a_step_without_an_answer_is_repeated(
     method: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each request is done and its first answer lost: the repetition, with the same key, gets one."""
-    from fsspec.implementations.memory import MemoryFileSystem
-
     real, asked = getattr(MemoryFileSystem, method), []
 
     def lossy(self: Any, path: str, *args: Any, **kwargs: Any) -> Any:
@@ -272,14 +247,12 @@ def test_a_step_without_an_answer_is_repeated(
 
 
 def test_a_storage_that_never_answers_is_an_error_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsspec.implementations.memory import MemoryFileSystem
-
     world = fresh_world(MEMORY, tmp_path)
     store = world.open()
     kept = put(store, "bytes", tmp_path)
     world.media[kept] = DATA["bytes"]
 
-    def silent(self: Any, path: str, *args: Any, **kwargs: Any) -> Any:
+    def silent(*_: Any, **__: Any) -> Any:
         raise TimeoutError
 
     with monkeypatch.context() as patched:

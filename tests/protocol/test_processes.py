@@ -115,8 +115,6 @@ def test_the_measure_sees_a_media_in_memory(large: Large, tmp_path_factory: pyte
 
 
 # -- a sync, killed ----------------------------------------------------------------------------------------
-
-
 def syncing(source: Storage, target: Storage, **more: Any) -> subprocess.Popen[str]:
     ask = {"url": source.url, "options": source.options, "target": target.url, "to_options": target.options}
     return child({**ask, "how": "sync", "wishes": {}, **more})
@@ -158,8 +156,6 @@ def test_a_killed_process(kind: str, settings: dict[str, Any], tmp_path: Path, r
 
 
 # -- a sync, measured --------------------------------------------------------------------------------------
-
-
 def grown(source: Storage, target: Storage, **wishes: Any) -> int:
     told = answer_of(syncing(source, target, warm=True, wishes=wishes))
     assert told["answer"] == [1, []]

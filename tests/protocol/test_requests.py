@@ -39,8 +39,6 @@ def read_all(opens: Callable[..., Any], reference: str) -> bytes:
 
 
 # -- one media ---------------------------------------------------------------------------------------------
-
-
 def test_store(object_storage: ObjectStorage, store: MediaStore, tmp_path: Path) -> None:
     """Bytes, and then the sidecar; a stream, a file and a writer cost what bytes cost, and a store opened anew too."""
     source = tmp_path / "a.png"
@@ -202,8 +200,6 @@ def test_a_key_that_looks_like_a_version_is_a_key(object_storage: ObjectStorage,
 
 
 # -- listings ----------------------------------------------------------------------------------------------
-
-
 def test_list_by_the_id_of_the_folder(rclone_storage: S3Storage) -> None:
     seed(rclone_storage, [None] * MANY)
     seed(rclone_storage, [None] * 2, run="r2")
@@ -245,8 +241,6 @@ def test_list_by_what_sidecars_say(rclone_storage: S3Storage, monkeypatch: pytes
 
 
 # -- media that share their bytes --------------------------------------------------------------------------
-
-
 def test_store_shared_bytes(object_storage: ObjectStorage, shared: MediaStore) -> None:
     costs(object_storage, lambda: put(shared), list=1, put=3)
     costs(object_storage, lambda: put(shared, data=b"others", policy_name="retain-2hours"), list=1, put=4)
@@ -353,7 +347,6 @@ def test_completing_the_due_index_reads_each_sidecar_once(rclone_storage: S3Stor
 
 
 # -- names that clients choose -----------------------------------------------------------------------------
-
 NAME, OTHER = "runs/r1/report.bin", "runs/r1/moved.bin"
 
 
@@ -395,7 +388,6 @@ def test_names_of_our_own_form_cost_nothing_more(s3: ObjectStorage) -> None:
 
 
 # -- policies and holds ------------------------------------------------------------------------------------
-
 NOW = datetime.now(UTC).replace(hour=12, minute=34, second=56, microsecond=0)
 """In the middle of a day and of an hour: folders of either may be past."""
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
@@ -440,8 +432,6 @@ def test_apply_policy_hold_and_release(rclone_storage: S3Storage) -> None:
 
 
 # -- sweeps ------------------------------------------------------------------------------------------------
-
-
 def idle(storage: S3Storage, store: MediaStore, **words: Any) -> None:
     """Three listings, however much is stored, and on however many days it is due; and nothing else."""
     report, n = counted(storage, lambda: store.enforce_policy(now=NOW, **words))

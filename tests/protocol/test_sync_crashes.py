@@ -10,28 +10,27 @@ from unittest.mock import patch
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, StorageError
+from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError
 from fsmedia import store as transferring
 from fsmedia.core import commit
 from fsmedia.maintenance import sync, sync_copy
+from fsmedia.storage import local
 from tests.protocol.faults import Crash, Fault, Faults, FaultyBackend, faulty_os
-from tests.protocol.worlds import crashes, each_fault, fresh_world
+from tests.protocol.worlds import Place, crashes, each_fault, fresh_world
 from tests.storages import LOCAL, MEMORY, Storage
 from tests.transfers import media_of, opened, synced
 
-WAYS = [
-    pytest.param(MEMORY, "calls", {}, id="memory"),
-    pytest.param(MEMORY, "calls", {"deduplicate": True}, id="memory-shared"),
-    pytest.param(LOCAL, "calls", {"organization": "by-session"}, id="local-relaid"),
-    pytest.param(LOCAL, "syscalls", {"deduplicate": True}, id="local-syscalls-shared"),
+PLACES = [
+    pytest.param((MEMORY, "calls"), id="memory"),
+    pytest.param((MEMORY, "calls", {"deduplicate": True}), id="memory-shared"),
+    pytest.param((LOCAL, "calls", {"organization": "by-session"}), id="local-relaid"),
+    pytest.param((LOCAL, "syscalls", {"deduplicate": True}), id="local-syscalls-shared"),
 ]
 
 
 @pytest.fixture(autouse=True)
 def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another: which call is the fifth must be the same each time. And little is large."""
-    from fsmedia.storage import local
-
     monkeypatch.setattr(local.LocalBackend, "concurrency", 1)
     monkeypatch.setattr(sync_copy, "SMALL", 2000)
 
@@ -42,10 +41,8 @@ def source(tmp_path: Path) -> Storage:
     world = fresh_world(MEMORY, tmp_path, first=True)
     store = world.open()
     for run, data, policy in (("r1", b"same", None), ("r2", b"same", "retain-9days"), ("r3", b"large" * 900, None)):
-        found = store.store_media(
-            MediaContent.from_bytes(data, "text/plain"),
-            MediaMetadata(run_id=run, session_id="s", policy_name=policy),
-        )
+        metadata = MediaMetadata(run_id=run, session_id="s", policy_name=policy)
+        found = store.store_media(MediaContent.from_bytes(data, "text/plain"), metadata)
     store.hold(found, "stays")
     return world.storage
 
@@ -74,6 +71,11 @@ def check(source: Storage, target: Storage) -> None:
         assert (hold, len(due)) == wanted[data, json.dumps(sidecar)]
 
 
+def sweep_twice(store: MediaStore) -> None:
+    for _ in range(2):  # marks go once the data are gone
+        assert store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True).failed == ()
+
+
 def finish(source: Storage, target: Storage, settings: dict[str, Any]) -> None:
     """Sync again: each media once, and what the first one left goes with a sweep."""
     report = synced(source, target, **settings)
@@ -83,29 +85,25 @@ def finish(source: Storage, target: Storage, settings: dict[str, Any]) -> None:
     check(source, target)
     assert len(list(opened(target).list())) == 3
     store = opened(target)
-    for _ in range(2):  # marks go once the data are gone
-        assert store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True).failed == ()
+    sweep_twice(store)
     check(source, target)
     for each in list(store.list()):
         store.release(each)
         store.delete_media(each)
-    for _ in range(2):
-        assert store.verify(repair="leftovers", grace=timedelta(0), nobody_writes=True).failed == ()
+    sweep_twice(store)
     left = {key.split("/")[1] for key in target.keys()}  # noqa: SIM118
     # A hold for a name that no media ever had may stay: nobody can tell that it is not about to be needed.
     assert left - {"holds"} <= {"store.json", "references"}, target.keys()
 
 
-@pytest.mark.parametrize(("kind", "level", "settings"), WAYS)
-def test_a_sync_that_is_killed(
-    kind: str, level: str, settings: dict[str, Any], full_run: bool, source: Storage, tmp_path: Path
-) -> None:
-    for faults in each_fault(*crashes(level, full_run and level == "calls")):
-        target = fresh_world(kind, tmp_path, first=True).storage
-        with failing(faults, level), suppress(Crash):
-            synced(source, target, **settings)
+@pytest.mark.parametrize("place", PLACES, indirect=True)
+def test_a_sync_that_is_killed(place: Place, source: Storage) -> None:
+    for faults in each_fault(*crashes(place.level, place.full_run and place.level == "calls")):
+        target = fresh_world(place.kind, place.tmp_path, first=True).storage
+        with failing(faults, place.level), suppress(Crash):
+            synced(source, target, **place.options)
         check(source, target)
-        finish(source, target, settings)
+        finish(source, target, place.options)
 
 
 @pytest.mark.parametrize("fault", [Fault.LOST, Fault.FAIL, Fault.BROKEN])
@@ -127,9 +125,8 @@ def test_deleting_what_the_source_has_not_is_killed(source: Storage, tmp_path: P
         for faults in each_fault(Fault.TORN):
             target = fresh_world(MEMORY, tmp_path, first=True).storage
             synced(source, target, **settings)
-            extra = opened(target).store_media(
-                MediaContent.from_bytes(b"same", "text/plain"), MediaMetadata(run_id="r9", policy_name="retain-2days")
-            )
+            metadata = MediaMetadata(run_id="r9", policy_name="retain-2days")
+            extra = opened(target).store_media(MediaContent.from_bytes(b"same", "text/plain"), metadata)
             with failing(faults, "calls"), suppress(Crash):
                 synced(source, target, delete=True, **settings)
             synced(source, target, delete=True, **settings)
@@ -138,31 +135,21 @@ def test_deleting_what_the_source_has_not_is_killed(source: Storage, tmp_path: P
 
 
 # -- these tests can fail ----------------------------------------------------------------------------------
+ORDERS = [(0, 1, 2, 4, 3, 5), (1, 2, 3, 4, 5, 0), (0, 2, 3, 4, 1, 5)]
 
 
-def reordered(monkeypatch: pytest.MonkeyPatch, *order: int) -> None:
-    """Let the steps of a sync come in another order."""
+@pytest.mark.parametrize("order", ORDERS, ids=["a sidecar before its bytes", "a hold too late", "a due entry too late"])
+def test_a_wrong_order_is_caught(
+    order: tuple[int, ...], source: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     take = commit.run_steps
 
     def wrong(steps: Any, items: Any) -> Any:
         return take([steps[at] for at in order] if len(steps) == len(order) else steps, items)
 
     monkeypatch.setattr(commit, "run_steps", wrong)
-
-
-def test_a_sidecar_before_its_bytes_is_caught(source: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reordered(monkeypatch, 0, 1, 2, 4, 3, 5)
     with pytest.raises((AssertionError, FileNotFoundError)):
-        test_a_sync_that_is_killed(MEMORY, "calls", {}, False, source, tmp_path)
-
-
-@pytest.mark.parametrize("order", [(1, 2, 3, 4, 5, 0), (0, 2, 3, 4, 1, 5)], ids=["hold", "due"])
-def test_what_comes_too_late_is_caught(
-    order: tuple[int, ...], source: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reordered(monkeypatch, *order)
-    with pytest.raises(AssertionError):
-        test_a_sync_that_is_killed(MEMORY, "calls", {}, False, source, tmp_path)
+        test_a_sync_that_is_killed(Place(MEMORY, "calls", tmp_path), source)
 
 
 def test_media_that_nobody_looks_for_are_caught(
@@ -170,4 +157,4 @@ def test_media_that_nobody_looks_for_are_caught(
 ) -> None:
     monkeypatch.setattr(sync, "known_media", lambda *_: {})
     with pytest.raises(AssertionError):
-        test_a_sync_that_is_killed(MEMORY, "calls", {"deduplicate": True}, False, source, tmp_path)
+        test_a_sync_that_is_killed(Place(MEMORY, "calls", tmp_path, {"deduplicate": True}), source)

@@ -31,8 +31,6 @@ def fill(storage: Any, count: int = COUNT, **settings: Any) -> MediaStore:
 
 
 # -- requests ----------------------------------------------------------------------------------------------
-
-
 def beside(storage: ObjectStorage) -> ObjectStorage:
     """Return another root of the same server."""
     return type(storage)(storage.name, *storage.server.new_root("lab/other"), storage.server)
@@ -100,8 +98,6 @@ def test_shared_bytes_go_once(object_storage: ObjectStorage, local_storage: Loca
 
 
 # -- a wrong byte on the way -------------------------------------------------------------------------------
-
-
 @contextmanager
 def spoiling(server: S3Server, sound: bytes, spoiled: bytes, *, answers: bool) -> Iterator[str]:
     """Stand before a server, and change bytes in its answers, or in what is sent to it; gives the address."""

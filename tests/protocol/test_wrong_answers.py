@@ -333,7 +333,6 @@ def list_all(world: World) -> Act:
 
 
 # -- listings ------------------------------------------------------------------------------------------------
-
 SCENARIOS = (delete, sweep, leftovers, sync, verify, erase, catalog, list_all)
 PLACE = pytest.mark.parametrize("place", [S3_RCLONE, GCS], indirect=True)
 ON_MOTO = pytest.mark.parametrize("place", [S3_MOTO, GCS], indirect=True)  # for the relay asks too, and can't sign
@@ -402,8 +401,6 @@ def test_a_listing_that_is_none_once_is_asked_for_again(world: World) -> None:
 
 
 # -- order ---------------------------------------------------------------------------------------------------
-
-
 def no_sorting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give what is listed in the order of the server."""
     no_brakes(monkeypatch)
@@ -506,7 +503,6 @@ def test_a_page_of_another_folder_is_no_answer(world: World) -> None:
 
 
 # -- writes, deletions, copies -------------------------------------------------------------------------------
-
 LARGE = bytes(range(256)) * 4096 * 20
 """20 MiB: more than one request for each of the storages."""
 TRY_AGAIN = b"<?xml version='1.0'?><Error><Code>InternalError</Code><Message>try again</Message></Error>"
@@ -666,7 +662,6 @@ def test_a_look_or_a_read_answered_with_a_page(world: World, monkeypatch: pytest
 
 
 # -- each call -------------------------------------------------------------------------------------------------
-
 SMALL = {S3_MOTO: 5, GCS: 8}
 """The small run takes every so manieth kind."""
 

@@ -12,9 +12,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from tests.protocol.faults import CRASHES, Crash, Fault, Faults, faulty_backends, faulty_os
-from tests.storages import LOCAL, LocalStorage, MemoryStorage, Storage
+from tests.storages import LOCAL, MEMORY, LocalStorage, MemoryStorage, Storage
 
 STORE_JSON = ".fsmedia/store.json"
 WAYS = ("bytes", "file", "stream", "create")
@@ -199,3 +201,9 @@ class Place:
 
     def run(self, world: World, faults: Faults, operation: Callable[[MediaStore], Any]) -> Any:
         return run(world, faults, self.level, operation)
+
+
+CALLS_AND_SYSCALLS = pytest.mark.parametrize(
+    "place", [(MEMORY, "calls"), (LOCAL, "calls"), (LOCAL, "syscalls", {"durability": "rename"})], indirect=True,
+    ids=[MEMORY, LOCAL, "local-syscalls"],
+)  # fmt: skip

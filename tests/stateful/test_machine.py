@@ -93,7 +93,6 @@ class Machine(RuleBasedStateMachine):
         return MediaStore(self.storage.url, storage_options=self.storage.options, now=lambda: self.now, **options)
 
     # -- writing -------------------------------------------------------------------------------------------
-
     @rule(
         data=st.binary(max_size=300) | st.just(bytes(range(256)) * 300),
         way=st.sampled_from(WAYS),
@@ -177,7 +176,6 @@ class Machine(RuleBasedStateMachine):
         self.store.delete_media(self.gone[choice % len(self.gone)])
 
     # -- time and processes --------------------------------------------------------------------------------
-
     @rule(by=st.sampled_from([timedelta(microseconds=1), timedelta(minutes=6), timedelta(days=2)]))
     def time_passes(self, by: timedelta) -> None:
         self.now += by
@@ -189,7 +187,6 @@ class Machine(RuleBasedStateMachine):
         assert self.store.organization == self.mode
 
     # -- reading -------------------------------------------------------------------------------------------
-
     @precondition(lambda self: self.gone)
     @rule(choice=CHOICE)
     def what_is_gone_is_not_found(self, choice: int) -> None:
@@ -236,7 +233,6 @@ class Machine(RuleBasedStateMachine):
         assert all(reference.startswith(f"{folder}/") for reference in wanted)
 
     # -- what always holds ---------------------------------------------------------------------------------
-
     @invariant()
     def the_listing_is_the_model(self) -> None:
         if not hasattr(self, "store"):

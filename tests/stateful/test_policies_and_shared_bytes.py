@@ -103,7 +103,6 @@ class Machine(RuleBasedStateMachine):
         return self.model.pop(reference)
 
     # -- media come ----------------------------------------------------------------------------------------
-
     @rule(data=DATA, policy=POLICY, age=st.sampled_from([NONE, timedelta(hours=2), 3 * DAY]), pieces=st.booleans())
     def put(self, data: bytes, policy: str | None, age: timedelta, pieces: bool) -> None:
         data, metadata = self.made(data), MediaMetadata(run_id="r1", policy_name=policy, timestamp=self.now - age)
@@ -150,7 +149,6 @@ class Machine(RuleBasedStateMachine):
                 self.forget(source)
 
     # -- media change --------------------------------------------------------------------------------------
-
     @precondition(lambda self: self.model)
     @rule(choice=CHOICE, policy=POLICY, by_attribute=st.booleans())
     def apply_policy(self, choice: int, policy: str | None, by_attribute: bool) -> None:
@@ -179,7 +177,6 @@ class Machine(RuleBasedStateMachine):
         self.model[reference] = replace(self.model[reference], held=held)
 
     # -- media go ------------------------------------------------------------------------------------------
-
     @precondition(lambda self: self.model)
     @rule(choice=CHOICE, way=st.sampled_from(["delete", "rm", "many"]))
     def delete(self, choice: int, way: str) -> None:
@@ -235,7 +232,6 @@ class Machine(RuleBasedStateMachine):
             assert each.expires_at == media.expires_at
 
     # -- processes, repairs --------------------------------------------------------------------------------
-
     @rule()
     def restart(self) -> None:
         self.store.close()
@@ -258,7 +254,6 @@ class Machine(RuleBasedStateMachine):
         assert {each.kind for each in report.findings} <= {"marker", "due"} | held
 
     # -- what always holds ---------------------------------------------------------------------------------
-
     @invariant()
     def the_store_is_the_model(self) -> None:
         if not hasattr(self, "store"):
