@@ -104,11 +104,6 @@ def _may_go_on(process: Process) -> bool:
     return not process.ended or isinstance(process.error, Crash | StorageError)
 
 
-def _found_nothing(process: Process) -> bool:
-    """Tell whether a rewrite ended by saying that the media is gone, and left its sidecar."""
-    return isinstance(process.error, MediaNotFoundError)
-
-
 class Meeting:
     """One run of a scenario, and what is wrong with it."""
 
@@ -146,7 +141,9 @@ class Meeting:
         if self.world.actors[process.number].what == "policy":
             # The delete removes the sidecar once more, after the marker.
             deletes = [each for actor, each in self._pairs() if reference in actor.deletes and each.begun]
-            return bool(deletes) and (_found_nothing(process) or any(map(_may_go_on, (process, *deletes))))
+            # A rewrite that ends by saying that the media is gone leaves its sidecar.
+            gone = isinstance(process.error, MediaNotFoundError)
+            return bool(deletes) and (gone or any(map(_may_go_on, (process, *deletes))))
         if not _may_go_on(process):
             return False
         slow = written - self.scenario._begin > GRACE / 2
@@ -200,11 +197,8 @@ class Meeting:
         struck = self.fault is not None and self.fault.process == process.number and self.run.hit
         if struck and isinstance(error, Crash | StorageError):
             return []
-        expected: tuple[type[BaseException], ...] = ()
-        if actor.what in ("copy", "move"):
-            expected = (StoreConflictError, MediaNotFoundError, FileNotFoundError)
-        elif actor.what == "policy":
-            expected = (MediaNotFoundError,)
+        copied: tuple[type[BaseException], ...] = (StoreConflictError, MediaNotFoundError, FileNotFoundError)
+        expected = {"copy": copied, "move": copied, "policy": (MediaNotFoundError,)}.get(actor.what, ())
         if any(each.what == "clock" for each in self.world.actors):
             expected += (StorageError,)  # so slow that it was taken for dead
         return [] if isinstance(error, expected) else [f"{actor.what} raised {type(error).__name__}: {error}"]

@@ -113,7 +113,8 @@ class Names:
                 report = self.scenario.janitor.verify(repair=True, deep=True, force=True)
             found += [f"repair failed: {each.error}" for each in report.failed]
             found += [f"repair removed the bytes at {name}" for name in before if name not in self.world.cells.objects]
-        found += self.problems()
+        found += [problem for name in (N, K) for problem in (*self._torn(name), *self._lost(name))]
+        found += self._lost_on_the_way()
         if found:
             steps = [f"  {number} {kind:<10} {key[-60:]}" for number, kind, key in self.run_.trace]
             ends = [f"{change.what}: {process.error!r}" for change, process in self._pairs()]
@@ -124,18 +125,9 @@ class Names:
 
     def _unexplained(self) -> list[str]:
         """Give errors that nothing explains."""
-        found = []
-        for change, process in self._pairs():
-            error = process.error
-            struck = self.run_.hit and isinstance(error, Crash | StorageError)
-            if error is not None and not struck and not isinstance(error, REFUSED):
-                found.append(f"{change.what} raised {type(error).__name__}: {error}")
-        return found
-
-    def problems(self) -> list[str]:
-        """Say what is wrong at rest."""
-        found = [problem for name in (N, K) for problem in (*self._torn(name), *self._lost(name))]
-        return found + self._lost_on_the_way()
+        explained = (*REFUSED, type(None), *((Crash, StorageError) if self.run_.hit else ()))
+        pairs = [(change.what, process.error) for change, process in self._pairs()]
+        return [f"{what} raised {type(e).__name__}: {e}" for what, e in pairs if not isinstance(e, explained)]
 
     def _torn(self, name: str) -> list[str]:
         cells = self.world.cells.objects
@@ -149,12 +141,9 @@ class Names:
             # a delete that overlaps a first write may leave one: no media. A repair, once it is old, clears it.
             return [] if deleted and not self.run_.hit else [f"{name}: a sidecar alone"]
         said = Sidecar.parse(sidecar.data, name).values
-        found = []
-        if said["sha256"] != sha256(data.data).hexdigest():
-            found.append(f"{name}: {data.data!r} under the sidecar of other bytes")
-        if "leaving" in said and not self.run_.hit:
-            found.append(f"{name}: a deletion's mark is left")
-        return found
+        torn = said["sha256"] != sha256(data.data).hexdigest()
+        marked = ["a deletion's mark is left"] if "leaving" in said and not self.run_.hit else []
+        return [f"{name}: {each}" for each in [*([f"{data.data!r} under another's sidecar"] if torn else []), *marked]]
 
     def _lost(self, name: str) -> list[str]:  # noqa: PLR0911 - one answer for each thing that may be wrong
         """Compare with what was acknowledged."""

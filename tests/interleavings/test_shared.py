@@ -160,20 +160,20 @@ def data(backend: Backend, pointer: Pointer) -> Entry | None:
 
 
 def release_unmarked(backend: Backend, pointer: Pointer) -> bool:
-    if backend.holds(pointer.refs_folder):
-        return False
-    remove(backend, pointer.data_key)
-    return True
+    used = backend.holds(pointer.refs_folder)
+    if not used:
+        remove(backend, pointer.data_key)
+    return not used
 
 
 def release_after_one_look(backend: Backend, pointer: Pointer) -> bool:
-    if backend.holds(pointer.refs_folder):
-        return False
-    mark = pointer.condemned_key()
-    backend.write(mark, b"", "text/plain")
-    remove(backend, pointer.data_key)
-    remove(backend, mark)
-    return True
+    used = backend.holds(pointer.refs_folder)
+    if not used:
+        mark = pointer.condemned_key()
+        backend.write(mark, b"", "text/plain")
+        remove(backend, pointer.data_key)
+        remove(backend, mark)
+    return not used
 
 
 def release_that_always_unmarks(backend: Backend, pointer: Pointer) -> bool:
@@ -242,8 +242,7 @@ MUTANTS: dict[str, tuple[str, list[tuple[Any, str, Any]]]] = {
     "no condemned mark": (STORE_AND_DELETE, [(blobs, "release", release_unmarked)]),
     "no second look for markers": (STORE_AND_DELETE, [(blobs, "release", release_after_one_look)]),
     "the mark removed though the deletion was not answered": (
-        STORE_AND_DELETE,
-        [(blobs, "release", release_that_always_unmarks)],
+        STORE_AND_DELETE, [(blobs, "release", release_that_always_unmarks)],
     ),
     "data looked for before condemned marks": (STORE_AND_DELETE, [(blobs, "live_data", live_before_marks)]),
     "some other marker in place of condemned marks": (
@@ -264,26 +263,22 @@ MUTANTS: dict[str, tuple[str, list[tuple[Any, str, Any]]]] = {
         [(commit, "DELETE_SHARED", steps_with(remove_all_markers, commit.remove_marker))],
     ),
     "a rewrite that looks only at the data": (
-        POLICY_AND_DELETES,
-        [(blobs, "is_kept", lambda backend, pointer, _: data(backend, pointer) is not None)],
+        POLICY_AND_DELETES, [(blobs, "is_kept", lambda backend, pointer, _: data(backend, pointer) is not None)],
     ),
     "a delete that removes the sidecar only once": (
-        POLICY_AND_DELETES,
-        [(commit, "DELETE_SHARED", steps_with(lambda _: {}, commit.remove_sidecar_again))],
+        POLICY_AND_DELETES, [(commit, "DELETE_SHARED", steps_with(lambda _: {}, commit.remove_sidecar_again))],
     ),
     "a sweep that does not restore missing markers first": (
         "an orphan sweep and then a delete, a store, of one without a marker",
         [(LeftoverListing, "unmarked", lambda _: iter(()))],
     ),
     "a sweep without a grace": (
-        "a store, a delete of the last reference, an orphan sweep",
-        [(MediaStore, "verify", sweep_without_grace)],
+        "a store, a delete of the last reference, an orphan sweep", [(MediaStore, "verify", sweep_without_grace)],
     ),
     "a slow store that does not look": (
-        "a slow store, an orphan sweep, a delete",
-        [(blobs, "is_used", lambda *_: True)],
+        "a slow store, an orphan sweep, a delete", [(blobs, "is_used", lambda *_: True)],
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)

@@ -122,19 +122,22 @@ class Process:
         raise StorageError(f"no answer to {kind}", next_step="try again", key=key)
 
 
+@dataclass(eq=False)
 class _Underway:
     """A request that nobody waits for any more."""
 
-    def __init__(self, process: Process, kind: str, key: str, do: Callable[[], Any]) -> None:
-        self._process, self._kind, self._key, self._do = process, kind, key, do
-        self.number = len(LETTERS) - 1
+    process: Process
+    kind: str
+    key: str
+    do: Callable[[], Any]
+    number: int = len(LETTERS) - 1
 
     def land(self) -> None:
-        run = self._process.run
+        run = self.process.run
         run.able.remove(self)
-        run.trace.append((self.number, f"landed {self._kind}", self._key))
-        self._do()
-        run.changed(self._process, self._kind, self._key)
+        run.trace.append((self.number, f"landed {self.kind}", self.key))
+        self.do()
+        run.changed(self.process, self.kind, self.key)
 
 
 Watch = Callable[[Process, str, str], None]

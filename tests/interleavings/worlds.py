@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import fsmedia.filesystem
-from fsmedia import BulkError, MediaContent, MediaMetadata, MediaStore
+from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia import store as root
 from fsmedia.filesystem import media_filesystem
 from fsmedia.format import keys
@@ -36,7 +36,7 @@ class Actor:
     @property
     def deletes(self) -> frozenset[str]:
         gone = {"delete": (self.target, *self.others), "move": (self.source,)}.get(self.what, ())
-        return frozenset(each for each in gone if each is not None)
+        return frozenset(filter(None, gone))
 
 
 @dataclass
@@ -93,10 +93,7 @@ class World:
     def unmarked(self, run: str) -> None:
         """Store a media whose marker is gone: a delete and a rewrite died together."""
         reference = self.stored(run)
-        marker, pointer = self.marker_of(reference), keys.pointer_of(reference)
-        assert marker is not None
-        assert pointer is not None
-        del self.cells.objects[pointer.marker_key(marker)]
+        del self.cells.objects[keys.pointer_of(reference).marker_key(self.marker_of(reference))]
 
     def orphans(self) -> None:
         """Leave what crashes leave: a marker alone, bytes with a marker, a marker whose sidecar was removed."""
@@ -151,10 +148,8 @@ class World:
         references = tuple(map(self.named, words))
 
         def work(store: MediaStore) -> None:
-            try:
-                store.delete_many(references)
-            except BulkError as error:
-                raise next(iter(error.errors.values())) from None
+            for error in filter(None, store.delete_many(references, on_error="return")):
+                raise error
 
         self.act("delete", work, target=references[0], others=references[1:])
 
@@ -208,36 +203,26 @@ class World:
 
     def leftovers(self) -> list[str]:
         """Objects that no visible media needs."""
-        markers: dict[str, list[str]] = {}
-        found = []
-        shown = set(self.visible())
+        marked, found, shown = set(), [], set(self.visible())
         for key, cell in self.cells.objects.items():
-            blob = keys.parse_blob_key(key)
-            due = keys.parse_due(key)
+            blob, due = keys.parse_blob_key(key), keys.parse_due(key)
             if blob is not None and blob.kind == "refs":
                 reference = cell.data.decode()
-                markers.setdefault(f"{blob.digest}/{blob.generation}", []).append(reference)
+                marked.add((blob.digest, blob.generation))
                 if self.marker_of(reference) != blob.name:
                     found.append(f"marker {key} of {reference}")
             elif blob is not None and blob.kind == "condemned":
                 found.append(f"mark {key}")
             elif due is not None and due.reference not in shown:
                 found.append(f"due entry {key}")
-            elif blob is None and due is None and key not in shown and not _belongs(key):
+            elif not blob and not due and key not in {*shown, keys.CONFIGURATION_KEY} and not keys.is_sidecar(key):
                 found.append(f"object {key}")
-        for key in self.cells.objects:
-            blob = keys.parse_blob_key(key)
-            if blob is not None and blob.kind == "data" and f"{blob.digest}/{blob.generation}" not in markers:
-                found.append(f"data {key}")
-        return found
+        blobs = {key: blob for key in self.cells.objects if (blob := keys.parse_blob_key(key)) and blob.kind == "data"}
+        return found + [f"data {key}" for key, blob in blobs.items() if (blob.digest, blob.generation) not in marked]
 
     def marker_of(self, reference: str) -> str | None:
         cell = self.cells.objects.get(keys.sidecar_key(reference))
         return None if cell is None else Sidecar.parse(cell.data, reference).marker(reference)
-
-
-def _belongs(key: str) -> bool:
-    return key == keys.CONFIGURATION_KEY or keys.is_sidecar(key)
 
 
 def complete(report: Any) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format import keys
+from tests.conftest import make_storage
 from tests.servers import RcloneServer
 from tests.storages import LOCAL, S3_RCLONE, LocalStorage, S3Storage, Storage
 from tests.transfers import media_of, opened
@@ -47,13 +48,8 @@ def large(full_run: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def child(ask: dict[str, Any]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.protocol.streaming_child", json.dumps(ask)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-m", "tests.protocol.streaming_child", json.dumps(ask)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def answer_of(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -120,8 +116,12 @@ def syncing(source: Storage, target: Storage, **more: Any) -> subprocess.Popen[s
     return child({**ask, "how": "sync", "wishes": {}, **more})
 
 
+def by_name(storage: Storage) -> dict[str, Any]:
+    return {name.rpartition("/")[2]: value for name, value in media_of(storage).items()}
+
+
 @pytest.mark.parametrize("settings", [{}, {"deduplicate": True, "organization": "by-session"}], ids=["plain", "shared"])
-@pytest.mark.parametrize("kind", [LOCAL, "s3-rclone"])
+@pytest.mark.parametrize("kind", [LOCAL, S3_RCLONE])
 def test_a_killed_process(kind: str, settings: dict[str, Any], tmp_path: Path, request: pytest.FixtureRequest) -> None:
     source, count = LocalStorage(LOCAL, str(tmp_path / "source")), COUNT if kind == LOCAL else COUNT // 6
     store = opened(source, durability="rename")
@@ -132,11 +132,8 @@ def test_a_killed_process(kind: str, settings: dict[str, Any], tmp_path: Path, r
         )
         for at in range(count)
     )
-    server = request.getfixturevalue("rclone") if kind != LOCAL else None
-    target: Storage = LocalStorage(LOCAL, str(tmp_path / "target"))
-    if server is not None:
-        target = S3Storage(kind, *server.new_root("lab/store"), server)
-    wanted = {name.rpartition("/")[2]: value for name, value in media_of(source).items()}
+    target = make_storage(kind, request, tmp_path / "target")
+    wanted = by_name(source)
     for _ in range(3):
         process = syncing(source, target, wishes=settings)
         assert process.stdout is not None
@@ -145,13 +142,13 @@ def test_a_killed_process(kind: str, settings: dict[str, Any], tmp_path: Path, r
                 break
         process.kill()
         process.communicate()
-        there = {name.rpartition("/")[2]: value for name, value in media_of(target).items()}
+        there = by_name(target)
         assert there.items() <= wanted.items()
         listed = list(opened(target).list())
         assert len(listed) >= len(there)  # a server may still finish what it was sent
     process = syncing(source, target, wishes={**settings, "delete": True})
     assert answer_of(process)["answer"][1] == []
-    assert {name.rpartition("/")[2]: value for name, value in media_of(target).items()} == wanted
+    assert by_name(target) == wanted
     assert len(list(opened(target).list())) == count
 
 

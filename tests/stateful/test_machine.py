@@ -136,6 +136,9 @@ class Machine(RuleBasedStateMachine):
         self.touched.append(reference)
         note(f"{reference} by {way}")
 
+    def one(self, choice: int) -> str:
+        return sorted(self.model)[choice % len(self.model)]
+
     def content(self, data: bytes, way: str, kind: str) -> MediaContent:
         if way == "base64" and not kind.startswith("text/"):  # which warns: it may be text itself
             return MediaContent(data=base64.b64encode(data).decode(), mime_type=kind)
@@ -165,7 +168,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model)
     @rule(choice=CHOICE, absolute=st.booleans())
     def delete(self, choice: int, absolute: bool) -> None:
-        reference = sorted(self.model)[choice % len(self.model)]
+        reference = self.one(choice)
         self.store.delete_media(f"{self.storage.url}/{reference}" if absolute else reference)
         del self.model[reference]
         self.gone.append(reference)
@@ -200,36 +203,29 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model)
     @rule(choice=CHOICE)
     def read(self, choice: int) -> None:
-        self.is_whole(sorted(self.model)[choice % len(self.model)])
+        self.is_whole(self.one(choice))
 
     @rule(
-        asked=st.fixed_dictionaries(
-            {},
-            optional={
-                "run_id": IDS,
-                "session_id": st.sampled_from(["c1", "r1"]),
-                "provider_id": st.sampled_from(["openai", "nobody"]),
-                "mime_type": st.sampled_from(PATTERNS),
-                "policy_name": st.sampled_from(["audit", "retain", "retain-2hours"]),
-                "since": days(-5, 5),
-                "until": days(-5, 5),
-                "expires_before": days(0, 40),
-            },
-        ),
+        asked=st.fixed_dictionaries({}, optional={
+            "run_id": IDS, "session_id": st.sampled_from(["c1", "r1"]), "mime_type": st.sampled_from(PATTERNS),
+            "provider_id": st.sampled_from(["openai", "nobody"]), "since": days(-5, 5), "until": days(-5, 5),
+            "policy_name": st.sampled_from(["audit", "retain", "retain-2hours"]), "expires_before": days(0, 40),
+        }),
         limit=st.none() | st.integers(0, 3),
-    )
+    )  # fmt: skip
     def filtered(self, asked: dict[str, Any], limit: int | None) -> None:
-        wanted = [reference for reference in sorted(self.model) if self.model[reference].matches(**asked)]
-        assert list(self.store.list(**asked, limit=limit)) == wanted[:limit]
+        assert list(self.store.list(**asked, limit=limit)) == self.matching(asked)[:limit]
+
+    def matching(self, asked: dict[str, Any]) -> list[str]:
+        return [reference for reference in sorted(self.model) if self.model[reference].matches(**asked)]
 
     @precondition(lambda self: self.model)
     @rule(choice=CHOICE)
     def by_the_id_of_the_folder(self, choice: int) -> None:
         field = self.mode.id_field
-        asked = {field: getattr(self.model[sorted(self.model)[choice % len(self.model)]].metadata, field)}
-        wanted = [reference for reference in sorted(self.model) if self.model[reference].matches(**asked)]
+        asked = {field: getattr(self.model[self.one(choice)].metadata, field)}
+        wanted, folder = self.matching(asked), self.store.folder(**asked)
         assert list(self.store.list(**asked)) == wanted
-        folder = self.store.folder(**asked)
         assert all(reference.startswith(f"{folder}/") for reference in wanted)
 
     # -- what always holds ---------------------------------------------------------------------------------
@@ -245,10 +241,8 @@ class Machine(RuleBasedStateMachine):
 
     def is_whole(self, reference: str) -> None:
         media = self.model[reference]
-        content = self.store.retrieve_media(reference)
-        assert content.read_bytes() == media.data
-        assert content.mime_type == media.mime_type
-        record = self.store.info(reference)
+        content, record = self.store.retrieve_media(reference), self.store.info(reference)
+        assert (content.read_bytes(), content.mime_type) == (media.data, media.mime_type)
         assert record.sha256 == hashlib.sha256(media.data).hexdigest()
         assert record.expires_at == media.expires_at
         assert replace(media, metadata=self.store.metadata(reference)) == media
