@@ -29,8 +29,6 @@ START = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 
 
 class Cell(NamedTuple):
-    """One object."""
-
     data: bytes
     modified: datetime
 

@@ -87,7 +87,6 @@ class Scenario:
         return run
 
     def end(self, run: Run) -> None:
-        """Let all go to their end."""
         with self.names():
             run.go()
         for actor in self.world.actors:
@@ -95,7 +94,6 @@ class Scenario:
 
 
 def _short(key: str) -> str:
-    """Shorten digests, and the zeros of our numbered names."""
     return re.sub(r"[0-9a-f]{64}", "<digest>", re.sub(r"01k[0-9a-z]{7}0{6,}", "", key))
 
 
@@ -150,7 +148,6 @@ class Meeting:
         return slow and any(each.what == "sweep" for each in self.world.actors)
 
     def deleted(self) -> set[str]:
-        """References whose deletion somebody has begun."""
         return {each for actor, process in self._pairs() if process.begun for each in actor.deletes}
 
     def _pairs(self) -> list[tuple[Actor, Process]]:

@@ -28,8 +28,6 @@ REFUSED = (StoreConflictError, MediaNotFoundError, FileNotFoundError, InvalidMed
 
 @dataclass(frozen=True)
 class Change:
-    """What one process does."""
-
     what: str
     work: Callable[[MediaStore], Any]
     writes: dict[str, bytes | None] = field(default_factory=dict)  # what lies at a name if it succeeds; None: nothing
@@ -94,7 +92,6 @@ class Names:
             self.ended[number] = len(self.run_.trace)
 
     def run(self, choose: Chooser, fault: Fault | None = None) -> Run:
-        """Let them meet once."""
         self.began: dict[int, int] = {}
         self.ended: dict[int, int] = {}
         self.run_ = self.scenario.begun(choose, fault)
@@ -124,7 +121,6 @@ class Names:
         return list(zip(self.changes, self.run_.processes, strict=True))
 
     def _unexplained(self) -> list[str]:
-        """Give errors that nothing explains."""
         explained = (*REFUSED, type(None), *((Crash, StorageError) if self.run_.hit else ()))
         pairs = [(change.what, process.error) for change, process in self._pairs()]
         return [f"{what} raised {type(e).__name__}: {e}" for what, e in pairs if not isinstance(e, explained)]
@@ -146,7 +142,6 @@ class Names:
         return [f"{name}: {each}" for each in [*([f"{data.data!r} under another's sidecar"] if torn else []), *marked]]
 
     def _lost(self, name: str) -> list[str]:  # noqa: PLR0911 - one answer for each thing that may be wrong
-        """Compare with what was acknowledged."""
         pairs = list(enumerate(self._pairs()))
         done = {number for number, (_, process) in pairs if process.succeeded}
         writers = [number for number, (change, _) in pairs if change.writes.get(name) is not None]

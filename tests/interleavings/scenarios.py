@@ -130,8 +130,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 
 
 def made(name: str) -> Scenario:
-    """Build a scenario."""
-
     def build(world: World) -> None:
         for each in SCENARIOS[name]:
             each(world)

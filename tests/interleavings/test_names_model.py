@@ -42,8 +42,6 @@ class Process(NamedTuple):
 
 @dataclass(frozen=True)
 class World:
-    """All that is: the bytes, their sidecar, the processes."""
-
     data: str | None
     sidecar: Sidecar | None
     processes: tuple[Process, ...]
@@ -54,8 +52,6 @@ OLD = Sidecar("old", (-1, 0))
 
 @dataclass(frozen=True)
 class Turn:
-    """The next request of one process."""
-
     world: World
     me: int
     mutant: Mutant

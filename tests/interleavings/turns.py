@@ -42,8 +42,6 @@ class Fault:
 
 
 class Chooser(Protocol):
-    """Says who goes next."""
-
     def __call__(self, current: int | None, able: list[int]) -> int:
         """Choose one of `able`; `current` went last and could go on, None if it can't."""
 
@@ -67,8 +65,6 @@ _workers: list[_Worker] = []
 
 
 class Process:
-    """One process of a run."""
-
     def __init__(self, run: "Run", number: int, work: Callable[[], Any]) -> None:
         self.run, self.number, self.work = run, number, work
         self.granted = self.begun = self.ended = self.dead = False
@@ -144,8 +140,6 @@ Watch = Callable[[Process, str, str], None]
 
 
 class Run:
-    """One run of some processes under one schedule."""
-
     def __init__(
         self, works: list[Callable[[], Any]], choose: Chooser, fault: Fault | None = None, watch: Watch | None = None
     ) -> None:
@@ -164,7 +158,6 @@ class Run:
         return "".join(LETTERS[number] for number in self.choices)
 
     def go(self) -> None:
-        """Run to the end."""
         self._pass_on()
         assert self._over.acquire(timeout=_PATIENCE), f"stuck after {self.schedule}"
 
@@ -189,7 +182,6 @@ class Run:
         process.granted = False
 
     def ended(self, process: Process) -> None:
-        """Let the others go on."""
         self.able.remove(process)
         self._pass_on()
 

@@ -24,8 +24,6 @@ GRACE = timedelta(hours=24)
 
 @dataclass
 class Actor:
-    """One process of a scenario."""
-
     what: str  # `store`, `delete`, `copy`, `move`, `policy`, `sweep`, `clock`, ...
     work: Callable[[], Any]
     backend: SteppingBackend
@@ -41,8 +39,6 @@ class Actor:
 
 @dataclass
 class World:
-    """What a scenario is built of."""
-
     cells: Cells = field(default_factory=Cells)
     exclusion: Exclusion = Exclusion.NONE
     actors: list[Actor] = field(default_factory=list)
@@ -73,14 +69,12 @@ class World:
         return f"runs/{folder}/{reference.rpartition('/')[2]}" if folder else reference
 
     def stored(self, run: str = "old", data: bytes = SAME, policy: str | None = None) -> str:
-        """Store a media before it begins."""
         store, _ = self.open()
         reference = self.runs[run] = str(store.store_media(*media(run, data, policy)))
         self.kept.append(reference)
         return reference
 
     def copied(self, source: str, target: str, *, kept: bool = False) -> None:
-        """Copy a media before it begins."""
         self.open()[0].fs.cp_file(self.named(source), self.named(target))
         self.kept += [self.named(target)] if kept else []
 
@@ -103,7 +97,6 @@ class World:
         self.half_deleted("gone")
 
     def act(self, what: str, work: Callable[[MediaStore], Any], **named: Any) -> None:
-        """Add a process."""
         store, backend = self.open()
         self.actors.append(Actor(what, lambda: work(store), backend, **named))
 
@@ -184,12 +177,10 @@ class World:
         assert run.hit, f"it has no {after + 1} steps: {run.trace}"
 
     def ages(self, by: timedelta = 2 * GRACE) -> None:
-        """Make all that is there old."""
         self.cells.advance(by)
 
     # -- looking -------------------------------------------------------------------------------------------
     def visible(self) -> list[str]:
-        """References that a listing shows."""
         found = [key[: -len(keys.SIDECAR_SUFFIX)] for key in self.cells.objects if keys.is_sidecar(key)]
         return [each for each in found if not keys.is_internal(each)]
 

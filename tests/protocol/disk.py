@@ -19,7 +19,6 @@ class Disk:
     """Paths that these calls made and did not remove."""
 
     def take(self, call: tuple[str, ...]) -> None:
-        """Do one call."""
         name, path = call[0], call[1]
         if name == "write":
             self.bytes_under_way.add(path)

@@ -94,8 +94,6 @@ def os_error(number: int) -> Callable[[tuple[str, ...]], OSError]:
 
 
 class FaultyStage:
-    """A stage of a `FaultyBackend`."""
-
     def __init__(self, inner: Any, key: str, faults: Faults) -> None:
         self._inner, self._key, self._faults = inner, key, faults
 

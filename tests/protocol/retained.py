@@ -85,7 +85,6 @@ class Cabinet:
         return name
 
     def hold(self, reference: str) -> str:
-        """Hold a media."""
         self.world.open().hold(reference, "a court wants it")
         self.held.add(reference)
         return reference
@@ -98,7 +97,6 @@ class Cabinet:
         return reference
 
     def lets_go(self, *references: str) -> None:
-        """Say that these may go from now on."""
         for each in references:
             self.may[each] = (*self.may.get(each, ()), self.must.pop(each))
 

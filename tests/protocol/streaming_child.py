@@ -30,7 +30,6 @@ def peak() -> int:
 
 
 def digest_of(file) -> str:
-    """Read a file in pieces."""
     digest = hashlib.sha256()
     while piece := file.read(PIECE):
         digest.update(piece)

@@ -37,7 +37,6 @@ def each_answer(place: Place, *faults: Fault) -> Iterator[Faults]:
 
 
 def raised(operation: Callable[..., Any], *args: Any) -> Exception | None:
-    """Return what an operation raises."""
     try:
         operation(*args)
     except Exception as error:

@@ -28,8 +28,6 @@ OUTS = ("out-open", "out-chunks", "out-path")
 
 
 class Large(NamedTuple):
-    """A large file and the digest of its bytes."""
-
     path: Path
     size: int
     digest: str
@@ -59,8 +57,6 @@ def answer_of(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 class Place(NamedTuple):
-    """A fresh root, reached past the counting relay."""
-
     url: str
     options: dict[str, str]
 

@@ -425,7 +425,6 @@ def before_write(monkeypatch: pytest.MonkeyPatch, key: str, other: Callable[[], 
 
 
 def due(tmp_path: Path) -> tuple[Cabinet, str, MediaStore]:
-    """Return a store with a media that is due."""
     box = cabinet(MEMORY, tmp_path)
     return box, box.put("retain-1days", age=2 * DAY), box.world.open()
 

@@ -58,7 +58,6 @@ NO_LISTINGS = {
 
 @pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStorage:
-    """Give a fresh bucket of the storage that the test is for."""
     return make_storage(request.param, request, tmp_path)
 
 
@@ -346,7 +345,6 @@ def scenarios(*chosen: Scenario) -> pytest.MarkDecorator:
 
 @pytest.fixture
 def world(place: ObjectStorage, tmp_path: Path, clock: Clock) -> World:
-    """Give an empty world."""
     return World(place, tmp_path / "mirror", clock, many=12)
 
 
@@ -665,7 +663,6 @@ SMALL = {S3_MOTO: 5, GCS: 8}
 
 
 def wrong_answers(place: str) -> dict[str, dict[str, Any]]:
-    """Return the kinds of wrong answers."""
     return {
         "nothing": {"body": b""},
         "not found": {"body": ABSENT, "status": 404},
@@ -695,8 +692,6 @@ def fits(call: Call, method: str | None) -> bool:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Runs one operation, with wrong answers to one of its calls."""
-
     place: str
     new_world: Callable[[], World]
     operation: Callable[[World], Act]
@@ -739,7 +734,6 @@ class Matrix:
 
 @pytest.fixture
 def new_matrix(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[..., Matrix]:
-    """Make matrices of one operation on one storage."""
     counter = iter(range(100_000))
 
     def make(place: str, operation: Any, shared: bool) -> Matrix:
@@ -772,8 +766,6 @@ def test_each_call_is_answered_wrongly_once(
 
 
 def takes_back(key_of: Callable[[str], str]) -> Callable[..., Any]:
-    """Return what takes back a change of what is not found."""
-
     def make(real: Callable[..., Any]) -> Callable[..., Any]:
         def changed(first: Any, second: Any, *rest: Any, **words: Any) -> None:
             try:

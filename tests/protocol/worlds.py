@@ -176,7 +176,6 @@ def crashes(level: str, full_run: bool = False) -> tuple[Fault, ...]:
 
 
 def empty_folders(storage: Storage) -> set[str]:
-    """Return the empty folders of a local store."""
     root = Path(storage.url)
     paths = root.rglob("*") if isinstance(storage, LocalStorage) else ()
     return {os.path.relpath(path, root) for path in paths if path.is_dir() and not any(path.iterdir())}

@@ -49,8 +49,6 @@ def days(first: int, last: int) -> st.SearchStrategy[datetime]:
 
 @dataclass(frozen=True)
 class Media:
-    """What the model knows of one media."""
-
     data: bytes
     mime_type: str
     metadata: MediaMetadata

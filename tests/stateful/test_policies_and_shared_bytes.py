@@ -40,8 +40,6 @@ STEPS = (timedelta(seconds=20), MINUTE, timedelta(hours=1), DAY, timedelta(days=
 
 @dataclass(frozen=True)
 class Kept:
-    """What the model knows of one media."""
-
     data: bytes
     policy: str | None
     timestamp: datetime
