@@ -78,12 +78,7 @@ class Turn:
 
     def take(self) -> World | None:
         """Return the world after it; None while it waits."""
-        parts = {
-            "look": self.look, "put bytes": self.put_bytes, "put sidecar": self.put_sidecar, "read": self.read,
-            "look at bytes": self.look_at_bytes, "mark": self.mark, "delete bytes": self.delete_bytes,
-            "delete sidecar": self.delete_sidecar,
-        }  # fmt: skip
-        return parts[self.process.at.partition(", ")[0]]()
+        return getattr(self, self.process.at.partition(", ")[0].replace(" ", "_"))()
 
     def look(self) -> World | None:
         found, kind = self.world.sidecar, self.process.kind
@@ -178,12 +173,7 @@ def check(kinds: tuple[Kind, ...], mutant: Mutant = "", *, crashes: int = 0) -> 
         after = [(each, left) for each in answers if each is not None]
         if going and not after:
             wrong.add("they wait for each other for ever")
-        if left:
-            for me in going:
-                dead = world.processes[me]._replace(at="dead")
-                after.append(
-                    (replace(world, processes=(*world.processes[:me], dead, *world.processes[me + 1 :])), left - 1)
-                )
+        after += [(Turn(world, me, mutant).then("dead"), left - 1) for me in going if left]
         if not going:
             told = problem(world, crashed=left < crashes)
             wrong |= set() if told is None else {told}

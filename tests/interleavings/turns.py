@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 from fsmedia.errors import StorageError
 
@@ -41,9 +41,8 @@ class Fault:
         return f"Fault({self.process}, {self.step}, How({self.how.value!r}))"
 
 
-class Chooser(Protocol):
-    def __call__(self, current: int | None, able: list[int]) -> int:
-        """Choose one of `able`; `current` went last and could go on, None if it can't."""
+Chooser = Callable[[int | None, list[int]], int]
+"""Chooses one of those who are able; the first went last and could go on, None if it can't."""
 
 
 class _Worker:

@@ -109,6 +109,13 @@ class World:
     def fill(self, session: str = "bob", **metadata: Any) -> list[str]:
         return [self.put(f"text {at}", f"r{at % 3}", session, **metadata) for at in range(self.many)]
 
+    def lets_go(self, *references: str) -> None:
+        for each in references:
+            del self.kept[each]
+
+    def claim(self, wrong: bool, what: str) -> None:
+        self.problems += [f"claimed: {what}"] if wrong else []
+
     def look(self) -> list[str]:
         """Say what is wrong, once the server answers rightly again."""
         listed = {*self.store.list()}
@@ -148,13 +155,13 @@ def store(world: World) -> Act:
 def delete(world: World) -> Act:
     first = world.put("one of two that may share")
     world.put("one of two that may share", "r2")
-    del world.kept[first]
+    world.lets_go(first)
 
     def act() -> None:
         world.store.delete_media(first)
         # GCS answers 404 where nothing is, and a request more for each deletion would be needed to doubt it.
-        if isinstance(world.place, S3Storage) and world.place.keys() & {first, f"{first}.meta"}:
-            world.problems.append("claimed: deleted")
+        there = world.place.keys() & {first, f"{first}.meta"}
+        world.claim(isinstance(world.place, S3Storage) and there, "deleted")
 
     return act
 
@@ -162,8 +169,7 @@ def delete(world: World) -> Act:
 def delete_many(world: World) -> Act:
     going = [world.put(f"text {number}", f"r{number}") for number in range(2)]
     world.put("text 0", "r5")
-    for each in going:
-        del world.kept[each]
+    world.lets_go(*going)
     return lambda: world.store.delete_many(going)
 
 
@@ -183,7 +189,7 @@ def sweep(world: World) -> Act:
     world.put("due", "r3")
     world.store.hold(held, "court")
     world.clock.advance(timedelta(minutes=3))
-    del world.kept[due]
+    world.lets_go(due)
 
     def act() -> None:
         for failed in world.store.enforce_policy(now=world.clock()).failed:  # a sweep goes on, and reports
@@ -213,8 +219,7 @@ def damage(world: World) -> tuple[dict[str, str], list[bytes]]:
     for each in (torn, both):
         told = json.loads(world.place.read(f"{each}.meta"))
         world.place.write(f"{each}.meta", json.dumps({**told, "message_idx": "seven"}).encode())
-    for each in (rotten, torn, both):
-        del world.kept[each]
+    world.lets_go(rotten, torn, both)
     return {rotten: "digest", torn: "sidecar", both: "sidecar"}, [b"R" * 50, b"t" * 50, b"b" * 51]
 
 
@@ -223,9 +228,8 @@ def find_damage(world: World) -> Act:
 
     def act() -> None:
         report = world.store.verify(deep=True)
-        missed = known.keys() - {each.key for each in report.findings}
-        if missed and not report.failed:
-            world.problems.append(f"claimed: nothing is wrong with {[known[each] for each in missed]}")
+        missed = [known[each] for each in known.keys() - {each.key for each in report.findings}]
+        world.claim(missed and not report.failed, f"nothing is wrong with {missed}")
 
     return act
 
@@ -273,26 +277,19 @@ def sync(world: World) -> Act:
 def verify(world: World) -> Act:
     broken = world.fill()[world.many // 2]
     world.place.remove(keys.bytes_key(broken))
-    del world.kept[broken]
-
-    def act() -> None:
-        if world.store.verify().whole:
-            world.problems.append("claimed: whole")
-
-    return act
+    world.lets_go(broken)
+    return lambda: world.claim(world.store.verify().whole, "whole")
 
 
 def erase(world: World) -> Act:
     names = world.fill("ada", policy_name="retain-30days")
     world.put("text 0", "r5")
-    for each in names:
-        del world.kept[each]
+    world.lets_go(*names)
 
     def act() -> None:
         complete = world.store.erase(session_id="ada").is_complete
         left = {*names, *(f"{each}.meta" for each in names)} & world.place.keys()
-        if complete and left:
-            world.problems.append(f"claimed: complete, with {len(left)} left")
+        world.claim(complete and left, f"complete, with {len(left)} left")
 
     return act
 
@@ -301,9 +298,8 @@ def catalog(world: World) -> Act:
     world.fill()
 
     def act() -> None:
-        found = {*world.store.catalog().to_arrow().column("reference").to_pylist()}
-        if found != {*world.kept}:
-            world.problems.append(f"claimed: {len(found)} of {len(world.kept)} in the catalog")
+        found = world.store.catalog().to_arrow().column("reference").to_pylist()
+        world.claim({*found} != {*world.kept}, f"{len(found)} of {len(world.kept)} in the catalog")
 
     return act
 
@@ -314,21 +310,14 @@ def leftovers(world: World) -> Act:
 
     def act() -> None:
         report = mend()
-        if not report.findings and report.examined == 0:
-            world.problems.append("claimed: an empty store")
+        world.claim(not report.findings and report.examined == 0, "an empty store")
 
     return act
 
 
 def list_all(world: World) -> Act:
     world.fill()
-
-    def act() -> None:
-        found = list(world.store.list())
-        if found != sorted(world.kept):
-            world.problems.append(f"claimed: {len(found)} of {len(world.kept)} listed")
-
-    return act
+    return lambda: world.claim(list(world.store.list()) != sorted(world.kept), "all listed")
 
 
 # -- listings ------------------------------------------------------------------------------------------------
@@ -476,10 +465,9 @@ def test_verify_looks_for_store_json_in_what_is_listed(world: World, monkeypatch
     """A listing of another place may be a proper one: who does not look calls all whole."""
     names = [world.put(f"text {number}") for number in range(3)]
     world.place.remove(names[1])
-    page = {
-        S3Storage: NO_KEYS % b"<IsTruncated>false</IsTruncated>",
-        GcsStorage: b'{"kind": "storage#objects"}',
-    }[type(world.place)]
+    page = {S3Storage: NO_KEYS % b"<IsTruncated>false</IsTruncated>", GcsStorage: b'{"kind": "storage#objects"}'}[
+        type(world.place)
+    ]
     assert refused(world, world.store.verify, "proves nothing", WrongAnswer("LIST", body=page)) == []
     monkeypatch.setattr(Verification, "_check_listing", lambda _: None)
     with world.place.server.answering(WrongAnswer("LIST", body=page)):
@@ -527,7 +515,7 @@ def remove(world: World, *, many: bool = False) -> Act:
 
     def act() -> None:
         world.store.delete_many([reference]) if many else world.store.delete_media(reference)
-        world.problems += ["claimed: deleted"] if world.store.exists(reference) else []
+        world.claim(world.store.exists(reference), "deleted")
 
     return act
 
