@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import make_storage
+from tests.conftest import storages
 from tests.protocol.worlds import Place
-from tests.storages import GCS, S3_MOTO, S3_RCLONE, S3_SEAWEED, ObjectStorage
+from tests.storages import GCS, OBJECT_STORAGES, S3_RCLONE
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -33,11 +33,4 @@ def place(request: pytest.FixtureRequest, full_run: bool, tmp_path: Path) -> Pla
     return Place(kind, level, tmp_path, *options, full_run=full_run)
 
 
-@pytest.fixture(
-    params=[S3_RCLONE, GCS, *(pytest.param(each, marks=pytest.mark.full) for each in (S3_MOTO, S3_SEAWEED))]
-)
-def object_storage(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStorage:
-    """Give an S3 and GCS; the others at full size: the same code asks all of S3."""
-    made = make_storage(request.param, request, tmp_path)
-    assert isinstance(made, ObjectStorage)
-    return made
+object_storage = storages(S3_RCLONE, GCS, of=OBJECT_STORAGES)  # at full size the others: the same code asks all of S3

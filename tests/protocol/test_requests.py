@@ -14,7 +14,7 @@ from fsmedia import InvalidReferenceError, MediaContent, MediaMetadata, MediaNot
 from fsmedia.format import keys
 from fsmedia.format.settings import Configuration
 from fsmedia.storage import SEEK_BLOCK, Exclusion
-from tests.conftest import make_storage
+from tests.conftest import storages
 from tests.protocol.wire import PNG, costs, costs_at_most, counted, is_at_most, opened, put, seed, within
 from tests.servers import Requests
 from tests.storages import GCS, S3_MOTO, S3_RCLONE, S3_SEAWEED, ObjectStorage, S3Storage, switch_looks
@@ -350,9 +350,7 @@ def test_completing_the_due_index_reads_each_sidecar_once(rclone_storage: S3Stor
 NAME, OTHER = "runs/r1/report.bin", "runs/r1/moved.bin"
 
 
-@pytest.fixture(params=[S3_MOTO, S3_SEAWEED, S3_RCLONE])
-def s3(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStorage:
-    return make_storage(request.param, request, tmp_path)
+s3 = storages(S3_MOTO, S3_SEAWEED, S3_RCLONE, of=())
 
 
 def test_names_that_clients_choose(s3: ObjectStorage) -> None:

@@ -469,9 +469,7 @@ def test_a_hold_placed_while_the_media_goes_is_an_error_and_stays(
 
 def test_a_store_on_its_way_is_no_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its entry is due before its sidecar is there."""
-    box = cabinet(MEMORY, tmp_path)
-    reports = []
-    real = MemoryBackend.write
+    box, reports, real = cabinet(MEMORY, tmp_path), [], MemoryBackend.write
 
     def write(backend: MemoryBackend, key: str, data: bytes, content_type: str) -> None:
         if key.endswith(".meta"):

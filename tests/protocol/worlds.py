@@ -60,12 +60,9 @@ class World:
         """Store neighbours: in the folder the tests use, and in another one."""
 
         def build() -> dict[str, bytes]:
-            store = self.open()
             both = {"r1": b"neighbour", "r2": b"somebody else"}
-            return {
-                store.store_media(MediaContent.from_bytes(data, "text/plain"), MediaMetadata(run_id=run)): data
-                for run, data in both.items()
-            }
+            pairs = [(MediaContent.from_bytes(both[run], "text/plain"), MediaMetadata(run_id=run)) for run in both]
+            return dict(zip([self.open().store_media(*pair) for pair in pairs], both.values(), strict=True))
 
         self.media = dict(rebuilt((type(self.storage), "neighbours", str(self.options)), self.storage, build))
         return self
@@ -95,8 +92,7 @@ class World:
         assert sidecar["size_bytes"] == len(data)
         record = store.info(reference)
         assert (record.sha256, record.run_id) == (sidecar["sha256"], reference.split("/")[1])
-        content = store.retrieve_media(reference)
-        assert content.read_bytes() == data
+        assert store.retrieve_media(reference).read_bytes() == data
         with store.open(reference) as file:
             assert file.read() == data
         assert store.exists(reference)
@@ -104,13 +100,11 @@ class World:
 
 def fresh_world(kind: str, tmp_path: Path, *, first: bool = False, **options: Any) -> World:
     """Return a store that nobody wrote to (`first`), or one with neighbours."""
-    number = next(_NUMBERS)
-    storage: Storage
-    if kind == LOCAL:
-        storage = LocalStorage(kind, str(tmp_path / f"world-{number}"))
-    else:
-        storage = MemoryStorage(kind, f"memory://world-{number}")
-    world = World(storage, options)
+    name = f"world-{next(_NUMBERS)}"
+    local = kind == LOCAL
+    world = World(
+        LocalStorage(kind, str(tmp_path / name)) if local else MemoryStorage(kind, f"memory://{name}"), options
+    )
     return world if first else world.populate()
 
 
