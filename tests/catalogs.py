@@ -61,23 +61,17 @@ def snapshots(storage: Storage) -> list[str]:
     return sorted(filter(CATALOG_KEY, storage.keys()))
 
 
-def rows_of(store: MediaStore, references: list[str]) -> dict[str, dict[str, Any]]:
-    """Return what rows must say, from `info` alone."""
-    records = [each.model_dump(exclude={"hold", "xattrs"}) for each in store.info_many(references)]
-    for record in records:
-        for name in ("run_id", "conversation_id", "session_id", "provider_id"):
-            record[name] = record[name] or None
-    return dict(zip(references, records, strict=True))
-
-
 def check(store: MediaStore, catalog: Any) -> None:
     """Check that a catalog has exactly the media that are listed, and says of each what `info` says."""
     rows = catalog.to_arrow().to_pylist()
     assert [row["reference"] for row in rows] == list(store.list())
-    told = rows_of(store, [row["reference"] for row in rows if row["problem"] is None])
+    sound = [row["reference"] for row in rows if row["problem"] is None]
+    told = {each.reference: each.model_dump(exclude={"hold", "xattrs"}) for each in store.info_many(sound)}
     for row in rows:
         if row["problem"] is None:
             wanted = told[row["reference"]]
+            for name in ("run_id", "conversation_id", "session_id", "provider_id"):
+                wanted[name] = wanted[name] or None
             if row["timestamp"] == row["modified"]:  # nobody said one; a look tells whole seconds, a listing more
                 for name in ("timestamp", "expires_at"):
                     said, looked = row[name], wanted.pop(name)

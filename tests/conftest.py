@@ -68,7 +68,7 @@ ON_SEAWEED = (
     "contract/test_conditions.py",
     "contract/test_store.py",
     "contract/test_named.py",
-    "protocol/test_requests_named.py",
+    "protocol/test_requests.py",
 )
 """Files whose cases run on SeaweedFS at small size too: it is the third S3, and the slowest of them."""
 ON_MOTO = (

@@ -20,8 +20,6 @@ NAME = re.compile(
 
 
 class ReportView(NamedTuple):
-    """What a deduplicated name tells."""
-
     size: int
     digest: str
     generation: str
@@ -44,14 +42,12 @@ class ReportView(NamedTuple):
 
 
 def told(reference: str) -> ReportView:
-    """Read a reference."""
     found = NAME.fullmatch(reference.rpartition("/")[2])
     assert found is not None, f"not a deduplicated name: {reference}"
     return ReportView(int(found["size"]), found["digest"], found["generation"])
 
 
 def sidecar_of(storage: Storage, reference: str) -> dict[str, object]:
-    """Read a sidecar, past the package."""
     return json.loads(storage.read(f"{reference}.meta"))
 
 
@@ -81,7 +77,6 @@ def settled(storage: Storage, references: Iterable[str], *besides: str) -> bool:
 
 
 def data_keys(storage: Storage) -> list[str]:
-    """Return the keys of all shared bytes."""
     return sorted(filter(re.compile(r"\.fsmedia/blobs/../[0-9a-f]{64}/data/[0-9a-z]+").fullmatch, storage.keys()))
 
 

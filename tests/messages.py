@@ -60,10 +60,8 @@ OPENAI_RESPONSES = {
         {"type": "message", "content": [{"type": "output_audio", "data": b64(WAV + b"2"), "transcript": ""}]},
     ],
 }
-OPENAI_REALTIME = {
-    "type": "message",
-    "content": [{"type": "input_audio", "audio": b64(bytes(range(100))), "transcript": None}],
-}
+AUDIO = {"type": "input_audio", "audio": b64(bytes(range(100))), "transcript": None}
+OPENAI_REALTIME = {"type": "message", "content": [AUDIO]}
 OPENAI_IMAGES = {"created": 1, "data": [{"b64_json": b64(PNG)}], "output_format": "png"}
 ANTHROPIC = {
     "messages": [
@@ -81,18 +79,10 @@ GEMINI = {
     ],
     "candidates": [{"content": said({"inlineData": L16}, role="model", name="parts")}],
 }
-PROMPTKIT = {
-    "Messages": [
-        {
-            "role": "user",
-            "content": "",
-            "parts": [
-                {"type": "image", "media": {"data": b64(PNG), "mime_type": "image/png", "detail": "low"}},
-                {"type": "image", "media": {"storage_reference": "out/media/runs/r/x.png", "mime_type": "image/png"}},
-            ],
-        }
-    ]
-}
+STORED = {"storage_reference": "out/media/runs/r/x.png", "mime_type": "image/png"}
+INLINE = {"data": b64(PNG), "mime_type": "image/png", "detail": "low"}
+IMAGES = [{"type": "image", "media": INLINE}, {"type": "image", "media": STORED}]
+PROMPTKIT = {"Messages": [{"role": "user", "content": "", "parts": IMAGES}]}
 MCP = {
     "content": [
         {"type": "image", "data": b64(PNG), "mimeType": "image/png"},
@@ -120,13 +110,8 @@ def spellings(data: bytes) -> st.SearchStrategy[str]:
     """Spell bytes as base64, in ways that programs have and in ways that none has."""
     plain, safe = b64(data), base64.urlsafe_b64encode(data).decode()
     lines = [plain[start : start + 76] for start in range(0, len(plain), 76)]
-    split = [
-        "\n".join(lines),
-        "\r\n".join(lines),
-        "\n".join(lines) + "\n",
-        "\n".join(plain),
-        plain[:3] + "\n" + plain[3:],
-    ]
+    split = [*(end.join(lines) for end in ("\n", "\r\n")), "\n".join([*lines, ""]), "\n".join(plain)]
+    split.append(plain[:3] + "\n" + plain[3:])
     ended = [plain + end for end in ("\n", "\r\n", "\n\n", "=", "*")]
     cut = [plain.rstrip("="), safe.rstrip("="), plain[:-1]]
     return st.sampled_from([plain, plain, plain, safe, " " + plain, plain.lower(), *split, *ended, *cut])
@@ -144,14 +129,11 @@ HEADS = st.sampled_from([
     "data:a#b/c;base64", "data:x;base64",
 ])  # fmt: skip
 URLS = st.builds("{},{}".format, HEADS, TEXTS)
+FORMATS, REFERENCES = st.sampled_from(["wav", "mp3", "?"]), TEXTS | URLS | st.just("runs/r/x.png")
 PARTS = st.one_of(
     st.builds(lambda u: {"type": "image_url", "image_url": {"url": u}}, URLS),
     st.builds(lambda u: {"type": "input_image", "image_url": u}, URLS),
-    st.builds(
-        lambda d, f: {"type": "input_audio", "input_audio": {"data": d, "format": f}},
-        TEXTS,
-        st.sampled_from(["wav", "mp3", "?"]),
-    ),
+    st.builds(lambda d, f: {"type": "input_audio", "input_audio": {"data": d, "format": f}}, TEXTS, FORMATS),
     st.builds(lambda d: {"type": "file", "file": {"file_data": d, "filename": "x.pdf"}}, st.one_of(URLS, TEXTS)),
     st.builds(lambda d: {"type": "image_generation_call", "result": d}, TEXTS),
     st.builds(lambda d: {"type": "output_audio", "audio": d}, TEXTS),
@@ -160,21 +142,11 @@ PARTS = st.one_of(
     st.builds(lambda d, t: {"inline_data": {"data": d, "mime_type": t}}, TEXTS, TYPES),
     st.builds(lambda d, t: {"type": "image", "media": {"data": d, "mime_type": t, "caption": "x"}}, TEXTS, TYPES),
     st.builds(lambda d, t: {"media": {"storage_reference": "a/b", "data": d, "mime_type": t}}, TEXTS, TYPES),
-    st.builds(
-        lambda d: {"media": {"storage_reference": d, "mime_type": "image/png"}},
-        st.one_of(TEXTS, URLS, st.just("runs/r/x.png")),
-    ),
+    st.builds(lambda d: {"media": {"storage_reference": d, "mime_type": "image/png"}}, REFERENCES),
     st.builds(lambda d: {"b64_json": d}, TEXTS),
 )
-SCALARS = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.floats(allow_nan=False, allow_infinity=False),
-    TEXTS,
-    URLS,
-    st.text(st.characters(codec="utf-8"), max_size=20),
-)
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+SCALARS = st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS, URLS, st.text(st.characters(codec="utf-8"), max_size=20))
 KEYS = st.one_of(
     st.sampled_from(["messages", "content", "parts", "data", "mime_type", "url", "type", "media", "audio", "input"]),
     st.text(st.characters(codec="utf-8"), max_size=6),
@@ -186,6 +158,9 @@ JSON: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+NUMBERED = "\n[1E400, -0.0, 1.10, 12345678901234567890123, NaN]\n"
+
+
 @st.composite
 def json_texts(draw: st.DrawFn) -> str:
     """Spell JSON in any way that is JSON: blanks, escapes, several documents, a byte order mark, odd numbers."""
@@ -195,9 +170,5 @@ def json_texts(draw: st.DrawFn) -> str:
     text = json.dumps(document, ensure_ascii=draw(st.booleans()), indent=indent, separators=separators)
     if draw(st.booleans()):
         text = text.replace("/", "\\/")
-    odd = draw(
-        st.sampled_from(
-            ["", "", "\n", "\n[1E400, -0.0, 1.10, 12345678901234567890123, NaN]\n", '\n"\\ud800"\n', "{}", "\r\n  "]
-        )
-    )
+    odd = draw(st.sampled_from(["", "", "\n", NUMBERED, '\n"\\ud800"\n', "{}", "\r\n  "]))
     return draw(st.sampled_from(["", "", "\ufeff", "  \n"])) + text + odd

@@ -41,7 +41,7 @@ def fill(store: MediaStore) -> dict[str, str]:
 
     def put(data: bytes, name: str, **fields: Any) -> str:
         content = MediaContent.from_bytes(data, fields.pop("mime", "text/plain"), caption=f"of {name}")
-        return store.store_media(content, MediaMetadata(run_id="r1", provider_id=name, **fields))
+        return store.store_media(content, MediaMetadata(**{"run_id": "r1", "provider_id": name, **fields}))
 
     found = {
         "plain": put(b"some text", "plain"),
@@ -52,9 +52,7 @@ def fill(store: MediaStore) -> dict[str, str]:
         "named": put(b"audited", "named", policy_name="audit"),
         "held": put(b"evidence", "held"),
         "xattrs": put(b"marked", "xattrs"),
-        "caf\u00e9": store.store_media(
-            MediaContent.from_bytes(b"odd id", "text/plain"), MediaMetadata(run_id="caf\u00e9/1")
-        ),
+        "caf\u00e9": put(b"odd id", "odd", run_id="caf\u00e9/1"),
     }
     store.hold(found["held"], "a case", who="me")
     store.fs.setxattrs(found["xattrs"], **{"user.stars": "5"})
@@ -74,15 +72,10 @@ def media_of(storage: Storage) -> dict[str, Any]:
                 assert storage.read(pointer.marker_key(marker)) == reference.encode()
             data = storage.read(keys.bytes_key(reference))
             assert hashlib.sha256(data).hexdigest() == sidecar["sha256"]
-            hold = (
-                json.loads(storage.read(keys.hold_key(reference))) if keys.hold_key(reference) in everything else None
-            )
-            if hold is not None:
-                assert hold.pop("reference") == reference
-            due = sorted(
-                each[: -len(reference)]
-                for each in everything
-                if each.endswith(f"/{reference}") and each.startswith(keys.DUE)
-            )
+            held = keys.hold_key(reference) in everything
+            hold = json.loads(storage.read(keys.hold_key(reference))) if held else None
+            assert hold is None or hold.pop("reference") == reference
+            named = [each.removesuffix(reference) for each in everything if each.endswith(f"/{reference}")]
+            due = sorted(each for each in named if each.startswith(keys.DUE))
             found[keys.plain_reference(reference) or reference] = (data, sidecar, hold, due)
     return found

@@ -4,8 +4,6 @@ As on an object store, one request is atomic and two are not: several keys of on
 listing takes a request for every two keys, each of which sees what is there at that moment.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,8 +29,6 @@ START = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 
 
 class Cell(NamedTuple):
-    """One object."""
-
     data: bytes
     modified: datetime
 
@@ -55,10 +51,25 @@ class Cells:
         self.now += TICK
         self.objects[key] = Cell(bytes(data), self.now)
 
+    def data(self, key: str, start: int | None = None, end: int | None = None) -> bytes | None:
+        cell = self.objects.get(key)
+        return None if cell is None else cell.data[start:end]
+
+    def create(self, key: str, data: bytes) -> bool:
+        absent = key not in self.objects
+        if absent:
+            self.put(key, data)
+        return absent
+
+    def rename(self, source: str, target: str) -> bool:
+        cell = self.objects.pop(source, None)
+        self.objects |= {} if cell is None else {target: cell}
+        return cell is not None
+
     def token(self, key: str) -> str | None:
         """As S3's: the same for the same bytes, so that it does not tell when they were written."""
-        cell = self.objects.get(key)
-        return None if cell is None else sha256(cell.data).hexdigest()
+        data = self.data(key)
+        return None if data is None else sha256(data).hexdigest()
 
     def entry(self, key: str) -> Entry | None:
         cell = self.objects.get(key)
@@ -97,18 +108,11 @@ class SteppingBackend(Backend):
         return [self.url]
 
     # -- changes -------------------------------------------------------------------------------------------
-
     def write(self, key: str, data: bytes, content_type: str) -> None:
         self._step("write", key, lambda: self.cells.put(key, data), changes=True)
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
-        def do() -> bool:
-            if key in self.cells.objects:
-                return False
-            self.cells.put(key, data)
-            return True
-
-        return self._step("create", key, do, changes=True)
+        return self._step("create", key, lambda: self.cells.create(key, data), changes=True)
 
     def put(
         self, key: str, data: bytes, content_type: str, *, if_absent: bool = False, if_token: str | None = None
@@ -126,13 +130,7 @@ class SteppingBackend(Backend):
         return self._step("put", key, do, changes=True)
 
     def rename(self, source: str, target: str) -> bool:
-        def do() -> bool:
-            cell = self.cells.objects.pop(source, None)
-            if cell is not None:
-                self.cells.objects[target] = cell
-            return cell is not None
-
-        return self._step("rename", target, do, changes=True)
+        return self._step("rename", target, lambda: self.cells.rename(source, target), changes=True)
 
     @contextmanager
     def lock(self, names: Sequence[str]) -> Iterator[None]:
@@ -179,19 +177,11 @@ class SteppingBackend(Backend):
         return failed
 
     # -- looks ---------------------------------------------------------------------------------------------
-
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:
         del patient
-        found = [self._read(key) for key in reads]
-        there = [self.head(key) for key in heads]
-        return Fetched([data for data, _ in found], there, [token for _, token in found])
-
-    def _read(self, key: str) -> tuple[bytes | None, str | None]:
-        def do() -> tuple[bytes | None, str | None]:
-            cell = self.cells.objects.get(key)
-            return (None, None) if cell is None else (cell.data, self.cells.token(key))
-
-        return self._step("read", key, do)
+        cells = self.cells
+        found = [self._step("read", key, lambda key=key: (cells.data(key), cells.token(key))) for key in reads]
+        return Fetched([data for data, _ in found], [self.head(key) for key in heads], [token for _, token in found])
 
     def head(self, key: str) -> Entry | None:
         return self._step("head", key, lambda: self.cells.entry(key))
@@ -200,11 +190,7 @@ class SteppingBackend(Backend):
         return self.read_range(key, None, None)
 
     def read_range(self, key: str, start: int | None, end: int | None, *, patient: bool = False) -> bytes | None:
-        def do() -> bytes | None:
-            cell = self.cells.objects.get(key)
-            return None if cell is None else cell.data[start:end]
-
-        return self._step("read", key, do)
+        return self._step("read", key, lambda: self.cells.data(key, start, end))
 
     def open(self, key: str, *, block_size: int = 0, size: int | None = None) -> BinaryIO:
         data = self.read_range(key, None, None)

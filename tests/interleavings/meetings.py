@@ -3,14 +3,13 @@
 A scenario is built once: media stored, processes named. Each run begins with a copy of those objects.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 from fsmedia import MediaNotFoundError, StorageError, StoreConflictError
@@ -29,15 +28,9 @@ class _Uuids:
     def __init__(self, cells: Cells) -> None:
         self._cells, self._numbers = cells, count(1)
 
-    def uuid7(self) -> Any:
+    def uuid7(self) -> SimpleNamespace:
         milliseconds = int(self._cells.now.timestamp() * 1000)
-        number = next(self._numbers)
-        return _Uuid(milliseconds << _RANDOM_BITS | number)
-
-
-@dataclass(frozen=True)
-class _Uuid:
-    int: int
+        return SimpleNamespace(int=milliseconds << _RANDOM_BITS | next(self._numbers))
 
 
 class Loss(AssertionError):  # noqa: N818 - what the tests are about, and no error of theirs
@@ -46,17 +39,11 @@ class Loss(AssertionError):  # noqa: N818 - what the tests are about, and no err
 
 @dataclass
 class Scenario:
-    """Operations that meet; `run` lets them do so once, under one schedule.
-
-    Attributes
-    ----------
-    allows
-        Beginnings of problems that are known, and left.
-    """
+    """Operations that meet; `run` lets them do so once, under one schedule."""
 
     name: str
     build: Callable[[World], None]
-    allows: tuple[str, ...] = ()
+    allows: tuple[str, ...] = ()  # beginnings of problems that are known, and left
     world: World = field(default_factory=World)
 
     def __post_init__(self) -> None:
@@ -82,7 +69,7 @@ class Scenario:
         """How many steps each process takes when nobody is in its way: where faults can be."""
         return [process.steps for process in self.run(straight_on).run.processes]
 
-    def run(self, choose: Chooser, fault: Fault | None = None) -> Meeting:
+    def run(self, choose: Chooser, fault: Fault | None = None) -> "Meeting":
         """Run once; nothing is checked yet but what was seen on the way."""
         meeting = Meeting(self, fault)
         meeting.run = self.begun(choose, fault, meeting.watch)
@@ -100,7 +87,6 @@ class Scenario:
         return run
 
     def end(self, run: Run) -> None:
-        """Let all go to their end."""
         with self.names():
             run.go()
         for actor in self.world.actors:
@@ -108,18 +94,12 @@ class Scenario:
 
 
 def _short(key: str) -> str:
-    """Shorten digests, and the zeros of our numbered names."""
     return re.sub(r"[0-9a-f]{64}", "<digest>", re.sub(r"01k[0-9a-z]{7}0{6,}", "", key))
 
 
 def _may_go_on(process: Process) -> bool:
     """Tell whether a process is on its way, or died on it: then nobody finished what it was about."""
     return not process.ended or isinstance(process.error, Crash | StorageError)
-
-
-def _found_nothing(process: Process) -> bool:
-    """Tell whether a rewrite ended by saying that the media is gone, and left its sidecar."""
-    return isinstance(process.error, MediaNotFoundError)
 
 
 class Meeting:
@@ -133,7 +113,6 @@ class Meeting:
         self._writers: dict[str, tuple[Process, Any]] = {}
 
     # -- at every step -------------------------------------------------------------------------------------
-
     def watch(self, process: Process, kind: str, key: str) -> None:
         """Look after a change; only sidecars and data can make a visible media unreadable."""
         if keys.is_sidecar(key):
@@ -160,21 +139,21 @@ class Meeting:
         if self.world.actors[process.number].what == "policy":
             # The delete removes the sidecar once more, after the marker.
             deletes = [each for actor, each in self._pairs() if reference in actor.deletes and each.begun]
-            return bool(deletes) and (_found_nothing(process) or any(map(_may_go_on, (process, *deletes))))
+            # A rewrite that ends by saying that the media is gone leaves its sidecar.
+            gone = isinstance(process.error, MediaNotFoundError)
+            return bool(deletes) and (gone or any(map(_may_go_on, (process, *deletes))))
         if not _may_go_on(process):
             return False
         slow = written - self.scenario._begin > GRACE / 2
         return slow and any(each.what == "sweep" for each in self.world.actors)
 
     def deleted(self) -> set[str]:
-        """References whose deletion somebody has begun."""
         return {each for actor, process in self._pairs() if process.begun for each in actor.deletes}
 
     def _pairs(self) -> list[tuple[Actor, Process]]:
         return list(zip(self.world.actors, self.run.processes, strict=True))
 
     # -- at rest -------------------------------------------------------------------------------------------
-
     def problems(self) -> list[str]:
         """Say what is wrong now that all processes have ended."""
         world, found = self.world, list(self.wrong)
@@ -215,11 +194,8 @@ class Meeting:
         struck = self.fault is not None and self.fault.process == process.number and self.run.hit
         if struck and isinstance(error, Crash | StorageError):
             return []
-        expected: tuple[type[BaseException], ...] = ()
-        if actor.what in ("copy", "move"):
-            expected = (StoreConflictError, MediaNotFoundError, FileNotFoundError)
-        elif actor.what == "policy":
-            expected = (MediaNotFoundError,)
+        copied: tuple[type[BaseException], ...] = (StoreConflictError, MediaNotFoundError, FileNotFoundError)
+        expected = {"copy": copied, "move": copied, "policy": (MediaNotFoundError,)}.get(actor.what, ())
         if any(each.what == "clock" for each in self.world.actors):
             expected += (StorageError,)  # so slow that it was taken for dead
         return [] if isinstance(error, expected) else [f"{actor.what} raised {type(error).__name__}: {error}"]
@@ -232,9 +208,8 @@ class Meeting:
         found = self.problems()
         for _ in range(2):
             self.world.cells.advance(2 * GRACE)
-            found += [
-                f"the sweep failed: {each.error}" for each in self.scenario.janitor.verify(repair="leftovers").failed
-            ]
+            swept = self.scenario.janitor.verify(repair="leftovers")
+            found += [f"the sweep failed: {each.error}" for each in swept.failed]
         found += self._missing()
         found += [f"lost later: {each}" for each in self.lost()]
         found += [f"left for ever: {each}" for each in self.world.leftovers() if not self._stays(each)]

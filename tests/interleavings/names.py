@@ -4,8 +4,6 @@ As in `meetings`, each process is real code whose every request is one step. Wha
 operations: one that was answered before another began came before it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -30,23 +28,11 @@ REFUSED = (StoreConflictError, MediaNotFoundError, FileNotFoundError, InvalidMed
 
 @dataclass(frozen=True)
 class Change:
-    """What one process does.
-
-    Attributes
-    ----------
-    writes
-        Name -> the bytes that lie there if it succeeds; nothing: it takes them away.
-    sets
-        An attribute that must stay.
-    keeps
-        Whether a sweep must leave the media alone afterwards.
-    """
-
     what: str
     work: Callable[[MediaStore], Any]
-    writes: dict[str, bytes | None] = field(default_factory=dict)
-    sets: str | None = None
-    keeps: bool = False
+    writes: dict[str, bytes | None] = field(default_factory=dict)  # what lies at a name if it succeeds; None: nothing
+    sets: str | None = None  # an attribute that must stay
+    keeps: bool = False  # whether a sweep must leave the media alone afterwards
 
 
 def write(data: bytes, name: str = N) -> Change:
@@ -75,17 +61,11 @@ def move(source: str, target: str, data: bytes) -> Change:
 
 @dataclass
 class Names:
-    """Changes that meet over one or two names, each of which may lie there before.
-
-    Attributes
-    ----------
-    there
-        Names -> bytes that lie there before; those at `N` may go since two minutes.
-    """
+    """Changes that meet over one or two names, each of which may lie there before."""
 
     exclusion: Exclusion
     changes: tuple[Change, ...]
-    there: dict[str, bytes] = field(default_factory=lambda: {N: OLD})
+    there: dict[str, bytes]  # before; what lies at `N` may go since two minutes
 
     def __post_init__(self) -> None:
         def build(world: World) -> None:
@@ -112,7 +92,6 @@ class Names:
             self.ended[number] = len(self.run_.trace)
 
     def run(self, choose: Chooser, fault: Fault | None = None) -> Run:
-        """Let them meet once."""
         self.began: dict[int, int] = {}
         self.ended: dict[int, int] = {}
         self.run_ = self.scenario.begun(choose, fault)
@@ -131,7 +110,8 @@ class Names:
                 report = self.scenario.janitor.verify(repair=True, deep=True, force=True)
             found += [f"repair failed: {each.error}" for each in report.failed]
             found += [f"repair removed the bytes at {name}" for name in before if name not in self.world.cells.objects]
-        found += self.problems()
+        found += [problem for name in (N, K) for problem in (*self._torn(name), *self._lost(name))]
+        found += self._lost_on_the_way()
         if found:
             steps = [f"  {number} {kind:<10} {key[-60:]}" for number, kind, key in self.run_.trace]
             ends = [f"{change.what}: {process.error!r}" for change, process in self._pairs()]
@@ -141,19 +121,9 @@ class Names:
         return list(zip(self.changes, self.run_.processes, strict=True))
 
     def _unexplained(self) -> list[str]:
-        """Give errors that nothing explains."""
-        found = []
-        for change, process in self._pairs():
-            error = process.error
-            struck = self.run_.hit and isinstance(error, Crash | StorageError)
-            if error is not None and not struck and not isinstance(error, REFUSED):
-                found.append(f"{change.what} raised {type(error).__name__}: {error}")
-        return found
-
-    def problems(self) -> list[str]:
-        """Say what is wrong at rest."""
-        found = [problem for name in (N, K) for problem in (*self._torn(name), *self._lost(name))]
-        return found + self._lost_on_the_way()
+        explained = (*REFUSED, type(None), *((Crash, StorageError) if self.run_.hit else ()))
+        pairs = [(change.what, process.error) for change, process in self._pairs()]
+        return [f"{what} raised {type(e).__name__}: {e}" for what, e in pairs if not isinstance(e, explained)]
 
     def _torn(self, name: str) -> list[str]:
         cells = self.world.cells.objects
@@ -167,15 +137,11 @@ class Names:
             # a delete that overlaps a first write may leave one: no media. A repair, once it is old, clears it.
             return [] if deleted and not self.run_.hit else [f"{name}: a sidecar alone"]
         said = Sidecar.parse(sidecar.data, name).values
-        found = []
-        if said["sha256"] != sha256(data.data).hexdigest():
-            found.append(f"{name}: {data.data!r} under the sidecar of other bytes")
-        if "leaving" in said and not self.run_.hit:
-            found.append(f"{name}: a deletion's mark is left")
-        return found
+        torn = said["sha256"] != sha256(data.data).hexdigest()
+        marked = ["a deletion's mark is left"] if "leaving" in said and not self.run_.hit else []
+        return [f"{name}: {each}" for each in [*([f"{data.data!r} under another's sidecar"] if torn else []), *marked]]
 
     def _lost(self, name: str) -> list[str]:  # noqa: PLR0911 - one answer for each thing that may be wrong
-        """Compare with what was acknowledged."""
         pairs = list(enumerate(self._pairs()))
         done = {number for number, (_, process) in pairs if process.succeeded}
         writers = [number for number, (change, _) in pairs if change.writes.get(name) is not None]

@@ -1,9 +1,9 @@
 """What meets what. Each scenario is built when it is first asked for, and again where something is patched."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
+from operator import methodcaller
 from typing import Any
 
 from tests.interleavings.meetings import Scenario
@@ -14,26 +14,18 @@ from tests.interleavings.worlds import World
 Step = Callable[[World], Any]
 
 
-def step(method: str) -> Callable[..., Step]:
-    """Return what puts a call of one of the methods of `World` into a scenario."""
-    return lambda *args, **words: lambda world: getattr(world, method)(*args, **words)
-
-
 def steps(*methods: str) -> list[Callable[..., Step]]:
-    return [step(each) for each in methods]
+    """Return what puts calls of methods of `World` into a scenario."""
+    return [partial(methodcaller, each) for each in methods]
 
 
 # What is there before: media, their copies, and what crashes left.
-stored, copied, half_deleted, unmarked, orphans, ages = steps(
-    "stored", "copied", "half_deleted", "unmarked", "orphans", "ages"
-)
+stored, copied, half_deleted, unmarked = steps("stored", "copied", "half_deleted", "unmarked")
+orphans, ages = steps("orphans", "ages")
 # Who meets.
-stores, streams, copies, moves, applies, time_passes = steps(
-    "stores", "streams", "copies", "moves", "applies", "time_passes"
-)
-deletes, deletes_many, deletes_all_of, enforces, sweeps, sweeps_and_deletes = steps(
-    "deletes", "deletes_many", "deletes_all_of", "enforces", "sweeps", "sweeps_and_deletes"
-)
+stores, streams, copies, moves, applies = steps("stores", "streams", "copies", "moves", "applies")
+deletes, deletes_many, deletes_all_of = steps("deletes", "deletes_many", "deletes_all_of")
+enforces, sweeps, sweeps_and_deletes, time_passes = steps("enforces", "sweeps", "sweeps_and_deletes", "time_passes")
 OLD, LATER = stored("old"), "retain-3days"
 DUE, MINUTES = "delete-after-5min", ages(timedelta(minutes=7))
 
@@ -132,8 +124,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 
 
 def made(name: str) -> Scenario:
-    """Build a scenario."""
-
     def build(world: World) -> None:
         for each in SCENARIOS[name]:
             each(world)

@@ -1,8 +1,7 @@
 """Who goes next: as written down, by dice, or every schedule with few preemptions, one after another."""
 
-from __future__ import annotations
-
 import random
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -38,15 +37,6 @@ class Dice:
         if current is not None and self._random.random() < self._stay:
             return current
         return able[int(self._random.random() * len(able))]
-
-
-def by_turns(most: int) -> Iterator[Bounded | Dice]:
-    """Yield schedules with two preemptions and dice in turn: what one finds late the other may find soon."""
-    bounded = Bounded(2)
-    for seed in range(most):
-        if bounded.another():
-            yield bounded
-        yield Dice(seed)
 
 
 @dataclass
@@ -91,6 +81,13 @@ class Bounded:
             self._path.pop()
         return False
 
+    def each(self, most: int = sys.maxsize) -> Iterator["Bounded"]:
+        """Yield this once for each schedule, at most so many times."""
+        for _ in range(most):
+            if not self.another():
+                return
+            yield self
+
     def __call__(self, current: int | None, able: list[int]) -> int:
         if self._depth == len(self._path):
             self._path.append(self._choice(current, able))
@@ -110,3 +107,12 @@ class Bounded:
         ):
             others = []
         return _Choice([first, *others], spent, costs=current is not None)
+
+
+def by_turns(most: int) -> Iterator[Bounded | Dice]:
+    """Yield schedules with two preemptions and dice in turn: what one finds late the other may find soon."""
+    bounded = Bounded(2)
+    for seed in range(most):
+        if bounded.another():
+            yield bounded
+        yield Dice(seed)

@@ -1,7 +1,5 @@
 """A refresh of the catalog beside an erasure: no schedule of the two leaves a row of what the receipt calls erased."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator
 from itertools import chain
@@ -9,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fsmedia import catalog
+from fsmedia import MediaStore, catalog
 from fsmedia.catalog import snapshots
 from fsmedia.format import keys
 from tests.interleavings.meetings import Scenario
@@ -32,10 +30,14 @@ def rows(world: World) -> set[str]:
     return found
 
 
-class Town:
+def run_ids(store: MediaStore) -> list[str]:
+    return store.catalog().to_arrow().column("run_id").to_pylist()
+
+
+class Town(Scenario):
     """A store of two, one of whom is erased while one refresh or two come by."""
 
-    def __init__(self, *, before: str, refreshes: int) -> None:
+    def __init__(self, *, before: str, refreshes: int = 1, erased_last: bool = False) -> None:
         def build(world: World) -> None:
             for run in RUNS:
                 if run == "alice" and before == "a catalog without her":
@@ -43,22 +45,19 @@ class Town:
                 world.stored(run, data=run.encode())
             if before == "a catalog with her":
                 world.open()[0].catalog()
-            world.act("erase", lambda store: store.erase(run_id="alice"))
-            for _ in range(refreshes):
-                world.act("refresh", lambda store: store.catalog().to_arrow().column("run_id").to_pylist())
+            acts = [lambda store: store.erase(run_id="alice"), *[run_ids] * refreshes]
+            for act in reversed(acts) if erased_last else acts:
+                world.act("erase or refresh", act)
 
-        self.scenario = Scenario("an erasure, refreshes", build)
-        self.world = self.scenario.world
+        super().__init__("an erasure, refreshes", build)
 
-    def run(self, choose: Chooser, fault: Fault | None = None) -> Run:
-        run = self.scenario.begun(choose, fault)
-        self.scenario.end(run)
+    def met(self, choose: Chooser, fault: Fault | None = None) -> Run:
+        run = self.begun(choose, fault)
+        self.end(run)
         return run
 
     def each(self, preemptions: int, keep: float = 1.0) -> Iterator[Run]:
-        bounded = Bounded(preemptions, keep=keep)
-        while bounded.another():
-            yield self.run(bounded)
+        return map(self.met, Bounded(preemptions, keep=keep).each())
 
 
 def check(town: Town, run: Run) -> None:
@@ -70,8 +69,7 @@ def check(town: Town, run: Run) -> None:
     assert receipt.is_complete, story
     assert "alice" not in rows(town.world), story
     assert town.world.open()[0].check_receipt(receipt).holds, story
-    last = town.world.open()[0].catalog().to_arrow().column("run_id").to_pylist()
-    assert last == ["bob"], story
+    assert run_ids(town.world.open()[0]) == ["bob"], story
 
 
 BEFORE = ("no catalog", "a catalog without her", "a catalog with her")
@@ -79,7 +77,7 @@ BEFORE = ("no catalog", "a catalog without her", "a catalog with her")
 
 @pytest.mark.parametrize("before", BEFORE)
 def test_a_refresh_beside_an_erasure_leaves_no_row_of_what_went(before: str, full_run: bool) -> None:
-    town, count = Town(before=before, refreshes=1), 0
+    town, count = Town(before=before), 0
     for run in town.each(2, keep=1.0 if full_run else 0.015):
         check(town, run)
         count += 1
@@ -88,18 +86,18 @@ def test_a_refresh_beside_an_erasure_leaves_no_row_of_what_went(before: str, ful
 
 def test_two_refreshes_beside_an_erasure(full_run: bool) -> None:
     town = Town(before="no catalog", refreshes=2)
-    schedules = town.each(2, keep=0.1) if full_run else (town.run(Dice(seed)) for seed in range(60))
+    schedules = town.each(2, keep=0.1) if full_run else (town.met(Dice(seed)) for seed in range(60))
     for run in schedules:
         check(town, run)
 
 
 def test_an_erasure_that_died_blocks_no_refresh_and_is_finished() -> None:
     """Wherever it died, and whatever was listed before: who erases again takes the rows too."""
-    town = Town(before="no catalog", refreshes=1)
-    steps = town.run(straight_on).processes[ERASED].steps
+    town = Town(before="no catalog")
+    steps = town.met(straight_on).processes[ERASED].steps
     for step in range(1, steps + 1):
         for first in (ERASED, REFRESHED):
-            run = town.run(
+            run = town.met(
                 lambda _, able, first=first: first if first in able else able[0], Fault(ERASED, step, How.CRASH)
             )
             assert run.processes[REFRESHED].error is None, run.trace
@@ -112,8 +110,8 @@ def test_an_erasure_that_died_blocks_no_refresh_and_is_finished() -> None:
 
 
 def test_a_mark_goes_after_the_grace() -> None:
-    town = Town(before="a catalog with her", refreshes=1)
-    town.run(straight_on)
+    town = Town(before="a catalog with her")
+    town.met(straight_on)
     assert sum(map(keys.is_erasure_mark, town.world.cells.objects)) == 1
     town.world.ages()
     town.world.stored("carol", data=b"carol")
@@ -124,8 +122,6 @@ def test_a_mark_goes_after_the_grace() -> None:
 
 
 # -- these tests can fail ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("mutant", ["no mark", "the mark after the look", "no look", "a look before it publishes"])
 def test_without_a_clause_rows_come_back(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     forget, publish, prune = catalog.forget, snapshots.publish, snapshots.prune
@@ -153,6 +149,6 @@ def test_without_a_clause_rows_come_back(mutant: str, monkeypatch: pytest.Monkey
                     backend.write(marks[0], b"", "text/plain")
 
         monkeypatch.setattr(catalog, "forget", without)
-    town = Town(before="no catalog", refreshes=1)
+    town = Town(before="no catalog", erased_last=True)  # where what they need comes soon
     found = ("alice" in rows(town.world) for _ in chain(town.each(1), town.each(2)))
     assert any(found), "these tests do not see what they are for"

@@ -4,10 +4,8 @@ Each meeting runs under all schedules with two preemptions, by dice, and with a 
 clauses of the protocol taken away, the same meetings must lose something.
 """
 
-from __future__ import annotations
-
 from contextlib import nullcontext
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 import pytest
@@ -19,20 +17,7 @@ from fsmedia.maintenance import expiry
 from fsmedia.storage import Exclusion, PreconditionFailed
 from tests.interleavings.cells import SteppingBackend
 from tests.interleavings.meetings import Loss
-from tests.interleavings.names import (
-    OLD,
-    OTHER,
-    Change,
-    K,
-    N,
-    Names,
-    attribute,
-    delete,
-    move,
-    policy,
-    sweep,
-    write,
-)
+from tests.interleavings.names import OLD, OTHER, Change, K, N, Names, attribute, delete, move, policy, sweep, write
 from tests.interleavings.schedules import Bounded, Dice, by_turns, straight_on
 from tests.interleavings.turns import Fault, How
 
@@ -71,23 +56,22 @@ def made(name: str, exclusion: Exclusion) -> Names:
     return Names(exclusion, changes, there)
 
 
-@pytest.mark.parametrize("exclusion", EXACT)
-@pytest.mark.parametrize("name", MEETINGS)
-def test_at_most_two_preemptions(name: str, exclusion: Exclusion, full_run: bool) -> None:
-    meeting = made(name, exclusion)
-    schedules = Bounded(2)
-    for _ in range(20_000 if full_run else 50):
-        if not schedules.another():
-            break
-        meeting.check(schedules)
+# What holds where a storage offers a rename and nothing else; of two changes of attributes one may be lost there,
+# and under one in some thousand schedules of two sweeps at once a write beside them.
+RENAMING = (
+    "two writers", "two writers of a free name", "two writers of equal sizes", "a writer, a delete",
+    "a writer, a sweep", "two writers, a sweep", "a move away, a writer", "a move onto it, a writer",
+    "a move away, a sweep",
+)  # fmt: skip
+PLACES = [*product(MEETINGS, EXACT), *product(RENAMING, [Exclusion.RENAME])]
 
 
-@pytest.mark.parametrize("exclusion", EXACT)
-@pytest.mark.parametrize("name", MEETINGS)
-def test_by_dice(name: str, exclusion: Exclusion, full_run: bool) -> None:
+@pytest.mark.parametrize(("name", "exclusion"), PLACES)
+def test_at_most_two_preemptions_and_by_dice(name: str, exclusion: Exclusion, full_run: bool) -> None:
     meeting = made(name, exclusion)
-    for seed in range(5_000 if full_run else 30):
-        meeting.check(Dice(seed))
+    few, dice = (80, 60) if exclusion is Exclusion.RENAME else (50, 30)
+    for schedule in chain(Bounded(2).each(20_000 if full_run else few), map(Dice, range(5_000 if full_run else dice))):
+        meeting.check(schedule)
 
 
 @pytest.mark.parametrize("exclusion", EXACT)
@@ -101,36 +85,7 @@ def test_a_process_dies_or_is_refused(name: str, exclusion: Exclusion, full_run:
             meeting.check(Dice(seed), Fault(number, step, how))
 
 
-# What holds where a storage offers a rename and nothing else; of two changes of attributes one may be lost there,
-# and under one in some thousand schedules of two sweeps at once a write beside them.
-RENAMING = (
-    "two writers",
-    "two writers of a free name",
-    "two writers of equal sizes",
-    "a writer, a delete",
-    "a writer, a sweep",
-    "two writers, a sweep",
-    "a move away, a writer",
-    "a move onto it, a writer",
-    "a move away, a sweep",
-)
-
-
-@pytest.mark.parametrize("name", RENAMING)
-def test_with_nothing_but_a_rename(name: str, full_run: bool) -> None:
-    meeting = made(name, Exclusion.RENAME)
-    schedules = Bounded(2)
-    for _ in range(20_000 if full_run else 80):
-        if not schedules.another():
-            break
-        meeting.check(schedules)
-    for seed in range(5_000 if full_run else 60):
-        meeting.check(Dice(seed))
-
-
 # -- with one clause taken away ----------------------------------------------------------------------------
-
-
 def loses(*meetings: str, exclusion: Exclusion = Exclusion.CONDITIONS, most: int = 3_000) -> None:
     """Let some meetings run until one of them loses something."""
     for name in meetings:

@@ -5,8 +5,6 @@ that dies anywhere. Bytes and sidecar are one object each, every request is one 
 the whole sidecar, which carries a fresh `write` for that. docs/format.md has the words ("Names that clients choose").
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -44,8 +42,6 @@ class Process(NamedTuple):
 
 @dataclass(frozen=True)
 class World:
-    """All that is: the bytes, their sidecar, the processes."""
-
     data: str | None
     sidecar: Sidecar | None
     processes: tuple[Process, ...]
@@ -56,8 +52,6 @@ OLD = Sidecar("old", (-1, 0))
 
 @dataclass(frozen=True)
 class Turn:
-    """The next request of one process."""
-
     world: World
     me: int
     mutant: Mutant
@@ -84,12 +78,7 @@ class Turn:
 
     def take(self) -> World | None:
         """Return the world after it; None while it waits."""
-        parts = {
-            "look": self.look, "put bytes": self.put_bytes, "put sidecar": self.put_sidecar, "read": self.read,
-            "look at bytes": self.look_at_bytes, "mark": self.mark, "delete bytes": self.delete_bytes,
-            "delete sidecar": self.delete_sidecar,
-        }  # fmt: skip
-        return parts[self.process.at.partition(", ")[0]]()
+        return getattr(self, self.process.at.partition(", ")[0].replace(" ", "_"))()
 
     def look(self) -> World | None:
         found, kind = self.world.sidecar, self.process.kind
@@ -184,12 +173,7 @@ def check(kinds: tuple[Kind, ...], mutant: Mutant = "", *, crashes: int = 0) -> 
         after = [(each, left) for each in answers if each is not None]
         if going and not after:
             wrong.add("they wait for each other for ever")
-        if left:
-            for me in going:
-                dead = world.processes[me]._replace(at="dead")
-                after.append(
-                    (replace(world, processes=(*world.processes[:me], dead, *world.processes[me + 1 :])), left - 1)
-                )
+        after += [(Turn(world, me, mutant).then("dead"), left - 1) for me in going if left]
         if not going:
             told = problem(world, crashed=left < crashes)
             wrong |= set() if told is None else {told}

@@ -4,8 +4,6 @@ Most defects of a protocol need only one or two preemptions; dice find what many
 one clause of the protocol taken away the same scenarios must lose something, or these tests would see nothing.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -35,21 +33,14 @@ NAME = pytest.mark.parametrize("name", names())
 
 
 # -- few preemptions ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", [each for each in names() if each != CROWD])
 def test_two_preemptions(name: str, full_run: bool) -> None:
     scenario = made(name)
-    one = Bounded(1)
-    tried = 0
-    while one.another():
-        tried += 1
-        scenario.run(one).check()
+    tried = len([scenario.run(schedule).check() for schedule in Bounded(1).each()])
     # The second preemption has about as many places as the first.
     few = full_run or name == ALWAYS or tried**2 < SMALL * 10
-    two = Bounded(2, keep=1 if few else SMALL / tried**2)
-    while two.another():
-        scenario.run(two).check()
+    for schedule in Bounded(2, keep=1 if few else SMALL / tried**2).each():
+        scenario.run(schedule).check()
 
 
 @NAME
@@ -58,11 +49,8 @@ def test_one_preemption_and_a_fault(name: str, full_run: bool) -> None:
     scenario = made(name)
     places = [(number, step) for number, most in enumerate(scenario.most_steps) for step in range(1, most + 1)]
     for (number, step), how in product(places, How):
-        schedules = Bounded(1)
-        for _ in range(120 if full_run else 2):
-            if not schedules.another():
-                break
-            scenario.run(schedules, Fault(number, step, how)).check(later=True)
+        for schedule in Bounded(1).each(120 if full_run else 2):
+            scenario.run(schedule, Fault(number, step, how)).check(later=True)
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -72,10 +60,9 @@ def test_every_preemption_and_every_fault(number: int, how: How) -> None:
     scenario = made("a store, a delete of the last reference")
     hit = 0
     for step in range(1, 20):
-        schedules = Bounded(2)
         before = hit
-        while schedules.another():
-            meeting = scenario.run(schedules, Fault(number, step, how))
+        for schedule in Bounded(2).each():
+            meeting = scenario.run(schedule, Fault(number, step, how))
             meeting.check(later=True)
             hit += meeting.run.hit
         if hit == before:
@@ -84,8 +71,6 @@ def test_every_preemption_and_every_fault(number: int, how: How) -> None:
 
 
 # -- dice --------------------------------------------------------------------------------------------------
-
-
 def some_fault(scenario: Scenario, most: list[int], seed: int) -> Fault:
     """Choose where and how one process fails; it may end before."""
     dice = random.Random(seed)
@@ -148,7 +133,6 @@ def test_a_schedule_that_lost_something_once(name: str, schedule: str) -> None:
 
 
 # -- with one clause taken away ----------------------------------------------------------------------------
-
 MOST = 5000
 BYTES = ("lost", "gone")
 """How a problem begins that means bytes: not only a deletion that was undone, or something left."""
@@ -176,20 +160,20 @@ def data(backend: Backend, pointer: Pointer) -> Entry | None:
 
 
 def release_unmarked(backend: Backend, pointer: Pointer) -> bool:
-    if backend.holds(pointer.refs_folder):
-        return False
-    remove(backend, pointer.data_key)
-    return True
+    used = backend.holds(pointer.refs_folder)
+    if not used:
+        remove(backend, pointer.data_key)
+    return not used
 
 
 def release_after_one_look(backend: Backend, pointer: Pointer) -> bool:
-    if backend.holds(pointer.refs_folder):
-        return False
-    mark = pointer.condemned_key()
-    backend.write(mark, b"", "text/plain")
-    remove(backend, pointer.data_key)
-    remove(backend, mark)
-    return True
+    used = backend.holds(pointer.refs_folder)
+    if not used:
+        mark = pointer.condemned_key()
+        backend.write(mark, b"", "text/plain")
+        remove(backend, pointer.data_key)
+        remove(backend, mark)
+    return not used
 
 
 def release_that_always_unmarks(backend: Backend, pointer: Pointer) -> bool:
@@ -258,8 +242,7 @@ MUTANTS: dict[str, tuple[str, list[tuple[Any, str, Any]]]] = {
     "no condemned mark": (STORE_AND_DELETE, [(blobs, "release", release_unmarked)]),
     "no second look for markers": (STORE_AND_DELETE, [(blobs, "release", release_after_one_look)]),
     "the mark removed though the deletion was not answered": (
-        STORE_AND_DELETE,
-        [(blobs, "release", release_that_always_unmarks)],
+        STORE_AND_DELETE, [(blobs, "release", release_that_always_unmarks)],
     ),
     "data looked for before condemned marks": (STORE_AND_DELETE, [(blobs, "live_data", live_before_marks)]),
     "some other marker in place of condemned marks": (
@@ -280,26 +263,22 @@ MUTANTS: dict[str, tuple[str, list[tuple[Any, str, Any]]]] = {
         [(commit, "DELETE_SHARED", steps_with(remove_all_markers, commit.remove_marker))],
     ),
     "a rewrite that looks only at the data": (
-        POLICY_AND_DELETES,
-        [(blobs, "is_kept", lambda backend, pointer, _: data(backend, pointer) is not None)],
+        POLICY_AND_DELETES, [(blobs, "is_kept", lambda backend, pointer, _: data(backend, pointer) is not None)],
     ),
     "a delete that removes the sidecar only once": (
-        POLICY_AND_DELETES,
-        [(commit, "DELETE_SHARED", steps_with(lambda _: {}, commit.remove_sidecar_again))],
+        POLICY_AND_DELETES, [(commit, "DELETE_SHARED", steps_with(lambda _: {}, commit.remove_sidecar_again))],
     ),
     "a sweep that does not restore missing markers first": (
         "an orphan sweep and then a delete, a store, of one without a marker",
         [(LeftoverListing, "unmarked", lambda _: iter(()))],
     ),
     "a sweep without a grace": (
-        "a store, a delete of the last reference, an orphan sweep",
-        [(MediaStore, "verify", sweep_without_grace)],
+        "a store, a delete of the last reference, an orphan sweep", [(MediaStore, "verify", sweep_without_grace)],
     ),
     "a slow store that does not look": (
-        "a slow store, an orphan sweep, a delete",
-        [(blobs, "is_used", lambda *_: True)],
+        "a slow store, an orphan sweep, a delete", [(blobs, "is_used", lambda *_: True)],
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)

@@ -4,13 +4,11 @@ Before each request a thread asks whose turn it is; the answer is the schedule. 
 nothing is left to chance, and the same choices give the same run.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 from fsmedia.errors import StorageError
 
@@ -43,11 +41,8 @@ class Fault:
         return f"Fault({self.process}, {self.step}, How({self.how.value!r}))"
 
 
-class Chooser(Protocol):
-    """Says who goes next."""
-
-    def __call__(self, current: int | None, able: list[int]) -> int:
-        """Choose one of `able`; `current` went last and could go on, None if it can't."""
+Chooser = Callable[[int | None, list[int]], int]
+"""Chooses one of those who are able; the first went last and could go on, None if it can't."""
 
 
 class _Worker:
@@ -69,9 +64,7 @@ _workers: list[_Worker] = []
 
 
 class Process:
-    """One process of a run."""
-
-    def __init__(self, run: Run, number: int, work: Callable[[], Any]) -> None:
+    def __init__(self, run: "Run", number: int, work: Callable[[], Any]) -> None:
         self.run, self.number, self.work = run, number, work
         self.granted = self.begun = self.ended = self.dead = False
         self.blocked: Callable[[], bool] = lambda: False
@@ -124,59 +117,46 @@ class Process:
         raise StorageError(f"no answer to {kind}", next_step="try again", key=key)
 
 
+@dataclass(eq=False)
 class _Underway:
     """A request that nobody waits for any more."""
 
-    def __init__(self, process: Process, kind: str, key: str, do: Callable[[], Any]) -> None:
-        self._process, self._kind, self._key, self._do = process, kind, key, do
-        self.number = len(LETTERS) - 1
+    process: Process
+    kind: str
+    key: str
+    do: Callable[[], Any]
+    number: int = len(LETTERS) - 1
 
     def land(self) -> None:
-        run = self._process.run
+        run = self.process.run
         run.able.remove(self)
-        run.trace.append((self.number, f"landed {self._kind}", self._key))
-        self._do()
-        run.changed(self._process, self._kind, self._key)
+        run.trace.append((self.number, f"landed {self.kind}", self.key))
+        self.do()
+        run.changed(self.process, self.kind, self.key)
 
 
 Watch = Callable[[Process, str, str], None]
 
 
 class Run:
-    """One run of some processes under one schedule.
-
-    Attributes
-    ----------
-    schedule
-        A letter for each choice that was made; where only one process was left there is none.
-    trace
-        The steps in their order: process, kind, key.
-    hit
-        Whether the fault took place.
-    """
-
     def __init__(
-        self,
-        works: list[Callable[[], Any]],
-        choose: Chooser,
-        fault: Fault | None = None,
-        watch: Watch | None = None,
+        self, works: list[Callable[[], Any]], choose: Chooser, fault: Fault | None = None, watch: Watch | None = None
     ) -> None:
         self.choose, self.fault, self._watch = choose, fault, watch
         self.processes = [Process(self, number, work) for number, work in enumerate(works)]
         self.able: list[Process | _Underway] = list(self.processes)
         self.choices: list[int] = []
-        self.trace: list[tuple[int, str, str]] = []
-        self.hit = False
+        self.trace: list[tuple[int, str, str]] = []  # the steps in their order: process, kind, key
+        self.hit = False  # whether the fault took place
         self._over = threading.Lock()
         self._over.acquire()
 
     @property
     def schedule(self) -> str:
+        """A letter for each choice that was made; where only one process was left there is none."""
         return "".join(LETTERS[number] for number in self.choices)
 
     def go(self) -> None:
-        """Run to the end."""
         self._pass_on()
         assert self._over.acquire(timeout=_PATIENCE), f"stuck after {self.schedule}"
 
@@ -201,7 +181,6 @@ class Run:
         process.granted = False
 
     def ended(self, process: Process) -> None:
-        """Let the others go on."""
         self.able.remove(process)
         self._pass_on()
 

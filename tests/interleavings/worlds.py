@@ -1,7 +1,5 @@
 """A store in `Cells`, the operations that meet in it, and what lies there."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import fsmedia.filesystem
-from fsmedia import BulkError, MediaContent, MediaMetadata, MediaStore
+from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia import store as root
 from fsmedia.filesystem import media_filesystem
 from fsmedia.format import keys
@@ -26,48 +24,29 @@ GRACE = timedelta(hours=24)
 
 @dataclass
 class Actor:
-    """One process of a scenario.
-
-    Attributes
-    ----------
-    what
-        Its operation; `store`, `delete`, `copy`, `move`, `policy`, `sweep` or `clock`.
-    target
-        The reference that it makes, changes or deletes, where that is known before.
-    source
-        What it copies or moves.
-    others
-        What it deletes besides its target.
-    """
-
-    what: str
+    what: str  # `store`, `delete`, `copy`, `move`, `policy`, `sweep`, `clock`, ...
     work: Callable[[], Any]
     backend: SteppingBackend
-    target: str | None = None
-    source: str | None = None
-    others: tuple[str, ...] = ()
+    target: str | None = None  # what it makes, changes or deletes, where that is known before
+    source: str | None = None  # what it copies or moves
+    others: tuple[str, ...] = ()  # what it deletes besides its target
 
     @property
     def deletes(self) -> frozenset[str]:
         gone = {"delete": (self.target, *self.others), "move": (self.source,)}.get(self.what, ())
-        return frozenset(each for each in gone if each is not None)
+        return frozenset(filter(None, gone))
 
 
 @dataclass
 class World:
-    """What a scenario is built of."""
-
     cells: Cells = field(default_factory=Cells)
     exclusion: Exclusion = Exclusion.NONE
     actors: list[Actor] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-    """References that were there before."""
+    kept: list[str] = field(default_factory=list)  # references that were there before
     image: dict[str, Cell] = field(default_factory=dict)
-    runs: dict[str, str] = field(default_factory=dict)
-    """Run -> the reference that was stored in it before."""
+    runs: dict[str, str] = field(default_factory=dict)  # run -> the reference that was stored in it before
 
     # -- building ------------------------------------------------------------------------------------------
-
     def open(self) -> tuple[MediaStore, SteppingBackend]:
         """Open the store as a process of its own would."""
         backend = SteppingBackend(self.cells, self.exclusion)
@@ -90,14 +69,12 @@ class World:
         return f"runs/{folder}/{reference.rpartition('/')[2]}" if folder else reference
 
     def stored(self, run: str = "old", data: bytes = SAME, policy: str | None = None) -> str:
-        """Store a media before it begins."""
         store, _ = self.open()
         reference = self.runs[run] = str(store.store_media(*media(run, data, policy)))
         self.kept.append(reference)
         return reference
 
     def copied(self, source: str, target: str, *, kept: bool = False) -> None:
-        """Copy a media before it begins."""
         self.open()[0].fs.cp_file(self.named(source), self.named(target))
         self.kept += [self.named(target)] if kept else []
 
@@ -110,10 +87,7 @@ class World:
     def unmarked(self, run: str) -> None:
         """Store a media whose marker is gone: a delete and a rewrite died together."""
         reference = self.stored(run)
-        marker, pointer = self.marker_of(reference), keys.pointer_of(reference)
-        assert marker is not None
-        assert pointer is not None
-        del self.cells.objects[pointer.marker_key(marker)]
+        del self.cells.objects[keys.pointer_of(reference).marker_key(self.marker_of(reference))]
 
     def orphans(self) -> None:
         """Leave what crashes leave: a marker alone, bytes with a marker, a marker whose sidecar was removed."""
@@ -123,7 +97,6 @@ class World:
         self.half_deleted("gone")
 
     def act(self, what: str, work: Callable[[MediaStore], Any], **named: Any) -> None:
-        """Add a process."""
         store, backend = self.open()
         self.actors.append(Actor(what, lambda: work(store), backend, **named))
 
@@ -168,10 +141,8 @@ class World:
         references = tuple(map(self.named, words))
 
         def work(store: MediaStore) -> None:
-            try:
-                store.delete_many(references)
-            except BulkError as error:
-                raise next(iter(error.errors.values())) from None
+            for error in filter(None, store.delete_many(references, on_error="return")):
+                raise error
 
         self.act("delete", work, target=references[0], others=references[1:])
 
@@ -206,13 +177,10 @@ class World:
         assert run.hit, f"it has no {after + 1} steps: {run.trace}"
 
     def ages(self, by: timedelta = 2 * GRACE) -> None:
-        """Make all that is there old."""
         self.cells.advance(by)
 
     # -- looking -------------------------------------------------------------------------------------------
-
     def visible(self) -> list[str]:
-        """References that a listing shows."""
         found = [key[: -len(keys.SIDECAR_SUFFIX)] for key in self.cells.objects if keys.is_sidecar(key)]
         return [each for each in found if not keys.is_internal(each)]
 
@@ -226,36 +194,26 @@ class World:
 
     def leftovers(self) -> list[str]:
         """Objects that no visible media needs."""
-        markers: dict[str, list[str]] = {}
-        found = []
-        shown = set(self.visible())
+        marked, found, shown = set(), [], set(self.visible())
         for key, cell in self.cells.objects.items():
-            blob = keys.parse_blob_key(key)
-            due = keys.parse_due(key)
+            blob, due = keys.parse_blob_key(key), keys.parse_due(key)
             if blob is not None and blob.kind == "refs":
                 reference = cell.data.decode()
-                markers.setdefault(f"{blob.digest}/{blob.generation}", []).append(reference)
+                marked.add((blob.digest, blob.generation))
                 if self.marker_of(reference) != blob.name:
                     found.append(f"marker {key} of {reference}")
             elif blob is not None and blob.kind == "condemned":
                 found.append(f"mark {key}")
             elif due is not None and due.reference not in shown:
                 found.append(f"due entry {key}")
-            elif blob is None and due is None and key not in shown and not _belongs(key):
+            elif not blob and not due and key not in {*shown, keys.CONFIGURATION_KEY} and not keys.is_sidecar(key):
                 found.append(f"object {key}")
-        for key in self.cells.objects:
-            blob = keys.parse_blob_key(key)
-            if blob is not None and blob.kind == "data" and f"{blob.digest}/{blob.generation}" not in markers:
-                found.append(f"data {key}")
-        return found
+        blobs = {key: blob for key in self.cells.objects if (blob := keys.parse_blob_key(key)) and blob.kind == "data"}
+        return found + [f"data {key}" for key, blob in blobs.items() if (blob.digest, blob.generation) not in marked]
 
     def marker_of(self, reference: str) -> str | None:
         cell = self.cells.objects.get(keys.sidecar_key(reference))
         return None if cell is None else Sidecar.parse(cell.data, reference).marker(reference)
-
-
-def _belongs(key: str) -> bool:
-    return key == keys.CONFIGURATION_KEY or keys.is_sidecar(key)
 
 
 def complete(report: Any) -> None:

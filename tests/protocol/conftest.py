@@ -1,7 +1,5 @@
 """What the protocol tests share: folders where a sync costs nothing, and the object stores that are asked each time."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import tempfile
@@ -10,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import make_storage
-from tests.storages import GCS, S3_MOTO, S3_RCLONE, S3_SEAWEED, ObjectStorage
+from tests.conftest import storages
+from tests.protocol.worlds import Place
+from tests.storages import GCS, OBJECT_STORAGES, S3_RCLONE
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -27,11 +26,11 @@ def tmp_path(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
-@pytest.fixture(
-    params=[S3_RCLONE, GCS, *(pytest.param(each, marks=pytest.mark.full) for each in (S3_MOTO, S3_SEAWEED))]
-)
-def object_storage(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStorage:
-    """Give an S3 and GCS; the others at full size: the same code asks all of S3."""
-    made = make_storage(request.param, request, tmp_path)
-    assert isinstance(made, ObjectStorage)
-    return made
+@pytest.fixture
+def place(request: pytest.FixtureRequest, full_run: bool, tmp_path: Path) -> Place:
+    """Give the place that is asked for by kind and level, and by options of its stores."""
+    kind, level, *options = request.param
+    return Place(kind, level, tmp_path, *options, full_run=full_run)
+
+
+object_storage = storages(S3_RCLONE, GCS, of=OBJECT_STORAGES)  # at full size the others: the same code asks all of S3

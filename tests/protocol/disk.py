@@ -4,8 +4,6 @@ Fed with the system calls that `FaultyOs` recorded. A name made, moved or remove
 afterwards, bytes when their file was; until then either may have reached the disk, or not, in any order.
 """
 
-from __future__ import annotations
-
 import posixpath
 from dataclasses import dataclass, field
 
@@ -21,7 +19,6 @@ class Disk:
     """Paths that these calls made and did not remove."""
 
     def take(self, call: tuple[str, ...]) -> None:
-        """Do one call."""
         name, path = call[0], call[1]
         if name == "write":
             self.bytes_under_way.add(path)

@@ -6,8 +6,6 @@ calls. A crash is a `Crash`, which no `except Exception` catches. From then on t
 still do (`finally` blocks that tidy up) has no effect any more, as after SIGKILL.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -96,8 +94,6 @@ def os_error(number: int) -> Callable[[tuple[str, ...]], OSError]:
 
 
 class FaultyStage:
-    """A stage of a `FaultyBackend`."""
-
     def __init__(self, inner: Any, key: str, faults: Faults) -> None:
         self._inner, self._key, self._faults = inner, key, faults
 
@@ -127,29 +123,27 @@ class FaultyStage:
         self._inner.discard()  # never spoiled: FaultyOs does that, call by call
 
 
+def _spoiled(name: str, at: int = 0) -> Callable[..., Any]:
+    def call(self: "FaultyBackend", *args: Any, **words: Any) -> Any:
+        return self.faults.change((name, args[at]), lambda: getattr(self.inner, name)(*args, **words))
+
+    return call
+
+
 class FaultyBackend:
     """A backend whose calls can be spoiled; what this class does not know it passes on as a read."""
 
     def __init__(self, inner: Backend, faults: Faults) -> None:
         self.inner, self.faults = inner, faults
 
-    def write(self, key: str, data: bytes, content_type: str) -> None:
-        self.faults.change(("write", key), lambda: self.inner.write(key, data, content_type))
+    write, create, put = _spoiled("write"), _spoiled("create"), _spoiled("put")
+    copy = _spoiled("copy", 1)  # known by its target
 
     def write_many(self, writes: Any) -> Any:
         return Backend.write_many(self, writes)  # one after another, each to be spoiled
 
-    def create(self, key: str, data: bytes, content_type: str) -> bool:
-        return self.faults.change(("create", key), lambda: self.inner.create(key, data, content_type))
-
-    def put(self, key: str, data: bytes, content_type: str, **condition: Any) -> str | None:
-        return self.faults.change(("put", key), lambda: self.inner.put(key, data, content_type, **condition))
-
     def stage(self, key: str) -> FaultyStage:
         return FaultyStage(self.faults.change(("stage", key), lambda: self.inner.stage(key)), key, self.faults)
-
-    def copy(self, source: str, target: str, content_type: str) -> None:
-        self.faults.change(("copy", target), lambda: self.inner.copy(source, target, content_type))
 
     def delete(self, keys: Any, **options: Any) -> Any:
         wanted = list(keys)

@@ -1,7 +1,5 @@
 """Small stores whose media have policies and holds, and what must hold of them now and when all time has passed."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +11,7 @@ from unittest.mock import patch
 
 from fsspec.implementations.memory import MemoryFileSystem
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia import MediaContent, MediaMetadata
 from fsmedia.format import keys
 from fsmedia.format.settings import ORPHAN_GRACE
 from fsmedia.storage.local import LocalBackend
@@ -30,10 +28,8 @@ DAY = timedelta(days=1)
 def entries(storage: Storage) -> dict[str, list[datetime]]:
     """Return the due index: media -> minutes."""
     found: dict[str, list[datetime]] = defaultdict(list)
-    for key in sorted(storage.keys()):
-        entry = keys.parse_due(key)
-        if entry is not None:
-            found[entry.reference].append(entry.minute)
+    for entry in filter(None, map(keys.parse_due, sorted(storage.keys()))):
+        found[entry.reference].append(entry.minute)
     return found
 
 
@@ -57,22 +53,12 @@ def aged(storage: Storage) -> Iterator[None]:
 
 @dataclass
 class Cabinet:
-    """A store, and what is known of its media.
-
-    Attributes
-    ----------
-    must
-        What is there, whatever is done; with its bytes.
-    may
-        What is there or not; with the bytes it may have.
-    new
-        Bytes that may turn up under a reference nobody knows.
-    """
+    """A store, and what is known of its media."""
 
     world: World
-    must: dict[str, bytes] = field(default_factory=dict)
-    may: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
-    new: bytes | None = None
+    must: dict[str, bytes] = field(default_factory=dict)  # what is there, whatever is done; with its bytes
+    may: dict[str, tuple[bytes, ...]] = field(default_factory=dict)  # there or not; with the bytes it may have
+    new: bytes | None = None  # bytes that may turn up under a reference nobody knows
     forever: set[str] = field(default_factory=set)
     held: set[str] = field(default_factory=set)
 
@@ -89,8 +75,7 @@ class Cabinet:
     def put_named(self, name: str, policy: str | None, *, age: timedelta = timedelta(0)) -> str:
         """Write a media whose name is not of our own form."""
         data = f"{name} of {policy}".encode()
-        options = {**self.world.options, "now": lambda: NOW - age}
-        fs = MediaStore(self.world.storage.url, storage_options=self.world.storage.options, **options).fs
+        fs = self.world.open(now=lambda: NOW - age).fs
         fs.pipe_file(name, data)
         if policy is None:
             self.forever.add(name)
@@ -100,7 +85,6 @@ class Cabinet:
         return name
 
     def hold(self, reference: str) -> str:
-        """Hold a media."""
         self.world.open().hold(reference, "a court wants it")
         self.held.add(reference)
         return reference
@@ -113,7 +97,6 @@ class Cabinet:
         return reference
 
     def lets_go(self, *references: str) -> None:
-        """Say that these may go from now on."""
         for each in references:
             self.may[each] = (*self.may.get(each, ()), self.must.pop(each))
 
@@ -151,10 +134,7 @@ class Cabinet:
     def end(self, *strays: str) -> None:
         """Let all time pass: what is held or has no policy is left, and nothing of the rest.
 
-        Parameters
-        ----------
-        strays
-            Names that may have lost their policy with a store of theirs that never ended.
+        Of `strays`, whose store never ended, some may have lost their policy.
         """
         for days in range(0, 6, 2):
             report = self.sweep(LATE + days * DAY)

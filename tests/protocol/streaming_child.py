@@ -7,8 +7,6 @@ The peak is the kernel's VmHWM. `ru_maxrss` would begin with the peak of the pro
 keeps it over an exec), so that a large pytest would hide whatever happens here; it serves where there is no /proc.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json
@@ -32,7 +30,6 @@ def peak() -> int:
 
 
 def digest_of(file) -> str:
-    """Read a file in pieces."""
     digest = hashlib.sha256()
     while piece := file.read(PIECE):
         digest.update(piece)

@@ -1,12 +1,12 @@
 """Snapshots of the catalog: a crash at every step, several refreshers, readers of old ones, and what they cost."""
 
-from __future__ import annotations
-
 import json
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,9 +22,10 @@ from fsmedia.format import keys
 from fsmedia.format.settings import ORPHAN_GRACE
 from fsmedia.storage.local import LocalBackend
 from tests.catalogs import PNG, check, filled, old_enough, opened, snapshots
-from tests.protocol.faults import CRASHES, Crash, Fault, Faults, faulty_backends, faulty_os
-from tests.protocol.test_retention_requests import seed
-from tests.protocol.worlds import World, each_fault, fresh_world
+from tests.protocol import wire
+from tests.protocol.faults import CRASHES, Fault
+from tests.protocol.wire import costs, seed
+from tests.protocol.worlds import Place, each_fault, fresh_world, run
 from tests.storages import LOCAL, MEMORY, LocalStorage, S3Storage, Storage
 
 
@@ -33,30 +34,22 @@ def whole(storage: Storage) -> list[pa.Table]:
     return [parquet.read_table(pa.BufferReader(storage.read(key))) for key in snapshots(storage)]
 
 
-def crashed(world: World, faults: Faults, level: str, store: Any = None) -> None:
-    with faulty_os(faults) if level == "syscalls" else faulty_backends(faults):
-        try:
-            world.open().catalog()
-        except Crash:
-            return
-
-
 @pytest.mark.parametrize("fault", CRASHES)
-@pytest.mark.parametrize(("kind", "level"), [(LOCAL, "calls"), (LOCAL, "syscalls"), (MEMORY, "calls")])
-def test_a_refresher_that_is_killed(kind: str, level: str, fault: Fault, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [(LOCAL, "calls"), (LOCAL, "syscalls"), (MEMORY, "calls")], indirect=True)
+def test_a_refresher_that_is_killed(place: Place, fault: Fault) -> None:
     """At every step: readers have the old snapshot or the new one, whole; the next refresh finishes it."""
     for faults in each_fault(fault):
-        world = fresh_world(kind, tmp_path)
+        world = place.world()
         with old_enough():
             old = world.open().catalog()
         world.open().store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r3"))
-        crashed(world, faults, level)
+        place.run(world, faults, methodcaller("catalog"))
         assert {len(each) for each in whole(world.storage)} <= {2, 3}
         seen = world.open().catalog(refresh=False)
         assert seen.files == old.files or len(seen) == 3
         check(world.open(), world.open().catalog())
         assert len(world.open().catalog(refresh=False)) == 3
-        assert len(parquet.read_table(old.files[0])) == 2 if kind == LOCAL else True
+        assert len(parquet.read_table(old.files[0])) == 2 if place.kind == LOCAL else True
 
 
 @pytest.mark.parametrize("fault", CRASHES)
@@ -65,7 +58,7 @@ def test_a_first_refresher_that_is_killed(fault: Fault, tmp_path: Path) -> None:
     for faults in each_fault(fault):
         world = fresh_world(LOCAL, tmp_path, first=True)
         world.storage.write("runs/r1/foreign.png", PNG)
-        crashed(world, faults, "calls")
+        run(world, faults, "calls", methodcaller("catalog"))
         assert all(len(each) == 1 for each in whole(world.storage))
         check(world.open(), world.open().catalog())
 
@@ -74,11 +67,10 @@ def test_a_first_refresher_that_is_killed(fault: Fault, tmp_path: Path) -> None:
 def test_a_storage_that_fails(fault: Fault, tmp_path: Path) -> None:
     for faults in each_fault(fault):
         world = fresh_world(LOCAL, tmp_path)
-        with faulty_backends(faults):
-            try:
-                world.open().catalog()
-            except StorageError as error:
-                assert error.key, error  # noqa: PT017 - it may be the removal that fails, which only warns
+        try:
+            run(world, faults, "calls", methodcaller("catalog"))
+        except StorageError as error:
+            assert error.key, error  # noqa: PT017 - it may be the removal that fails, which only warns
         check(world.open(), world.open().catalog())
 
 
@@ -86,26 +78,17 @@ def test_two_refreshers_at_once(local_storage: LocalStorage) -> None:
     """Each writes all of it; what counts is the one whose listing began later, whichever is written last."""
     store, references = filled(local_storage)
     real, meet = opening.refresh, threading.Barrier(2, timeout=30)
-    errors: list[BaseException] = []
 
     def slow(*args: Any, **kwargs: Any) -> Any:
         made = real(*args, **kwargs)
         meet.wait()  # both have listed, none has written
         return made
 
-    def run() -> None:
-        try:
-            check(opened(local_storage), opened(local_storage).catalog())
-        except BaseException as error:
-            errors.append(error)
+    def run(_: int) -> None:
+        check(opened(local_storage), opened(local_storage).catalog())
 
-    with patch.object(opening, "refresh", slow):
-        threads = [threading.Thread(target=run) for _ in range(2)]
-        for each in threads:
-            each.start()
-        for each in threads:
-            each.join()
-    assert errors == []
+    with patch.object(opening, "refresh", slow), ThreadPoolExecutor(2) as pool:
+        list(pool.map(run, range(2)))
     assert len(snapshots(local_storage)) == 2
     assert all(len(each) == len(references) for each in whole(local_storage))
     check(store, store.catalog())
@@ -189,8 +172,6 @@ def test_media_that_come_and_go_while_it_is_refreshed(local_storage: LocalStorag
 
 
 def test_a_part_that_fails_is_no_smaller_catalog(local_storage: LocalStorage) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     store, _ = filled(local_storage)
     real = refresh.compared
 
@@ -206,8 +187,6 @@ def test_a_part_that_fails_is_no_smaller_catalog(local_storage: LocalStorage) ->
 
 
 # -- what it costs -----------------------------------------------------------------------------------------------
-
-
 def test_a_refresh_costs_a_listing_and_what_changed(rclone_storage: S3Storage, full_run: bool) -> None:
     """Section 10: ceil(2n/1000) + 1 + top-level folders LIST + c GET + 8."""
     stored = 10_000 if full_run else 550
@@ -216,30 +195,26 @@ def test_a_refresh_costs_a_listing_and_what_changed(rclone_storage: S3Storage, f
     (bucket / ".fsmedia/due/2020-01-01/00/00").mkdir(parents=True)
     for number in range(1_500):  # what is in .fsmedia costs nothing
         (bucket / f".fsmedia/due/2020-01-01/00/00/{number}").touch()
-    store = MediaStore(rclone_storage.url, storage_options=rclone_storage.options)
-    store.exists("runs/none/none.png")
+    store = wire.opened(rclone_storage)
     pages = -(-2 * stored // 1000)
     lists = pages + 1  # of the root's own level
     with old_enough():
         assert len(store.catalog()) == stored
-        with rclone_storage.counted() as n:
-            again = store.catalog()
+        again = costs(
+            rclone_storage, store.catalog, list=lists + 1, get=1
+        )  # the listing; the snapshots, and the newest
         assert (again.report.read, again.report.written) == (0, False)
-        assert n == {"list": lists + 1, "get": 1}, n  # the listing; the snapshots, and the newest
         for reference in references[:3]:
             sidecar = bucket / f"{reference}.meta"
             said = {**json.loads(sidecar.read_text()), "caption": "changed"}
             sidecar.unlink()  # it is linked to all others
             sidecar.write_text(json.dumps(said))
-        with rclone_storage.counted() as n:
-            third = store.catalog()
+        third = costs(rclone_storage, store.catalog, list=lists + 2, get=1 + 3, put=1)
         assert third.report.read == 3
-        assert n == {"list": lists + 2, "get": 1 + 3, "put": 1}, n
-        assert sum(n.values()) <= pages + 1 + 1 + 3 + 8
-    with rclone_storage.counted() as n:
-        list(store.list(mime_type="audio/*"))
+        assert lists + 2 + 1 + 3 + 1 <= pages + 1 + 1 + 3 + 8
     # The listing is that of the whole store; 64 sidecars are read before a catalog is worth looking for.
-    assert n == {"list": -(-(2 * stored + 1_500 + 3) // 1000) + 1, "get": 64 + 1}, n
+    budget = {"list": -(-(2 * stored + 1_500 + 3) // 1000) + 1, "get": 64 + 1}
+    costs(rclone_storage, lambda: list(store.list(mime_type="audio/*")), **budget)
 
 
 def test_a_refresh_of_a_deduplicated_store(rclone_storage: S3Storage) -> None:
@@ -248,9 +223,7 @@ def test_a_refresh_of_a_deduplicated_store(rclone_storage: S3Storage) -> None:
     with old_enough():
         store.catalog()
         store.delete_media(references[0])
-        with rclone_storage.counted() as n:
-            assert len(store.catalog()) == 19
-    assert n == {"list": 2 + 2, "get": 1, "put": 1}, n
+        assert len(costs(rclone_storage, store.catalog, list=2 + 2, get=1, put=1)) == 19
 
 
 def test_the_name_of_a_snapshot() -> None:

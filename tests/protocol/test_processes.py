@@ -1,7 +1,5 @@
 """Large media and syncs in processes of their own: under 64 MiB more in memory, and killed in earnest at any moment."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -16,6 +14,7 @@ import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format import keys
+from tests.conftest import make_storage
 from tests.servers import RcloneServer
 from tests.storages import LOCAL, S3_RCLONE, LocalStorage, S3Storage, Storage
 from tests.transfers import media_of, opened
@@ -29,8 +28,6 @@ OUTS = ("out-open", "out-chunks", "out-path")
 
 
 class Large(NamedTuple):
-    """A large file and the digest of its bytes."""
-
     path: Path
     size: int
     digest: str
@@ -49,13 +46,8 @@ def large(full_run: bool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def child(ask: dict[str, Any]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.protocol.streaming_child", json.dumps(ask)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-m", "tests.protocol.streaming_child", json.dumps(ask)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def answer_of(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -65,8 +57,6 @@ def answer_of(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 class Place(NamedTuple):
-    """A fresh root, reached past the counting relay."""
-
     url: str
     options: dict[str, str]
 
@@ -117,15 +107,17 @@ def test_the_measure_sees_a_media_in_memory(large: Large, tmp_path_factory: pyte
 
 
 # -- a sync, killed ----------------------------------------------------------------------------------------
-
-
 def syncing(source: Storage, target: Storage, **more: Any) -> subprocess.Popen[str]:
     ask = {"url": source.url, "options": source.options, "target": target.url, "to_options": target.options}
     return child({**ask, "how": "sync", "wishes": {}, **more})
 
 
+def by_name(storage: Storage) -> dict[str, Any]:
+    return {name.rpartition("/")[2]: value for name, value in media_of(storage).items()}
+
+
 @pytest.mark.parametrize("settings", [{}, {"deduplicate": True, "organization": "by-session"}], ids=["plain", "shared"])
-@pytest.mark.parametrize("kind", [LOCAL, "s3-rclone"])
+@pytest.mark.parametrize("kind", [LOCAL, S3_RCLONE])
 def test_a_killed_process(kind: str, settings: dict[str, Any], tmp_path: Path, request: pytest.FixtureRequest) -> None:
     source, count = LocalStorage(LOCAL, str(tmp_path / "source")), COUNT if kind == LOCAL else COUNT // 6
     store = opened(source, durability="rename")
@@ -136,11 +128,8 @@ def test_a_killed_process(kind: str, settings: dict[str, Any], tmp_path: Path, r
         )
         for at in range(count)
     )
-    server = request.getfixturevalue("rclone") if kind != LOCAL else None
-    target: Storage = LocalStorage(LOCAL, str(tmp_path / "target"))
-    if server is not None:
-        target = S3Storage(kind, *server.new_root("lab/store"), server)
-    wanted = {name.rpartition("/")[2]: value for name, value in media_of(source).items()}
+    target = make_storage(kind, request, tmp_path / "target")
+    wanted = by_name(source)
     for _ in range(3):
         process = syncing(source, target, wishes=settings)
         assert process.stdout is not None
@@ -149,19 +138,17 @@ def test_a_killed_process(kind: str, settings: dict[str, Any], tmp_path: Path, r
                 break
         process.kill()
         process.communicate()
-        there = {name.rpartition("/")[2]: value for name, value in media_of(target).items()}
+        there = by_name(target)
         assert there.items() <= wanted.items()
         listed = list(opened(target).list())
         assert len(listed) >= len(there)  # a server may still finish what it was sent
     process = syncing(source, target, wishes={**settings, "delete": True})
     assert answer_of(process)["answer"][1] == []
-    assert {name.rpartition("/")[2]: value for name, value in media_of(target).items()} == wanted
+    assert by_name(target) == wanted
     assert len(list(opened(target).list())) == count
 
 
 # -- a sync, measured --------------------------------------------------------------------------------------
-
-
 def grown(source: Storage, target: Storage, **wishes: Any) -> int:
     told = answer_of(syncing(source, target, warm=True, wishes=wishes))
     assert told["answer"] == [1, []]

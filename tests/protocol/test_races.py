@@ -1,7 +1,5 @@
 """Many at once in one store: nobody loses anything, nobody is told of an error, nobody sees a part."""
 
-from __future__ import annotations
-
 import json
 import multiprocessing
 import random
@@ -13,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
-from tests.protocol.worlds import STORE_JSON, fresh_world
-from tests.storages import LOCAL, MEMORY, LocalStorage, Storage
+from tests.conftest import make_storage
+from tests.protocol.worlds import STORE_JSON, empty_folders, fresh_world
+from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
 
 THREADS, ROUNDS = 8, 20
 SPAWN = multiprocessing.get_context("spawn")
@@ -34,12 +33,6 @@ def at_once(number: int, work: Callable[[int], object]) -> list[object]:
 
     with ThreadPoolExecutor(number) as pool:
         return list(pool.map(begin, range(number)))
-
-
-def empty_folders(storage: Storage) -> list[Path]:
-    if not isinstance(storage, LocalStorage):
-        return []
-    return [path for path in Path(storage.url).rglob("*") if path.is_dir() and not any(path.iterdir())]
 
 
 def come_and_go(store: MediaStore, who: int, rounds: int, runs: list[str]) -> dict[str, str]:
@@ -69,7 +62,7 @@ def check_left(storage: Storage, store: MediaStore, kept: dict[str, str]) -> Non
     assert storage.keys() == {STORE_JSON, *kept, *(f"{reference}.meta" for reference in kept)}
     for reference, text in kept.items():
         assert storage.read(reference) == text.encode()
-    assert empty_folders(storage) == []
+    assert empty_folders(storage) == set()
 
 
 @pytest.mark.parametrize("kind", [LOCAL, MEMORY])
@@ -78,7 +71,7 @@ def test_threads_store_and_delete(kind: str, runs: list[str], tmp_path: Path) ->
     """A delete removes the folder it emptied while a store is about to write there."""
     world = fresh_world(kind, tmp_path, first=True)
     store = world.open()
-    kept: dict[str, str] = {}
+    kept = dict[str, str]()
     for left in at_once(THREADS, lambda who: come_and_go(store, who, ROUNDS, runs)):
         kept |= left
     check_left(world.storage, store, kept)
@@ -107,27 +100,20 @@ def test_deletes_of_one_media(tmp_path: Path) -> None:
             at_once(4, lambda _, store=store, reference=reference: store.delete_media(reference))
             assert not store.exists(reference)
         assert world.check() == []
-        assert empty_folders(world.storage) == []
-
-
-def work_in_process(url: str, who: int, rounds: int) -> dict[str, str]:
-    """Run by a process of its own."""
-    return come_and_go(MediaStore(url), who, rounds, ["r1", "r2"])
+        assert empty_folders(world.storage) == set()
 
 
 def test_processes_store_and_delete(tmp_path: Path) -> None:
     world = fresh_world(LOCAL, tmp_path, first=True)
-    kept: dict[str, str] = {}
+    store, kept = world.open(), dict[str, str]()
     with ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
-        for left in [pool.submit(work_in_process, world.storage.url, who, 60) for who in range(2)]:
+        for left in [pool.submit(come_and_go, store, who, 60, ["r1", "r2"]) for who in range(2)]:
             kept |= left.result()
     assert len(kept) == 24
     check_left(world.storage, world.open(), kept)
 
 
 # -- the first write ---------------------------------------------------------------------------------------
-
-
 def check_founded(storage: Storage) -> None:
     """Check the settings: one file, whole, and of a root in which nobody else had put anything."""
     settings = json.loads(storage.read(STORE_JSON))
@@ -137,27 +123,30 @@ def check_founded(storage: Storage) -> None:
     assert not settings.get("adopted"), "our own writers were taken for strangers"
 
 
+def found(store: MediaStore, who: int) -> str:
+    if who % 2:
+        return store.store_media(content(f"{who}"), MediaMetadata(run_id="r1"))
+    with store.create_media(MediaMetadata(run_id="r1"), "text/plain") as writer:
+        writer.write(f"{who}".encode())
+    return writer.reference
+
+
+def found_by_threads(storage: Storage) -> None:
+    stores = [MediaStore(storage.url, storage_options=storage.options) for _ in range(8)]
+    references = at_once(8, lambda who: found(stores[who], who))
+    assert list(stores[0].list(run_id="r1")) == sorted(references)
+    check_founded(storage)
+
+
 @pytest.mark.parametrize("kind", [LOCAL, MEMORY])
 def test_threads_found_a_store(kind: str, tmp_path: Path) -> None:
     for _ in range(6):
-        world = fresh_world(kind, tmp_path, first=True)
-        stores = [world.open() for _ in range(8)]
-
-        def work(who: int, stores: list[MediaStore] = stores) -> str:
-            if who % 2:
-                return stores[who].store_media(content(f"{who}"), MediaMetadata(run_id="r1"))
-            with stores[who].create_media(MediaMetadata(run_id="r1"), "text/plain") as writer:
-                writer.write(f"{who}".encode())
-            return writer.reference
-
-        references = at_once(8, work)
-        assert list(world.open().list(run_id="r1")) == sorted(references)
-        check_founded(world.storage)
+        found_by_threads(fresh_world(kind, tmp_path, first=True).storage)
 
 
-def found(url: str, who: int) -> str:
-    """Run by a process of its own."""
-    return MediaStore(url).store_media(content(f"{who}"), MediaMetadata(run_id="r1"))
+@pytest.mark.parametrize("name", [S3_MOTO, S3_RCLONE])
+def test_s3_is_founded_by_threads(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    found_by_threads(make_storage(name, request, tmp_path))
 
 
 def test_processes_found_a_store(tmp_path: Path) -> None:
@@ -165,27 +154,12 @@ def test_processes_found_a_store(tmp_path: Path) -> None:
         list(pool.map(abs, range(3)))  # all are there and idle
         for _ in range(6):
             world = fresh_world(LOCAL, tmp_path, first=True)
-            references = [f.result() for f in [pool.submit(found, world.storage.url, who) for who in range(3)]]
+            references = [f.result() for f in [pool.submit(found, world.open(), who) for who in range(3)]]
             assert list(world.open().list()) == sorted(references)
             check_founded(world.storage)
 
 
-def test_s3_is_founded_by_threads(request: pytest.FixtureRequest) -> None:
-    for fixture in ("moto_storage", "rclone_storage"):
-        storage = request.getfixturevalue(fixture)
-        stores = [MediaStore(storage.url, storage_options=storage.options) for _ in range(8)]
-
-        def work(who: int, stores: list[MediaStore] = stores) -> str:
-            return stores[who].store_media(content(f"{who}"), MediaMetadata(run_id="r1"))
-
-        references = at_once(8, work)
-        assert list(stores[0].list(run_id="r1")) == sorted(references)
-        check_founded(storage)
-
-
 # -- readers among writers ---------------------------------------------------------------------------------
-
-
 def read_while(store: MediaStore, done: threading.Event, deleted: set[str]) -> int:
     """List and read until the writers are done; what can't be read must have been deleted."""
     seen = 0

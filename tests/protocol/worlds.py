@@ -1,7 +1,5 @@
 """Small stores to break, the operations under test, and what must hold of a store whatever happened to it."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
@@ -14,9 +12,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from tests.protocol.faults import CRASHES, Crash, Fault, Faults, faulty_backends, faulty_os
-from tests.storages import LOCAL, LocalStorage, MemoryStorage, Storage
+from tests.storages import LOCAL, MEMORY, LocalStorage, MemoryStorage, Storage
 
 STORE_JSON = ".fsmedia/store.json"
 WAYS = ("bytes", "file", "stream", "create")
@@ -56,16 +56,13 @@ class World:
         """Open the store as a fresh process would."""
         return MediaStore(self.storage.url, storage_options=self.storage.options, **{**self.options, **more})
 
-    def populate(self) -> World:
+    def populate(self) -> "World":
         """Store neighbours: in the folder the tests use, and in another one."""
 
         def build() -> dict[str, bytes]:
-            store = self.open()
             both = {"r1": b"neighbour", "r2": b"somebody else"}
-            return {
-                store.store_media(MediaContent.from_bytes(data, "text/plain"), MediaMetadata(run_id=run)): data
-                for run, data in both.items()
-            }
+            pairs = [(MediaContent.from_bytes(both[run], "text/plain"), MediaMetadata(run_id=run)) for run in both]
+            return dict(zip([self.open().store_media(*pair) for pair in pairs], both.values(), strict=True))
 
         self.media = dict(rebuilt((type(self.storage), "neighbours", str(self.options)), self.storage, build))
         return self
@@ -95,8 +92,7 @@ class World:
         assert sidecar["size_bytes"] == len(data)
         record = store.info(reference)
         assert (record.sha256, record.run_id) == (sidecar["sha256"], reference.split("/")[1])
-        content = store.retrieve_media(reference)
-        assert content.read_bytes() == data
+        assert store.retrieve_media(reference).read_bytes() == data
         with store.open(reference) as file:
             assert file.read() == data
         assert store.exists(reference)
@@ -104,13 +100,11 @@ class World:
 
 def fresh_world(kind: str, tmp_path: Path, *, first: bool = False, **options: Any) -> World:
     """Return a store that nobody wrote to (`first`), or one with neighbours."""
-    number = next(_NUMBERS)
-    storage: Storage
-    if kind == LOCAL:
-        storage = LocalStorage(kind, str(tmp_path / f"world-{number}"))
-    else:
-        storage = MemoryStorage(kind, f"memory://world-{number}")
-    world = World(storage, options)
+    name = f"world-{next(_NUMBERS)}"
+    local = kind == LOCAL
+    world = World(
+        LocalStorage(kind, str(tmp_path / name)) if local else MemoryStorage(kind, f"memory://{name}"), options
+    )
     return world if first else world.populate()
 
 
@@ -175,9 +169,34 @@ def crashes(level: str, full_run: bool = False) -> tuple[Fault, ...]:
     return (Fault.TORN,) if level == "syscalls" else (Fault.CRASH_AFTER,)
 
 
-def folders(storage: Storage) -> set[str]:
-    """Return the empty folders of a local store."""
-    if not isinstance(storage, LocalStorage):
-        return set()
+def empty_folders(storage: Storage) -> set[str]:
     root = Path(storage.url)
-    return {os.path.relpath(path, root) for path in root.rglob("*") if path.is_dir() and not any(path.iterdir())}
+    paths = root.rglob("*") if isinstance(storage, LocalStorage) else ()
+    return {os.path.relpath(path, root) for path in paths if path.is_dir() and not any(path.iterdir())}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where stores are broken: at the port of a storage ("calls"), or below it, at system calls ("syscalls")."""
+
+    kind: str
+    level: str
+    tmp_path: Path
+    options: dict[str, Any] = field(default_factory=dict)
+    full_run: bool = False
+
+    def world(self, *, first: bool = False) -> World:
+        return fresh_world(self.kind, self.tmp_path, first=first, **self.options)
+
+    def crashes(self) -> Iterator[Faults]:
+        """Yield a crash at each call, of each kind that leaves something of its own."""
+        return each_fault(*crashes(self.level, self.full_run))
+
+    def run(self, world: World, faults: Faults, operation: Callable[[MediaStore], Any]) -> Any:
+        return run(world, faults, self.level, operation)
+
+
+CALLS_AND_SYSCALLS = pytest.mark.parametrize(
+    "place", [(MEMORY, "calls"), (LOCAL, "calls"), (LOCAL, "syscalls", {"durability": "rename"})], indirect=True,
+    ids=[MEMORY, LOCAL, "local-syscalls"],
+)  # fmt: skip

@@ -1,7 +1,5 @@
 """Random histories of stores against a model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path

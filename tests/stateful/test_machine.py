@@ -1,7 +1,5 @@
 """Random histories of a store on every storage, against a dict: what was stored and not deleted is there, whole."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io
@@ -16,15 +14,10 @@ from typing import Any
 import pytest
 from hypothesis import note
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore, OrganizationMode, UnknownPolicyError
+from fsmedia.core import commit
 from fsmedia.format.keys import due_key
 from tests.stateful import BROKEN, fresh, run_machine
 from tests.storages import ALL_STORAGES, MEMORY, OBJECT_STORAGES, Storage
@@ -43,16 +36,19 @@ ODD_IDS = [
     "r1", "R1", "r 1/ä", "..", ".", "a.meta", "~", "~2f", "%2F", "*", "a[1]", "x?versionId=1", "a#1", "x" * 300,
     "x" * 301, "\n", "🎬", ".fsmedia", "a\\b", " ", "é", "e\u0301", "C:", "-", "runs", ".tmp-1", "a::b",
 ]  # fmt: skip
+CHOICE = st.integers(0, 1000)
 IDS = st.sampled_from(ODD_IDS) | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 TYPES = ["image/png", "image/jpeg", "audio/mpeg", "video/mp4", "text/plain", "application/pdf", "application/x-odd"]
 WAYS = ["bytes", "base64", "file", "stream", "writer", "stored"]
 PATTERNS = ["image/*", "image/png", "*/*", "TEXT/*", "audio/ogg"]
 
 
+def days(first: int, last: int) -> st.SearchStrategy[datetime]:
+    return st.integers(first, last).map(lambda days: START + timedelta(days=days))
+
+
 @dataclass(frozen=True)
 class Media:
-    """What the model knows of one media."""
-
     data: bytes
     mime_type: str
     metadata: MediaMetadata
@@ -77,7 +73,7 @@ class Media:
 class Machine(RuleBasedStateMachine):
     """One store; `model` is what must be in it."""
 
-    def __init__(self, fresh: Callable[[], Storage], folder: Path, *, thorough: bool) -> None:
+    def __init__(self, fresh: Callable[[], Storage], folder: Path, thorough: bool = True) -> None:
         super().__init__()
         self.storage, self.folder, self.thorough = fresh(), folder, thorough
         self.model: dict[str, Media] = {}
@@ -88,15 +84,13 @@ class Machine(RuleBasedStateMachine):
     @initialize(mode=st.sampled_from(OrganizationMode), default=st.sampled_from([None, "audit"]))
     def open(self, mode: OrganizationMode, default: str | None) -> None:
         self.mode, self.default = mode, default
-        self.store = self.opened(
-            organization=mode, policies={"audit": POLICIES["audit"]}, default_policy=default
-        ).create()
+        policies = {"audit": POLICIES["audit"]}
+        self.store = self.opened(organization=mode, policies=policies, default_policy=default).create()
 
     def opened(self, **options: Any) -> MediaStore:
         return MediaStore(self.storage.url, storage_options=self.storage.options, now=lambda: self.now, **options)
 
     # -- writing -------------------------------------------------------------------------------------------
-
     @rule(
         data=st.binary(max_size=300) | st.just(bytes(range(256)) * 300),
         way=st.sampled_from(WAYS),
@@ -122,8 +116,7 @@ class Machine(RuleBasedStateMachine):
             source = sorted(self.model)[len(data) % len(self.model)]
             data, kind = self.model[source].data, self.model[source].mime_type
             content = self.store.retrieve_media(source)
-            if content.policy_name and policy is None:
-                policy = content.policy_name
+            policy = policy or content.policy_name
             reference = self.store.store_media(content, metadata)
         elif way == "writer":
             with self.store.create_media(metadata, kind) as writer:
@@ -134,19 +127,15 @@ class Machine(RuleBasedStateMachine):
             reference = self.store.store_media(self.content(data, way, kind), metadata)
         policy = policy or self.default
         keep_for = POLICIES[policy]
-        known = metadata.model_copy(
-            update={
-                "timestamp": timestamp or self.now,
-                "policy_name": policy,
-                "size_bytes": len(data),
-                "mime_type": kind,
-            }
-        )
-        assert reference not in self.model
-        assert reference not in self.gone
+        said = {"timestamp": timestamp or self.now, "policy_name": policy, "size_bytes": len(data), "mime_type": kind}
+        known = metadata.model_copy(update=said)
+        assert reference not in {*self.model, *self.gone}
         self.model[reference] = Media(data, kind, known, known.timestamp + keep_for if keep_for else None)
         self.touched.append(reference)
         note(f"{reference} by {way}")
+
+    def one(self, choice: int) -> str:
+        return sorted(self.model)[choice % len(self.model)]
 
     def content(self, data: bytes, way: str, kind: str) -> MediaContent:
         if way == "base64" and not kind.startswith("text/"):  # which warns: it may be text itself
@@ -175,20 +164,19 @@ class Machine(RuleBasedStateMachine):
             raise ZeroDivisionError
 
     @precondition(lambda self: self.model)
-    @rule(choice=st.integers(0, 1000), absolute=st.booleans())
+    @rule(choice=CHOICE, absolute=st.booleans())
     def delete(self, choice: int, absolute: bool) -> None:
-        reference = sorted(self.model)[choice % len(self.model)]
+        reference = self.one(choice)
         self.store.delete_media(f"{self.storage.url}/{reference}" if absolute else reference)
         del self.model[reference]
         self.gone.append(reference)
 
     @precondition(lambda self: self.gone)
-    @rule(choice=st.integers(0, 1000))
+    @rule(choice=CHOICE)
     def delete_again(self, choice: int) -> None:
         self.store.delete_media(self.gone[choice % len(self.gone)])
 
     # -- time and processes --------------------------------------------------------------------------------
-
     @rule(by=st.sampled_from([timedelta(microseconds=1), timedelta(minutes=6), timedelta(days=2)]))
     def time_passes(self, by: timedelta) -> None:
         self.now += by
@@ -200,9 +188,8 @@ class Machine(RuleBasedStateMachine):
         assert self.store.organization == self.mode
 
     # -- reading -------------------------------------------------------------------------------------------
-
     @precondition(lambda self: self.gone)
-    @rule(choice=st.integers(0, 1000))
+    @rule(choice=CHOICE)
     def what_is_gone_is_not_found(self, choice: int) -> None:
         reference = self.gone[choice % len(self.gone)]
         assert not self.store.exists(reference)
@@ -212,42 +199,34 @@ class Machine(RuleBasedStateMachine):
             assert caught.value.reference == reference
 
     @precondition(lambda self: self.model)
-    @rule(choice=st.integers(0, 1000))
+    @rule(choice=CHOICE)
     def read(self, choice: int) -> None:
-        self.is_whole(sorted(self.model)[choice % len(self.model)])
+        self.is_whole(self.one(choice))
 
     @rule(
-        asked=st.fixed_dictionaries(
-            {},
-            optional={
-                "run_id": IDS,
-                "session_id": st.sampled_from(["c1", "r1"]),
-                "provider_id": st.sampled_from(["openai", "nobody"]),
-                "mime_type": st.sampled_from(PATTERNS),
-                "policy_name": st.sampled_from(["audit", "retain", "retain-2hours"]),
-                "since": st.integers(-5, 5).map(lambda days: START + timedelta(days=days)),
-                "until": st.integers(-5, 5).map(lambda days: START + timedelta(days=days)),
-                "expires_before": st.integers(0, 40).map(lambda days: START + timedelta(days=days)),
-            },
-        ),
+        asked=st.fixed_dictionaries({}, optional={
+            "run_id": IDS, "session_id": st.sampled_from(["c1", "r1"]), "mime_type": st.sampled_from(PATTERNS),
+            "provider_id": st.sampled_from(["openai", "nobody"]), "since": days(-5, 5), "until": days(-5, 5),
+            "policy_name": st.sampled_from(["audit", "retain", "retain-2hours"]), "expires_before": days(0, 40),
+        }),
         limit=st.none() | st.integers(0, 3),
-    )
+    )  # fmt: skip
     def filtered(self, asked: dict[str, Any], limit: int | None) -> None:
-        wanted = [reference for reference in sorted(self.model) if self.model[reference].matches(**asked)]
-        assert list(self.store.list(**asked, limit=limit)) == wanted[:limit]
+        assert list(self.store.list(**asked, limit=limit)) == self.matching(asked)[:limit]
+
+    def matching(self, asked: dict[str, Any]) -> list[str]:
+        return [reference for reference in sorted(self.model) if self.model[reference].matches(**asked)]
 
     @precondition(lambda self: self.model)
-    @rule(choice=st.integers(0, 1000))
+    @rule(choice=CHOICE)
     def by_the_id_of_the_folder(self, choice: int) -> None:
         field = self.mode.id_field
-        asked = {field: getattr(self.model[sorted(self.model)[choice % len(self.model)]].metadata, field)}
-        wanted = [reference for reference in sorted(self.model) if self.model[reference].matches(**asked)]
+        asked = {field: getattr(self.model[self.one(choice)].metadata, field)}
+        wanted, folder = self.matching(asked), self.store.folder(**asked)
         assert list(self.store.list(**asked)) == wanted
-        folder = self.store.folder(**asked)
         assert all(reference.startswith(f"{folder}/") for reference in wanted)
 
     # -- what always holds ---------------------------------------------------------------------------------
-
     @invariant()
     def the_listing_is_the_model(self) -> None:
         if not hasattr(self, "store"):
@@ -260,10 +239,8 @@ class Machine(RuleBasedStateMachine):
 
     def is_whole(self, reference: str) -> None:
         media = self.model[reference]
-        content = self.store.retrieve_media(reference)
-        assert content.read_bytes() == media.data
-        assert content.mime_type == media.mime_type
-        record = self.store.info(reference)
+        content, record = self.store.retrieve_media(reference), self.store.info(reference)
+        assert (content.read_bytes(), content.mime_type) == (media.data, media.mime_type)
         assert record.sha256 == hashlib.sha256(media.data).hexdigest()
         assert record.expires_at == media.expires_at
         assert replace(media, metadata=self.store.metadata(reference)) == media
@@ -288,28 +265,18 @@ class Machine(RuleBasedStateMachine):
             assert sidecar[self.mode.id_field] == getattr(media.metadata, self.mode.id_field)
 
 
-def machine(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Machine]:
-    """Return what makes a machine in a fresh storage of this name."""
-    make = fresh(name, request, tmp_path)
-    return lambda: Machine(make, tmp_path, thorough=name not in OBJECT_STORAGES)
-
-
 @pytest.mark.parametrize("name", ALL_STORAGES)
 def test_random_histories(name: str, full_run: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     examples, steps = (4, 15) if name in OBJECT_STORAGES else (20, 30)
-    run_machine(
-        machine(name, request, tmp_path),
-        max_examples=examples * (10 if full_run else 1),
-        stateful_step_count=steps,
-    )
+    make, words = fresh(name, request, tmp_path), {"max_examples": examples * (10 if full_run else 1)}
+    run_machine(lambda: Machine(make, tmp_path, name not in OBJECT_STORAGES), stateful_step_count=steps, **words)
 
 
 def test_a_store_that_forgets_is_caught(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The test above can fail: here a delete leaves the bytes."""
-    from fsmedia.core import commit
-
     monkeypatch.setattr(commit, "DELETE", commit.DELETE[:1])
+    make = fresh(MEMORY, request, tmp_path)
     with pytest.raises(AssertionError):
-        run_machine(machine(MEMORY, request, tmp_path), max_examples=500, stateful_step_count=20, **BROKEN)
+        run_machine(lambda: Machine(make, tmp_path), max_examples=500, stateful_step_count=20, **BROKEN)
