@@ -52,9 +52,7 @@ COLUMNS: Final = (
     Column("reference", "string", "the media's reference; rows are sorted by it, bytewise, and it is unique"),
     Column("key", "string", "where its bytes lie below the root; rows that share them have the same"),
     Column(
-        "url",
-        "string",
-        "`media://<reference>::<root>`, a local root as a path: any fsspec client opens it; no secret",
+        "url", "string", "`media://<reference>::<root>`, a local root as a path: any fsspec client opens it; no secret"
     ),
     Column("run_id", "string", "null: none"),
     Column("conversation_id", "string", "null: none"),
@@ -96,8 +94,7 @@ def arrow() -> ModuleType:
         import pyarrow.parquet
     except ImportError as error:
         raise StorageError(
-            f"the catalog needs a package that is not installed ({error})",
-            next_step="pip install 'fsmedia[catalog]'",
+            f"the catalog needs a package that is not installed ({error})", next_step="pip install 'fsmedia[catalog]'"
         ) from None
     module: ModuleType = pa
     return module

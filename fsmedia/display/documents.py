@@ -21,11 +21,7 @@ def first_page(data: bytes, side: int) -> tuple[bytes, int] | str:
         return "no process could be started to draw it"
     try:
         done = subprocess.run(  # noqa: S603 - this very file, by this very interpreter
-            [sys.executable, "-P", __file__, str(side)],
-            input=data,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
+            [sys.executable, "-P", __file__, str(side)], input=data, capture_output=True, timeout=SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         return f"drawing its first page takes longer than {SECONDS:.0f} s"

@@ -317,13 +317,7 @@ class Comparison:
         of = "" if shown == total.media and not total.more else f"{shown:,} of "
         return f"{of}{plural(total.media, 'media')}, {size_text(total.size)}"
 
-    def _same(
-        self,
-        item: GalleryItem,
-        where: Position,
-        run: str,
-        cells: _Cells,
-    ) -> tuple[str, ...]:
+    def _same(self, item: GalleryItem, where: Position, run: str, cells: _Cells) -> tuple[str, ...]:
         """Say in which earlier column the very same bytes stand."""
         digest = item.record.sha256
         for other in self.runs[: self.runs.index(run)]:

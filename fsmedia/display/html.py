@@ -208,9 +208,7 @@ class Player:
             inner = Markup('<img src="{}" alt="{}">').format(data_url(self._type, self._data), self._label)
         else:
             inner = Markup('<{0} controls preload="metadata" src="{1}" aria-label="{2}"></{0}>').format(
-                self._tag,
-                data_url(self._type, self._data),
-                self._label,
+                self._tag, data_url(self._type, self._data), self._label
             )
         return str(Markup('<div class="fsm fsm-player">{}{}</div>').format(style(), inner))
 
