@@ -16,13 +16,14 @@ import sys
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
@@ -132,19 +133,21 @@ def decoding(reason: str) -> Iterator[None]:
         raise UnshowableError(reason) from error
 
 
-class Source(Protocol):
+class Source(ABC):
     """Bytes of one media."""
 
     size: int
 
+    @abstractmethod
     def part(self, start: int, end: int) -> bytes:
         """Read from start to before end, less where it ends before; `FileNotFoundError` where it is gone."""
 
     def whole(self, most: int) -> bytes:
         """Read all, or if it is more than that the first `most + 1` bytes."""
+        return self.part(0, most + 1)
 
 
-class StoredSource:
+class StoredSource(Source):
     """A media in a storage; one request for each read. What is read whole is compared with the facts, if given."""
 
     def __init__(self, backend: Backend, reference: str, size: int, facts: StoredFacts | None) -> None:
@@ -174,7 +177,7 @@ class StoredSource:
         return data
 
 
-class OpenedSource:
+class OpenedSource(Source):
     """A file object that can seek."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -186,56 +189,38 @@ class OpenedSource:
         self._file.seek(start)
         return self._file.read(end - start)
 
-    def whole(self, most: int) -> bytes:
-        """See `Source.whole`."""
-        return self.part(0, most + 1)
 
-
-class RangedFile(io.RawIOBase, BinaryIO):
-    """A large media as a file object that reads blocks of 1 MiB, keeps them, and raises OSError after so many."""
+class RangedFile:
+    """A large media as what PyAV reads: blocks of 1 MiB, which are kept, and OSError after so many."""
 
     def __init__(self, source: Source, most_blocks: int) -> None:
         self._source = source
-        self._size = source.size
         self._blocks: dict[int, bytes] = {}
-        self._left = most_blocks
+        self._most_blocks = most_blocks
         self._position = 0
 
-    def read(self, size: int | None = -1, /) -> bytes:
+    def read(self, size: int) -> bytes:
         """Read on, within one block at a time."""
-        size = self._size if size is None or size < 0 else size
-        number, inside = divmod(self._position, _BLOCK)
-        if size == 0 or self._position >= self._size:
+        if self._position >= self._source.size:
             return b""
-        data = self._block(number)[inside : inside + size]
+        number, inside = divmod(self._position, _BLOCK)
+        if number not in self._blocks:
+            if len(self._blocks) >= self._most_blocks:
+                raise OSError("more of the file would have to be read than a preview is worth")
+            self._blocks[number] = self._source.part(number * _BLOCK, min((number + 1) * _BLOCK, self._source.size))
+        data = self._blocks[number][inside : inside + size]
         self._position += len(data)
         return data
 
-    def _block(self, number: int) -> bytes:
-        if number not in self._blocks:
-            if self._left == 0:
-                raise OSError("more of the file would have to be read than a preview is worth")
-            self._left -= 1
-            self._blocks[number] = self._source.part(number * _BLOCK, min((number + 1) * _BLOCK, self._size))
-        return self._blocks[number]
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
+    def seek(self, offset: int, whence: int = 0) -> int:
         """Move; nothing is read."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._source.size}[whence]
         self._position = max(0, start + offset)
         return self._position
 
     def tell(self) -> int:
         """Tell where it stands."""
         return self._position
-
-    def readable(self) -> bool:
-        """Say that it can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """Say that it can be moved in."""
-        return True
 
 
 VARIABLE = "FSMEDIA_CACHE"
@@ -275,9 +260,9 @@ class PreviewCache:
 
     def get(self, parts: Sequence[object]) -> Preview | None:
         """Return a preview; None if there is none that can be trusted."""
-        if self._folder is None:
+        path = self._path(parts)
+        if path is None:
             return None
-        path = self._path(self._folder, parts)
         try:
             with path.open("rb") as file:
                 found = Preview.unpack(file.read(_LARGEST))
@@ -289,9 +274,9 @@ class PreviewCache:
 
     def put(self, parts: Sequence[object], preview: Preview) -> None:
         """Keep a preview, if the disk lets it; readers see all of it or nothing."""
-        if self._folder is None:
+        path = self._path(parts)
+        if path is None:
             return
-        path = self._path(self._folder, parts)
         with suppress(OSError):
             path.parent.mkdir(mode=0o700, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as file:
@@ -300,9 +285,8 @@ class PreviewCache:
                     file.write(preview.pack())
                     file.close()
                     Path(file.name).replace(path)
-                except BaseException:
+                finally:
                     Path(file.name).unlink(missing_ok=True)
-                    raise
 
     def trim(self) -> None:
         """Remove what was not looked at for longest, down to the limit."""
@@ -310,16 +294,15 @@ class PreviewCache:
             return
         found = []
         for path in self._folder.glob("*/*"):
-            if not _OWN.fullmatch(f"{path.parent.name}/{path.name}"):
-                continue  # the folder may have been named by mistake: what others put there is theirs
-            with suppress(OSError):
-                state = path.stat()
-                found.append((state.st_mtime, state.st_size, path))
+            # The folder may have been named by mistake: what others put there is theirs.
+            if _OWN.fullmatch(f"{path.parent.name}/{path.name}"):
+                with suppress(OSError):
+                    state = path.stat()
+                    found.append((state.st_mtime, state.st_size, path))
         total = sum(size for _, size, _ in found)
-        if total <= self._most:
-            return
+        room = self._most if total <= self._most else self._most * 9 // 10
         for _, size, path in sorted(found):
-            if total <= self._most * 9 // 10:
+            if total <= room:
                 break
             with suppress(OSError):
                 path.unlink()
@@ -338,10 +321,9 @@ class PreviewCache:
                     count += 1
         return count
 
-    @staticmethod
-    def _path(folder: Path, parts: Sequence[object]) -> Path:
+    def _path(self, parts: Sequence[object]) -> Path | None:
         name = _digest(parts[:1])
-        return folder / name[:2] / f"{name[2:]}-{_digest(parts[1:])}"
+        return None if self._folder is None else self._folder / name[:2] / f"{name[2:]}-{_digest(parts[1:])}"
 
 
 def place_of(url: str, key: str) -> str:
@@ -357,15 +339,14 @@ def _is_ours(folder: Path) -> bool:
     """Make the folder if need be; False where it can't be made, or is another user's to fill."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if hasattr(os, "getuid"):
-            state = folder.stat()
-            if state.st_uid != os.getuid():
-                return False
-            if state.st_mode & 0o077:
-                folder.chmod(0o700)
+        state = folder.stat()
+        if not hasattr(os, "getuid"):
+            return True
+        if state.st_uid == os.getuid() and state.st_mode & 0o077:
+            folder.chmod(0o700)
+        return state.st_uid == os.getuid()
     except OSError:
         return False
-    return True
 
 
 MOST_WHOLE = 20 * 2**20
@@ -443,9 +424,8 @@ class Previewer:
         return found
 
     def _one(self, request: PreviewRequest) -> Preview:
-        preview = self._cache.get(self._parts(request, self._side))
-        if preview is not None:
-            return preview
+        if (kept := self._cache.get(self._parts(request, self._side))) is not None:
+            return kept
         whole = self._cache.get(self._parts(request, LARGEST_SIDE))
         if whole is None:
             try:
@@ -535,11 +515,12 @@ def _preview_by_bytes(source: Source, family: str, side: int, gate: AbstractCont
         if seen == "text":
             made = _text(data[: _LINES_READ + 1])
         elif seen == "image":
-            made = _picture(data, side, large=large)
+            made = _decoded("pictures", "embedded" if large else "thumbnail", Preview(), "it", data, side)
         elif seen == "audio" and not large:
             made = _sound(data, found)
         elif seen == "video":
-            made = _film(RangedFile(source, _FILM_BLOCKS) if large else io.BytesIO(data), found, side)
+            file = RangedFile(source, _FILM_BLOCKS) if large else io.BytesIO(data)
+            made = _decoded("films", "poster", Preview(kind="film"), "a picture of it", file, found, side)
         else:
             made = Preview(reason=f"the bytes are {found}" if found else "the bytes are of no kind that is shown")
     return made
@@ -556,9 +537,7 @@ def _page(source: Source, side: int, gate: AbstractContextManager[Any]) -> Previ
         return Preview(reason="the bytes are no PDF")
     with gate:
         found = first_page(data, side)
-    if isinstance(found, str):
-        return Preview(reason=found)
-    return Preview(kind="picture", image=found[0], pages=found[1])
+    return Preview(reason=found) if isinstance(found, str) else Preview(kind="picture", image=found[0], pages=found[1])
 
 
 def _text(data: bytes) -> Preview:
@@ -567,21 +546,21 @@ def _text(data: bytes) -> Preview:
     data = data[:_LINES_READ]
     if not mime.is_text(data):
         return Preview(reason="the bytes are no text")
-    text = data.decode("utf-8-sig", errors="ignore" if cut else "replace")
-    lines = text.splitlines()
+    lines = data.decode("utf-8-sig", errors="ignore" if cut else "replace").splitlines()
     shown = "\n".join(line[:_COLUMNS] for line in lines[:_LINES])
     more = "\n..." if cut or len(lines) > _LINES else ""
     return Preview(kind="text", text=visible_lines(shown) + more)
 
 
-def _picture(data: bytes, side: int, *, large: bool) -> Preview:
-    pictures = _optional_module("pictures")
-    if pictures is None:
-        return Preview(reason=f"to see it: {INSTALL}")
+def _decoded(module: str, function: str, otherwise: Preview, what: str, *args: Any) -> Preview:
+    """Return what a function of an optional module makes of a media; `otherwise`, and why, where it makes nothing."""
+    decoder = _optional_module(module)
+    if decoder is None:
+        return replace(otherwise, reason=f"to see {what}: {INSTALL}")
     try:
-        made: Preview = pictures.embedded(data, side) if large else pictures.thumbnail(data, side)
+        made: Preview = getattr(decoder, function)(*args)
     except UnshowableError as error:
-        return Preview(reason=str(error))
+        return replace(otherwise, reason=str(error))
     return made
 
 
@@ -590,7 +569,7 @@ def _sound(data: bytes, kind: str) -> Preview:
     made = Preview(kind="sound", sound=data, sound_type=PLAYED[kind]) if playable else Preview(kind="sound")
     films = _optional_module("films")
     if films is None:
-        return replace(made, reason="" if playable else f"to see its outline: {INSTALL}")
+        return made if playable else replace(made, reason=f"to see its outline: {INSTALL}")
     try:
         found = films.outline(io.BytesIO(data), kind)
     except UnshowableError as error:
@@ -606,17 +585,6 @@ def _tagged_duration(data: bytes) -> float | None:
     except UnshowableError:
         return None
     return float(tags.duration) if tags.duration else None
-
-
-def _film(file: Any, kind: str, side: int) -> Preview:
-    films = _optional_module("films")
-    if films is None:
-        return Preview(kind="film", reason=f"to see a picture of it: {INSTALL}")
-    try:
-        made: Preview = films.poster(file, kind, side)
-    except UnshowableError as error:
-        return Preview(kind="film", reason=str(error))
-    return made
 
 
 def _optional_module(name: str) -> Any | None:
@@ -642,11 +610,8 @@ def _reduced(preview: Preview, side: int) -> Preview:
 @contextmanager
 def _progress(progress: Progress, total: int) -> Iterator[Callable[[int], object]]:
     """Give a function that is called with the number of previews that are ready."""
-    if callable(progress):
-        yield progress
-        return
-    if not progress:
-        yield bool
+    if callable(progress) or not progress:
+        yield progress or bool
         return
     bar = _ProgressBar(total)
     try:
@@ -692,7 +657,5 @@ class _ProgressBar:
 def _notebook() -> Any | None:
     """Return IPython's display where a notebook's kernel runs this."""
     ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    if shell is None or getattr(shell, "kernel", None) is None:
-        return None
-    return import_module("IPython.display").display
+    shell = None if ipython is None else ipython.get_ipython()
+    return None if getattr(shell, "kernel", None) is None else import_module("IPython.display").display
