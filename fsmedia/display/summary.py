@@ -63,7 +63,9 @@ def summary_html(
         facts["saved by sharing"] = f"{least}{size_text(shared)}"
     if configuration.due_index == "complete":
         due, due_cut = _first(_due_keys(backend, now), _MOST_DUE)
-        facts["expire within a day"] = f"{'at least ' if due_cut else ''}{sum(_goes_soon(each, now) for each in due):,}"
+        parsed = (keys.parse_due(entry.key) for entry in due)
+        soon = sum(each is not None and each.minute <= now + SOON for each in parsed)
+        facts["expire within a day"] = f"{'at least ' if due_cut else ''}{soon:,}"
     else:
         facts["expiring"] = "not known without reading all sidecars: the due index is partial"
     if configuration.default_policy:
@@ -106,11 +108,6 @@ def _due_keys(backend: Backend, now: datetime) -> Iterator[Entry]:
     last = keys.due_folders(now + SOON)[0]
     folders = (each for each in backend.children(keys.DUE, until=last).folders if each <= last)
     return chain.from_iterable(backend.entries(folder) for folder in sorted(folders))
-
-
-def _goes_soon(entry: Entry, now: datetime) -> bool:
-    due = keys.parse_due(entry.key)
-    return due is not None and due.minute <= now + SOON
 
 
 def _types(counts: Counter[str], sizes: Counter[str]) -> Markup:
