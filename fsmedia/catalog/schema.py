@@ -86,16 +86,15 @@ COLUMNS: Final = (
 NAMES: Final = tuple(column.name for column in COLUMNS)
 
 
-def arrow() -> ModuleType:
-    """Import pyarrow, and of it `compute` and `parquet`, or raise StorageError."""
+def arrow(needed: str = "the catalog needs a package that is") -> ModuleType:
+    """Import pyarrow, and of it `compute` and `parquet`, or raise StorageError, which begins with what needs it."""
     try:
         import pyarrow as pa
         import pyarrow.compute
         import pyarrow.parquet
     except ImportError as error:
-        raise StorageError(
-            f"the catalog needs a package that is not installed ({error})", next_step="pip install 'fsmedia[catalog]'"
-        ) from None
+        step = "pip install 'fsmedia[catalog]'"
+        raise StorageError(f"{needed} not installed ({error})", next_step=step) from None
     module: ModuleType = pa
     return module
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
 
+from fsmedia.catalog.schema import arrow
+from fsmedia.core.parallel import windows
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StoreConflictError
 from fsmedia.exchange.exporting import (
     EXPORT_DEFAULTS,
+    PARQUET,
     TABLE_NAMES,
     TABLE_TYPES,
     Export,
@@ -23,8 +25,7 @@ from fsmedia.exchange.exporting import (
     conflict,
     described_item,
     file_stem,
-    fingerprint,
-    load_pyarrow,
+    fingerprints,
     read_rows,
     row_of,
     verified_chunks,
@@ -194,106 +195,91 @@ def _export_folder(
         if value not in known:
             raise InvalidMediaError(f"unknown {name} {value!r}", next_step=f"use one of {', '.join(known)}")
     if table == "parquet":
-        load_pyarrow()  # its absence is told before anything is written
+        arrow(PARQUET)  # its absence is told before anything is written
     wanted: ExportWords = {**words, "mime_type": words.get("mime_type") or folder_format.mime_type}
-    with closing(Export(store, place, **wanted)) as export:
-        return _FolderExport(export, folder_format, split, table).run()
+    with closing(_FolderExport(store, place, **wanted)) as export:
+        return export.run(folder_format, f"{split}/", table)
 
 
-class _FolderExport:
+class _FolderExport(Export):
     """One export to a folder under way."""
 
-    def __init__(self, export: Export, folder_format: FolderFormat, split: str, table_format: TableFormat) -> None:
-        self._export = export
-        self._format = folder_format
-        self._split = split
-        self._table_format = table_format
-        self._table = f"{split}/{TABLE_NAMES[table_format]}"
-
-    def run(self) -> ExportReport:
+    def run(self, folder_format: FolderFormat, folder: str, table_format: TableFormat) -> ExportReport:
         """Plan all, refuse what can't be, then write files, and the table last."""
-        export = self._export
+        table = folder + TABLE_NAMES[table_format]
         with RowSpool.opened() as plan, RowSpool.opened() as done:
-            self._plan(plan)
-            same = self._compare(plan)
-            self._copy(plan, done)
+            for record in self.records():
+                extension = mime.extension_for(record.mime_type)
+                extension = folder_format.renamed.get(extension, extension)
+                if extension in folder_format.extensions:
+                    plan.add({"file_name": f"{file_stem(record.reference)}{extension}", **row_of(record)})
+                else:
+                    reason = f"{folder_format.name} takes no {record.mime_type}"
+                    self.skipped.append(Skipped(reference=record.reference, reason=reason))
+            same = self._compare(plan, table, [folder + name for name in _TABLES], table_format)
+            self._copy(plan, done, folder)
             if done.count and not (same and done.count == plan.count):
-                export.files.append(self._table)
-                if not export.dry_run:
-                    chunks = done.chunks(self._table_format)
-                    export.put(self._table, chunks, TABLE_TYPES[self._table_format], replace=True)
-        return export.report()
+                self.files.append(table)
+                if not self.dry_run:
+                    self.put(table, done.chunks(table_format), TABLE_TYPES[table_format], replace=True)
+        return self.report()
 
-    def _plan(self, plan: RowSpool) -> None:
-        for record in self._export.records():
-            extension = mime.extension_for(record.mime_type)
-            extension = self._format.renamed.get(extension, extension)
-            if extension in self._format.extensions:
-                plan.add({"file_name": f"{file_stem(record.reference)}{extension}", **row_of(record)})
-            else:
-                reason = f"{self._format.name} takes no {record.mime_type}"
-                self._export.skipped.append(Skipped(reference=record.reference, reason=reason))
-
-    def _compare(self, plan: RowSpool) -> bool:
+    def _compare(self, plan: RowSpool, table: str, tables: list[str], table_format: TableFormat) -> bool:
         """Look at the table that is there; tell whether it is the one that would be written.
 
         StoreConflictError if it has rows that would get lost, or there is a table of another form.
         """
-        tables = [f"{self._split}/{name}" for name in _TABLES]
-        heads = self._export.backend.fetch(heads=tables).heads
+        heads = self.backend.fetch(heads=tables).heads
         there = [name for name, head in zip(tables, heads, strict=True) if head is not None]
-        other = next((name for name in there if name != self._table), None)
-        if other is not None:
-            raise conflict(other)
-        if not there or self._export.overwrite:
+        for other in there:
+            if other != table:
+                raise conflict(other)
+        if not there or self.overwrite:
             return False
-        wanted = {fingerprint(row) for row in plan}
-        count = 0
+        wanted = fingerprints(plan)
         try:
-            with self._export.backend.open(self._table) as file:
-                for row in read_rows(file, self._table_format):
-                    count += 1
-                    if fingerprint(row) not in wanted:
-                        raise StoreConflictError(
-                            "lists media that this export does not have, or says other things of them",
-                            next_step="export to an empty folder, or overwrite",
-                            key=self._table,
-                        )
-        except ValueError as error:
-            if isinstance(error, MediaError):
-                raise
-            raise conflict(self._table) from None
-        return count == len(wanted)
+            with self.backend.open(table) as file:
+                found = fingerprints(read_rows(file, table_format))
+        except MediaError:
+            raise
+        except ValueError:
+            raise conflict(table) from None
+        if not found <= wanted:
+            raise StoreConflictError(
+                "lists media that this export does not have, or says other things of them",
+                next_step="export to an empty folder, or overwrite",
+                key=table,
+            )
+        return found == wanted
 
-    def _copy(self, plan: RowSpool, done: RowSpool) -> None:
-        export, rows = self._export, iter(plan)
-        count = len(export.skipped) + len(export.failed)
+    def _copy(self, plan: RowSpool, done: RowSpool, folder: str) -> None:
+        count = len(self.skipped) + len(self.failed)
         with ThreadPoolExecutor(_THREADS) as pool:
-            while window := list(islice(rows, _WINDOW)):
-                names = [f"{self._split}/{row['file_name']}" for row in window]
-                heads = export.backend.fetch(heads=names).heads
+            for window in windows(plan, _WINDOW):
+                names = [folder + row["file_name"] for row in window]
+                heads = self.backend.fetch(heads=names).heads
                 answers = pool.map(self._one, window, names, heads)
                 for row, head, error in zip(window, heads, answers, strict=True):
                     if error is not None:
-                        export.fail(row["reference"], error)
+                        self.fail(row["reference"], error)
                         continue
                     done.add(row)
-                    if head is not None and not export.overwrite:
-                        export.unchanged += 1
+                    if head is not None and not self.overwrite:
+                        self.unchanged += 1
                     else:
-                        export.note(row)
+                        self.note(row)
                 count += len(window)
-                export.progress(count)
+                self.progress(count)
 
     def _one(self, row: dict[str, Any], name: str, head: Entry | None) -> MediaError | None:
         """Write one media if it is not there; return what went wrong."""
-        if head is not None and not self._export.overwrite:
+        if head is not None and not self.overwrite:
             return None if head.size == row["size_bytes"] else conflict(name)
-        if self._export.dry_run:
+        if self.dry_run:
             return None
         try:
-            with self._export.store.open(row["reference"]) as file:
-                self._export.put(name, verified_chunks(file, row), row["mime_type"])
+            with self.store.open(row["reference"]) as file:
+                self.put(name, verified_chunks(file, row), row["mime_type"])
         except MediaError as error:
             return error
         return None
