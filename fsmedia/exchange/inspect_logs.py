@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import zipfile
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -101,32 +100,19 @@ def _files(given: Iterable[str | os.PathLike[str]]) -> list[Path]:
 def _of_logs(reader: ModuleType, files: list[Path], policy_name: str | None) -> Iterator[FoundItem]:
     for file in files:
         try:
-            with _unreadable(str(file)):
-                _check_sizes(file)
-                evaluation, samples = _opened(reader, file)
-        except MediaError as error:
+            _check_sizes(file)
+            evaluation, samples = _opened(reader, file)
+        except Exception as error:  # noqa: BLE001 - logs are strangers', and inspect_ai's reader raises what it likes
             yield not_imported(str(file), error)
             continue
         for sample_id, epoch, read in samples:
             where = f"inspect:{evaluation.eval_id}#{sample_id}/{epoch}"
             try:
-                with _unreadable(where):
-                    sample = read()
-            except MediaError as error:
+                sample = read()
+            except Exception as error:  # noqa: BLE001 - see above
                 yield not_imported(where, error)
-                continue
-            yield from _Sample(evaluation, sample, where, policy_name).media()
-
-
-@contextmanager
-def _unreadable(source: str) -> Iterator[None]:
-    """Make a `MediaError` of whatever inspect_ai's reader raises: logs are strangers', and it validates as it likes."""
-    try:
-        yield
-    except MediaError:
-        raise
-    except Exception as error:
-        raise not_imported(source, error).error from error
+            else:
+                yield from _Sample(evaluation, sample, where, policy_name).media()
 
 
 def _opened(reader: ModuleType, file: Path) -> tuple[Any, list[tuple[str | int, int, Callable[[], Any]]]]:
@@ -143,16 +129,15 @@ def _opened(reader: ModuleType, file: Path) -> tuple[Any, list[tuple[str | int, 
 
 def _check_sizes(file: Path) -> None:
     """Refuse a log that would not fit into memory: a small file may unpack to anything."""
-    sizes = [file.stat().st_size]
+    largest = file.stat().st_size
     if file.suffix == ".eval":
         with zipfile.ZipFile(file) as archive:
-            sizes = [each.file_size for each in archive.infolist()]
-            if max(sizes, default=0) <= LARGEST_MEMBER:
-                for each in archive.infolist():
-                    _check_claim(archive, each)
-    if max(sizes, default=0) > LARGEST_MEMBER:
+            largest = max((each.file_size for each in archive.infolist()), default=0)
+            for each in archive.infolist() if largest <= LARGEST_MEMBER else ():
+                _check_claim(archive, each)
+    if largest > LARGEST_MEMBER:
         raise InvalidMediaError(
-            f"holds a sample of {max(sizes)} bytes, more than the {LARGEST_MEMBER} that are read at once",
+            f"holds a sample of {largest} bytes, more than the {LARGEST_MEMBER} that are read at once",
             next_step="look whether it is what it should be",
             key=str(file),
         )
@@ -201,22 +186,17 @@ class _Sample:
         known_contents = {repr(message.content) for message in messages}
         messages += [message for message in others if repr(message.content) not in known_contents]
         for number, message in enumerate(messages):
-            parts = message.content if isinstance(message.content, list) else []
-            for position, part in enumerate(parts):
-                if part.type not in _MEDIA:
-                    continue
-                source = f"{self._where}/messages/{number}/content/{position}"
-                provider = self._model if message.role == "assistant" else None
-                place = {"message_idx": number, "part_idx": position, "provider_id": provider}
-                yield self._of_part(source, part, {**self._ids, **place})
-        yield from self._unnamed(len(messages))
-
-    def _unnamed(self, number: int) -> Iterator[FoundItem]:
+            provider = self._model if message.role == "assistant" else None
+            for position, part in enumerate(message.content if isinstance(message.content, list) else ()):
+                if part.type in _MEDIA:
+                    source = f"{self._where}/messages/{number}/content/{position}"
+                    place = {"message_idx": number, "part_idx": position, "provider_id": provider}
+                    yield self._of_part(source, part, {**self._ids, **place})
         position = 0
         for name, value in self._attachments.items():
             # Text that is too long for a message is an attachment as well, and no media.
             if name not in self._used and value.startswith("data:"):
-                metadata = {**self._ids, "message_idx": number, "part_idx": position}
+                metadata = {**self._ids, "message_idx": len(messages), "part_idx": position}
                 yield self._of_url(f"{self._where}/attachments/{name}", value, metadata, {})
                 position += 1
 

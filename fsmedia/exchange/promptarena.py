@@ -83,8 +83,7 @@ def import_promptarena(
     StorageError
         A storage failed.
     """
-    text = str(place)
-    only = None
+    text, only = str(place), None
     if text.endswith(".json"):
         text, slash, only = text.rpartition("/")
         text = text or slash  # a file at the top of the machine is not one of the working directory
@@ -99,7 +98,6 @@ class _Results:
     def __init__(self, tree: SourceTree, store: MediaStore, policy_name: str | None) -> None:
         self._tree = tree
         self._store = store
-        self._organization = store.organization
         self._policy_name = policy_name
 
     def all(self, only: str | None) -> Iterator[FoundItem]:
@@ -124,7 +122,7 @@ class _Results:
 
     def _of_result(self, name: str, run: str, result: dict[str, Any]) -> Iterator[FoundItem]:
         ids = {"run_id": run, "conversation_id": run}
-        if self._organization is OrganizationMode.BY_SESSION:
+        if self._store.organization is OrganizationMode.BY_SESSION:
             ids["session_id"] = run
         outputs = _outputs(result.get("MediaOutputs"))
         messages = result["Messages"]
@@ -161,14 +159,15 @@ class _Results:
         if not isinstance(media, dict):
             return skipped(source, "its part holds no media") if media is None else invalid(source, "is no object")
         content = {name: media.get(name) if media.get(name) is not None else output.get(name) for name in _CONTENT}
-        policy = self._policy_name or media.get("policy_name") or None
-        metadata = {**metadata, "policy_name": policy}
+        metadata = {**metadata, "policy_name": self._policy_name or media.get("policy_name") or None}
         path = media.get("storage_reference") or media.get("file_path")
         try:
             if media.get("data"):
                 return SourceItem.of_bytes(source, _inline(media["data"]), metadata, content)
+            if path and not isinstance(path, str):
+                raise InvalidMediaError("the name of its file is no text", next_step="mend the file")
             if path:
-                return self._of_file(source, locate(self._tree, _text(path)), metadata, content)
+                return self._of_file(source, locate(self._tree, path), metadata, content)
         except MediaError as error:
             return not_imported(source, error)
         url = bool(media.get("url"))
@@ -226,12 +225,6 @@ def _inline(data: Any) -> bytes:
         with suppress(ValueError):
             return from_base64(data)
     raise InvalidMediaError("its data is not standard padded base64 (RFC 4648)", next_step="mend the file")
-
-
-def _text(path: Any) -> str:
-    if not isinstance(path, str):
-        raise InvalidMediaError("the name of its file is no text", next_step="mend the file")
-    return path
 
 
 def _listed(value: Any) -> list[Any]:
