@@ -223,29 +223,25 @@ def read_rows(
         data = None if item.sidecar is None else read[item.entry.key]
         if item.sidecar is not None and data is None:
             continue
-        marks = tokens(item, before)
+        marks, record, problem = tokens(item, before), None, None
         if isinstance(data, MediaError):  # the storage failed; the sidecar may be sound
-            made.append(row(item, records.foreign_record(item.entry, configuration), str(data), (None, marks[1])))
-            continue
-        try:
-            record = records.record_of(records.StoredItem(item.entry, data), configuration)
-        except CorruptSidecarError as error:
-            made.append(row(item, records.foreign_record(item.entry, configuration), str(error), marks))
+            marks, problem = (None, marks[1]), str(data)
         else:
-            made.append(row(item, record, None, marks))
+            try:
+                record = records.record_of(records.StoredItem(item.entry, data), configuration)
+            except CorruptSidecarError as error:
+                problem = str(error)
+        made.append(row(item, record or records.foreign_record(item.entry, configuration), problem, marks))
     return made
 
 
 def table_of(made: list[dict[str, Any]], root: str) -> pa.Table:
     """Return rows as a table; `root` is the URL of the store, for the rows' own."""
     pa = arrow()
-    columns = {
-        field.name: pa.array([each.get(field.name) for each in made], field.type)
-        for field in schema()
-        if field.name != "url"
-    }
+    wanted = schema()
+    columns = {each.name: pa.array([row.get(each.name) for row in made], each.type) for each in wanted}
     columns["url"] = urls(columns["reference"], root)
-    return pa.table([columns[name] for name in schema().names], schema=schema())
+    return pa.table(list(columns.values()), schema=wanted)
 
 
 def urls(references: Any, root: str) -> Any:

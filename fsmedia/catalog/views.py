@@ -8,7 +8,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from hashlib import sha256
 from itertools import repeat
 from threading import Lock
@@ -153,10 +153,9 @@ class RowsLoader:
     def _later(self, before: Catalog | None) -> Catalog | None:
         """Return the newest snapshot if it is newer than what was loaded before, else that."""
         entries = snapshots.names(self._backend)
-        newest = entries[-1].key if entries else None
-        if newest is None or newest == self._newest:
+        if not entries or entries[-1].key == self._newest:
             return before
-        self._newest = newest
+        self._newest = entries[-1].key
         found = snapshots.newest(self._backend, entries, tolerant=True)
         if found is None or (before is not None and found.header.refreshed_at <= before.refreshed_at):
             return before
@@ -188,15 +187,13 @@ class Tree:
         if path in self._folders:
             return FOLDER
         folder, slash, name = path.rpartition("/")
-        children = self._folders.get(folder) if folder or not slash else None
-        found = None if children is None else children.get(name)
-        return None if found is None or found == _SHARED or self.rows.is_gone(found) else found
+        found = self._folders.get(folder, {}).get(name, _SHARED) if folder or not slash else _SHARED
+        return None if found == _SHARED or self.rows.is_gone(found) else found
 
     def children(self, folder: str) -> Iterator[tuple[str, int]]:
         """Give the names in a folder, and what each is."""
-        gone = self.rows.is_gone
         for name, found in self._folders[folder].items():
-            if found != _SHARED and not gone(found):
+            if found != _SHARED and not self.rows.is_gone(found):
                 yield name, found
 
     def below(self, folder: str, depth: int | None) -> Iterator[tuple[str, int]]:
@@ -261,9 +258,7 @@ class Tree:
 
     def _folder(self, parts: Sequence[str]) -> dict[str, int]:
         """Return the names in a folder, which is made if it is not there."""
-        path = "/".join(parts)
-        found = self._folders.get(path)
-        if found is not None:
+        if (found := self._folders.get("/".join(parts))) is not None:
             return found
         path, here = "", self._folders[""]
         for part in parts:
@@ -309,10 +304,6 @@ class CatalogRows:
         self.names: list[str] = [_short(reference) for reference in self.references]
         """File names, without what a deduplicated name tells of its bytes."""
         self._gone: set[int] = set()
-        self._sizes: array[int] | None = None
-        self._modified: array[int] | None = None
-        self._types: list[str] | None = None
-        self._tokens: list[str | None] | None = None
 
     def __len__(self) -> int:
         return len(self.references)
@@ -323,22 +314,29 @@ class CatalogRows:
 
     def summary(self, index: int) -> MediaSummary:
         """Return a media as the catalog shows it."""
-        if self._sizes is None or self._modified is None or self._types is None:
-            self._sizes = array("q", [value or 0 for value in self._column("size_bytes")])
-            modified = self._column("modified")
-            self._modified = array("q", [_UNKNOWN if value is None else value for value in modified])
-            known: dict[str, str] = {}  # of many media few types
-            self._types = [known.setdefault(value or _OCTETS, value or _OCTETS) for value in self._column("mime_type")]
-        return MediaSummary(
-            self.references[index], self._sizes[index], instant(self._modified[index]), self._types[index]
-        )
+        modified = instant(self._modified[index])
+        return MediaSummary(self.references[index], self._sizes[index], modified, self._types[index])
+
+    @cached_property
+    def _sizes(self) -> array[int]:
+        return array("q", [value or 0 for value in self._column("size_bytes")])
+
+    @cached_property
+    def _modified(self) -> array[int]:
+        return array("q", [_UNKNOWN if value is None else value for value in self._column("modified")])
+
+    @cached_property
+    def _types(self) -> list[str]:
+        known: dict[str, str] = {}  # of many media few types
+        return [known.setdefault(value or _OCTETS, value or _OCTETS) for value in self._column("mime_type")]
+
+    @cached_property
+    def _tokens(self) -> list[str | None]:
+        return list(self._column("bytes_token"))
 
     def is_as_shown(self, index: int, entry: Entry) -> bool:
         """Tell whether bytes are still those of the catalog, by token, size and time."""
-        summary = self.summary(index)
-        if self._tokens is None:
-            self._tokens = list(self._column("bytes_token"))
-        token = self._tokens[index]
+        summary, token = self.summary(index), self._tokens[index]
         if token is not None and entry.token is not None:
             etag = entry.token.replace('"', "")  # some servers quote it in one answer and not in another
             return summary.size == entry.size and token.replace('"', "").startswith(f"{etag}-")
@@ -357,13 +355,10 @@ class CatalogRows:
 
     def renew(self, index: int, size: int, modified: datetime | None = None) -> None:
         """Show what a media is now: other bytes took its name. Without a time the old one stays."""
-        self.summary(index)
-        if self._sizes is not None and self._modified is not None:
-            self._sizes[index] = size
-            if modified is not None:
-                self._modified[index] = (modified - _EPOCH) // timedelta(microseconds=1)
-                if self._tokens is not None:
-                    self._tokens[index] = None
+        self._sizes[index] = size
+        if modified is not None:
+            self._modified[index] = (modified - _EPOCH) // timedelta(microseconds=1)
+            self._tokens[index] = None
 
 
 class MediaSummary(NamedTuple):
