@@ -34,7 +34,6 @@ def first_page(data: bytes, side: int) -> tuple[bytes, int] | str:
 
 
 def _draw() -> None:
-    """Draw what stands on standard input."""
     import io
     from contextlib import suppress
 

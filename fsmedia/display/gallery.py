@@ -261,7 +261,6 @@ class Comparison:
         )
 
     def _needed(self, where: Position) -> int:
-        """Return the bytes of a row without pictures."""
         row = _row(self._named(where), [self._cell(where, run, _bare) for run in self.runs])
         return len(row.encode()) + 100 * len(self.runs)
 
@@ -309,7 +308,6 @@ def _head(title: str, total: str, notice: Markup | str) -> Markup:
 
 
 def _room() -> int:
-    """Return the bytes of a page that are left for cards."""
     # 20,000 for what stands around them: head, tools, the rules of paging.
     return BUDGET - len(style()) - len(script()) - 20_000
 
@@ -549,7 +547,6 @@ def _badge(text: str, style: str = "", title: str = "") -> Markup:
 
 
 def _nested(cards: list[PlacedCard], levels: tuple[Callable[[MediaRecord], str], ...]) -> Markup:
-    """Return cards in groups that fold, all open."""
     if not levels:
         return Markup('<div class="fsm-grid">{}</div>').format(joined(each.html for each in cards))
     groups: dict[str, list[PlacedCard]] = {}

@@ -527,7 +527,6 @@ def _preview_by_bytes(source: Source, family: str, side: int, gate: AbstractCont
 
 
 def _page(source: Source, side: int, gate: AbstractContextManager[Any]) -> Preview:
-    """Return the first page of a PDF."""
     if source.size > MOST_WHOLE:
         return Preview(reason=f"{size_text(source.size)} are not read for a page")
     if find_spec("pypdfium2") is None or find_spec("PIL") is None:
@@ -629,7 +628,6 @@ class _ProgressBar:
         self._shown: Any = None
 
     def reach(self, count: int) -> None:
-        """Show how many are ready, a few times a second."""
         now = time.monotonic()
         if now - self._begun < _PATIENCE or now - self._last < _PATIENCE / 4:
             return
@@ -646,7 +644,6 @@ class _ProgressBar:
             sys.stderr.flush()
 
     def close(self) -> None:
-        """Leave nothing behind."""
         if self._shown == "terminal":
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

@@ -90,7 +90,6 @@ def failed_html(url: str, problem: str) -> str:
 
 
 def _first(entries: Iterator[Entry], most: int) -> tuple[list[Entry], bool]:
-    """Return the first entries of a listing, and whether there were more."""
     return list(islice(entries, most)), next(entries, None) is not None
 
 

@@ -76,28 +76,19 @@ class Export:
     The folder may be no store and not lie in the one that is exported: InvalidMediaError.
     """
 
-    def __init__(
-        self,
-        store: MediaStore,
-        place: str | os.PathLike[str],
-        *,
-        overwrite: bool = False,
-        storage_options: Mapping[str, Any] | None = None,
-        dry_run: bool = False,
-        progress: Callable[[int], None] | None = None,
-        **selection: Unpack[ListWords],
-    ) -> None:
+    def __init__(self, store: MediaStore, place: str | os.PathLike[str], **words: Unpack[ExportWords]) -> None:
         self.store = store
-        self.overwrite = overwrite
-        self.dry_run = dry_run
-        self.progress = progress or (lambda _: None)
-        self.selection = selection
+        self.overwrite = words.pop("overwrite", False)
+        self.dry_run = words.pop("dry_run", False)
+        self.progress = words.pop("progress", None) or (lambda _: None)
+        options = words.pop("storage_options", None)
+        self.selection: ListWords = words
         self.examined = self.exported = self.bytes = self.unchanged = 0
         self.files: list[str] = []
         self.skipped: list[Skipped] = []
         self.failed: list[Failed] = []
         self._begun = time.monotonic()
-        self.backend = open_backend(*resolve_root(place, storage_options), timeout=_TIMEOUT, durability="rename")
+        self.backend = open_backend(*resolve_root(place, options), timeout=_TIMEOUT, durability="rename")
         if is_inside_store(store, self.backend.roots()) or self.backend.read(keys.CONFIGURATION_KEY) is not None:
             raise InvalidMediaError(
                 "an export can't go into a store: its files would be listed as media",

@@ -87,8 +87,6 @@ class StoreCompletionHook(CompletionHook):
 
 
 class _Call:
-    """One LLM call."""
-
     def __init__(self, uploader: BackgroundUploader, metadata: MediaMetadata) -> None:
         self._uploader = uploader
         self._metadata = metadata

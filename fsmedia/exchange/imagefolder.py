@@ -166,7 +166,6 @@ def import_imagefolder(store: MediaStore, place: str | PathLike[str], **words: U
 
 
 def _rows_of(tree: SourceTree, table: str, given: Mapping[str, Any]) -> Iterator[SourceItem | NotImported]:
-    """Yield the media that a table names."""
     kind: TableFormat = "parquet" if table.endswith(".parquet") else "jsonl"
     folder = table[: table.rfind("/") + 1]
     try:
@@ -202,8 +201,6 @@ def _export_folder(
 
 
 class _FolderExport(Export):
-    """One export to a folder under way."""
-
     def run(self, folder_format: FolderFormat, folder: str, table_format: TableFormat) -> ExportReport:
         """Plan all, refuse what can't be, then write files, and the table last."""
         table = folder + TABLE_NAMES[table_format]

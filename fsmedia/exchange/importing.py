@@ -45,6 +45,7 @@ from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Unpack
 
     from fsmedia.store import MediaStore
 
@@ -123,21 +124,12 @@ class Importer:
     `given` are values of metadata that count where the source tells none: ids that are not empty, and the policy.
     """
 
-    def __init__(
-        self,
-        store: MediaStore,
-        *,
-        ids: Mapping[str, str] | None = None,
-        policy_name: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-        dry_run: bool = False,
-        progress: Callable[[int], None] | None = None,
-    ) -> None:
+    def __init__(self, store: MediaStore, **words: Unpack[TreeImportWords]) -> None:
         self.store = store
-        self.given = check_ids(ids, policy_name)
-        self._options = storage_options
-        self._log = ImportLog(dry_run=dry_run, progress=progress)
-        self._dry_run = dry_run
+        self.given = check_ids(words.get("ids"), words.get("policy_name"))
+        self._options = words.get("storage_options")
+        self._dry_run = words.get("dry_run", False)
+        self._log = ImportLog(dry_run=self._dry_run, progress=words.get("progress"))
         self._id_field = store.organization.id_field
         self._known: OrderedDict[str, _KnownMedia] = OrderedDict()
         self._waiting: list[tuple[SourceItem, MediaContent, AttributedMetadata, str]] = []
@@ -211,7 +203,6 @@ class Importer:
                 self._flush()
 
     def _flush(self) -> None:
-        """Store the small media that wait."""
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if not waiting:
             return

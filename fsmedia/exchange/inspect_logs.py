@@ -159,8 +159,6 @@ def _check_claim(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
 
 
 class _Sample:
-    """One sample of a log, and the media in it."""
-
     def __init__(self, evaluation: Any, sample: Any, where: str, policy_name: str | None) -> None:
         self._sample = sample
         self._where = where

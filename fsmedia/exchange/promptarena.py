@@ -93,15 +93,12 @@ def import_promptarena(
 
 
 class _Results:
-    """The results in one folder, and the media that they name."""
-
     def __init__(self, tree: SourceTree, store: MediaStore, policy_name: str | None) -> None:
         self._tree = tree
         self._store = store
         self._policy_name = policy_name
 
     def all(self, only: str | None) -> Iterator[FoundItem]:
-        """Yield the media of all results, or of one."""
         names = [entry.key for entry in self._tree.backend.children().entries if entry.key.endswith(".json")]
         for name in sorted(names) if only is None else [only]:
             if name == _INDEX or keys.is_hidden(name) or name.startswith("."):

@@ -191,8 +191,6 @@ def logged_failure(what: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _UploadJob:
-    """One media in the queue."""
-
     upload: MediaUpload
     url: str
     produce: Callable[[], bytes]

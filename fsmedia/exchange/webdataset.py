@@ -97,8 +97,6 @@ def export_webdataset(
 
 
 class _ShardExport(Export):
-    """One export to shards under way."""
-
     def run(self, prefix: str, most_bytes: int, most: int) -> ExportReport:
         """Plan all shards, compare with those that are there, then write the missing ones."""
         done = 0
@@ -244,7 +242,6 @@ def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
 
 
 def _planned(plan: RowSpool, most_bytes: int, most: int) -> Iterator[int]:
-    """Yield the number of media of each shard."""
     count = size = 0
     for row in plan:
         needed = sum(_BLOCK + -(-length // _BLOCK) * _BLOCK for _, length in _names([row]))
@@ -258,7 +255,6 @@ def _planned(plan: RowSpool, most_bytes: int, most: int) -> Iterator[int]:
 
 
 def _cut(plan: RowSpool, shards: dict[str, int]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Yield the name and the rows of each shard."""
     rows = iter(plan)
     for name, count in shards.items():
         yield name, list(islice(rows, count))
@@ -269,7 +265,6 @@ def _about(row: dict[str, Any]) -> bytes:
 
 
 def _names(rows: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:
-    """Yield the names and sizes that media have in a shard."""
     for row in rows:
         key = file_stem(row["reference"])
         extension = mime.extension_for(row["mime_type"])
