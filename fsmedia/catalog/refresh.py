@@ -39,12 +39,9 @@ if TYPE_CHECKING:
     from fsmedia.storage import Backend, Entry
 
 _WINDOW = 8192
-_BATCH = 2048
-"""Media compared together."""
-_READ = 256
-"""Sidecars read together; each may be of some megabytes."""
-_FOLDERS = 32
-"""Folders of one run each, say, that an executor gets at a time."""
+_BATCH = 2048  # media compared together
+_READ = 256  # sidecars read together; each may be of some megabytes
+_FOLDERS = 32  # folders of one run each, say, that an executor gets at a time
 
 
 class RefreshedTable(NamedTuple):

@@ -28,10 +28,8 @@ if TYPE_CHECKING:
     from fsmedia.models import MediaRecord
     from fsmedia.storage import Backend, Entry
 
-VERSION: Final = 1
-"""Version of the catalog that this code writes, in the metadata of each snapshot."""
-ROW_GROUP: Final = 131_072
-"""Rows of one row group."""
+VERSION: Final = 1  # version of the catalog that this code writes, in the metadata of each snapshot
+ROW_GROUP: Final = 131_072  # rows of one row group
 _VERSION, _ROOT, _REFRESHED, _SETTINGS = (
     b"fsmedia.catalog",
     b"fsmedia.root",
@@ -162,8 +160,7 @@ def conform(table: pa.Table) -> pa.Table:
 
 COARSEST: Final = timedelta(seconds=2)
 """Resolution of the times of the coarsest storage (FAT: 2 s; S3: 1 s): younger objects may change and show the same."""
-NO_SIDECAR: Final = ""
-"""Token of a sidecar that is not there."""
+NO_SIDECAR: Final = ""  # token of a sidecar that is not there
 _LARGEST = 2**63 - 1
 _IDS = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
 _PLAIN = ("message_idx", "part_idx", "mime_type", "size_bytes", "sha256", "timestamp", "expires_at")

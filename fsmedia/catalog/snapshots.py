@@ -37,8 +37,7 @@ CONTENT_TYPE = "application/vnd.apache.parquet"
 _CHUNK = 2**20
 _PUBLISHED = 3
 """How often a refresh publishes, where erasures keep coming between; after that the catalog stays as it was."""
-_TAIL = 2**16
-"""Bytes read first of a snapshot's end, where Parquet has its metadata: enough for some 100 row groups."""
+_TAIL = 2**16  # bytes read first of a snapshot's end, where Parquet has its metadata: enough for some 100 row groups
 _MAGIC = b"PAR1"
 _REPEATED = ("run_id", "conversation_id", "session_id", "provider_id", "mime_type", "policy_name", "format", "detail")
 _log = logging.getLogger("fsmedia")
@@ -360,8 +359,7 @@ class RowAnswers:
 
 _ANY_TIME = datetime.max.replace(tzinfo=UTC)
 """A row that has tokens was old enough when it was made, so what shows the same now is."""
-_ATTEMPTS = 3
-"""How often to look whether a refresh that was under way has written such rows again."""
+_ATTEMPTS = 3  # how often to look whether a refresh that was under way has written such rows again
 
 
 class ForgetResult(NamedTuple):

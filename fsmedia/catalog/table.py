@@ -7,24 +7,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from fsmedia.catalog.schema import TableHeader, arrow
 from fsmedia.errors import InvalidMediaError, StorageError
-from fsmedia.models import StoreStatistics, Tally, base, mime
+from fsmedia.models import CatalogRefresh, StoreStatistics, Tally, base, mime
 from fsmedia.models.selection import Selection, SelectionWords, shows_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from datetime import datetime
-    from typing import Unpack
 
     import pyarrow as pa
-
-    from fsmedia.models import CatalogRefresh
 
 _INSTANTS = {"since": "timestamp", "until": "timestamp", "expires_before": "expires_at"}
 DAY = timedelta(days=1)
@@ -36,8 +32,7 @@ _AGES = (
 )
 _OLDEST, _UNKNOWN = "over a year", "unknown"
 
-Counts = dict[Any, tuple[int, int]]
-"""Name -> media and bytes."""
+Counts = dict[Any, tuple[int, int]]  # name -> media and bytes
 
 
 def mask(table: pa.Table, selection: Selection) -> pa.ChunkedArray:

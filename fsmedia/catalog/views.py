@@ -19,17 +19,15 @@ from fsmedia.catalog.refresh import refresh
 from fsmedia.catalog.schema import arrow
 from fsmedia.format import keys
 from fsmedia.format.keys import MAX_NAME
-from fsmedia.format.layout import split_file_name
+from fsmedia.format.layout import View, split_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from fsmedia.format.layout import View
     from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend, Entry
 
-FOLDER: Final = -1
-"""What stands in a tree where a folder is; a media is its row's number."""
+FOLDER: Final = -1  # what stands in a tree where a folder is; a media is its row's number
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNKNOWN = -(1 << 63)
 _OCTETS = "application/octet-stream"

@@ -9,8 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SECONDS = 15.0
-"""Longest work on one page."""
+SECONDS = 15.0  # longest work on one page
 _MOST_MEMORY = 2 * 2**30  # of the child; set before it parses the first byte
 _LONGEST_PAGE = 14_400  # points; PDF allows no longer side
 

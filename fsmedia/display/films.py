@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import av
 
@@ -16,12 +16,9 @@ from fsmedia.display.previewer import PEAKS, Preview, UnshowableError, decoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import BinaryIO
 
-SECONDS = 10.0
-"""Longest work on one film or sound."""
-LONGEST_SOUND = 20 * 60
-"""Seconds of a sound whose outline is drawn; the rest is left out."""
+SECONDS = 10.0  # longest work on one film or sound
+LONGEST_SOUND = 20 * 60  # seconds of a sound whose outline is drawn; the rest is left out
 
 _FRAMES = 40
 _RATE = 8000

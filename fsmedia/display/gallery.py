@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import count
 from pathlib import Path
@@ -20,11 +20,11 @@ from markupsafe import Markup
 
 from fsmedia.core.records import StoredFacts
 from fsmedia.display.html import copied, document, joined, script, style, view
-from fsmedia.display.items import check_limit, select_items
+from fsmedia.display.items import GalleryItem, Sort, Totals, check_limit, select_items
 from fsmedia.display.previewer import Previewer, PreviewRequest, family_of, side_for
 from fsmedia.errors import InvalidMediaError, StorageError
 from fsmedia.format import keys
-from fsmedia.models import mime
+from fsmedia.models import MediaContent, MediaRecord, mime
 from fsmedia.models.selection import Selection
 from fsmedia.models.text import (
     distance_text,
@@ -39,31 +39,21 @@ from fsmedia.models.text import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from datetime import datetime
     from os import PathLike
 
-    from fsmedia.display.items import GalleryItem, Sort, Totals
     from fsmedia.display.previewer import Preview, Progress
     from fsmedia.format.settings import Configuration
-    from fsmedia.models import MediaContent, MediaRecord
     from fsmedia.storage import Backend
 
-SOON = timedelta(days=7)
-"""What expires within it is marked."""
-BUDGET = 2 * 2**20
-"""Most bytes of a gallery, its style and script included."""
-PAGE = 24
-"""Cards on a page."""
-LEFT_OUT = "left out: the page is at its limit"
-"""Why a preview is not shown."""
-GroupBy = Literal["conversation", "run", "message"]
-"""What the cards of a gallery are grouped by."""
+SOON = timedelta(days=7)  # what expires within it is marked
+BUDGET = 2 * 2**20  # most bytes of a gallery, its style and script included
+PAGE = 24  # cards on a page
+LEFT_OUT = "left out: the page is at its limit"  # why a preview is not shown
+GroupBy = Literal["conversation", "run", "message"]  # what the cards of a gallery are grouped by
 By = Literal["message", "conversation"]
 """What makes a position in a comparison: message and part, or the conversation too."""
-MOST_RUNS = 12
-"""Runs side by side."""
-Position = tuple[str, int, int]
-"""Conversation (empty where it does not count), message, part."""
+MOST_RUNS = 12  # runs side by side
+Position = tuple[str, int, int]  # conversation (empty where it does not count), message, part
 
 _AROUND_PREVIEW = 600  # bytes of HTML
 _WORDS = {"image": "Images", "audio": "Audio", "video": "Video", "text": "Text", "file": "Files"}

@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from fsmedia.display.previewer import PLAYED, family_of
+from fsmedia.display.previewer import PLAYED, Preview, family_of
 from fsmedia.errors import InvalidMediaError, MediaTooLargeError
-from fsmedia.models import mime
+from fsmedia.models import MediaContent, mime
 from fsmedia.models.text import sentence, size_text, visible, visible_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from fsmedia.display.previewer import Preview
-    from fsmedia.models import MediaContent
 
 SHOWN_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/avif")
 """Pictures that browsers show and that can hold no script."""

@@ -6,7 +6,7 @@ sent is what a browser may be given: pictures without script, sound, film, plain
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import anywidget
 import traitlets
@@ -17,12 +17,10 @@ from fsmedia.models.text import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import BinaryIO
 
     from fsmedia.display.gallery import Gallery
 
-MOST_BYTES = 64 * 2**20
-"""Largest media that is brought to a browser."""
+MOST_BYTES = 64 * 2**20  # largest media that is brought to a browser
 
 
 class InteractiveGallery(anywidget.AnyWidget):

@@ -28,10 +28,8 @@ if TYPE_CHECKING:
 
 Sort = Literal["position", "newest", "oldest", "largest"]
 """In the order of the keys (which is that of messages), by timestamp, or by size."""
-MOST_COUNTED = 100_000
-"""Media that are counted for a gallery's total; beyond it says "more than"."""
-MOST_SHOWN = 2_000
-"""Largest limit of a gallery: a page of more is no use."""
+MOST_COUNTED = 100_000  # media that are counted for a gallery's total; beyond it says "more than"
+MOST_SHOWN = 2_000  # largest limit of a gallery: a page of more is no use
 _BATCH = 64
 
 

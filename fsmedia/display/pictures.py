@@ -14,8 +14,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
 from fsmedia.display.previewer import Preview, UnshowableError, decoding
 
-MOST_PIXELS = 50_000_000
-"""Larger pictures are not decoded: a hundred bytes can claim to be any size."""
+MOST_PIXELS = 50_000_000  # larger pictures are not decoded: a hundred bytes can claim to be any size
 
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA")
 # Not EPS, which runs a program; nor ICO, whose inner pictures may be larger than it says; nor others whose decoders few

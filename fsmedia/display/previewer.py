@@ -18,7 +18,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from fsmedia.core.records import ReadCheck
+from fsmedia.core.records import ReadCheck, StoredFacts
 from fsmedia.display.documents import first_page
 from fsmedia.errors import CorruptMediaError, MediaError
 from fsmedia.format import keys
@@ -36,18 +36,14 @@ from fsmedia.models.text import size_text, visible_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
 
-    from fsmedia.core.records import StoredFacts
     from fsmedia.storage import Backend, Entry
 
     Progress = bool | Callable[[int], object]
 
 Kind = Literal["picture", "sound", "film", "text", "none"]
-MOST_SOUND = 256 * 1024
-"""Bytes of a sound that may stand in a page."""
-PEAKS = 96
-"""Columns of the outline of a sound."""
+MOST_SOUND = 256 * 1024  # bytes of a sound that may stand in a page
+PEAKS = 96  # columns of the outline of a sound
 _MAGIC = b"fsmedia preview 2\n"
 _MOST_PICTURE = 4 * 2**20
 _MOST_TEXT = 8192
@@ -224,8 +220,7 @@ class RangedFile:
 
 
 VARIABLE = "FSMEDIA_CACHE"
-MOST_BYTES = 256 * 2**20
-"""Bytes that the cache may take; trimmed to nine tenths."""
+MOST_BYTES = 256 * 2**20  # bytes that the cache may take; trimmed to nine tenths
 _OWN = re.compile(r"[0-9a-f]{2}/(?:[0-9a-f]{62}-[0-9a-f]{64}|\.tmp-.+)")
 _LARGEST = 8 * 2**20
 
@@ -349,8 +344,7 @@ def _is_ours(folder: Path) -> bool:
         return False
 
 
-MOST_WHOLE = 20 * 2**20
-"""Bytes up to which an original is read whole."""
+MOST_WHOLE = 20 * 2**20  # bytes up to which an original is read whole
 INSTALL = "pip install 'fsmedia[notebook]'"
 LARGEST_SIDE = 960
 """Longest side of the small picture that the cache keeps of an original; smaller ones are made of that."""

@@ -21,8 +21,7 @@ from fsmedia.models.text import minute_text, plural, sentence, visible
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-ROWS = 20
-"""Rows of one table that are shown."""
+ROWS = 20  # rows of one table that are shown
 
 _COLUMNS = (
     "reference", "run_id", "message_idx", "part_idx", "mime_type", "size_bytes", "timestamp", "expires_at",

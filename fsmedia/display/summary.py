@@ -7,7 +7,7 @@ listed is said.
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
@@ -23,15 +23,12 @@ from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend, Entry
 
-MOST_LISTED = 10_000
-"""Names that are listed for a summary: 10 requests on an object store."""
-SOON = timedelta(hours=24)
-"""What expires within it is counted, by the days of the due index."""
+MOST_LISTED = 10_000  # names that are listed for a summary: 10 requests on an object store
+SOON = timedelta(hours=24)  # what expires within it is counted, by the days of the due index
 
 _MOST_DUE = 2_000
 _MOST_TYPES = 8

@@ -11,31 +11,27 @@ import tempfile
 import time
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, Self, Unpack
 
 from fsmedia.catalog.schema import arrow
 from fsmedia.core.parallel import windows
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StoreConflictError
 from fsmedia.exchange.importing import SourceItem, is_inside_store, not_imported
 from fsmedia.format import keys
-from fsmedia.models import ExportReport, Failed, MediaRecord, Reference, Skipped
+from fsmedia.models import ExportReport, Failed, MediaRecord, NotImported, Reference, Skipped
 from fsmedia.models.selection import ListWords
-from fsmedia.storage import open_backend
+from fsmedia.storage import Stage, open_backend
 from fsmedia.storage.address import resolve_root
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from typing import Self, Unpack
 
-    from fsmedia.models import NotImported
-    from fsmedia.storage import Stage
     from fsmedia.store import MediaStore
 
 TableFormat = Literal["jsonl", "parquet"]
 TABLE_NAMES: dict[str, str] = {"jsonl": "metadata.jsonl", "parquet": "metadata.parquet"}
-PARQUET = "Parquet needs pyarrow, which is"
-"""What `arrow` says where it is missing."""
+PARQUET = "Parquet needs pyarrow, which is"  # what `arrow` says where it is missing
 TABLE_TYPES: dict[str, str] = {"jsonl": "application/jsonl", "parquet": "application/vnd.apache.parquet"}
 
 _IN_MEMORY = 4 * 2**20  # bytes of rows, and of a Parquet file, before they go to disk

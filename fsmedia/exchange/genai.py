@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.util.genai.completion_hook import CompletionHook
-from opentelemetry.util.genai.types import BlobPart, UriPart
+from opentelemetry.util.genai.types import BlobPart, InputMessage, MessagePart, OutputMessage, ToolDefinition, UriPart
 from opentelemetry.util.genai.utils import gen_ai_json_dumps
 
 from fsmedia.errors import MediaError
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from opentelemetry._logs import LogRecord
     from opentelemetry.trace import Span
-    from opentelemetry.util.genai.types import InputMessage, MessagePart, OutputMessage, ToolDefinition
 
     from fsmedia.models import MediaMetadata
 

@@ -40,14 +40,13 @@ from fsmedia.exchange.importing import (
     is_below,
     not_imported,
 )
-from fsmedia.models import ExportReport, Skipped, mime
+from fsmedia.models import ExportReport, ImportReport, NotImported, Skipped, mime
 from fsmedia.models.selection import shows_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from os import PathLike
 
-    from fsmedia.models import ImportReport, NotImported
     from fsmedia.storage import Entry
     from fsmedia.store import MediaStore
 

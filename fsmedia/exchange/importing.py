@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypedDict, TypeVar, Unpack
 
 from fsmedia.core.ingest import HashingWriter, WavWriter
 from fsmedia.errors import (
@@ -45,12 +45,10 @@ from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from typing import Unpack
 
     from fsmedia.store import MediaStore
 
-SMALL = 4 * 2**20
-"""Bytes up to which a media is read whole."""
+SMALL = 4 * 2**20  # bytes up to which a media is read whole
 _TOGETHER = 64
 _TOGETHER_BYTES = 32 * 2**20
 _CHUNK = 2**20
@@ -86,8 +84,7 @@ class TreeImportWords(ImportWords, total=False):
     storage_options: Mapping[str, Any] | None
 
 
-IMPORT_DEFAULTS = {"dry_run": False}
-"""What stands for those that are not given, where that is not None."""
+IMPORT_DEFAULTS = {"dry_run": False}  # what stands for those that are not given, where that is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +111,7 @@ class SourceItem:
         return cls(source, lambda: io.BytesIO(data), metadata, content, len(data))
 
 
-FoundItem = SourceItem | PassedOver | NotImported
-"""A media of a source, or why something in it is none."""
+FoundItem = SourceItem | PassedOver | NotImported  # a media of a source, or why something in it is none
 
 
 class Importer:

@@ -29,7 +29,7 @@ from fsmedia.exchange.importing import (
 )
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import OrganizationMode
+from fsmedia.models import ImportReport, OrganizationMode, PassedOver
 from fsmedia.models.selection import shows_words
 from fsmedia.models.urls import from_base64
 
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from os import PathLike
 
-    from fsmedia.models import ImportReport, PassedOver
     from fsmedia.store import MediaStore
 
 LARGEST_RESULT = 256 * 2**20

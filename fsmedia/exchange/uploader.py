@@ -17,27 +17,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from opentelemetry import context
-from opentelemetry.trace import format_trace_id
+from opentelemetry.trace import Span, format_trace_id
 
 from fsmedia.core.ingest import MediaUpload
 from fsmedia.errors import MediaError
 from fsmedia.models import MediaContent, MediaMetadata
-from fsmedia.store import MediaStore
+from fsmedia.store import MediaStore, StoreSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from os import PathLike
-    from typing import Unpack
 
-    from opentelemetry.trace import Span
-
-    from fsmedia.store import StoreSettings
-
-UNTRACED = "untraced"
-"""The run of what belongs to no trace."""
+UNTRACED = "untraced"  # the run of what belongs to no trace
 
 _CONVERSATION = "gen_ai.conversation.id"
 _SESSION = "session.id"

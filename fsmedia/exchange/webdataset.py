@@ -31,14 +31,13 @@ from fsmedia.exchange.exporting import (
     verified_chunks,
 )
 from fsmedia.exchange.importing import IMPORT_DEFAULTS, Importer, SourceItem, SourceTree, TreeImportWords, not_imported
-from fsmedia.models import mime
+from fsmedia.models import ExportReport, ImportReport, NotImported, mime
 from fsmedia.models.selection import shows_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from os import PathLike
 
-    from fsmedia.models import ExportReport, ImportReport, NotImported
     from fsmedia.store import MediaStore
 
 SHARD_BYTES = 256 * 2**20
