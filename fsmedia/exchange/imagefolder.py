@@ -13,33 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
 from fsmedia.catalog.schema import arrow
 from fsmedia.core.parallel import windows
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StoreConflictError
-from fsmedia.exchange.exporting import (
-    EXPORT_DEFAULTS,
-    PARQUET,
-    TABLE_NAMES,
-    TABLE_TYPES,
-    Export,
-    ExportWords,
-    RowSpool,
-    TableFormat,
-    conflict,
-    described_item,
-    file_stem,
-    fingerprints,
-    read_rows,
-    row_of,
-    verified_chunks,
-)
-from fsmedia.exchange.importing import (
-    IMPORT_DEFAULTS,
-    Importer,
-    SourceItem,
-    SourceTree,
-    TreeImportWords,
-    invalid,
-    is_below,
-    not_imported,
-)
+from fsmedia.exchange import exporting, importing
+from fsmedia.exchange.exporting import ExportWords, RowSpool, TableFormat
+from fsmedia.exchange.importing import SourceItem, SourceTree, TreeImportWords
 from fsmedia.models import ExportReport, ImportReport, NotImported, Skipped, mime
 from fsmedia.models.selection import shows_words
 
@@ -54,7 +30,7 @@ Split = Literal["train", "validation", "test"]
 _SPLITS = ("train", "validation", "test")  # Hugging Face finds splits by these names of folders, and by no other
 _WINDOW = 64
 _THREADS = 8
-_READABLE = tuple(TABLE_NAMES.values())
+_READABLE = tuple(exporting.TABLE_NAMES.values())
 _TABLES = (*_READABLE, "metadata.csv")
 
 _PICTURES = {".png", ".apng", ".jpg", ".gif", ".webp", ".bmp", ".tiff", ".ico", ".jp2", ".psd", ".tga"} | {
@@ -77,7 +53,7 @@ _IMAGES = FolderFormat("imagefolder", "image/*", _PICTURES, {})
 _AUDIO = FolderFormat("audiofolder", "audio/*", _SOUNDS | set(_RENAMED.values()), _RENAMED)
 
 
-@shows_words(ExportWords, EXPORT_DEFAULTS)
+@shows_words(ExportWords, exporting.EXPORT_DEFAULTS)
 def export_imagefolder(
     store: MediaStore,
     place: str | PathLike[str],
@@ -115,7 +91,7 @@ def export_imagefolder(
     return _export_folder(_IMAGES, store, place, split, table, words)
 
 
-@shows_words(ExportWords, EXPORT_DEFAULTS)
+@shows_words(ExportWords, exporting.EXPORT_DEFAULTS)
 def export_audiofolder(
     store: MediaStore,
     place: str | PathLike[str],
@@ -131,7 +107,7 @@ def export_audiofolder(
     return _export_folder(_AUDIO, store, place, split, table, words)
 
 
-@shows_words(TreeImportWords, IMPORT_DEFAULTS)
+@shows_words(TreeImportWords, importing.IMPORT_DEFAULTS)
 def import_imagefolder(store: MediaStore, place: str | PathLike[str], **words: Unpack[TreeImportWords]) -> ImportReport:
     """Import the media of an imagefolder or audiofolder that an export wrote, or that somebody else did.
 
@@ -150,7 +126,7 @@ def import_imagefolder(store: MediaStore, place: str | PathLike[str], **words: U
     MediaNotFoundError
         There is no table. What is wrong with single files is in the report.
     """
-    importer = Importer(store, **words)
+    importer = importing.Importer(store, **words)
     with importer.source(place) as tree:
         tables = [f"{folder}{name}" for folder in ("", *(f"{each}/" for each in _SPLITS)) for name in _READABLE]
         found = zip(tables, tree.backend.fetch(heads=tables).heads, strict=True)
@@ -169,16 +145,16 @@ def _rows_of(tree: SourceTree, table: str, given: Mapping[str, Any]) -> Iterator
     folder = table[: table.rfind("/") + 1]
     try:
         with tree.open(table) as file:
-            for row in read_rows(file, kind):
+            for row in exporting.read_rows(file, kind):
                 name = row.get("file_name")
                 source = f"imagefolder:{folder}{name}"
                 # A stranger's table: it names files beside it and below, and no others.
-                if isinstance(name, str) and is_below(name):
-                    yield described_item(source, tree.opener(f"{folder}{name}"), row, given, name=name)
+                if isinstance(name, str) and importing.is_below(name):
+                    yield exporting.described_item(source, tree.opener(f"{folder}{name}"), row, given, name=name)
                 else:
-                    yield invalid(source, "its row names no file beside the table")
+                    yield importing.invalid(source, "its row names no file beside the table")
     except ValueError as error:
-        yield not_imported(f"imagefolder:{table}", error)
+        yield importing.not_imported(f"imagefolder:{table}", error)
 
 
 def _export_folder(
@@ -189,26 +165,27 @@ def _export_folder(
     table: TableFormat,
     words: ExportWords,
 ) -> ExportReport:
-    for name, value, known in (("split", split, _SPLITS), ("table", table, tuple(TABLE_NAMES))):
+    for name, value, known in (("split", split, _SPLITS), ("table", table, tuple(exporting.TABLE_NAMES))):
         if value not in known:
             raise InvalidMediaError(f"unknown {name} {value!r}", next_step=f"use one of {', '.join(known)}")
     if table == "parquet":
-        arrow(PARQUET)  # its absence is told before anything is written
+        arrow(exporting.PARQUET)  # its absence is told before anything is written
     wanted: ExportWords = {**words, "mime_type": words.get("mime_type") or folder_format.mime_type}
     with closing(_FolderExport(store, place, **wanted)) as export:
         return export.run(folder_format, f"{split}/", table)
 
 
-class _FolderExport(Export):
+class _FolderExport(exporting.Export):
     def run(self, folder_format: FolderFormat, folder: str, table_format: TableFormat) -> ExportReport:
         """Plan all, refuse what can't be, then write files, and the table last."""
-        table = folder + TABLE_NAMES[table_format]
+        table = folder + exporting.TABLE_NAMES[table_format]
         with RowSpool.opened() as plan, RowSpool.opened() as done:
             for record in self.records():
                 extension = mime.extension_for(record.mime_type)
                 extension = folder_format.renamed.get(extension, extension)
                 if extension in folder_format.extensions:
-                    plan.add({"file_name": f"{file_stem(record.reference)}{extension}", **row_of(record)})
+                    name = exporting.file_stem(record.reference) + extension
+                    plan.add({"file_name": name, **exporting.row_of(record)})
                 else:
                     reason = f"{folder_format.name} takes no {record.mime_type}"
                     self.skipped.append(Skipped(reference=record.reference, reason=reason))
@@ -217,7 +194,7 @@ class _FolderExport(Export):
             if done.count and not (same and done.count == plan.count):
                 self.files.append(table)
                 if not self.dry_run:
-                    self.put(table, done.chunks(table_format), TABLE_TYPES[table_format], replace=True)
+                    self.put(table, done.chunks(table_format), exporting.TABLE_TYPES[table_format], replace=True)
         return self.report()
 
     def _compare(self, plan: RowSpool, table: str, tables: list[str], table_format: TableFormat) -> bool:
@@ -229,17 +206,17 @@ class _FolderExport(Export):
         there = [name for name, head in zip(tables, heads, strict=True) if head is not None]
         for other in there:
             if other != table:
-                raise conflict(other)
+                raise exporting.conflict(other)
         if not there or self.overwrite:
             return False
-        wanted = fingerprints(plan)
+        wanted = exporting.fingerprints(plan)
         try:
             with self.backend.open(table) as file:
-                found = fingerprints(read_rows(file, table_format))
+                found = exporting.fingerprints(exporting.read_rows(file, table_format))
         except MediaError:
             raise
         except ValueError:
-            raise conflict(table) from None
+            raise exporting.conflict(table) from None
         if not found <= wanted:
             raise StoreConflictError(
                 "lists media that this export does not have, or says other things of them",
@@ -270,12 +247,12 @@ class _FolderExport(Export):
     def _one(self, row: dict[str, Any], name: str, head: Entry | None) -> MediaError | None:
         """Write one media if it is not there; return what went wrong."""
         if head is not None and not self.overwrite:
-            return None if head.size == row["size_bytes"] else conflict(name)
+            return None if head.size == row["size_bytes"] else exporting.conflict(name)
         if self.dry_run:
             return None
         try:
             with self.store.open(row["reference"]) as file:
-                self.put(name, verified_chunks(file, row), row["mime_type"])
+                self.put(name, exporting.verified_chunks(file, row), row["mime_type"])
         except MediaError as error:
             return error
         return None

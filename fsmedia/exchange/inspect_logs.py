@@ -12,17 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError
-from fsmedia.exchange.importing import (
-    IMPORT_DEFAULTS,
-    FoundItem,
-    Importer,
-    ImportWords,
-    SourceItem,
-    invalid,
-    not_imported,
-    printable,
-    skipped,
-)
+from fsmedia.exchange import importing
+from fsmedia.exchange.importing import FoundItem, ImportWords, SourceItem
 from fsmedia.models.selection import shows_words
 from fsmedia.models.urls import read_data_url
 
@@ -43,9 +34,11 @@ _ENDINGS = (".eval", ".json")
 _CHUNK = 2**20
 
 
-@shows_words(ImportWords, IMPORT_DEFAULTS)
+@shows_words(ImportWords, importing.IMPORT_DEFAULTS)
 def import_inspect(
-    store: MediaStore, logs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], **words: Unpack[ImportWords]
+    store: MediaStore,
+    logs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    **words: Unpack[ImportWords],
 ) -> ImportReport:
     """Import the media of inspect_ai's logs. Importing again stores what is new, and nothing twice.
 
@@ -69,7 +62,7 @@ def import_inspect(
     """
     reader = _reader()
     files = _files([logs] if isinstance(logs, str | os.PathLike) else logs)
-    return Importer(store, **words).run(_of_logs(reader, files, words.get("policy_name")))
+    return importing.Importer(store, **words).run(_of_logs(reader, files, words.get("policy_name")))
 
 
 def _reader() -> ModuleType:
@@ -103,14 +96,14 @@ def _of_logs(reader: ModuleType, files: list[Path], policy_name: str | None) -> 
             _check_sizes(file)
             evaluation, samples = _opened(reader, file)
         except Exception as error:  # noqa: BLE001 - logs are strangers', and inspect_ai's reader raises what it likes
-            yield not_imported(str(file), error)
+            yield importing.not_imported(str(file), error)
             continue
         for sample_id, epoch, read in samples:
             where = f"inspect:{evaluation.eval_id}#{sample_id}/{epoch}"
             try:
                 sample = read()
             except Exception as error:  # noqa: BLE001 - see above
-                yield not_imported(where, error)
+                yield importing.not_imported(where, error)
             else:
                 yield from _Sample(evaluation, sample, where, policy_name).media()
 
@@ -154,7 +147,7 @@ def _check_claim(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
         raise InvalidMediaError(
             f"holds a file that unpacks to more than the {claimed} bytes that it claims",
             next_step="look whether it is what it should be",
-            key=printable(member.filename),
+            key=importing.printable(member.filename),
         )
 
 
@@ -167,9 +160,9 @@ class _Sample:
         self._used: set[str] = set()
         self._model = str(evaluation.model)
         self._ids = {
-            "run_id": printable(evaluation.run_id),
-            "session_id": printable(evaluation.eval_id),
-            "conversation_id": printable(f"{evaluation.task}/{sample.id}/{sample.epoch}"),
+            "run_id": importing.printable(evaluation.run_id),
+            "session_id": importing.printable(evaluation.eval_id),
+            "conversation_id": importing.printable(f"{evaluation.task}/{sample.id}/{sample.epoch}"),
             "policy_name": policy_name,
             "timestamp": sample.completed_at if isinstance(sample.completed_at, str) else None,
         }
@@ -204,7 +197,7 @@ class _Sample:
             name = value.removeprefix(_ATTACHMENT)
             self._used.add(name)
             if name not in self._attachments:
-                return invalid(source, "the log names an attachment that it does not hold")
+                return importing.invalid(source, "the log names an attachment that it does not hold")
             value = self._attachments[name]
         content = {}
         if part.type == "image":
@@ -215,13 +208,14 @@ class _Sample:
 
     def _of_url(self, source: str, value: str, metadata: dict[str, Any], content: dict[str, Any]) -> FoundItem:
         if value.endswith(_REMOVED):
-            return skipped(source, "its bytes were left out when the log was written (log_images=False)")
+            return importing.skipped(source, "its bytes were left out when the log was written (log_images=False)")
         if not value.startswith("data:"):
             url = value.startswith(("http://", "https://"))
-            return skipped(source, "names only a URL, and URLs are not fetched" if url else "names a file elsewhere")
+            why = "names only a URL, and URLs are not fetched" if url else "names a file elsewhere"
+            return importing.skipped(source, why)
         self._used.add(self._names.get(value, ""))
         try:
             kind, data = read_data_url(value, max_size=None)
         except MediaError as error:
-            return not_imported(source, error)
+            return importing.not_imported(source, error)
         return SourceItem.of_bytes(source, data, metadata, {**content, "mime_type": kind})

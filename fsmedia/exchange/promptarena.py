@@ -15,18 +15,8 @@ from pydantic_core import from_json
 
 from fsmedia.core import promptkit
 from fsmedia.errors import InvalidMediaError, MediaError
-from fsmedia.exchange.importing import (
-    IMPORT_DEFAULTS,
-    FoundItem,
-    Importer,
-    ImportWords,
-    SourceItem,
-    SourceTree,
-    invalid,
-    locate,
-    not_imported,
-    skipped,
-)
+from fsmedia.exchange import importing
+from fsmedia.exchange.importing import FoundItem, ImportWords, SourceItem, SourceTree
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import ImportReport, OrganizationMode, PassedOver
@@ -53,7 +43,7 @@ _SPELLINGS = {
 _PLACE = ("message_idx", "part_idx")
 
 
-@shows_words(ImportWords, IMPORT_DEFAULTS)
+@shows_words(ImportWords, importing.IMPORT_DEFAULTS)
 def import_promptarena(
     store: MediaStore,
     place: str | PathLike[str],
@@ -86,7 +76,7 @@ def import_promptarena(
     if text.endswith(".json"):
         text, slash, only = text.rpartition("/")
         text = text or slash  # a file at the top of the machine is not one of the working directory
-    importer = Importer(store, storage_options=storage_options, **words)
+    importer = importing.Importer(store, storage_options=storage_options, **words)
     with importer.source(text or ".") as tree:
         return importer.run(_Results(tree, store, words.get("policy_name")).all(only))
 
@@ -105,14 +95,15 @@ class _Results:
             try:
                 result = from_json(self._tree.read(name, LARGEST_RESULT))
             except (MediaError, ValueError, OSError) as error:
-                yield not_imported(name, error if isinstance(error, MediaError) else ValueError(str(error)[:200]))
+                short = error if isinstance(error, MediaError) else ValueError(str(error)[:200])
+                yield importing.not_imported(name, short)
                 continue
             if not (isinstance(result, dict) and "RunID" in result and "Messages" in result):
-                yield skipped(name, "is no result of a run: it has no RunID, or no Messages")
+                yield importing.skipped(name, "is no result of a run: it has no RunID, or no Messages")
                 continue
             run = result["RunID"]
             if not isinstance(run, str) or not run:
-                yield invalid(name, "its RunID is no text")
+                yield importing.invalid(name, "its RunID is no text")
                 continue
             yield from self._of_result(name, run, result)
 
@@ -123,10 +114,10 @@ class _Results:
         outputs = _outputs(result.get("MediaOutputs"))
         messages = result["Messages"]
         if messages is not None and not isinstance(messages, list):
-            yield invalid(name, "its Messages are no list")
+            yield importing.invalid(name, "its Messages are no list")
         for number, message in enumerate(_listed(messages)):
             if not isinstance(message, dict):
-                yield invalid(f"{name}#Messages/{number}", "is no object")
+                yield importing.invalid(f"{name}#Messages/{number}", "is no object")
                 continue
             provider = result.get("ProviderID") if message.get("role") == "assistant" else None
             of_message = {
@@ -138,7 +129,7 @@ class _Results:
             for position, where, part in _parts(message):
                 source = f"promptarena:{run}#Messages/{number}/{where}"
                 if not isinstance(part, dict):
-                    yield invalid(source, "is no object")
+                    yield importing.invalid(source, "is no object")
                 elif part.get("media") is not None or part.get("type") not in (None, "text"):
                     output = outputs.pop((number, position), {})
                     yield self._of_part(source, part.get("media"), output, {**of_message, "part_idx": position})
@@ -148,12 +139,14 @@ class _Results:
                 metadata = {**ids, "message_idx": number, "part_idx": position}
                 yield self._of_part(source, {"file_path": path}, output, metadata)
             else:
-                yield skipped(source, "MediaOutputs names it, and no message holds its bytes")
+                yield importing.skipped(source, "MediaOutputs names it, and no message holds its bytes")
 
     def _of_part(self, source: str, media: Any, output: dict[str, Any], metadata: dict[str, Any]) -> FoundItem:
         """Return the media of one part: inline, or in a file below the folder."""
+        if media is None:
+            return importing.skipped(source, "its part holds no media")
         if not isinstance(media, dict):
-            return skipped(source, "its part holds no media") if media is None else invalid(source, "is no object")
+            return importing.invalid(source, "is no object")
         content = {name: media.get(name) if media.get(name) is not None else output.get(name) for name in _CONTENT}
         metadata = {**metadata, "policy_name": self._policy_name or media.get("policy_name") or None}
         path = media.get("storage_reference") or media.get("file_path")
@@ -163,17 +156,17 @@ class _Results:
             if path and not isinstance(path, str):
                 raise InvalidMediaError("the name of its file is no text", next_step="mend the file")
             if path:
-                return self._of_file(source, locate(self._tree, path), metadata, content)
+                return self._of_file(source, importing.locate(self._tree, path), metadata, content)
         except MediaError as error:
-            return not_imported(source, error)
-        url = bool(media.get("url"))
-        return skipped(source, "names only a URL, and URLs are not fetched" if url else "holds no bytes and names none")
+            return importing.not_imported(source, error)
+        why = "names only a URL, and URLs are not fetched" if media.get("url") else "holds no bytes and names none"
+        return importing.skipped(source, why)
 
     def _of_file(
         self, source: str, path: str, metadata: dict[str, Any], content: dict[str, Any]
     ) -> SourceItem | PassedOver:
         if self._is_stored(path, metadata["run_id"]):
-            return skipped(source, "is a media of this store and this run already")
+            return importing.skipped(source, "is a media of this store and this run already")
         beside = self._sidecar(path)
         # The sidecar of bytes that another run wrote first speaks of that run.
         if beside.get("run_id") == metadata["run_id"]:

@@ -18,19 +18,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Unpack, cast
 
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError
-from fsmedia.exchange.exporting import (
-    EXPORT_DEFAULTS,
-    Export,
-    ExportWords,
-    RowSpool,
-    conflict,
-    described_item,
-    file_stem,
-    json_object,
-    row_of,
-    verified_chunks,
-)
-from fsmedia.exchange.importing import IMPORT_DEFAULTS, Importer, SourceItem, SourceTree, TreeImportWords, not_imported
+from fsmedia.exchange import exporting, importing
+from fsmedia.exchange.exporting import ExportWords, RowSpool
+from fsmedia.exchange.importing import SourceItem, SourceTree, TreeImportWords
 from fsmedia.models import ExportReport, ImportReport, NotImported, mime
 from fsmedia.models.selection import shows_words
 
@@ -50,7 +40,7 @@ _TAR = "application/x-tar"
 _MODE = 0o644
 
 
-@shows_words(ExportWords, EXPORT_DEFAULTS)
+@shows_words(ExportWords, exporting.EXPORT_DEFAULTS)
 def export_webdataset(
     store: MediaStore,
     place: str | PathLike[str],
@@ -95,13 +85,13 @@ def export_webdataset(
         return export.run(prefix, shard_bytes, shard_count)
 
 
-class _ShardExport(Export):
+class _ShardExport(exporting.Export):
     def run(self, prefix: str, most_bytes: int, most: int) -> ExportReport:
         """Plan all shards, compare with those that are there, then write the missing ones."""
         done = 0
         with RowSpool.opened() as plan:
             for record in self.records():
-                plan.add(row_of(record))
+                plan.add(exporting.row_of(record))
             shards = {
                 f"{prefix}-{number:06d}.tar": count for number, count in enumerate(_planned(plan, most_bytes, most))
             }
@@ -124,12 +114,12 @@ class _ShardExport(Export):
         """
         there = {entry.key for entry in self.backend.children().entries if pattern.fullmatch(entry.key)}
         for name in sorted(there - shards.keys()):
-            raise conflict(name)
+            raise exporting.conflict(name)
         if self.overwrite:
             return set()
         for name, rows in _cut(plan, shards):
             if name in there and self._members(name) != list(_names(rows)):
-                raise conflict(name)
+                raise exporting.conflict(name)
         return there
 
     def _members(self, name: str) -> list[tuple[str, int]] | None:
@@ -155,7 +145,7 @@ class _ShardExport(Export):
                     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spooled:
                         try:
                             with self.store.open(row["reference"]) as source:
-                                for chunk in verified_chunks(source, row):
+                                for chunk in exporting.verified_chunks(source, row):
                                     spooled.write(chunk)
                         except MediaError as error:
                             self.fail(row["reference"], error)
@@ -170,7 +160,7 @@ class _ShardExport(Export):
             stage.discard()
 
 
-@shows_words(TreeImportWords, IMPORT_DEFAULTS)
+@shows_words(TreeImportWords, importing.IMPORT_DEFAULTS)
 def import_webdataset(store: MediaStore, place: str | PathLike[str], **words: Unpack[TreeImportWords]) -> ImportReport:
     """Import the media in shards of WebDataset that an export wrote, or that somebody else did.
 
@@ -189,7 +179,7 @@ def import_webdataset(store: MediaStore, place: str | PathLike[str], **words: Un
     MediaNotFoundError
         There is no shard. What is wrong with single ones, or with media in them, is in the report.
     """
-    importer = Importer(store, **words)
+    importer = importing.Importer(store, **words)
     with importer.source(place) as tree:
         shards = sorted(each.key for each in tree.backend.children().entries if each.key.endswith(".tar"))
         if not shards:
@@ -211,12 +201,12 @@ def _media_of(tree: SourceTree, shard: str, given: Mapping[str, Any]) -> Iterato
                 try:
                     row = _about_of(archive, about)
                 except ValueError as error:
-                    yield not_imported(source, error)
+                    yield importing.not_imported(source, error)
                     continue
                 opened = partial(_opened, archive, member)
-                yield described_item(source, opened, row, given, size=member.size, name=member.name)
+                yield exporting.described_item(source, opened, row, given, size=member.size, name=member.name)
     except (tarfile.TarError, EOFError, ValueError) as error:
-        yield not_imported(f"webdataset:{shard}", error)
+        yield importing.not_imported(f"webdataset:{shard}", error)
 
 
 def _key(name: str) -> str:
@@ -232,7 +222,7 @@ def _about_of(archive: tarfile.TarFile, member: tarfile.TarInfo | None) -> dict[
     if member.size > _LARGEST_ABOUT:
         raise ValueError(f"{member.name} has {member.size} bytes")
     with _opened(archive, member) as file:
-        return json_object(file.read(), f"{member.name} is no JSON object")
+        return exporting.json_object(file.read(), f"{member.name} is no JSON object")
 
 
 def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
@@ -265,7 +255,7 @@ def _about(row: dict[str, Any]) -> bytes:
 
 def _names(rows: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:
     for row in rows:
-        key = file_stem(row["reference"])
+        key = exporting.file_stem(row["reference"])
         extension = mime.extension_for(row["mime_type"])
         # A media that is JSON itself would stand where the JSON about it belongs.
         yield f"{key}{'.media.json' if extension == '.json' else extension}", row["size_bytes"]
