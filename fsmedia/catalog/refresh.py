@@ -227,8 +227,7 @@ def _loose(backend: Backend, entries: Iterable[Entry]) -> tuple[Entry, ...]:
     found = sorted(each for each in entries if keys.is_sidecar(each.key) or not keys.is_hidden(each.key))
     bare = [each.key for each in found if each.token is None and keys.is_sidecar(each.key)]
     heads = dict(zip(bare, backend.fetch(heads=bare).heads if bare else (), strict=True))
-    told = (heads.get(each.key, each) for each in found)
-    return tuple(each for each in told if each is not None)
+    return tuple(each for each in (heads.get(each.key, each) for each in found) if each is not None)
 
 
 def _rows_of(context: RefreshContext, before: PreviousRows, batch: Sequence[ListedItem]) -> tuple[pa.Table, int]:

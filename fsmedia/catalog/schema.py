@@ -247,5 +247,4 @@ def urls(references: Any, root: str) -> Any:
     A root on this machine stands as a bare path, which fsspec takes: programs that join URLs as if they were paths
     (HF datasets) would make `file://tmp` of `file:///tmp`.
     """
-    compute = arrow().compute
-    return compute.binary_join_element_wise("media://", references, f"::{root}", "")
+    return arrow().compute.binary_join_element_wise("media://", references, f"::{root}", "")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import reduce
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Unpack
 
 from fsmedia.catalog.schema import TableHeader, arrow
@@ -24,12 +25,9 @@ if TYPE_CHECKING:
 
 _INSTANTS = {"since": "timestamp", "until": "timestamp", "expires_before": "expires_at"}
 DAY = timedelta(days=1)
-_AGES = (
-    ("under a day", DAY),
-    ("a day to a week", 7 * DAY),
-    ("a week to 30 days", 30 * DAY),
-    ("30 days to a year", 365 * DAY),
-)
+_AGES = {
+    "under a day": DAY, "a day to a week": 7 * DAY, "a week to 30 days": 30 * DAY, "30 days to a year": 365 * DAY,
+}  # fmt: skip
 _OLDEST, _UNKNOWN = "over a year", "unknown"
 
 Counts = dict[Any, tuple[int, int]]  # name -> media and bytes
@@ -117,9 +115,7 @@ class Catalog:
             A condition can't be meant.
         """
         selection = Selection(**words)
-        if not selection.asks():
-            return self
-        return Catalog(self._table.filter(mask(self._table, selection)))
+        return Catalog(self._table.filter(mask(self._table, selection))) if selection.asks() else self
 
     @property
     def problems(self) -> dict[str, str]:
@@ -132,9 +128,8 @@ class Catalog:
         return len(self._table)
 
     def __repr__(self) -> str:
-        count = len(self)
         at = f"{self.refreshed_at:%Y-%m-%d %H:%M:%S}Z"
-        return f"<Catalog of {self.url}: {count:,} media, {len(self._table.column_names)} columns, as of {at}>"
+        return f"<Catalog of {self.url}: {len(self):,} media, {len(self._table.column_names)} columns, as of {at}>"
 
     def _repr_html_(self) -> str | None:
         return base.html_of(self)
@@ -197,8 +192,7 @@ def _numbers(table: pa.Table) -> pa.Table:
 
 
 def _tally(name: str | None, table: pa.Table) -> Tally:
-    compute = arrow().compute
-    return Tally(name=name, media=len(table), bytes=int(compute.sum(table.column("bytes")).as_py() or 0))
+    return Tally(name=name, media=len(table), bytes=int(arrow().compute.sum(table.column("bytes")).as_py() or 0))
 
 
 def _grouped(table: pa.Table, name: str) -> Counts:
@@ -231,15 +225,11 @@ def _between(table: pa.Table, name: str, begin: datetime | None, end: datetime |
 
 
 def _ages(table: pa.Table, now: datetime) -> tuple[Tally, ...]:
-    compute = arrow().compute
-    found: list[Tally] = []
-    end: datetime | None = None  # what claims to be of the future counts as new
-    for name, age in _AGES:
-        begin = now - age
-        found.append(_tally(name, _between(table, "timestamp", begin, end)))
-        end = begin
-    found.append(_tally(_OLDEST, _between(table, "timestamp", None, end)))
-    found.append(_tally(_UNKNOWN, table.filter(compute.is_null(table.column("timestamp")))))
+    # What claims to be of the future counts as new.
+    limits = pairwise([None, *(now - age for age in _AGES.values()), None])
+    names = zip((*_AGES, _OLDEST), limits, strict=True)
+    found = [_tally(name, _between(table, "timestamp", begin, end)) for name, (end, begin) in names]
+    found.append(_tally(_UNKNOWN, table.filter(arrow().compute.is_null(table.column("timestamp")))))
     return tuple(each for each in found if each.media)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from hashlib import sha256
@@ -112,26 +113,20 @@ class LoadedRows(NamedTuple):
     since: datetime
 
 
+@dataclass
 class RowsLoader:
     """Loads the rows of a store, anew at each call; one call at a time.
 
     A snapshot that is at most `max_age` old is taken as it is; None takes any.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        configuration: Callable[[], Configuration],
-        max_age: timedelta | None,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._backend = backend
-        self._configuration = configuration
-        self._max_age = max_age
-        self._now = now
-        self._newest: str | None = None
-        self._catalog: Catalog | None = None
-        self._rows: CatalogRows | None = None
+    _backend: Backend
+    _configuration: Callable[[], Configuration]
+    _max_age: timedelta | None
+    _now: Callable[[], datetime]
+    _newest: str | None = None
+    _catalog: Catalog | None = None
+    _rows: CatalogRows | None = None
 
     def __call__(self) -> LoadedRows:
         """Return the rows of now; the same object as before if they are the same."""
@@ -177,8 +172,7 @@ class Tree:
     def __init__(self, view: View, rows: CatalogRows) -> None:
         self.rows = rows
         self._folders: dict[str, dict[str, int]] = {"": {}}
-        own = self._place_own(view.name)
-        self._place(view, own)
+        self._place(view, self._place_own(view.name))
 
     def find(self, path: str) -> int | None:
         """Return what is at a path: a row's number, `FOLDER`, or None."""
@@ -299,8 +293,9 @@ class CatalogRows:
     def __init__(self, column: Callable[[str], Sequence[Any]]) -> None:
         self._column = column
         self.references: list[str] = list(column("reference"))
-        self.names: list[str] = [_short(reference) for reference in self.references]
-        """File names, without what a deduplicated name tells of its bytes."""
+        # File names, without what a deduplicated name tells of its bytes.
+        names = ((each, each.rpartition("/")[2]) for each in self.references)
+        self.names = [keys.file_name(each) if len(name) >= keys.SHORTEST else name for each, name in names]
         self._gone: set[int] = set()
 
     def __len__(self) -> int:
@@ -376,8 +371,3 @@ def instant(microseconds: int | None) -> datetime | None:
         return _EPOCH + timedelta(microseconds=microseconds)
     except OverflowError:
         return None
-
-
-def _short(reference: str) -> str:
-    name = reference.rpartition("/")[2]
-    return keys.file_name(reference) if len(name) >= keys.SHORTEST else name

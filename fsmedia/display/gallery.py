@@ -492,8 +492,7 @@ def _tools(place: str, cards: list[PlacedCard], pages: int) -> Markup:
     counts = Counter(family(each.record) for each in cards)
     counted = Markup('{}<span class="fsm-count">{}</span>')
     types = [(kind, "", counted.format(word, counts[kind])) for kind, word in _WORDS.items() if kind in counts]
-    named = Markup(' aria-label="Page {}"')
-    numbers = [(page, named.format(page), page) for page in range(1, pages + 1)]
+    numbers = [(page, Markup(' aria-label="Page {}"').format(page), page) for page in range(1, pages + 1)]
     options = joined(Markup('<option value="{}">{}</option>').format(value, word) for value, word in _SORTS)
     return Markup('<div class="fsm-tools">{}{}<label class="fsm-sort">Sort <select>{}</select></label></div>').format(
         _choice("types", "Type", f"{place}-t", [("all", "", counted.format("All", len(cards))), *types])

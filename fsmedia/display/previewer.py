@@ -460,16 +460,25 @@ def preview_of(source: Source, mime_type: str, side: int, gate: AbstractContextM
     Its first bytes are believed more than `mime_type`. The gate is entered while a picture or sound is decoded, which
     takes memory.
     """
-    if source.size == 0:
-        return Preview(reason="it is empty")
+    kind, family = mime.essence(mime_type), family_of(mime_type)
     try:
-        return _preview_by_type(source, mime.essence(mime_type), side, gate)
+        if source.size == 0:
+            made = Preview(reason="it is empty")
+        elif family == "text":
+            made = _text(source.part(0, _LINES_READ + 1))
+        elif kind == _PDF:
+            made = _page(source, side, gate)
+        elif family == "file":
+            made = Preview(reason=f"{kind or 'an unknown type'} is not looked into")
+        else:
+            made = _preview_by_bytes(source, family, side, gate)
     except FileNotFoundError as error:
         if isinstance(error, MediaError):
             raise
         return Preview(reason="its bytes are gone: somebody deleted it")
     except MemoryError:
         return Preview(reason="there is not enough memory")
+    return made
 
 
 def family_of(mime_type: str) -> str:
@@ -484,17 +493,6 @@ def family_of(mime_type: str) -> str:
 def side_for(count: int) -> int:
     """Return how large pictures are among so many, so that a page stays light."""
     return next((side for most, side in _SIDES if count <= most), _SMALLEST)
-
-
-def _preview_by_type(source: Source, kind: str, side: int, gate: AbstractContextManager[Any]) -> Preview:
-    family = family_of(kind)
-    if family == "text":
-        return _text(source.part(0, _LINES_READ + 1))
-    if kind == _PDF:
-        return _page(source, side, gate)
-    if family == "file":
-        return Preview(reason=f"{kind or 'an unknown type'} is not looked into")
-    return _preview_by_bytes(source, family, side, gate)
 
 
 def _preview_by_bytes(source: Source, family: str, side: int, gate: AbstractContextManager[Any]) -> Preview:

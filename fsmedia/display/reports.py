@@ -125,7 +125,14 @@ def _name(content: MediaContent) -> str:
 
 def _looked_at(content: MediaContent) -> tuple[int | None, Preview]:
     """Return size and preview of a content, as far as looking costs nothing that nobody asked for."""
-    if reason := _out_of_reach(content):
+    reason = ""
+    if content.url is not None:
+        reason = "only its URL is known, and nothing is fetched from it"
+    elif not (content.data is None or isinstance(content.data, bytes)):
+        reason = "a stream, which can be read only once"
+    elif content.data is None and content.file_path is None and not content.is_attached:
+        reason = "only its reference is known: store.retrieve_media(...) brings it"
+    if reason:
         return None, Preview(reason=reason)
     try:
         with content.open() as file:
@@ -135,14 +142,3 @@ def _looked_at(content: MediaContent) -> tuple[int | None, Preview]:
         return None, Preview(reason=visible(error.problem))
     except OSError as error:
         return None, Preview(reason=f"it can't be read ({error.strerror or type(error).__name__})")
-
-
-def _out_of_reach(content: MediaContent) -> str:
-    """Return why its bytes are not looked at; empty where they are."""
-    if content.url is not None:
-        return "only its URL is known, and nothing is fetched from it"
-    if content.data is not None:
-        return "" if isinstance(content.data, bytes) else "a stream, which can be read only once"
-    if content.file_path is None and not content.is_attached:
-        return "only its reference is known: store.retrieve_media(...) brings it"
-    return ""

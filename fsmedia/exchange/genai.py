@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.util.genai.completion_hook import CompletionHook
@@ -36,7 +35,6 @@ _REFERENCES = {
     "system_instruction": "gen_ai.system_instructions_ref",
     "tool_definitions": "gen_ai.tool.definitions_ref",
 }
-_JSON = "application/json"
 
 
 class StoreCompletionHook(CompletionHook):
@@ -61,8 +59,7 @@ class StoreCompletionHook(CompletionHook):
     ) -> None:
         """Queue everything and name it on span and event; what was refused is not named."""
         with logged_failure("a completion was not kept"):
-            attributes = getattr(log_record, "attributes", None)
-            call = _Call(self._uploader, span_metadata(span, attributes))
+            call = _Call(self._uploader, span_metadata(span, getattr(log_record, "attributes", None)))
             documents = {
                 "inputs": call.messages(inputs, 0),
                 "outputs": call.messages(outputs, len(inputs or ())),
@@ -118,7 +115,11 @@ class _Call:
 
     def document(self, value: list[dict[str, Any]]) -> str | None:
         """Hand over a JSON document, which is made in the background of what is already a copy."""
-        return self._uploader.make(partial(_dumped, value), _weight(value), _JSON, self._metadata)
+
+        def made() -> bytes:
+            return bytes(gen_ai_json_dumps(value), "utf-8", "surrogatepass")
+
+        return self._uploader.make(made, _weight(value), "application/json", self._metadata)
 
 
 def _weight(value: object) -> int:
@@ -128,10 +129,6 @@ def _weight(value: object) -> int:
     if isinstance(value, list | tuple):
         return sum(_weight(each) for each in value)
     return len(value) if isinstance(value, str | bytes) else 8
-
-
-def _dumped(value: list[dict[str, Any]]) -> bytes:
-    return bytes(gen_ai_json_dumps(value), "utf-8", "surrogatepass")
 
 
 def completion_hook() -> StoreCompletionHook:

@@ -76,8 +76,7 @@ def export_imagefolder(
     table
         "jsonl", or "parquet" (needs pyarrow).
     words
-        `overwrite`, `storage_options`, `dry_run`, `progress` (see `ExportWords`), and which pictures, in the words of
-        `MediaStore.list`; `mime_type` is "image/*" unless given.
+        See `ExportWords`; `mime_type` is "image/*" unless given.
 
     Raises
     ------

@@ -549,17 +549,12 @@ def tree_items(tree: SourceTree, wanted: Callable[[TreeFile], bool]) -> Iterator
             continue
         if file.error is not None:
             yield not_imported(file.source, file.error)
-        elif reason := _skip_reason(file):
-            yield skipped(file.source, reason)
+        elif keys.is_sidecar(file.path) and not file.reason:
+            yield skipped(file.source, "is a sidecar: open the tree as a store to read what it says")
+        elif keys.is_temporary(file.path.rstrip("/")):
+            yield skipped(file.source, "is a temporary file")
         else:
-            yield file
-
-
-def _skip_reason(file: TreeFile) -> str:
-    """Return why a file of a tree is no media; empty for one that may be."""
-    if keys.is_sidecar(file.path) and not file.reason:
-        return "is a sidecar: open the tree as a store to read what it says"
-    return "is a temporary file" if keys.is_temporary(file.path.rstrip("/")) else file.reason
+            yield skipped(file.source, file.reason) if file.reason else file
 
 
 def locate(tree: SourceTree, named: str) -> str:

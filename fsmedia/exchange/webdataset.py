@@ -64,8 +64,7 @@ def export_webdataset(
     shard_bytes, shard_count
         A shard ends before it would have more bytes, or more media; a media larger than that has one of its own.
     words
-        `overwrite`, `storage_options`, `dry_run`, `progress` (see `ExportWords`), and which media, in the words of
-        `MediaStore.list`.
+        See `ExportWords`.
 
     Raises
     ------
@@ -151,8 +150,10 @@ class _ShardExport(exporting.Export):
                             self.fail(row["reference"], error)
                             continue
                         spooled.seek(0)
-                        for member, file in zip(_names([row]), (spooled, io.BytesIO(_about(row))), strict=True):
-                            archive.addfile(_member(*member), file)
+                        for (own, size), file in zip(_names([row]), (spooled, io.BytesIO(_about(row))), strict=True):
+                            member = tarfile.TarInfo(own)
+                            member.size, member.mode = size, _MODE
+                            archive.addfile(member, file)
                     self.note(row)
             if self.exported > before:
                 self.commit(stage, name, _TAR)
@@ -260,10 +261,3 @@ def _names(rows: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:
         # A media that is JSON itself would stand where the JSON about it belongs.
         yield f"{key}{'.media.json' if extension == '.json' else extension}", row["size_bytes"]
         yield f"{key}.json", len(_about(row))
-
-
-def _member(name: str, size: int) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.size = size
-    member.mode = _MODE
-    return member
