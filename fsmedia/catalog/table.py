@@ -6,10 +6,10 @@ Statistics tell media and bytes by run, type, policy and age, what expires, and 
 from __future__ import annotations
 
 from collections import defaultdict
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import reduce
+from importlib import import_module
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -19,7 +19,7 @@ from fsmedia.models import CatalogRefresh, StoreStatistics, Tally, base, mime
 from fsmedia.models.selection import Selection, SelectionWords, shows_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     import pyarrow as pa
 
@@ -95,15 +95,11 @@ class Catalog:
 
     def to_pandas(self) -> Any:
         """Return a `pandas.DataFrame`; texts and numbers that may be missing are Arrow-backed."""
-        with _installed("pandas"):
-            import pandas as pd
-        return self._table.to_pandas(types_mapper=pd.ArrowDtype)
+        return self._table.to_pandas(types_mapper=_package("pandas").ArrowDtype)
 
     def to_polars(self) -> Any:
         """Return the rows as a `polars.DataFrame`."""
-        with _installed("polars"):
-            import polars as pl
-        return pl.from_arrow(self._table)
+        return _package("polars").from_arrow(self._table)
 
     @shows_words(SelectionWords)
     def filter(self, **words: Unpack[SelectionWords]) -> Catalog:
@@ -135,12 +131,11 @@ class Catalog:
         return base.html_of(self)
 
 
-@contextmanager
-def _installed(package: str) -> Iterator[None]:
+def _package(name: str) -> Any:
     try:
-        yield
+        return import_module(name)
     except ImportError as error:
-        step = f"pip install {package}"
+        step = f"pip install {name}"
         raise StorageError(f"it needs a package that is not installed ({error})", next_step=step) from None
 
 

@@ -58,13 +58,11 @@ class ViewTrees:
     def tree(self, view: View) -> Tree:
         """Return the tree of a view."""
         made = self._current()
-        found = made.trees.get(view)
-        if found is None:
+        if view not in made.trees:
             with self._planting:
-                found = made.trees.get(view)
-                if found is None:
-                    found = made.trees[view] = Tree(view, made.rows)
-        return found
+                if view not in made.trees:
+                    made.trees[view] = Tree(view, made.rows)
+        return made.trees[view]
 
     def _current(self) -> _TreeCache:
         made = self._made
@@ -221,13 +219,12 @@ class Tree:
         for index, values in enumerate(given):
             if index in own:
                 continue
-            children = made.get(values)
-            if children is None:
+            if values not in made:
                 known = values
                 if times is not None:
                     known = (*values[:times], instant(values[times]), *values[times + 1 :])  # type: ignore[arg-type] # - microseconds
-                children = made[values] = self._folder(view.folders(known))
-            name = rows.names[index]
+                made[values] = self._folder(view.folders(known))
+            children, name = made[values], rows.names[index]
             if name in children:
                 self._place_apart(children, name, index, own)
             else:

@@ -6,6 +6,7 @@ The container is named by the first bytes and never guessed by FFmpeg, whose pla
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -15,7 +16,7 @@ from fsmedia.display.pictures import MOST_PIXELS, film_frame
 from fsmedia.display.previewer import PEAKS, Preview, UnshowableError, decoding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 SECONDS = 10.0  # longest work on one film or sound
 LONGEST_SOUND = 20 * 60  # seconds of a sound whose outline is drawn; the rest is left out
@@ -37,8 +38,7 @@ def poster(file: BinaryIO, kind: str, side: int) -> Preview:
 
     `kind` is what the first bytes are, as a MIME type.
     """
-
-    def find(container: Any, timed: _DeadlineFile) -> Preview:
+    with _opened(file, kind) as (container, timed):
         if not container.streams.video:
             return _outline_of(container, timed)
         stream = container.streams.video[0]
@@ -58,12 +58,11 @@ def poster(file: BinaryIO, kind: str, side: int) -> Preview:
             width, height = height, width
         return Preview(kind="film", image=image, width=width, height=height, duration=duration)
 
-    return _with_container(file, kind, find)
-
 
 def outline(file: BinaryIO, kind: str) -> Preview:
     """Return the outline of a sound, or raise UnshowableError."""
-    return _with_container(file, kind, _outline_of)
+    with _opened(file, kind) as (container, timed):
+        return _outline_of(container, timed)
 
 
 class _DeadlineFile:
@@ -87,7 +86,8 @@ class _DeadlineFile:
             raise UnshowableError(f"takes longer than {SECONDS:.0f} s to read")
 
 
-def _with_container(file: BinaryIO, kind: str, find: Callable[[Any, _DeadlineFile], Preview]) -> Preview:
+@contextmanager
+def _opened(file: BinaryIO, kind: str) -> Iterator[tuple[Any, _DeadlineFile]]:
     name = _CONTAINERS.get(kind)
     if name is None:
         raise UnshowableError(f"{kind} is not looked into")
@@ -99,7 +99,7 @@ def _with_container(file: BinaryIO, kind: str, find: Callable[[Any, _DeadlineFil
         # The format is named, never guessed: FFmpeg's guesses include playlists, which open other files and hosts.
         av.open(timed, format=name, options=options, metadata_errors="ignore") as container,
     ):
-        return find(container, timed)
+        yield container, timed
 
 
 def _first(frames: Iterator[Any], timed: _DeadlineFile) -> Any:

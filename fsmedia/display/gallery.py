@@ -109,8 +109,7 @@ class Gallery:
         cards, left_out, dropped = self._cards(ask=ask)
         pages = max((each.page for each in cards), default=1)
         total = self.totals.media
-        nothing = f"{plural(total, 'media')}, none shown: limit=0" if total else "No media here."
-        empty = Markup('<div class="fsm-empty">{}</div>').format(nothing)
+        empty = f"{plural(total, 'media')}, none shown: limit=0" if total else "No media here."
         return Markup(
             '<div class="fsm fsm-gallery" id="{}" data-page="{}">{}{}{}<div class="fsm-body">{}</div></div>{}'
         ).format(
@@ -119,7 +118,7 @@ class Gallery:
             style(_paging_rules(pages)),
             _head(visible(self.title, most=300), self._counted(), self._notice(left_out, dropped)),
             _tools(place, cards, pages),
-            _nested(cards, _LEVELS[self.group_by]) if cards else empty,
+            _nested(cards, _LEVELS[self.group_by]) if cards else _empty(empty),
             "" if ask else script(),
         )
 
@@ -223,17 +222,11 @@ class Comparison:
             _row(self._named(where), [self._cell(where, run, budget.fit) or missing for run in self.runs])
             for where in positions[:kept]
         ]
-        heads = joined(
-            Markup('<th scope="col">{}<br><span class="fsm-sum">{}</span></th>').format(
-                visible(run, most=200), self._counted(run)
-            )
-            for run in self.runs
-        )
+        column = Markup('<th scope="col">{}<br><span class="fsm-sum">{}</span></th>')
+        heads = joined(column.format(visible(run, most=200), self._counted(run)) for run in self.runs)
         counts = ((len(positions) - kept, "position"), (budget.left_out, "preview"))
-        left_out = [plural(count, name) for count, name in counts if count]
-        notice = Markup('<p class="fsm-note">{} left out: a page holds at most {}.</p>').format(
-            " and ".join(left_out), size_text(BUDGET)
-        )
+        left_out = " and ".join(plural(count, name) for count, name in counts if count)
+        notice = Markup('<p class="fsm-note">{} left out: a page holds at most {}.</p>')
         body = Markup(
             '<div class="fsm-scroll"><table class="fsm-versus"><thead><tr><th scope="col">Position</th>{}</tr></thead>'
             "<tbody>{}</tbody></table></div>"
@@ -241,13 +234,10 @@ class Comparison:
         head = _head(
             f"{plural(len(self.runs), 'run')} side by side",
             f"{plural(len(positions), 'position')}, {len(self.missing):,} of them missing in a run",
-            notice if left_out else "",
+            notice.format(left_out, size_text(BUDGET)) if left_out else "",
         )
         return Markup('<div class="fsm fsm-gallery">{}{}<div class="fsm-compared">{}</div></div>{}').format(
-            style(),
-            head,
-            body if rows else Markup('<div class="fsm-empty">No media of these runs here.</div>'),
-            script(),
+            style(), head, body if rows else _empty("No media of these runs here."), script()
         )
 
     def _needed(self, where: Position) -> int:
@@ -295,6 +285,10 @@ def _head(title: str, total: str, notice: Markup | str) -> Markup:
     return Markup('<div class="fsm-head"><h2>{}</h2><span class="fsm-total">{}</span>{}</div>').format(
         title, total, notice
     )
+
+
+def _empty(text: str) -> Markup:
+    return Markup('<div class="fsm-empty">{}</div>').format(text)
 
 
 def _room() -> int:
@@ -359,16 +353,14 @@ def card(
     widget asks for all of its bytes (None: nothing can be asked).
     """
     record, kind = item.record, family(item.record)
-    name, said = short_name(record.reference), facts(record, kind, preview, record.size_bytes)
-    caption = sentence(record.caption or "")
+    name, caption = short_name(record.reference), sentence(record.caption or "")
     time = "" if record.timestamp is None else str(int(record.timestamp.timestamp()))
     code = f"store.retrieve_media({str(record.reference)!r}).player()"
     return Markup(
-        '<article class="fsm-card" data-t="{}" data-p="{}" data-size="{}" data-time="{}" data-name="{}">'
-        '<div class="fsm-view">{}</div><div class="fsm-facts">'
-        '<div class="fsm-name" title="{}">{}</div><div class="fsm-meta" title="{}">{}</div>'
-        '<div class="fsm-badges">{}</div>{}'
-        '<div class="fsm-foot">{}{}{}</div></div></article>'
+        '<article class="fsm-card" data-t="{0}" data-p="{1}" data-size="{2}" data-time="{3}" data-name="{4}">'
+        '<div class="fsm-view">{5}</div><div class="fsm-facts">'
+        '<div class="fsm-name" title="{6}">{4}</div><div class="fsm-meta" title="{7}">{7}</div>'
+        '<div class="fsm-badges">{8}</div>{9}<div class="fsm-foot">{10}{11}{12}</div></div></article>'
     ).format(
         kind,
         page,
@@ -377,9 +369,7 @@ def card(
         name,
         view(preview, kind, caption or name, length(record, kind, preview)),
         visible(keys.file_name(record.reference)),
-        name,
-        said,
-        said,
+        facts(record, kind, preview, record.size_bytes),
         joined([*badges(item, now), *map(_badge, notes)]),
         caption_line(caption),
         player_line(code, kind, preview) if full is None else "",
@@ -546,18 +536,13 @@ def _nested(cards: list[PlacedCard], levels: tuple[Callable[[MediaRecord], str],
 
 
 def _group(name: str, members: list[PlacedCard], inner: tuple[Callable[[MediaRecord], str], ...]) -> Markup:
-    size = size_text(sum(each.record.size_bytes for each in members))
+    families = " ".join(sorted({family(each.record) for each in members}))
+    pages = " ".join(map(str, sorted({each.page for each in members})))
+    total = f"{plural(len(members), 'media')}, {size_text(sum(each.record.size_bytes for each in members))}"
     return Markup(
         '<details class="fsm-group" open data-t="{}" data-p="{}"><summary>{}'
-        '<span class="fsm-sum">{}, {}</span></summary>{}</details>'
-    ).format(
-        " ".join(sorted({family(each.record) for each in members})),
-        " ".join(str(page) for page in sorted({each.page for each in members})),
-        name,
-        plural(len(members), "media"),
-        size,
-        _nested(members, inner),
-    )
+        '<span class="fsm-sum">{}</span></summary>{}</details>'
+    ).format(families, pages, name, total, _nested(members, inner))
 
 
 def _by_id(field: str, word: str) -> Callable[[MediaRecord], str]:

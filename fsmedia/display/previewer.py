@@ -600,47 +600,42 @@ def _reduced(preview: Preview, side: int) -> Preview:
 
 @contextmanager
 def _progress(progress: Progress, total: int) -> Iterator[Callable[[int], object]]:
-    """Give a function that is called with the number of previews that are ready."""
+    """Give a function that is called with the number of previews that are ready.
+
+    Without one of the caller's it shows a bar to whoever waits longer than half a second: in a notebook, or on a
+    terminal. Nothing of it stays.
+    """
     if callable(progress) or not progress:
         yield progress or bool
         return
-    bar = _ProgressBar(total)
-    try:
-        yield bar.reach
-    finally:
-        bar.close()
+    begun = last = time.monotonic()
+    shown: Any = None
 
-
-class _ProgressBar:
-    """A progress bar for whoever waits longer than half a second: in a notebook, or on a terminal."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._begun = self._last = time.monotonic()
-        self._shown: Any = None
-
-    def reach(self, count: int) -> None:
+    def reach(count: int) -> None:
+        nonlocal last, shown
         now = time.monotonic()
-        if now - self._begun < _PATIENCE or now - self._last < _PATIENCE / 4:
+        if now - begun < _PATIENCE or now - last < _PATIENCE / 4:
             return
-        self._last = now
+        last, text = now, f"{count} of {total} previews"
         if (show := _notebook()) is not None:
-            html = f"<progress max='{self._total}' value='{count}'></progress> {count} of {self._total} previews"
-            if self._shown is None:
-                self._shown = show({"text/html": html, "text/plain": ""}, raw=True, display_id=True)
+            bar = {"text/html": f"<progress max='{total}' value='{count}'></progress> {text}", "text/plain": ""}
+            if shown is None:
+                shown = show(bar, raw=True, display_id=True)
             else:
-                self._shown.update({"text/html": html, "text/plain": ""}, raw=True)
+                shown.update(bar, raw=True)
         elif sys.stderr is not None and sys.stderr.isatty():
-            self._shown = "terminal"
-            sys.stderr.write(f"\r{count} of {self._total} previews")
+            shown = "terminal"
+            sys.stderr.write(f"\r{text}")
             sys.stderr.flush()
 
-    def close(self) -> None:
-        if self._shown == "terminal":
+    try:
+        yield reach
+    finally:
+        if shown == "terminal":
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
-        elif self._shown is not None:
-            self._shown.update({"text/html": "", "text/plain": ""}, raw=True)
+        elif shown is not None:
+            shown.update({"text/html": "", "text/plain": ""}, raw=True)
 
 
 def _notebook() -> Any | None:

@@ -47,13 +47,12 @@ def content_html(content: MediaContent) -> str:
     caption = sentence(content.caption or "")
     return str(
         Markup(
-            '<div class="fsm fsm-single">{}<article class="fsm-card"><div class="fsm-view">{}</div>'
+            '<div class="fsm fsm-single">{0}<article class="fsm-card"><div class="fsm-view">{1}</div>'
             '<div class="fsm-facts">'
-            '<div class="fsm-name" title="{}">{}</div><div class="fsm-meta">{}</div>{}{}</div></article></div>'
+            '<div class="fsm-name" title="{2}">{2}</div><div class="fsm-meta">{3}</div>{4}{5}</div></article></div>'
         ).format(
             style(),
             view(preview, kind, caption or name, length(content, kind, preview)),
-            name,
             name,
             facts(content, kind, preview, size),
             caption_line(caption),

@@ -199,10 +199,8 @@ class _Sample:
             if name not in self._attachments:
                 return importing.invalid(source, "the log names an attachment that it does not hold")
             value = self._attachments[name]
-        content = {}
-        if part.type == "image":
-            content["detail"] = part.detail
-        elif part.type == "document":
+        content = {"detail": part.detail} if part.type == "image" else {}
+        if part.type == "document":
             content["caption"] = part.filename or None
         return self._of_url(source, value, metadata, content)
 

@@ -100,12 +100,10 @@ class _Results:
                 continue
             if not (isinstance(result, dict) and "RunID" in result and "Messages" in result):
                 yield importing.skipped(name, "is no result of a run: it has no RunID, or no Messages")
-                continue
-            run = result["RunID"]
-            if not isinstance(run, str) or not run:
+            elif not isinstance(result["RunID"], str) or not result["RunID"]:
                 yield importing.invalid(name, "its RunID is no text")
-                continue
-            yield from self._of_result(name, run, result)
+            else:
+                yield from self._of_result(name, result["RunID"], result)
 
     def _of_result(self, name: str, run: str, result: dict[str, Any]) -> Iterator[FoundItem]:
         ids = {"run_id": run, "conversation_id": run}
@@ -119,13 +117,9 @@ class _Results:
             if not isinstance(message, dict):
                 yield importing.invalid(f"{name}#Messages/{number}", "is no object")
                 continue
-            provider = result.get("ProviderID") if message.get("role") == "assistant" else None
-            of_message = {
-                **ids,
-                "provider_id": provider if isinstance(provider, str) else None,
-                "message_idx": number,
-                "timestamp": message.get("timestamp"),
-            }
+            of_message = {**ids, "message_idx": number, "timestamp": message.get("timestamp")}
+            if message.get("role") == "assistant" and isinstance(result.get("ProviderID"), str):
+                of_message["provider_id"] = result["ProviderID"]
             for position, where, part in _parts(message):
                 source = f"promptarena:{run}#Messages/{number}/{where}"
                 if not isinstance(part, dict):
@@ -170,24 +164,16 @@ class _Results:
         beside = self._sidecar(path)
         # The sidecar of bytes that another run wrote first speaks of that run.
         if beside.get("run_id") == metadata["run_id"]:
-            metadata = {
-                **metadata,
-                "timestamp": beside.get("timestamp") or metadata.get("timestamp"),
-                "policy_name": metadata["policy_name"] or beside.get("policy_name"),
-            }
+            policy = metadata["policy_name"] or beside.get("policy_name")
+            timestamp = beside.get("timestamp") or metadata.get("timestamp")
+            metadata = {**metadata, "timestamp": timestamp, "policy_name": policy}
         kind = content.get("mime_type") or beside.get("mime_type")
         kind = promptkit.mime_type_of(kind, path) if isinstance(kind, str) and kind else kind
         entry = self._tree.backend.head(path)
         named = _DIGEST_NAME.fullmatch(path.rpartition("/")[2])
-        return SourceItem(
-            source,
-            self._tree.opener(path),
-            metadata,
-            {**content, "mime_type": kind},
-            None if entry is None else entry.size,
-            path,
-            None if named is None else named[1],
-        )
+        content = {**content, "mime_type": kind}
+        size, digest = None if entry is None else entry.size, None if named is None else named[1]
+        return SourceItem(source, self._tree.opener(path), metadata, content, size, path, digest)
 
     def _is_stored(self, path: str, run: str) -> bool:
         """Tell whether a file is a media of this run in the very store that imports: PromptKit's, opened as it is."""

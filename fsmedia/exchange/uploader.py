@@ -110,13 +110,12 @@ class BackgroundUploader:
     def _named(self, mime_type: str, metadata: MediaMetadata) -> MediaUpload:
         """Name a media; nothing is written yet, and as the store was made (`create`), nothing is read either."""
         write_context = self._store._write_context()
-        settings = write_context.configuration
-        plain = replace(write_context, configuration=replace(settings, deduplicate=False))
+        settings = replace(write_context.configuration, deduplicate=False)
         needed = settings.organization.id_field
         if not getattr(metadata, needed):  # gets the id of its run, a trace
             metadata = metadata.model_copy(update={needed: metadata.run_id})
         content = MediaContent(data=b"", mime_type=mime_type)
-        return MediaUpload(plain, metadata, content.mime_type, content, None)
+        return MediaUpload(replace(write_context, configuration=settings), metadata, content.mime_type, content, None)
 
     def flush(self, timeout: timedelta = _PATIENCE) -> bool:
         """Wait until the queue is empty and its threads are idle; False if that took too long."""
