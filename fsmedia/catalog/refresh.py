@@ -10,19 +10,9 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from fsmedia.catalog.schema import (
-    COARSEST,
-    TableHeader,
-    arrow,
-    read_rows,
-    schema,
-    settings_digest,
-    table_of,
-    tokens,
-    urls,
-)
+from fsmedia.catalog.schema import COARSEST, TableHeader, arrow, read_rows, schema, settings_digest, tokens, urls
 from fsmedia.core import records
 from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.format import keys
@@ -40,7 +30,6 @@ if TYPE_CHECKING:
 
 _WINDOW = 8192
 _BATCH = 2048  # media compared together
-_READ = 256  # sidecars read together; each may be of some megabytes
 _FOLDERS = 32  # folders of one run each, say, that an executor gets at a time
 
 
@@ -232,7 +221,6 @@ def _loose(backend: Backend, entries: Iterable[Entry]) -> tuple[Entry, ...]:
 
 def _rows_of(context: RefreshContext, before: PreviousRows, batch: Sequence[ListedItem]) -> tuple[pa.Table, int]:
     """Return the rows of some media, and how many sidecars were read for them."""
-    pa = arrow()
     kept: list[int] = []
     changed: list[ListedItem] = []
     for item in batch:
@@ -240,22 +228,19 @@ def _rows_of(context: RefreshContext, before: PreviousRows, batch: Sequence[List
             kept.append(number)  # so its name was looked at before
         elif records.is_reference(item.entry.key):
             changed.append(item)
-    made: list[dict[str, Any]] = []
-    for some in windows(changed, _READ):
-        made += read_rows(context.backend, context.configuration, some, context.before)
-    found = [_rows(before.table, kept)] if kept else []
-    found += [table_of(made, context.backend.url)] if made else []
+    made = read_rows(context.backend, context.configuration, changed, context.before)
+    found = [each.replace_schema_metadata() for each in (_rows(before.table, kept), made) if len(each)]
     if not found:
-        return schema().empty_table(), 0
-    table = pa.concat_tables([each.replace_schema_metadata() for each in found])
-    if kept and made:
+        return made, 0
+    table = arrow().concat_tables(found)
+    if len(found) > 1:
         table = table.sort_by("reference")
     return table, sum(item.sidecar is not None for item in changed)
 
 
 def _rows(table: pa.Table, numbers: list[int]) -> pa.Table:
     """Take rows whose numbers rise; what lies together is not copied."""
-    first, count = numbers[0], numbers[-1] - numbers[0] + 1
+    first, count = (numbers[0], numbers[-1] - numbers[0] + 1) if numbers else (0, 0)
     part = table.slice(first, count)
     return part if count == len(numbers) else part.take(arrow().array([each - first for each in numbers]))
 

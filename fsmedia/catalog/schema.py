@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from pydantic_core import to_json
 
 from fsmedia.core import records
+from fsmedia.core.parallel import windows
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError
 from fsmedia.format import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from types import ModuleType
 
     import pyarrow as pa
@@ -160,6 +161,7 @@ def conform(table: pa.Table) -> pa.Table:
 
 COARSEST: Final = timedelta(seconds=2)
 """Resolution of the times of the coarsest storage (FAT: 2 s; S3: 1 s): younger objects may change and show the same."""
+_READ = 256  # sidecars read together; each may be of some megabytes
 NO_SIDECAR: Final = ""  # token of a sidecar that is not there
 _LARGEST = 2**63 - 1
 _IDS = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
@@ -192,10 +194,9 @@ def tokens(item: ListedItem, before: datetime) -> tuple[str | None, str | None]:
     return sidecar, token(item.entry, before)
 
 
-def row(
+def _row(
     item: ListedItem, record: MediaRecord, problem: str | None, marks: tuple[str | None, str | None]
 ) -> dict[str, Any]:
-    """Return the row of a media; its URL is made of all references at once, see `table_of`."""
     values: dict[str, Any] = {name: getattr(record, name) or None for name in _IDS}
     values |= {name: getattr(record, name) for name in (*_PLAIN, *_CONTENT)}
     values["size_bytes"] = min(record.size_bytes, _LARGEST)  # a stranger's name may claim any
@@ -209,13 +210,21 @@ def row(
     return values
 
 
-def read_rows(
-    backend: Backend, configuration: Configuration, items: Sequence[ListedItem], before: datetime
-) -> list[dict[str, Any]]:
-    """Read the sidecars of media, all at once, and return their rows; what was deleted since it was listed has none."""
+def read_rows(backend: Backend, configuration: Configuration, items: list[ListedItem], before: datetime) -> pa.Table:
+    """Read the sidecars of media and return their rows; what was deleted since it was listed has none."""
+    made = (row for some in windows(items, _READ) for row in _rows_read(backend, configuration, some, before))
+    rows, pa, named = list(made), arrow(), schema()
+    # The URLs are made of all references at once.
+    columns = {each.name: pa.array([row.get(each.name) for row in rows], each.type) for each in named}
+    columns["url"] = urls(columns["reference"], backend.url)
+    return pa.table(list(columns.values()), schema=named)
+
+
+def _rows_read(
+    backend: Backend, configuration: Configuration, items: list[ListedItem], before: datetime
+) -> Iterator[dict[str, Any]]:
     wanted = [item.entry.key for item in items if item.sidecar is not None]
     read = records.read_listed_sidecars(backend, wanted) if wanted else {}
-    made: list[dict[str, Any]] = []
     for item in items:
         data = None if item.sidecar is None else read[item.entry.key]
         if item.sidecar is not None and data is None:
@@ -228,17 +237,7 @@ def read_rows(
                 record = records.record_of(records.StoredItem(item.entry, data), configuration)
             except CorruptSidecarError as error:
                 problem = str(error)
-        made.append(row(item, record or records.foreign_record(item.entry, configuration), problem, marks))
-    return made
-
-
-def table_of(made: list[dict[str, Any]], root: str) -> pa.Table:
-    """Return rows as a table; `root` is the URL of the store, for the rows' own."""
-    pa = arrow()
-    wanted = schema()
-    columns = {each.name: pa.array([row.get(each.name) for row in made], each.type) for each in wanted}
-    columns["url"] = urls(columns["reference"], root)
-    return pa.table(list(columns.values()), schema=wanted)
+        yield _row(item, record or records.foreign_record(item.entry, configuration), problem, marks)
 
 
 def urls(references: Any, root: str) -> Any:

@@ -36,9 +36,7 @@ _CHUNK = 2**20
 
 @shows_words(ImportWords, importing.IMPORT_DEFAULTS)
 def import_inspect(
-    store: MediaStore,
-    logs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-    **words: Unpack[ImportWords],
+    store: MediaStore, logs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], **words: Unpack[ImportWords]
 ) -> ImportReport:
     """Import the media of inspect_ai's logs. Importing again stores what is new, and nothing twice.
 
