@@ -56,10 +56,9 @@ class _Sweeps:
             _logger.warning("sweep failed: %s", outcome)
         else:
             self.last_error, self.last_report = None, outcome
-        if self._on_sweep is None:
-            return
         try:
-            self._on_sweep(outcome)
+            if self._on_sweep is not None:
+                self._on_sweep(outcome)
         except Exception:
             _logger.exception("on_sweep failed")
 

@@ -77,16 +77,12 @@ class ViewTrees:
                 begun = self._now()
                 rows, since = self._load()
                 trees = made.trees if made is not None and made.rows is rows else {}
-                self._made = made = _TreeCache(rows, begun, self._until(begun, since), trees)
+                age = self._max_age
+                until = None if age is None else max(since + age, (ended := self._now()) + (ended - begun))
+                self._made = made = _TreeCache(rows, begun, until, trees)
             return made
         finally:
             self._loading.release()
-
-    def _until(self, begun: datetime, since: datetime) -> datetime | None:
-        if self._max_age is None:
-            return None
-        ended = self._now()
-        return max(since + self._max_age, ended + (ended - begun))
 
     def _is_fresh(self, made: _TreeCache) -> bool:
         if made.until is None:

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 SOON = timedelta(days=7)  # what expires within it is marked
 BUDGET = 2 * 2**20  # most bytes of a gallery, its style and script included
 PAGE = 24  # cards on a page
-LEFT_OUT = "left out: the page is at its limit"  # why a preview is not shown
 GroupBy = Literal["conversation", "run", "message"]  # what the cards of a gallery are grouped by
 By = Literal["message", "conversation"]
 """What makes a position in a comparison: message and part, or the conversation too."""
@@ -297,7 +296,7 @@ def _room() -> int:
 
 
 def _bare(preview: Preview) -> Preview:
-    return preview.lighter(LEFT_OUT)
+    return preview.lighter("left out: the page is at its limit")
 
 
 def _fitting(sizes: Iterable[int], room: int) -> tuple[int, int]:
@@ -446,7 +445,7 @@ def _ordered(records: list[MediaRecord], group_by: GroupBy | None) -> list[int]:
     seen: dict[tuple[str, ...], int] = {}
     ranks = []
     for record in records:
-        path = tuple(name(record) for name in _LEVELS[group_by])
+        path = tuple(_group_name(record, level) for level in _LEVELS[group_by])
         ranks.append(tuple(seen.setdefault(path[: depth + 1], len(seen)) for depth in range(len(path))))
     return sorted(range(len(records)), key=lambda index: ranks[index])
 
@@ -525,17 +524,17 @@ def _badge(text: str, style: str = "", title: str = "") -> Markup:
     return Markup('<span class="fsm-badge {}" title="{}">{}</span>').format(style, title or text, text)
 
 
-def _nested(cards: list[PlacedCard], levels: tuple[Callable[[MediaRecord], str], ...]) -> Markup:
+def _nested(cards: list[PlacedCard], levels: tuple[str, ...]) -> Markup:
     if not levels:
         return Markup('<div class="fsm-grid">{}</div>').format(joined(each.html for each in cards))
     groups: dict[str, list[PlacedCard]] = {}
     for each in cards:
-        groups.setdefault(levels[0](each.record), []).append(each)
+        groups.setdefault(_group_name(each.record, levels[0]), []).append(each)
     inner = joined(_group(name, members, levels[1:]) for name, members in groups.items())
     return inner if len(levels) > 1 else Markup('<div class="fsm-row">{}</div>').format(inner)
 
 
-def _group(name: str, members: list[PlacedCard], inner: tuple[Callable[[MediaRecord], str], ...]) -> Markup:
+def _group(name: str, members: list[PlacedCard], inner: tuple[str, ...]) -> Markup:
     families = " ".join(sorted({family(each.record) for each in members}))
     pages = " ".join(map(str, sorted({each.page for each in members})))
     total = f"{plural(len(members), 'media')}, {size_text(sum(each.record.size_bytes for each in members))}"
@@ -545,26 +544,16 @@ def _group(name: str, members: list[PlacedCard], inner: tuple[Callable[[MediaRec
     ).format(families, pages, name, total, _nested(members, inner))
 
 
-def _by_id(field: str, word: str) -> Callable[[MediaRecord], str]:
-    """Return what names the group of a record by one of its ids."""
-
-    def name(record: MediaRecord) -> str:
-        found = visible(getattr(record, field), most=300)
-        return f"{word} {found}" if found else f"No {word.lower()}"
-
-    return name
+def _group_name(record: MediaRecord, level: str) -> str:
+    if level == "message":
+        return f"Message {record.message_idx}"
+    name = visible(getattr(record, f"{level}_id"), most=300)
+    return f"{level.capitalize()} {name}" if name else f"No {level}"
 
 
-def _message(record: MediaRecord) -> str:
-    return f"Message {record.message_idx}"
-
-
-_LEVELS: dict[str | None, tuple[Callable[[MediaRecord], str], ...]] = {
-    None: (),
-    "conversation": (_by_id("conversation_id", "Conversation"), _message),
-    "run": (_by_id("run_id", "Run"), _message),
-    "message": (_message,),
-}
+_LEVELS: dict[str | None, tuple[str, ...]] = {
+    None: (), "conversation": ("conversation", "message"), "run": ("run", "message"), "message": ("message",),
+}  # fmt: skip
 
 
 def _row(name: str, cells: Iterable[Markup]) -> Markup:

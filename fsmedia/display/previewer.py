@@ -219,7 +219,6 @@ class RangedFile:
         return self._position
 
 
-VARIABLE = "FSMEDIA_CACHE"
 MOST_BYTES = 256 * 2**20  # bytes that the cache may take; trimmed to nine tenths
 _OWN = re.compile(r"[0-9a-f]{2}/(?:[0-9a-f]{62}-[0-9a-f]{64}|\.tmp-.+)")
 _LARGEST = 8 * 2**20
@@ -227,7 +226,7 @@ _LARGEST = 8 * 2**20
 
 def default_folder() -> Path | None:
     """Return where the cache lies; None where it is switched off or there is no home."""
-    said = os.environ.get(VARIABLE, "").strip()
+    said = os.environ.get("FSMEDIA_CACHE", "").strip()
     if said.lower() in ("off", "0", "none"):
         return None
     if said:

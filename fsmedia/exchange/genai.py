@@ -30,11 +30,9 @@ if TYPE_CHECKING:
     from fsmedia.models import MediaMetadata
 
 _REFERENCES = {
-    "inputs": "gen_ai.input.messages_ref",
-    "outputs": "gen_ai.output.messages_ref",
-    "system_instruction": "gen_ai.system_instructions_ref",
-    "tool_definitions": "gen_ai.tool.definitions_ref",
-}
+    "inputs": "gen_ai.input.messages_ref", "outputs": "gen_ai.output.messages_ref",
+    "system_instruction": "gen_ai.system_instructions_ref", "tool_definitions": "gen_ai.tool.definitions_ref",
+}  # fmt: skip
 
 
 class StoreCompletionHook(CompletionHook):

@@ -105,11 +105,6 @@ class SourceItem:
     name: str = ""
     sha256: str | None = None
 
-    @classmethod
-    def of_bytes(cls, source: str, data: bytes, metadata: dict[str, Any], content: dict[str, Any]) -> SourceItem:
-        """Return a media whose bytes stood in the source itself."""
-        return cls(source, lambda: io.BytesIO(data), metadata, content, len(data))
-
 
 FoundItem = SourceItem | PassedOver | NotImported  # a media of a source, or why something in it is none
 
@@ -179,7 +174,6 @@ class Importer:
     def _plan(
         self, item: SourceItem, content: MediaContent, metadata: AttributedMetadata, digest: str, size: int
     ) -> None:
-        """Decide what becomes of a media whose digest is known."""
         known = self._known_of(metadata)
         if digest in known.of(item.source):
             self._log.unchanged += 1
@@ -603,7 +597,6 @@ def _reason(path: str, mode: int) -> str:
 
 
 def _time_of(seconds: float) -> datetime | None:
-    try:
+    with suppress(ValueError, OverflowError, OSError):  # a stranger's file from the year 36812
         return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None  # a stranger's file from the year 36812
+    return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import zipfile
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -112,7 +113,6 @@ def _opened(reader: ModuleType, file: Path) -> tuple[Any, list[tuple[str | int, 
         log = reader.read_eval_log(file)
         return log.eval, [(each.id, each.epoch, partial(lambda sample: sample, each)) for each in log.samples or ()]
     header = reader.read_eval_log(file, header_only=True)
-
     read = partial(reader.read_eval_log_sample, file, exclude_fields={"events", "store", "scores", "timelines"})
     summaries = reader.read_eval_log_sample_summaries(file)
     return header.eval, [(each.id, each.epoch, partial(read, id=each.id, epoch=each.epoch)) for each in summaries]
@@ -214,4 +214,4 @@ class _Sample:
             kind, data = read_data_url(value, max_size=None)
         except MediaError as error:
             return importing.not_imported(source, error)
-        return SourceItem.of_bytes(source, data, metadata, {**content, "mime_type": kind})
+        return SourceItem(source, partial(BytesIO, data), metadata, {**content, "mime_type": kind}, len(data))

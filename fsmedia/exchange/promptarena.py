@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import suppress
+from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic_core import from_json
@@ -69,8 +71,6 @@ def import_promptarena(
     ------
     MediaNotFoundError
         There is nothing at the place. What is wrong with single media is in the report.
-    StorageError
-        A storage failed.
     """
     text, only = str(place), None
     if text.endswith(".json"):
@@ -146,7 +146,8 @@ class _Results:
         path = media.get("storage_reference") or media.get("file_path")
         try:
             if media.get("data"):
-                return SourceItem.of_bytes(source, _inline(media["data"]), metadata, content)
+                data = _inline(media["data"])
+                return SourceItem(source, partial(BytesIO, data), metadata, content, len(data))
             if path and not isinstance(path, str):
                 raise InvalidMediaError("the name of its file is no text", next_step="mend the file")
             if path:
