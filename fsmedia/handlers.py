@@ -40,6 +40,8 @@ class _Sweeps:
 
     last_report: EnforcementReport | None = None
     last_error: Exception | None = None
+    _store: MediaStore | AsyncMediaStore
+    _is_alive: Callable[[], bool] = staticmethod(lambda: False)
 
     def __init__(self, interval: timedelta, on_sweep: OnSweep) -> None:
         if not isinstance(interval, timedelta) or interval <= timedelta(0):
@@ -54,16 +56,20 @@ class _Sweeps:
             _logger.warning("sweep failed: %s", outcome)
         else:
             self.last_error, self.last_report = None, outcome
-        if self._on_sweep is None:
-            return
         try:
-            self._on_sweep(outcome)
+            if self._on_sweep is not None:
+                self._on_sweep(outcome)
         except Exception:
             _logger.exception("on_sweep failed")
 
-    def _shown(self, store: object, *, is_running: bool) -> str:
-        state = "running" if is_running else "stopped"
-        return f"<{type(self).__name__} {state}, every {timedelta(seconds=self._seconds)} over {store!r}>"
+    @property
+    def is_running(self) -> bool:
+        """Whether a thread or a task sweeps; a forked child has none."""
+        return self._is_alive()
+
+    def __repr__(self) -> str:
+        state = "running" if self.is_running else "stopped"
+        return f"<{type(self).__name__} {state}, every {timedelta(seconds=self._seconds)} over {self._store!r}>"
 
 
 class TimeBasedPolicyHandler(_Sweeps):
@@ -86,7 +92,7 @@ class TimeBasedPolicyHandler(_Sweeps):
 
     def __init__(self, store: MediaStore, interval: timedelta = _MINUTE, *, on_sweep: OnSweep = None) -> None:
         super().__init__(interval, on_sweep)
-        self._store = store
+        self._store: MediaStore = store
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._changing = threading.RLock()
@@ -99,11 +105,6 @@ class TimeBasedPolicyHandler(_Sweeps):
         """Sweep once, now, in the calling thread; see `MediaStore.enforce_policy`."""
         return self._store.enforce_policy()
 
-    @property
-    def is_running(self) -> bool:
-        """Whether a thread sweeps; a forked child has none."""
-        return self._thread is not None and self._thread.is_alive()
-
     def start(self) -> Self:
         """Begin to sweep; does nothing while it already does. After a stop it begins once that sweep has ended."""
         with self._changing:
@@ -114,6 +115,7 @@ class TimeBasedPolicyHandler(_Sweeps):
                 self._thread = threading.Thread(
                     target=self._sweep_until, args=(self._stop, before), name="fsmedia-retention", daemon=True
                 )
+                self._is_alive = self._thread.is_alive
                 _running.add(self)
                 self._thread.start()
         return self
@@ -155,9 +157,6 @@ class TimeBasedPolicyHandler(_Sweeps):
     ) -> None:
         self.stop()
 
-    def __repr__(self) -> str:
-        return self._shown(self._store, is_running=self.is_running)
-
 
 _running: weakref.WeakSet[TimeBasedPolicyHandler] = weakref.WeakSet()
 
@@ -177,7 +176,7 @@ class AsyncTimeBasedPolicyHandler(_Sweeps):
 
     def __init__(self, store: AsyncMediaStore, interval: timedelta = _MINUTE, *, on_sweep: OnSweep = None) -> None:
         super().__init__(interval, on_sweep)
-        self._store = store
+        self._store: AsyncMediaStore = store
         self._task: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
 
@@ -189,17 +188,13 @@ class AsyncTimeBasedPolicyHandler(_Sweeps):
         """Sweep once, now; see `MediaStore.enforce_policy`."""
         return await self._store.enforce_policy()
 
-    @property
-    def is_running(self) -> bool:
-        """Whether a task sweeps."""
-        return self._task is not None and not self._task.done()
-
     async def start(self) -> Self:
         """Begin to sweep; does nothing while it already does. After a stop it begins once that sweep has ended."""
         before = self._task if self.is_running else None
         if before is None or self._stop.is_set():
             self._stop = asyncio.Event()
-            self._task = asyncio.create_task(self._sweep_until(self._stop, before), name="fsmedia-retention")
+            self._task = task = asyncio.create_task(self._sweep_until(self._stop, before), name="fsmedia-retention")
+            self._is_alive = lambda: not task.done()
         return self
 
     async def stop(self, timeout: timedelta | None = None) -> bool:  # noqa: ASYNC109 - as the twin has it
@@ -232,6 +227,3 @@ class AsyncTimeBasedPolicyHandler(_Sweeps):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
-
-    def __repr__(self) -> str:
-        return self._shown(self._store, is_running=self.is_running)

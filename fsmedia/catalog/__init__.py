@@ -10,16 +10,6 @@ from fsmedia.catalog.snapshots import newest_catalog as newest
 from fsmedia.catalog.table import Catalog, statistics
 
 __all__ = [
-    "COLUMNS",
-    "VERSION",
-    "Catalog",
-    "CatalogAnswers",
-    "Column",
-    "current",
-    "forget",
-    "newest",
-    "refreshed",
-    "row_count",
-    "rows_of",
-    "statistics",
-]
+    "COLUMNS", "VERSION", "Catalog", "CatalogAnswers", "Column", "current", "forget", "newest", "refreshed",
+    "row_count", "rows_of", "statistics",
+]  # fmt: skip

@@ -6,22 +6,13 @@ Only sidecars whose token changed are read.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import count, islice
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
-from fsmedia.catalog.schema import (
-    COARSEST,
-    TableHeader,
-    arrow,
-    read_rows,
-    schema,
-    settings_digest,
-    table_of,
-    tokens,
-    urls,
-)
+from fsmedia.catalog.schema import COARSEST, TableHeader, arrow, read_rows, schema, settings_digest, tokens, urls
 from fsmedia.core import records
 from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.format import keys
@@ -38,12 +29,8 @@ if TYPE_CHECKING:
     from fsmedia.storage import Backend, Entry
 
 _WINDOW = 8192
-_BATCH = 2048
-"""Media compared together."""
-_READ = 256
-"""Sidecars read together; each may be of some megabytes."""
-_FOLDERS = 32
-"""Folders of one run each, say, that an executor gets at a time."""
+_BATCH = 2048  # media compared together
+_FOLDERS = 32  # folders of one run each, say, that an executor gets at a time
 
 
 class RefreshedTable(NamedTuple):
@@ -75,22 +62,26 @@ def refresh(
     context = RefreshContext(backend, configuration, datetime.now(UTC) - COARSEST)
     total = _compare_all(context, PreviousRows(usable), executor, progress)
     total.tables.sort(key=lambda numbered: numbered[0])  # stable: the rows of each part stay in order
-    whole = _whole([_unpacked(table) for _, table in total.tables], header)
+    pa, tables = arrow(), (_unpacked(table).replace_schema_metadata() for _, table in total.tables)
+    whole = pa.concat_tables([schema().empty_table(), *tables])
+    if not is_sorted(whole):
+        whole = whole.sort_by("reference")
     nested = NestedStores()
     for folder in sorted(total.nested):
         nested.add(folder)
-    removed = 0 if previous is None else _missing(previous, whole)
-    return RefreshedTable(whole, total.read, removed, nested.told(backend))
+    removed = 0
+    if previous is not None:
+        there = pa.compute.is_in(previous.column("reference"), whole.column("reference"))
+        removed = len(previous) - (pa.compute.sum(there).as_py() or 0)
+    return RefreshedTable(whole.replace_schema_metadata(header.dump()), total.read, removed, nested.told(backend))
 
 
 def is_sorted(table: pa.Table) -> bool:
     """Tell whether each reference sorts after the one before it."""
     compute = arrow().compute
     references = table.column("reference")
-    if references.null_count:
-        return False
-    if len(table) < 2:
-        return True
+    if references.null_count or len(table) < 2:
+        return not references.null_count
     return bool(compute.all(compute.less(references.slice(0, len(table) - 1), references.slice(1))).as_py())
 
 
@@ -143,8 +134,7 @@ def compared(context: RefreshContext, part: RefreshItem) -> Iterator[RefreshResu
     nested = NestedStores()
     sources = (iter(part.loose), *(nested.entries(context.backend, folder) for folder in part.folders))
     for source in sources:
-        found = records.listed(source)
-        while batch := list(islice(found, _BATCH)):
+        for batch in windows(records.listed(source), _BATCH):
             table, read = _rows_of(context, before, batch)
             yield RefreshResult(examined=len(table), tables=[(part.number, table)], read=read)
     yield RefreshResult(nested=list(nested.folders))
@@ -158,21 +148,6 @@ def _usable(previous: pa.Table | None, header: TableHeader) -> pa.Table:
         return previous
     fresh = urls(previous.column("reference"), header.root)
     return previous.set_column(previous.column_names.index("url"), schema().field("url"), fresh)
-
-
-def _missing(previous: pa.Table, table: pa.Table) -> int:
-    """Count the old rows whose media are gone."""
-    compute = arrow().compute
-    there = compute.is_in(previous.column("reference"), table.column("reference"))
-    return len(previous) - (compute.sum(there).as_py() or 0)
-
-
-def _whole(tables: list[pa.Table], header: TableHeader) -> pa.Table:
-    pa = arrow()
-    table = pa.concat_tables([schema().empty_table(), *(each.replace_schema_metadata() for each in tables)])
-    if not is_sorted(table):
-        table = table.sort_by("reference")
-    return table.replace_schema_metadata(header.dump())
 
 
 def _compare_all(
@@ -241,39 +216,31 @@ def _loose(backend: Backend, entries: Iterable[Entry]) -> tuple[Entry, ...]:
     found = sorted(each for each in entries if keys.is_sidecar(each.key) or not keys.is_hidden(each.key))
     bare = [each.key for each in found if each.token is None and keys.is_sidecar(each.key)]
     heads = dict(zip(bare, backend.fetch(heads=bare).heads if bare else (), strict=True))
-    told = (heads.get(each.key, each) for each in found)
-    return tuple(each for each in told if each is not None)
+    return tuple(each for each in (heads.get(each.key, each) for each in found) if each is not None)
 
 
 def _rows_of(context: RefreshContext, before: PreviousRows, batch: Sequence[ListedItem]) -> tuple[pa.Table, int]:
     """Return the rows of some media, and how many sidecars were read for them."""
-    pa = arrow()
     kept: list[int] = []
     changed: list[ListedItem] = []
     for item in batch:
-        number = before.unchanged(item, context.before)
-        if number is not None:
+        if (number := before.unchanged(item, context.before)) is not None:
             kept.append(number)  # so its name was looked at before
         elif records.is_reference(item.entry.key):
             changed.append(item)
-    made = [
-        row
-        for some in windows(changed, _READ)
-        for row in read_rows(context.backend, context.configuration, some, context.before)
-    ]
-    found = [_rows(before.table, kept)] if kept else []
-    found += [table_of(made, context.backend.url)] if made else []
+    made = read_rows(context.backend, context.configuration, changed, context.before)
+    found = [each.replace_schema_metadata() for each in (_rows(before.table, kept), made) if len(each)]
     if not found:
-        return schema().empty_table(), 0
-    table = pa.concat_tables([each.replace_schema_metadata() for each in found])
-    if kept and made:
+        return made, 0
+    table = arrow().concat_tables(found)
+    if len(found) > 1:
         table = table.sort_by("reference")
     return table, sum(item.sidecar is not None for item in changed)
 
 
 def _rows(table: pa.Table, numbers: list[int]) -> pa.Table:
     """Take rows whose numbers rise; what lies together is not copied."""
-    first, count = numbers[0], numbers[-1] - numbers[0] + 1
+    first, count = (numbers[0], numbers[-1] - numbers[0] + 1) if numbers else (0, 0)
     part = table.slice(first, count)
     return part if count == len(numbers) else part.take(arrow().array([each - first for each in numbers]))
 
@@ -302,24 +269,19 @@ class PreviousRows:
         self._references = table.column("reference")
         self._end = 0
         self._first = self._last = ""
-        self._window: dict[str, tuple[int, str | None, str | None]] = {}
+        self._window: dict[str, tuple[int, tuple[str | None, str | None]]] = {}
 
     def unchanged(self, item: ListedItem, before: datetime) -> int | None:
         """Return the number of a listed media's row; None if its sidecar or bytes changed (`before`: see `token`)."""
-        row = self._find(item.entry.key)
-        if row is None:
-            return None
-        number, *marks = row
-        if None in marks or tuple(marks) != tokens(item, before):
-            return None
-        return number
+        number, marks = self._find(item.entry.key) or (None, None)
+        return number if marks is not None and None not in marks and marks == tokens(item, before) else None
 
     def tokens(self, reference: str) -> tuple[str | None, str | None] | None:
         """Return the tokens of a media's row, sidecar's and bytes'; None if it has none."""
         row = self._find(reference)
-        return None if row is None else (row[1], row[2])
+        return None if row is None else row[1]
 
-    def _find(self, key: str) -> tuple[int, str | None, str | None] | None:
+    def _find(self, key: str) -> tuple[int, tuple[str | None, str | None]] | None:
         if key > self._last and self._end < len(self.table):
             self._load(self._end)
             if key > self._last:
@@ -330,26 +292,16 @@ class PreviousRows:
 
     def _bisect(self, key: str) -> int:
         """Return the number of the first row at or after a key."""
-        low, high = 0, len(self.table)
-        while low < high:
-            middle = (low + high) // 2
-            if self._references[middle].as_py() < key:
-                low = middle + 1
-            else:
-                high = middle
-        return low
+        return bisect_left(range(len(self.table)), key, key=lambda number: self._references[number].as_py())
 
     def _load(self, start: int) -> None:
         part = self.table.slice(start, _WINDOW)
         if not len(part):
             return
         self._end = start + len(part)
-        names = part.column("reference").to_pylist()
-        marks = (part.column("sidecar_token").to_pylist(), part.column("bytes_token").to_pylist())
-        self._window = {
-            name: (start + offset, sidecar, data)
-            for offset, (name, sidecar, data) in enumerate(zip(names, *marks, strict=True))
-        }
+        names, *marks = (part.column(name).to_pylist() for name in ("reference", "sidecar_token", "bytes_token"))
+        numbered = enumerate(zip(*marks, strict=True), start)
+        self._window = dict(zip(names, numbered, strict=True))
         self._first, self._last = names[0], names[-1]
 
     def below(self, first: str, last: str | None = None) -> pa.Table:

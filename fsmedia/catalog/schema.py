@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from pydantic_core import to_json
 
 from fsmedia.core import records
+from fsmedia.core.parallel import windows
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError
 from fsmedia.format import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from types import ModuleType
 
     import pyarrow as pa
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
     from fsmedia.models import MediaRecord
     from fsmedia.storage import Backend, Entry
 
-VERSION: Final = 1
-"""Version of the catalog that this code writes, in the metadata of each snapshot."""
-ROW_GROUP: Final = 131_072
-"""Rows of one row group."""
+VERSION: Final = 1  # version of the catalog that this code writes, in the metadata of each snapshot
+ROW_GROUP: Final = 131_072  # rows of one row group
 _VERSION, _ROOT, _REFRESHED, _SETTINGS = (
     b"fsmedia.catalog",
     b"fsmedia.root",
@@ -52,9 +51,7 @@ COLUMNS: Final = (
     Column("reference", "string", "the media's reference; rows are sorted by it, bytewise, and it is unique"),
     Column("key", "string", "where its bytes lie below the root; rows that share them have the same"),
     Column(
-        "url",
-        "string",
-        "`media://<reference>::<root>`, a local root as a path: any fsspec client opens it; no secret",
+        "url", "string", "`media://<reference>::<root>`, a local root as a path: any fsspec client opens it; no secret"
     ),
     Column("run_id", "string", "null: none"),
     Column("conversation_id", "string", "null: none"),
@@ -88,17 +85,15 @@ COLUMNS: Final = (
 NAMES: Final = tuple(column.name for column in COLUMNS)
 
 
-def arrow() -> ModuleType:
-    """Import pyarrow, and of it `compute` and `parquet`, or raise StorageError."""
+def arrow(needed: str = "the catalog needs a package that is") -> ModuleType:
+    """Import pyarrow, and of it `compute` and `parquet`, or raise StorageError, which begins with what needs it."""
     try:
         import pyarrow as pa
         import pyarrow.compute
         import pyarrow.parquet
     except ImportError as error:
-        raise StorageError(
-            f"the catalog needs a package that is not installed ({error})",
-            next_step="pip install 'fsmedia[catalog]'",
-        ) from None
+        step = "pip install 'fsmedia[catalog]'"
+        raise StorageError(f"{needed} not installed ({error})", next_step=step) from None
     module: ModuleType = pa
     return module
 
@@ -166,8 +161,8 @@ def conform(table: pa.Table) -> pa.Table:
 
 COARSEST: Final = timedelta(seconds=2)
 """Resolution of the times of the coarsest storage (FAT: 2 s; S3: 1 s): younger objects may change and show the same."""
-NO_SIDECAR: Final = ""
-"""Token of a sidecar that is not there."""
+_READ = 256  # sidecars read together; each may be of some megabytes
+NO_SIDECAR: Final = ""  # token of a sidecar that is not there
 _LARGEST = 2**63 - 1
 _IDS = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
 _PLAIN = ("message_idx", "part_idx", "mime_type", "size_bytes", "sha256", "timestamp", "expires_at")
@@ -199,10 +194,9 @@ def tokens(item: ListedItem, before: datetime) -> tuple[str | None, str | None]:
     return sidecar, token(item.entry, before)
 
 
-def row(
+def _row(
     item: ListedItem, record: MediaRecord, problem: str | None, marks: tuple[str | None, str | None]
 ) -> dict[str, Any]:
-    """Return the row of a media; its URL is made of all references at once, see `table_of`."""
     values: dict[str, Any] = {name: getattr(record, name) or None for name in _IDS}
     values |= {name: getattr(record, name) for name in (*_PLAIN, *_CONTENT)}
     values["size_bytes"] = min(record.size_bytes, _LARGEST)  # a stranger's name may claim any
@@ -216,40 +210,34 @@ def row(
     return values
 
 
-def read_rows(
-    backend: Backend, configuration: Configuration, items: Sequence[ListedItem], before: datetime
-) -> list[dict[str, Any]]:
-    """Read the sidecars of media, all at once, and return their rows; what was deleted since it was listed has none."""
+def read_rows(backend: Backend, configuration: Configuration, items: list[ListedItem], before: datetime) -> pa.Table:
+    """Read the sidecars of media and return their rows; what was deleted since it was listed has none."""
+    made = (row for some in windows(items, _READ) for row in _rows_read(backend, configuration, some, before))
+    rows, pa, named = list(made), arrow(), schema()
+    # The URLs are made of all references at once.
+    columns = {each.name: pa.array([row.get(each.name) for row in rows], each.type) for each in named}
+    columns["url"] = urls(columns["reference"], backend.url)
+    return pa.table(list(columns.values()), schema=named)
+
+
+def _rows_read(
+    backend: Backend, configuration: Configuration, items: list[ListedItem], before: datetime
+) -> Iterator[dict[str, Any]]:
     wanted = [item.entry.key for item in items if item.sidecar is not None]
     read = records.read_listed_sidecars(backend, wanted) if wanted else {}
-    made: list[dict[str, Any]] = []
     for item in items:
         data = None if item.sidecar is None else read[item.entry.key]
         if item.sidecar is not None and data is None:
             continue
-        marks = tokens(item, before)
+        marks, record, problem = tokens(item, before), None, None
         if isinstance(data, MediaError):  # the storage failed; the sidecar may be sound
-            made.append(row(item, records.foreign_record(item.entry, configuration), str(data), (None, marks[1])))
-            continue
-        try:
-            record = records.record_of(records.StoredItem(item.entry, data), configuration)
-        except CorruptSidecarError as error:
-            made.append(row(item, records.foreign_record(item.entry, configuration), str(error), marks))
+            marks, problem = (None, marks[1]), str(data)
         else:
-            made.append(row(item, record, None, marks))
-    return made
-
-
-def table_of(made: list[dict[str, Any]], root: str) -> pa.Table:
-    """Return rows as a table; `root` is the URL of the store, for the rows' own."""
-    pa = arrow()
-    columns = {
-        field.name: pa.array([each.get(field.name) for each in made], field.type)
-        for field in schema()
-        if field.name != "url"
-    }
-    columns["url"] = urls(columns["reference"], root)
-    return pa.table([columns[name] for name in schema().names], schema=schema())
+            try:
+                record = records.record_of(records.StoredItem(item.entry, data), configuration)
+            except CorruptSidecarError as error:
+                problem = str(error)
+        yield _row(item, record or records.foreign_record(item.entry, configuration), problem, marks)
 
 
 def urls(references: Any, root: str) -> Any:
@@ -258,5 +246,4 @@ def urls(references: Any, root: str) -> Any:
     A root on this machine stands as a bare path, which fsspec takes: programs that join URLs as if they were paths
     (HF datasets) would make `file://tmp` of `file:///tmp`.
     """
-    compute = arrow().compute
-    return compute.binary_join_element_wise("media://", references, f"::{root}", "")
+    return arrow().compute.binary_join_element_wise("media://", references, f"::{root}", "")

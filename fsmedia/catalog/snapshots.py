@@ -22,7 +22,7 @@ from fsmedia.format import keys
 from fsmedia.models import CatalogRefresh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from concurrent.futures import Executor
 
     import pyarrow as pa
@@ -37,8 +37,7 @@ CONTENT_TYPE = "application/vnd.apache.parquet"
 _CHUNK = 2**20
 _PUBLISHED = 3
 """How often a refresh publishes, where erasures keep coming between; after that the catalog stays as it was."""
-_TAIL = 2**16
-"""Bytes read first of a snapshot's end, where Parquet has its metadata: enough for some 100 row groups."""
+_TAIL = 2**16  # bytes read first of a snapshot's end, where Parquet has its metadata: enough for some 100 row groups
 _MAGIC = b"PAR1"
 _REPEATED = ("run_id", "conversation_id", "session_id", "provider_id", "mime_type", "policy_name", "format", "detail")
 _log = logging.getLogger("fsmedia")
@@ -54,8 +53,7 @@ def current(backend: Backend, configuration: Configuration, *, max_age: timedelt
     found = newest(backend, names(backend))
     if max_age is None or (found is not None and timedelta(0) <= now - found.header.refreshed_at <= max_age):
         return opened(backend, found)
-    made = refresh(backend, configuration, None if found is None else found.table, now=now)
-    return Catalog(made.table)
+    return Catalog(refresh(backend, configuration, None if found is None else found.table, now=now).table)
 
 
 def newest_catalog(backend: Backend) -> Catalog:
@@ -361,8 +359,7 @@ class RowAnswers:
 
 _ANY_TIME = datetime.max.replace(tzinfo=UTC)
 """A row that has tokens was old enough when it was made, so what shows the same now is."""
-_ATTEMPTS = 3
-"""How often to look whether a refresh that was under way has written such rows again."""
+_ATTEMPTS = 3  # how often to look whether a refresh that was under way has written such rows again
 
 
 class ForgetResult(NamedTuple):
@@ -370,14 +367,6 @@ class ForgetResult(NamedTuple):
 
     gone: frozenset[str] = frozenset()
     failed: Mapping[str, MediaError] = {}
-
-
-class _SnapshotScan(NamedTuple):
-    """Keys of the snapshots: those that can be read, those of them with rows to remove, and the others."""
-
-    readable: list[str]
-    holding: list[str]
-    unreadable: list[str]
 
 
 def forget(
@@ -413,20 +402,17 @@ def forget(
         entries = _snapshots(everything)
         if not entries:
             break
-        if find_spec("pyarrow") is None:
-            scan = _SnapshotScan([], [], [entry.key for entry in entries])
-        else:
-            scan = _scan(backend, entries, references, words)
-        if not scan.holding and not scan.unreadable:
+        readable, holding, unreadable = _scan(backend, entries, references, words)
+        if not holding and not unreadable:
             break
         if dry_run:
-            return ForgetResult(frozenset([*scan.holding, *scan.unreadable]))
-        answers = _delete(backend, scan.unreadable)
-        if scan.readable:
+            return ForgetResult(frozenset([*holding, *unreadable]))
+        answers = _delete(backend, unreadable)
+        if readable:
             refreshed(backend, settings_file, now=now, executor=executor)
-        answers |= _delete(backend, scan.holding)
+        answers |= _delete(backend, holding)
         failed |= answers
-        gone |= {*scan.holding, *scan.unreadable} - set(answers)
+        gone |= {*holding, *unreadable} - set(answers)
         if answers:
             break
     return ForgetResult(frozenset(gone), failed)
@@ -434,40 +420,44 @@ def forget(
 
 def _scan(
     backend: Backend, entries: list[Entry], references: Collection[str], words: Mapping[str, str]
-) -> _SnapshotScan:
-    """Read all snapshots, and tell which have rows to remove."""
-    scan = _SnapshotScan([], [], [])
+) -> tuple[list[str], list[str], list[str]]:
+    """Return the keys of the snapshots: those that can be read, those of them with rows to remove, and the others."""
+    if find_spec("pyarrow") is None:
+        return [], [], [entry.key for entry in entries]
+    readable, holding, unreadable = list[str](), list[str](), list[str]()
+    for key, table in _tables(backend, entries, MediaError):
+        if table is None:
+            unreadable.append(key)
+            continue
+        readable.append(key)
+        if _holds(backend, table, references, words):
+            holding.append(key)
+    return readable, holding, unreadable
+
+
+def _tables(backend: Backend, entries: list[Entry], *others: type[Exception]) -> Iterator[tuple[str, pa.Table | None]]:
+    """Read the snapshots that are still there; None for one that can't be read."""
     for entry in entries:
         try:
             table = table_of(backend, entry.key)
-        except _unreadable(MediaError):
-            scan.unreadable.append(entry.key)
-            continue
-        if table is None:
-            continue
-        scan.readable.append(entry.key)
-        if _holds(backend, table, references, words):
-            scan.holding.append(entry.key)
-    return scan
+        except _unreadable(*others):
+            yield entry.key, None
+        else:
+            if table is not None:
+                yield entry.key, table
 
 
 def _holds(backend: Backend, table: pa.Table, references: Collection[str], words: Mapping[str, str]) -> bool:
     named = table.column("reference").to_pylist()
     if any(each in references for each in named):
         return True
-    columns = [(table.column(name).to_pylist(), value) for name, value in words.items()]
-    suspects = [
-        reference
-        for number, reference in enumerate(named)
-        if all(values[number] == wanted for values, wanted in columns)
-    ]
+    columns = (table.column(name).to_pylist() for name in words)
+    wanted = tuple(words.values())
+    suspects = [reference for reference, *values in zip(named, *columns, strict=True) if tuple(values) == wanted]
     if not suspects:
         return False
     heads = backend.fetch(heads=[*suspects, *map(keys.sidecar_key, suspects)]).heads
-    return any(
-        data is None and sidecar is None
-        for data, sidecar in zip(heads[: len(suspects)], heads[len(suspects) :], strict=True)
-    )
+    return any(pair == (None, None) for pair in zip(heads[: len(suspects)], heads[len(suspects) :], strict=True))
 
 
 def rows_of(backend: Backend, references: Collection[str]) -> dict[str, str]:
@@ -476,14 +466,9 @@ def rows_of(backend: Backend, references: Collection[str]) -> dict[str, str]:
     entries = names(backend)
     if entries:
         arrow()
-    for entry in entries:
-        try:
-            table = table_of(backend, entry.key)
-        except _unreadable():
-            found[entry.key] = ""
-            continue
+    for key, table in _tables(backend, entries):
         named = [] if table is None else table.column("reference").to_pylist()
-        first = next((each for each in named if each in references), None)
+        first = "" if table is None else next((each for each in named if each in references), None)
         if first is not None:
-            found[entry.key] = first
+            found[key] = first
     return found

@@ -6,38 +6,31 @@ Statistics tell media and bytes by run, type, policy and age, what expires, and 
 from __future__ import annotations
 
 from collections import defaultdict
-from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Unpack
 
 from fsmedia.catalog.schema import TableHeader, arrow
 from fsmedia.errors import InvalidMediaError, StorageError
-from fsmedia.models import StoreStatistics, Tally, base, mime
+from fsmedia.models import CatalogRefresh, StoreStatistics, Tally, base, mime
 from fsmedia.models.selection import Selection, SelectionWords, shows_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from datetime import datetime
-    from typing import Unpack
+    from collections.abc import Mapping
 
     import pyarrow as pa
 
-    from fsmedia.models import CatalogRefresh
-
 _INSTANTS = {"since": "timestamp", "until": "timestamp", "expires_before": "expires_at"}
 DAY = timedelta(days=1)
-_AGES = (
-    ("under a day", DAY),
-    ("a day to a week", 7 * DAY),
-    ("a week to 30 days", 30 * DAY),
-    ("30 days to a year", 365 * DAY),
-)
+_AGES = {
+    "under a day": DAY, "a day to a week": 7 * DAY, "a week to 30 days": 30 * DAY, "30 days to a year": 365 * DAY,
+}  # fmt: skip
 _OLDEST, _UNKNOWN = "over a year", "unknown"
 
-Counts = dict[Any, tuple[int, int]]
-"""Name -> media and bytes."""
+Counts = dict[Any, tuple[int, int]]  # name -> media and bytes
 
 
 def mask(table: pa.Table, selection: Selection) -> pa.ChunkedArray:
@@ -102,15 +95,11 @@ class Catalog:
 
     def to_pandas(self) -> Any:
         """Return a `pandas.DataFrame`; texts and numbers that may be missing are Arrow-backed."""
-        with _installed("pandas"):
-            import pandas as pd
-        return self._table.to_pandas(types_mapper=pd.ArrowDtype)
+        return self._table.to_pandas(types_mapper=_package("pandas").ArrowDtype)
 
     def to_polars(self) -> Any:
         """Return the rows as a `polars.DataFrame`."""
-        with _installed("polars"):
-            import polars as pl
-        return pl.from_arrow(self._table)
+        return _package("polars").from_arrow(self._table)
 
     @shows_words(SelectionWords)
     def filter(self, **words: Unpack[SelectionWords]) -> Catalog:
@@ -122,9 +111,7 @@ class Catalog:
             A condition can't be meant.
         """
         selection = Selection(**words)
-        if not selection.asks():
-            return self
-        return Catalog(self._table.filter(mask(self._table, selection)))
+        return Catalog(self._table.filter(mask(self._table, selection))) if selection.asks() else self
 
     @property
     def problems(self) -> dict[str, str]:
@@ -137,20 +124,18 @@ class Catalog:
         return len(self._table)
 
     def __repr__(self) -> str:
-        count = len(self)
         at = f"{self.refreshed_at:%Y-%m-%d %H:%M:%S}Z"
-        return f"<Catalog of {self.url}: {count:,} media, {len(self._table.column_names)} columns, as of {at}>"
+        return f"<Catalog of {self.url}: {len(self):,} media, {len(self._table.column_names)} columns, as of {at}>"
 
     def _repr_html_(self) -> str | None:
         return base.html_of(self)
 
 
-@contextmanager
-def _installed(package: str) -> Iterator[None]:
+def _package(name: str) -> Any:
     try:
-        yield
+        return import_module(name)
     except ImportError as error:
-        step = f"pip install {package}"
+        step = f"pip install {name}"
         raise StorageError(f"it needs a package that is not installed ({error})", next_step=step) from None
 
 
@@ -202,8 +187,7 @@ def _numbers(table: pa.Table) -> pa.Table:
 
 
 def _tally(name: str | None, table: pa.Table) -> Tally:
-    compute = arrow().compute
-    return Tally(name=name, media=len(table), bytes=int(compute.sum(table.column("bytes")).as_py() or 0))
+    return Tally(name=name, media=len(table), bytes=int(arrow().compute.sum(table.column("bytes")).as_py() or 0))
 
 
 def _grouped(table: pa.Table, name: str) -> Counts:
@@ -236,15 +220,11 @@ def _between(table: pa.Table, name: str, begin: datetime | None, end: datetime |
 
 
 def _ages(table: pa.Table, now: datetime) -> tuple[Tally, ...]:
-    compute = arrow().compute
-    found: list[Tally] = []
-    end: datetime | None = None  # what claims to be of the future counts as new
-    for name, age in _AGES:
-        begin = now - age
-        found.append(_tally(name, _between(table, "timestamp", begin, end)))
-        end = begin
-    found.append(_tally(_OLDEST, _between(table, "timestamp", None, end)))
-    found.append(_tally(_UNKNOWN, table.filter(compute.is_null(table.column("timestamp")))))
+    # What claims to be of the future counts as new.
+    limits = pairwise([None, *(now - age for age in _AGES.values()), None])
+    names = zip((*_AGES, _OLDEST), limits, strict=True)
+    found = [_tally(name, _between(table, "timestamp", begin, end)) for name, (end, begin) in names]
+    found.append(_tally(_UNKNOWN, table.filter(arrow().compute.is_null(table.column("timestamp")))))
     return tuple(each for each in found if each.media)
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from hashlib import sha256
 from itertools import repeat
 from threading import Lock
@@ -19,17 +20,15 @@ from fsmedia.catalog.refresh import refresh
 from fsmedia.catalog.schema import arrow
 from fsmedia.format import keys
 from fsmedia.format.keys import MAX_NAME
-from fsmedia.format.layout import split_file_name
+from fsmedia.format.layout import View, split_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from fsmedia.format.layout import View
     from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend, Entry
 
-FOLDER: Final = -1
-"""What stands in a tree where a folder is; a media is its row's number."""
+FOLDER: Final = -1  # what stands in a tree where a folder is; a media is its row's number
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNKNOWN = -(1 << 63)
 _OCTETS = "application/octet-stream"
@@ -59,13 +58,11 @@ class ViewTrees:
     def tree(self, view: View) -> Tree:
         """Return the tree of a view."""
         made = self._current()
-        found = made.trees.get(view)
-        if found is None:
+        if view not in made.trees:
             with self._planting:
-                found = made.trees.get(view)
-                if found is None:
-                    found = made.trees[view] = Tree(view, made.rows)
-        return found
+                if view not in made.trees:
+                    made.trees[view] = Tree(view, made.rows)
+        return made.trees[view]
 
     def _current(self) -> _TreeCache:
         made = self._made
@@ -80,16 +77,12 @@ class ViewTrees:
                 begun = self._now()
                 rows, since = self._load()
                 trees = made.trees if made is not None and made.rows is rows else {}
-                self._made = made = _TreeCache(rows, begun, self._until(begun, since), trees)
+                age = self._max_age
+                until = None if age is None else max(since + age, (ended := self._now()) + (ended - begun))
+                self._made = made = _TreeCache(rows, begun, until, trees)
             return made
         finally:
             self._loading.release()
-
-    def _until(self, begun: datetime, since: datetime) -> datetime | None:
-        if self._max_age is None:
-            return None
-        ended = self._now()
-        return max(since + self._max_age, ended + (ended - begun))
 
     def _is_fresh(self, made: _TreeCache) -> bool:
         if made.until is None:
@@ -114,26 +107,20 @@ class LoadedRows(NamedTuple):
     since: datetime
 
 
+@dataclass
 class RowsLoader:
     """Loads the rows of a store, anew at each call; one call at a time.
 
     A snapshot that is at most `max_age` old is taken as it is; None takes any.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        configuration: Callable[[], Configuration],
-        max_age: timedelta | None,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._backend = backend
-        self._configuration = configuration
-        self._max_age = max_age
-        self._now = now
-        self._newest: str | None = None
-        self._catalog: Catalog | None = None
-        self._rows: CatalogRows | None = None
+    _backend: Backend
+    _configuration: Callable[[], Configuration]
+    _max_age: timedelta | None
+    _now: Callable[[], datetime]
+    _newest: str | None = None
+    _catalog: Catalog | None = None
+    _rows: CatalogRows | None = None
 
     def __call__(self) -> LoadedRows:
         """Return the rows of now; the same object as before if they are the same."""
@@ -153,10 +140,9 @@ class RowsLoader:
     def _later(self, before: Catalog | None) -> Catalog | None:
         """Return the newest snapshot if it is newer than what was loaded before, else that."""
         entries = snapshots.names(self._backend)
-        newest = entries[-1].key if entries else None
-        if newest is None or newest == self._newest:
+        if not entries or entries[-1].key == self._newest:
             return before
-        self._newest = newest
+        self._newest = entries[-1].key
         found = snapshots.newest(self._backend, entries, tolerant=True)
         if found is None or (before is not None and found.header.refreshed_at <= before.refreshed_at):
             return before
@@ -180,23 +166,20 @@ class Tree:
     def __init__(self, view: View, rows: CatalogRows) -> None:
         self.rows = rows
         self._folders: dict[str, dict[str, int]] = {"": {}}
-        own = self._place_own(view.name)
-        self._place(view, own)
+        self._place(view, self._place_own(view.name))
 
     def find(self, path: str) -> int | None:
         """Return what is at a path: a row's number, `FOLDER`, or None."""
         if path in self._folders:
             return FOLDER
         folder, slash, name = path.rpartition("/")
-        children = self._folders.get(folder) if folder or not slash else None
-        found = None if children is None else children.get(name)
-        return None if found is None or found == _SHARED or self.rows.is_gone(found) else found
+        found = self._folders.get(folder, {}).get(name, _SHARED) if folder or not slash else _SHARED
+        return None if found == _SHARED or self.rows.is_gone(found) else found
 
     def children(self, folder: str) -> Iterator[tuple[str, int]]:
         """Give the names in a folder, and what each is."""
-        gone = self.rows.is_gone
         for name, found in self._folders[folder].items():
-            if found != _SHARED and not gone(found):
+            if found != _SHARED and not self.rows.is_gone(found):
                 yield name, found
 
     def below(self, folder: str, depth: int | None) -> Iterator[tuple[str, int]]:
@@ -232,13 +215,12 @@ class Tree:
         for index, values in enumerate(given):
             if index in own:
                 continue
-            children = made.get(values)
-            if children is None:
+            if values not in made:
                 known = values
                 if times is not None:
                     known = (*values[:times], instant(values[times]), *values[times + 1 :])  # type: ignore[arg-type] # - microseconds
-                children = made[values] = self._folder(view.folders(known))
-            name = rows.names[index]
+                made[values] = self._folder(view.folders(known))
+            children, name = made[values], rows.names[index]
             if name in children:
                 self._place_apart(children, name, index, own)
             else:
@@ -261,9 +243,7 @@ class Tree:
 
     def _folder(self, parts: Sequence[str]) -> dict[str, int]:
         """Return the names in a folder, which is made if it is not there."""
-        path = "/".join(parts)
-        found = self._folders.get(path)
-        if found is not None:
+        if (found := self._folders.get("/".join(parts))) is not None:
             return found
         path, here = "", self._folders[""]
         for part in parts:
@@ -306,13 +286,10 @@ class CatalogRows:
     def __init__(self, column: Callable[[str], Sequence[Any]]) -> None:
         self._column = column
         self.references: list[str] = list(column("reference"))
-        self.names: list[str] = [_short(reference) for reference in self.references]
-        """File names, without what a deduplicated name tells of its bytes."""
+        # File names, without what a deduplicated name tells of its bytes.
+        names = ((each, each.rpartition("/")[2]) for each in self.references)
+        self.names = [keys.file_name(each) if len(name) >= keys.SHORTEST else name for each, name in names]
         self._gone: set[int] = set()
-        self._sizes: array[int] | None = None
-        self._modified: array[int] | None = None
-        self._types: list[str] | None = None
-        self._tokens: list[str | None] | None = None
 
     def __len__(self) -> int:
         return len(self.references)
@@ -323,22 +300,29 @@ class CatalogRows:
 
     def summary(self, index: int) -> MediaSummary:
         """Return a media as the catalog shows it."""
-        if self._sizes is None or self._modified is None or self._types is None:
-            self._sizes = array("q", [value or 0 for value in self._column("size_bytes")])
-            modified = self._column("modified")
-            self._modified = array("q", [_UNKNOWN if value is None else value for value in modified])
-            known: dict[str, str] = {}  # of many media few types
-            self._types = [known.setdefault(value or _OCTETS, value or _OCTETS) for value in self._column("mime_type")]
-        return MediaSummary(
-            self.references[index], self._sizes[index], instant(self._modified[index]), self._types[index]
-        )
+        modified = instant(self._modified[index])
+        return MediaSummary(self.references[index], self._sizes[index], modified, self._types[index])
+
+    @cached_property
+    def _sizes(self) -> array[int]:
+        return array("q", [value or 0 for value in self._column("size_bytes")])
+
+    @cached_property
+    def _modified(self) -> array[int]:
+        return array("q", [_UNKNOWN if value is None else value for value in self._column("modified")])
+
+    @cached_property
+    def _types(self) -> list[str]:
+        known: dict[str, str] = {}  # of many media few types
+        return [known.setdefault(value or _OCTETS, value or _OCTETS) for value in self._column("mime_type")]
+
+    @cached_property
+    def _tokens(self) -> list[str | None]:
+        return list(self._column("bytes_token"))
 
     def is_as_shown(self, index: int, entry: Entry) -> bool:
         """Tell whether bytes are still those of the catalog, by token, size and time."""
-        summary = self.summary(index)
-        if self._tokens is None:
-            self._tokens = list(self._column("bytes_token"))
-        token = self._tokens[index]
+        summary, token = self.summary(index), self._tokens[index]
         if token is not None and entry.token is not None:
             etag = entry.token.replace('"', "")  # some servers quote it in one answer and not in another
             return summary.size == entry.size and token.replace('"', "").startswith(f"{etag}-")
@@ -357,13 +341,10 @@ class CatalogRows:
 
     def renew(self, index: int, size: int, modified: datetime | None = None) -> None:
         """Show what a media is now: other bytes took its name. Without a time the old one stays."""
-        self.summary(index)
-        if self._sizes is not None and self._modified is not None:
-            self._sizes[index] = size
-            if modified is not None:
-                self._modified[index] = (modified - _EPOCH) // timedelta(microseconds=1)
-                if self._tokens is not None:
-                    self._tokens[index] = None
+        self._sizes[index] = size
+        if modified is not None:
+            self._modified[index] = (modified - _EPOCH) // timedelta(microseconds=1)
+            self._tokens[index] = None
 
 
 class MediaSummary(NamedTuple):
@@ -383,8 +364,3 @@ def instant(microseconds: int | None) -> datetime | None:
         return _EPOCH + timedelta(microseconds=microseconds)
     except OverflowError:
         return None
-
-
-def _short(reference: str) -> str:
-    name = reference.rpartition("/")[2]
-    return keys.file_name(reference) if len(name) >= keys.SHORTEST else name

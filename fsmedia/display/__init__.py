@@ -20,8 +20,7 @@ def html_of(thing: Any) -> str | None:
     try:
         html_text: str | None = import_module("fsmedia.display.reports").html_of(thing)
     except ImportError:
-        shown = escape(repr(thing))
-        return f"<pre>{shown}</pre><small>To see more: <code>{escape(INSTALL)}</code></small>"
+        return f"<pre>{escape(repr(thing))}</pre><small>To see more: <code>{escape(INSTALL)}</code></small>"
     except Exception:  # noqa: BLE001 - a notebook prints tracebacks of displays; the plain text is better than that
         return None
     return html_text

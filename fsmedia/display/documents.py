@@ -9,8 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SECONDS = 15.0
-"""Longest work on one page."""
+SECONDS = 15.0  # longest work on one page
 _MOST_MEMORY = 2 * 2**30  # of the child; set before it parses the first byte
 _LONGEST_PAGE = 14_400  # points; PDF allows no longer side
 
@@ -21,11 +20,7 @@ def first_page(data: bytes, side: int) -> tuple[bytes, int] | str:
         return "no process could be started to draw it"
     try:
         done = subprocess.run(  # noqa: S603 - this very file, by this very interpreter
-            [sys.executable, "-P", __file__, str(side)],
-            input=data,
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
+            [sys.executable, "-P", __file__, str(side)], input=data, capture_output=True, timeout=SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         return f"drawing its first page takes longer than {SECONDS:.0f} s"
@@ -38,7 +33,6 @@ def first_page(data: bytes, side: int) -> tuple[bytes, int] | str:
 
 
 def _draw() -> None:
-    """Draw what stands on standard input."""
     import io
     from contextlib import suppress
 

@@ -5,9 +5,10 @@ The container is named by the first bytes and never guessed by FFmpeg, whose pla
 
 from __future__ import annotations
 
-import io
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import av
 
@@ -15,13 +16,10 @@ from fsmedia.display.pictures import MOST_PIXELS, film_frame
 from fsmedia.display.previewer import PEAKS, Preview, UnshowableError, decoding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import BinaryIO
+    from collections.abc import Iterator
 
-SECONDS = 10.0
-"""Longest work on one film or sound."""
-LONGEST_SOUND = 20 * 60
-"""Seconds of a sound whose outline is drawn; the rest is left out."""
+SECONDS = 10.0  # longest work on one film or sound
+LONGEST_SOUND = 20 * 60  # seconds of a sound whose outline is drawn; the rest is left out
 
 _FRAMES = 40
 _RATE = 8000
@@ -40,8 +38,7 @@ def poster(file: BinaryIO, kind: str, side: int) -> Preview:
 
     `kind` is what the first bytes are, as a MIME type.
     """
-
-    def find(container: Any, timed: DeadlineFile) -> Preview:
+    with _opened(file, kind) as (container, timed):
         if not container.streams.video:
             return _outline_of(container, timed)
         stream = container.streams.video[0]
@@ -57,58 +54,44 @@ def poster(file: BinaryIO, kind: str, side: int) -> Preview:
         size = {"width": max(1, round(width * scale)), "height": max(1, round(height * scale))}
         rotation = int(getattr(frame, "rotation", 0) or 0)
         image = film_frame(frame.reformat(**size, format="rgb24").to_image(), side, rotation)
-        lying = rotation % 180 != 0
-        width, height = (height, width) if lying else (width, height)
+        if rotation % 180:
+            width, height = height, width
         return Preview(kind="film", image=image, width=width, height=height, duration=duration)
-
-    return _with_container(file, kind, find)
 
 
 def outline(file: BinaryIO, kind: str) -> Preview:
     """Return the outline of a sound, or raise UnshowableError."""
-    return _with_container(file, kind, _outline_of)
+    with _opened(file, kind) as (container, timed):
+        return _outline_of(container, timed)
 
 
-class DeadlineFile(io.RawIOBase):
+class _DeadlineFile:
     """A file that gives no byte after the deadline: what reads on and on comes to an end."""
 
-    def __init__(self, file: BinaryIO, seconds: float = SECONDS) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._until = time.monotonic() + seconds
+        self._until = time.monotonic() + SECONDS
+        self.tell = file.tell
 
-    def read(self, size: int = -1, /) -> bytes:
-        """Read, in time."""
+    def read(self, size: int) -> bytes:
         self.check()
         return self._file.read(size)
 
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move, in time."""
+    def seek(self, offset: int, whence: int = 0) -> int:
         self.check()
         return self._file.seek(offset, whence)
 
-    def tell(self) -> int:
-        """Tell where it stands."""
-        return self._file.tell()
-
-    def readable(self) -> bool:
-        """Say that it can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """Say that it can be moved in."""
-        return True
-
     def check(self) -> None:
-        """Raise after the deadline."""
         if time.monotonic() > self._until:
             raise UnshowableError(f"takes longer than {SECONDS:.0f} s to read")
 
 
-def _with_container(file: BinaryIO, kind: str, find: Callable[[Any, DeadlineFile], Preview]) -> Preview:
+@contextmanager
+def _opened(file: BinaryIO, kind: str) -> Iterator[tuple[Any, _DeadlineFile]]:
     name = _CONTAINERS.get(kind)
     if name is None:
         raise UnshowableError(f"{kind} is not looked into")
-    timed = DeadlineFile(file)
+    timed = _DeadlineFile(file)
     # Frames may be larger than the head says, or grow on the way: the decoder is told too.
     options = {**_OPTIONS, "max_pixels": str(MOST_PIXELS)}
     with (
@@ -116,16 +99,15 @@ def _with_container(file: BinaryIO, kind: str, find: Callable[[Any, DeadlineFile
         # The format is named, never guessed: FFmpeg's guesses include playlists, which open other files and hosts.
         av.open(timed, format=name, options=options, metadata_errors="ignore") as container,
     ):
-        return find(container, timed)
+        yield container, timed
 
 
-def _first(frames: Iterator[Any], timed: DeadlineFile) -> Any:
+def _first(frames: Iterator[Any], timed: _DeadlineFile) -> Any:
     """Return a frame that was decoded whole, the first that is not nearly black among a few."""
     found = None
-    for index, frame in enumerate(frames):
+    for found in islice(frames, _FRAMES + 1):
         timed.check()
-        found = frame
-        if index >= _FRAMES or not _is_dark(frame):
+        if not _is_dark(found):
             break
     if found is None:
         raise UnshowableError("there is no frame in it")
@@ -138,11 +120,10 @@ def _is_dark(frame: Any) -> bool:
     return not isinstance(high, int | float) or high < 24 or high - low < 4
 
 
-def _outline_of(container: Any, timed: DeadlineFile) -> Preview:
+def _outline_of(container: Any, timed: _DeadlineFile) -> Preview:
     """Return the loudest sample of each of `PEAKS` stretches, in per cent of the loudest of all."""
     if not container.streams.audio:
         raise UnshowableError("there is no sound in it")
-    duration = _duration(container)
     resampler = av.AudioResampler(format="s16", layout="mono", rate=_RATE)
     samples = bytearray()
     for frame in container.decode(container.streams.audio[0]):
@@ -157,20 +138,15 @@ def _outline_of(container: Any, timed: DeadlineFile) -> Preview:
     values = memoryview(samples).cast("h")
     if not values:
         raise UnshowableError("there is no sound in it")
-    return Preview(kind="sound", peaks=_peaks_of(values), duration=duration or len(values) / _RATE)
-
-
-def _peaks_of(values: memoryview) -> tuple[int, ...]:
-    """Return the outline of 16-bit samples."""
-    count = len(values)
-    loudest = []
+    count, loudest = len(values), []
     for column in range(min(PEAKS, count)):
         start = column * count // PEAKS
         part = values[start : max((column + 1) * count // PEAKS, start + 1)]
         high, low = max(part), min(part)
         loudest.append(max(high, -low))
     top = max(loudest) or 1
-    return tuple(min(100, round(100 * each / top)) for each in loudest)
+    peaks = tuple(min(100, round(100 * each / top)) for each in loudest)
+    return Preview(kind="sound", peaks=peaks, duration=_duration(container) or count / _RATE)
 
 
 def _duration(container: Any) -> float | None:

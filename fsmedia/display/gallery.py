@@ -9,7 +9,8 @@ import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from secrets import token_hex
@@ -19,11 +20,11 @@ from markupsafe import Markup
 
 from fsmedia.core.records import StoredFacts
 from fsmedia.display.html import copied, document, joined, script, style, view
-from fsmedia.display.items import check_limit, select_items
+from fsmedia.display.items import GalleryItem, Sort, Totals, check_limit, select_items
 from fsmedia.display.previewer import Previewer, PreviewRequest, family_of, side_for
 from fsmedia.errors import InvalidMediaError, StorageError
 from fsmedia.format import keys
-from fsmedia.models import mime
+from fsmedia.models import MediaContent, MediaRecord, mime
 from fsmedia.models.selection import Selection
 from fsmedia.models.text import (
     distance_text,
@@ -37,32 +38,21 @@ from fsmedia.models.text import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Sequence
     from os import PathLike
 
-    from fsmedia.display.items import GalleryItem, Sort, Totals
     from fsmedia.display.previewer import Preview, Progress
     from fsmedia.format.settings import Configuration
-    from fsmedia.models import MediaRecord
     from fsmedia.storage import Backend
 
-SOON = timedelta(days=7)
-"""What expires within it is marked."""
-BUDGET = 2 * 2**20
-"""Most bytes of a gallery, its style and script included."""
-PAGE = 24
-"""Cards on a page."""
-LEFT_OUT = "left out: the page is at its limit"
-"""Why a preview is not shown."""
-GroupBy = Literal["conversation", "run", "message"]
-"""What the cards of a gallery are grouped by."""
+SOON = timedelta(days=7)  # what expires within it is marked
+BUDGET = 2 * 2**20  # most bytes of a gallery, its style and script included
+PAGE = 24  # cards on a page
+GroupBy = Literal["conversation", "run", "message"]  # what the cards of a gallery are grouped by
 By = Literal["message", "conversation"]
 """What makes a position in a comparison: message and part, or the conversation too."""
-MOST_RUNS = 12
-"""Runs side by side."""
-Position = tuple[str, int, int]
-"""Conversation (empty where it does not count), message, part."""
+MOST_RUNS = 12  # runs side by side
+Position = tuple[str, int, int]  # conversation (empty where it does not count), message, part
 
 _AROUND_PREVIEW = 600  # bytes of HTML
 _WORDS = {"image": "Images", "audio": "Audio", "video": "Video", "text": "Text", "file": "Files"}
@@ -117,11 +107,8 @@ class Gallery:
         place = f"fsm-{next(_numbers)}-{token_hex(3)}"
         cards, left_out, dropped = self._cards(ask=ask)
         pages = max((each.page for each in cards), default=1)
-        body = (
-            _nested(cards, _LEVELS[self.group_by])
-            if cards
-            else Markup('<div class="fsm-empty">{}</div>').format(self._nothing())
-        )
+        total = self.totals.media
+        empty = f"{plural(total, 'media')}, none shown: limit=0" if total else "No media here."
         return Markup(
             '<div class="fsm fsm-gallery" id="{}" data-page="{}">{}{}{}<div class="fsm-body">{}</div></div>{}'
         ).format(
@@ -130,7 +117,7 @@ class Gallery:
             style(_paging_rules(pages)),
             _head(visible(self.title, most=300), self._counted(), self._notice(left_out, dropped)),
             _tools(place, cards, pages),
-            body,
+            _nested(cards, _LEVELS[self.group_by]) if cards else _empty(empty),
             "" if ask else script(),
         )
 
@@ -144,11 +131,6 @@ class Gallery:
         if shown == total and not more:
             return f"{plural(total, 'media')}, {amount}"
         return f"{shown:,} of {'more than ' if more else ''}{total:,} media, {amount} in all"
-
-    def _nothing(self) -> str:
-        return (
-            "No media here." if not self.totals.media else f"{plural(self.totals.media, 'media')}, none shown: limit=0"
-        )
 
     def _notice(self, left_out: int, dropped: int) -> Markup:
         if not (dropped or left_out):
@@ -166,31 +148,25 @@ class Gallery:
 
         Cards first, without pictures: what a media is called matters more than how it looks.
         """
-        order = _ordered(self.records, self.group_by)
-        bare = [self._card(index, self.previews[index].lighter(LEFT_OUT), 1, ask=ask) for index in order]
-        room = _room()
-        kept = 0
-        for html in bare:
-            if len(html.encode()) + 200 > room:
-                break
-            room -= len(html.encode()) + 200  # a card may have a group of its own
-            kept += 1
+        records = self.records
+        mixes_runs = self.group_by != "run" and len({record.run_id for record in records}) > 1
+
+        def made(index: int, preview: Preview, page: int) -> Markup:
+            item = self.items[index]
+            notes = (visible(item.record.run_id, most=60),) if mixes_runs and item.record.run_id else ()
+            return card(item, preview, self.now, page=page, notes=notes, full=index if ask else None)
+
+        order = _ordered(records, self.group_by)
+        # 200 more for each: a card may have a group of its own.
+        kept, room = _fitting(
+            (len(made(each, _bare(self.previews[each]), 1).encode()) + 200 for each in order), _room()
+        )
         budget = PreviewBudget(room)
         placed = []
         for position, index in enumerate(order[:kept]):
-            page, record = position // PAGE + 1, self.items[index].record
-            html = self._card(index, budget.fit(self.previews[index]), page, ask=ask)
-            placed.append(PlacedCard(record, family(record), page, html))
+            page = position // PAGE + 1
+            placed.append(PlacedCard(records[index], page, made(index, budget.fit(self.previews[index]), page)))
         return placed, budget.left_out, len(order) - kept
-
-    def _card(self, index: int, preview: Preview, page: int, *, ask: bool) -> Markup:
-        item = self.items[index]
-        notes = (visible(item.record.run_id, most=60),) if self._mixes_runs and item.record.run_id else ()
-        return card(item, preview, self.now, page=page, notes=notes, full=index if ask else None)
-
-    @property
-    def _mixes_runs(self) -> bool:
-        return self.group_by != "run" and len({item.record.run_id for item in self.items}) > 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,8 +201,7 @@ class Comparison:
     @property
     def missing(self) -> list[tuple[str, Position]]:
         """Runs and positions at which others have something and they have nothing."""
-        found = self._cells()
-        return [(run, where) for where in self.positions for run in self.runs if not found.get((run, where))]
+        return [(run, where) for where in self.positions for run in self.runs if not self._cells.get((run, where))]
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write it as one HTML file that needs nothing else; see `save_page`."""
@@ -238,68 +213,47 @@ class Comparison:
         return str(self._page())
 
     def _page(self) -> Markup:
-        cells = self._cells()
-        kept, room = self._kept(cells)
+        positions, missing = self.positions, Markup('<div class="fsm-missing">nothing at this position</div>')
+        room = _room() - 2_500 * len(self.runs)  # for the head of each column: a run's name, escaped
+        kept, room = _fitting(map(self._needed, positions), room)
         budget = PreviewBudget(room)
-        rows = []
-        for where in kept:
-            row = []
-            for run in self.runs:
-                cards = [
-                    card(item, budget.fit(preview), self.now, notes=self._same(item, where, run, cells))
-                    for item, preview in cells.get((run, where), ())
-                ]
-                row.append(
-                    joined(cards) if cards else Markup('<div class="fsm-missing">nothing at this position</div>')
-                )
-            rows.append(_row(self._named(where), row))
-        heads = joined(
-            Markup('<th scope="col">{}<br><span class="fsm-sum">{}</span></th>').format(
-                visible(run, most=200), self._counted(run)
-            )
-            for run in self.runs
-        )
-        dropped = len(self.positions) - len(kept)
-        counts = ((dropped, "position"), (budget.left_out, "preview"))
-        left_out = [plural(count, name) for count, name in counts if count]
-        notice = Markup('<p class="fsm-note">{} left out: a page holds at most {}.</p>').format(
-            " and ".join(left_out), size_text(BUDGET)
-        )
+        rows = [
+            _row(self._named(where), [self._cell(where, run, budget.fit) or missing for run in self.runs])
+            for where in positions[:kept]
+        ]
+        column = Markup('<th scope="col">{}<br><span class="fsm-sum">{}</span></th>')
+        heads = joined(column.format(visible(run, most=200), self._counted(run)) for run in self.runs)
+        counts = ((len(positions) - kept, "position"), (budget.left_out, "preview"))
+        left_out = " and ".join(plural(count, name) for count, name in counts if count)
+        notice = Markup('<p class="fsm-note">{} left out: a page holds at most {}.</p>')
         body = Markup(
             '<div class="fsm-scroll"><table class="fsm-versus"><thead><tr><th scope="col">Position</th>{}</tr></thead>'
             "<tbody>{}</tbody></table></div>"
         ).format(heads, joined(rows))
         head = _head(
             f"{plural(len(self.runs), 'run')} side by side",
-            f"{plural(len(self.positions), 'position')}, {len(self.missing):,} of them missing in a run",
-            notice if left_out else "",
+            f"{plural(len(positions), 'position')}, {len(self.missing):,} of them missing in a run",
+            notice.format(left_out, size_text(BUDGET)) if left_out else "",
         )
         return Markup('<div class="fsm fsm-gallery">{}{}<div class="fsm-compared">{}</div></div>{}').format(
-            style(),
-            head,
-            body if rows else Markup('<div class="fsm-empty">No media of these runs here.</div>'),
-            script(),
+            style(), head, body if rows else _empty("No media of these runs here."), script()
         )
 
-    def _kept(self, cells: _Cells) -> tuple[list[Position], int]:
-        """Return the positions that fit onto the page without pictures, and the bytes that are left for those."""
-        room = _room() - 2_500 * len(self.runs)  # for the head of each column: a run's name, escaped
-        kept: list[Position] = []
-        for where in self.positions:
-            needed = len(_row(self._named(where), ()).encode())
-            for run in self.runs:
-                needed += 100
-                for item, preview in cells.get((run, where), ()):
-                    notes = self._same(item, where, run, cells)
-                    needed += len(card(item, preview.lighter(LEFT_OUT), self.now, notes=notes).encode())
-            if needed > room:
-                break
-            room -= needed
-            kept.append(where)
-        return kept, room
+    def _needed(self, where: Position) -> int:
+        row = _row(self._named(where), [self._cell(where, run, _bare) for run in self.runs])
+        return len(row.encode()) + 100 * len(self.runs)
 
-    def _cells(self) -> _Cells:
-        found: _Cells = {}
+    def _cell(self, where: Position, run: str, fit: Callable[[Preview], Preview]) -> Markup:
+        """Return the cards of a run at a position; `fit` says how much of each preview is shown."""
+        return joined(
+            card(item, fit(preview), self.now, notes=self._same(item, where, run))
+            for item, preview in self._cells.get((run, where), ())
+        )
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, Position], list[tuple[GalleryItem, Preview]]]:
+        """Media and previews by run and position."""
+        found: dict[tuple[str, Position], list[tuple[GalleryItem, Preview]]] = {}
         for run in self.runs:
             for item, preview in zip(self.items[run], self.previews[run], strict=True):
                 found.setdefault((run, self._position(item.record)), []).append((item, preview))
@@ -317,17 +271,11 @@ class Comparison:
         of = "" if shown == total.media and not total.more else f"{shown:,} of "
         return f"{of}{plural(total.media, 'media')}, {size_text(total.size)}"
 
-    def _same(
-        self,
-        item: GalleryItem,
-        where: Position,
-        run: str,
-        cells: _Cells,
-    ) -> tuple[str, ...]:
+    def _same(self, item: GalleryItem, where: Position, run: str) -> tuple[str, ...]:
         """Say in which earlier column the very same bytes stand."""
         digest = item.record.sha256
         for other in self.runs[: self.runs.index(run)]:
-            if digest and any(found.record.sha256 == digest for found, _ in cells.get((other, where), ())):
+            if digest and any(found.record.sha256 == digest for found, _ in self._cells.get((other, where), ())):
                 return (f"same bytes as {visible(other, most=40)}",)
         return ()
 
@@ -338,17 +286,34 @@ def _head(title: str, total: str, notice: Markup | str) -> Markup:
     )
 
 
+def _empty(text: str) -> Markup:
+    return Markup('<div class="fsm-empty">{}</div>').format(text)
+
+
 def _room() -> int:
-    """Return the bytes of a page that are left for cards."""
     # 20,000 for what stands around them: head, tools, the rules of paging.
     return BUDGET - len(style()) - len(script()) - 20_000
+
+
+def _bare(preview: Preview) -> Preview:
+    return preview.lighter("left out: the page is at its limit")
+
+
+def _fitting(sizes: Iterable[int], room: int) -> tuple[int, int]:
+    """Return how many parts of a page, from the first on, fit into so many bytes, and how many bytes are left."""
+    kept = 0
+    for size in sizes:
+        if size > room:
+            break
+        room -= size
+        kept += 1
+    return kept, room
 
 
 class PlacedCard(NamedTuple):
     """The card of a media, and its place in the gallery."""
 
     record: MediaRecord
-    family: str
     page: int
     html: Markup
 
@@ -367,7 +332,7 @@ class PreviewBudget:
         needed = preview.weight + _AROUND_PREVIEW
         if needed > self._room:
             self.left_out += 1
-            return preview.lighter(LEFT_OUT)
+            return _bare(preview)
         self._room -= needed
         return preview
 
@@ -387,61 +352,73 @@ def card(
     widget asks for all of its bytes (None: nothing can be asked).
     """
     record, kind = item.record, family(item.record)
-    name, said = short_name(record.reference), " \u00b7 ".join(facts(record, preview))
-    caption = sentence(record.caption or "")
+    name, caption = short_name(record.reference), sentence(record.caption or "")
     time = "" if record.timestamp is None else str(int(record.timestamp.timestamp()))
+    code = f"store.retrieve_media({str(record.reference)!r}).player()"
     return Markup(
-        '<article class="fsm-card" data-t="{}" data-p="{}" data-size="{}" data-time="{}" data-name="{}">'
-        '<div class="fsm-view">{}</div><div class="fsm-facts">'
-        '<div class="fsm-name" title="{}">{}</div><div class="fsm-meta" title="{}">{}</div>'
-        '<div class="fsm-badges">{}</div>{}'
-        '<div class="fsm-foot">{}{}{}</div></div></article>'
+        '<article class="fsm-card" data-t="{0}" data-p="{1}" data-size="{2}" data-time="{3}" data-name="{4}">'
+        '<div class="fsm-view">{5}</div><div class="fsm-facts">'
+        '<div class="fsm-name" title="{6}">{4}</div><div class="fsm-meta" title="{7}">{7}</div>'
+        '<div class="fsm-badges">{8}</div>{9}<div class="fsm-foot">{10}{11}{12}</div></div></article>'
     ).format(
         kind,
         page,
         record.size_bytes,
         time,
         name,
-        view(preview, kind, caption or name, _length(record, preview)),
+        view(preview, kind, caption or name, length(record, kind, preview)),
         visible(keys.file_name(record.reference)),
-        name,
-        said,
-        said,
-        joined([*badges(item, now), *(_badge(note) for note in notes)]),
-        Markup('<p class="fsm-caption" title="{0}">{0}</p>').format(caption) if caption else "",
-        _player_line(record, preview, kind) if full is None else "",
+        facts(record, kind, preview, record.size_bytes),
+        joined([*badges(item, now), *map(_badge, notes)]),
+        caption_line(caption),
+        player_line(code, kind, preview) if full is None else "",
         "" if full is None else Markup('<button type="button" class="fsm-full" data-n="{}">Open</button>').format(full),
         copied(record.reference, f"Copy the reference of {name}"),
     )
 
 
-def facts(record: MediaRecord, preview: Preview) -> list[str]:
-    """Return size in pixels or seconds, size in bytes, and type."""
-    found = []
-    width, height = preview.width or record.width, preview.height or record.height
-    if width and height:
-        found.append(f"{width:,} \u00d7 {height:,}")
-    if length := _length(record, preview):
-        found.append(length)
-    if preview.pages:
-        found.append(plural(preview.pages, "page"))
-    return [*found, size_text(record.size_bytes), visible(mime.essence(record.mime_type), most=100) or "unknown type"]
+def facts(media: MediaRecord | MediaContent, kind: str, preview: Preview, size: int | None) -> str:
+    """Return size in pixels or seconds, pages, size in bytes, and type; `kind` is as of `family`."""
+    width, height = preview.width or media.width, preview.height or media.height
+    found = (
+        f"{width:,} \u00d7 {height:,}" if width and height else "",
+        length(media, kind, preview),
+        plural(preview.pages, "page") if preview.pages else "",
+        "" if size is None else size_text(size),
+        visible(mime.essence(media.mime_type), most=100) or "unknown type",
+    )
+    return " \u00b7 ".join(filter(None, found))
+
+
+def length(media: MediaRecord | MediaContent, kind: str, preview: Preview) -> str:
+    """Return how long a sound or a film is; empty for all else."""
+    seconds = preview.duration or media.duration
+    return length_text(seconds) if seconds and kind in ("audio", "video") else ""
+
+
+def caption_line(caption: str) -> Markup:
+    """Return a caption, if there is one."""
+    return Markup('<p class="fsm-caption" title="{0}">{0}</p>').format(caption) if caption else Markup("")
+
+
+def player_line(code: str, kind: str, preview: Preview) -> Markup:
+    """Return the line of code that plays what does not play here."""
+    if kind not in ("audio", "video") or preview.sound:
+        return Markup("")
+    return copied(code, "Copy the code that plays it")
 
 
 def badges(item: GalleryItem, now: datetime) -> list[Markup]:
     """Return what becomes of a media: held, expiring, due or kept; its policy; what is wrong with it."""
     record = item.record
     found = [_badge("held", "fsm-held", "nothing may delete or replace it until it is released")] if item.held else []
-    expires = record.expires_at
-    if expires is not None:
-        left = expires - now
-        if left <= timedelta(0):
-            word, style = f"due since {duration_text(-left)}", "fsm-due"
-        else:
-            word, style = f"expires {distance_text(expires, now)}", "fsm-soon" if left <= SOON else ""
-        found.append(_badge(word, style, instant_text(expires)))
-    else:
+    if (expires := record.expires_at) is None:
         found.append(_badge("kept", "", "no policy lets it go"))
+    elif (left := expires - now) <= timedelta(0):
+        found.append(_badge(f"due since {duration_text(-left)}", "fsm-due", instant_text(expires)))
+    else:
+        soon = "fsm-soon" if left <= SOON else ""
+        found.append(_badge(f"expires {distance_text(expires, now)}", soon, instant_text(expires)))
     if record.policy_name:
         found.append(_badge(visible(record.policy_name, most=80), "", "its retention policy"))
     if record.detected_mime_type:
@@ -460,18 +437,15 @@ def short_name(reference: str) -> str:
     """Return a name without what makes it unique: `0003_01.png`; other people's names as they are."""
     name = keys.file_name(reference)
     own = keys.parse_own_name(name)
-    if own is None:
-        return visible(name)
-    return visible(f"{own.message_idx:04d}_{own.part_idx:02d}{own.ext}")
+    return visible(name if own is None else f"{own.message_idx:04d}_{own.part_idx:02d}{own.ext}")
 
 
 def _ordered(records: list[MediaRecord], group_by: GroupBy | None) -> list[int]:
     """Return the places of the records in the order in which groups show them: groups as they first appear."""
-    levels = _LEVELS[group_by]
     seen: dict[tuple[str, ...], int] = {}
     ranks = []
     for record in records:
-        path = tuple(name(record) for name in levels)
+        path = tuple(_group_name(record, level) for level in _LEVELS[group_by])
         ranks.append(tuple(seen.setdefault(path[: depth + 1], len(seen)) for depth in range(len(path))))
     return sorted(range(len(records)), key=lambda index: ranks[index])
 
@@ -479,14 +453,11 @@ def _ordered(records: list[MediaRecord], group_by: GroupBy | None) -> list[int]:
 def save_page(text: str, path: str | PathLike[str]) -> Path:
     """Write a page to a file, or raise StorageError; whoever reads sees the old file or the new one."""
     target = Path(path).expanduser()
+    staged = target.with_name(f".fsmedia-{token_hex(8)}.html")
     try:
         if target.exists() and not (target.is_file() or target.is_dir()):
             target.write_text(text, encoding="utf-8")  # /dev/null, a named pipe: written into, never replaced
             return target
-    except OSError as error:
-        raise _unwritten(target, error) from error
-    staged = target.with_name(f".fsmedia-{token_hex(8)}.html")
-    try:
         # Not tempfile, whose files nobody else may read: a page is shared as any file is.
         descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
@@ -495,49 +466,41 @@ def save_page(text: str, path: str | PathLike[str]) -> Path:
     except OSError as error:
         with suppress(OSError):
             staged.unlink()
-        raise _unwritten(target, error) from error
+        raise StorageError(
+            f"can't be written ({error.strerror or type(error).__name__})",
+            next_step="choose another path; folders are not made",
+            key=str(target),
+        ) from error
     return target
-
-
-def _unwritten(target: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"can't be written ({error.strerror or type(error).__name__})",
-        next_step="choose another path; folders are not made",
-        key=str(target),
-    )
 
 
 def _tools(place: str, cards: list[PlacedCard], pages: int) -> Markup:
     """Return what filters, pages and sorts; pages and filters work without a script too."""
     if len(cards) < 2:
         return Markup("")
-    counts = Counter(each.family for each in cards)
-    kinds = [
-        ("all", "All", len(cards)),
-        *((kind, word, counts[kind]) for kind, word in _WORDS.items() if kind in counts),
-    ]
-    types = joined(
-        Markup(
-            '<label><input type="radio" name="{0}-t" value="{1}"{2}>{3}<span class="fsm-count">{4}</span></label>'
-        ).format(place, kind, Markup(" checked") if kind == "all" else "", word, number)
-        for kind, word, number in kinds
-    )
-    paging = joined(
-        Markup('<label><input type="radio" name="{0}-p" value="{1}"{2} aria-label="Page {1}">{1}</label>').format(
-            place, page, Markup(" checked") if page == 1 else ""
-        )
-        for page in range(1, pages + 1)
-    )
+    counts = Counter(family(each.record) for each in cards)
+    counted = Markup('{}<span class="fsm-count">{}</span>')
+    types = [(kind, "", counted.format(word, counts[kind])) for kind, word in _WORDS.items() if kind in counts]
+    numbers = [(page, Markup(' aria-label="Page {}"').format(page), page) for page in range(1, pages + 1)]
     options = joined(Markup('<option value="{}">{}</option>').format(value, word) for value, word in _SORTS)
     return Markup('<div class="fsm-tools">{}{}<label class="fsm-sort">Sort <select>{}</select></label></div>').format(
-        Markup('<fieldset class="fsm-set fsm-types" aria-label="Type">{}</fieldset>').format(types)
-        if len(kinds) > 2
+        _choice("types", "Type", f"{place}-t", [("all", "", counted.format("All", len(cards))), *types])
+        if len(types) > 1
         else "",
-        Markup('<fieldset class="fsm-set fsm-pages" aria-label="Page">{}</fieldset>').format(paging)
-        if pages > 1
-        else "",
+        _choice("pages", "Page", f"{place}-p", numbers) if pages > 1 else "",
         options,
     )
+
+
+def _choice(what: str, label: str, name: str, options: Sequence[tuple[object, str, object]]) -> Markup:
+    """Return a choice of one among values, each with more attributes and what is shown; the first is chosen."""
+    labels = (
+        Markup('<label><input type="radio" name="{}" value="{}"{}{}>{}</label>').format(
+            name, value, "" if number else Markup(" checked"), more, shown
+        )
+        for number, (value, more, shown) in enumerate(options)
+    )
+    return Markup('<fieldset class="fsm-set fsm-{}" aria-label="{}">{}</fieldset>').format(what, label, joined(labels))
 
 
 def _paging_rules(pages: int) -> str:
@@ -561,67 +524,36 @@ def _badge(text: str, style: str = "", title: str = "") -> Markup:
     return Markup('<span class="fsm-badge {}" title="{}">{}</span>').format(style, title or text, text)
 
 
-def _length(record: MediaRecord, preview: Preview) -> str:
-    seconds = preview.duration or record.duration
-    return "" if not seconds or family(record) not in ("audio", "video") else length_text(seconds)
-
-
-def _player_line(record: MediaRecord, preview: Preview, kind: str) -> Markup:
-    """Return the line of code that plays what does not play here."""
-    if kind not in ("audio", "video") or preview.sound:
-        return Markup("")
-    code = f"store.retrieve_media({str(record.reference)!r}).player()"
-    return copied(code, "Copy the code that plays it")
-
-
-def _nested(cards: list[PlacedCard], levels: tuple[Callable[[MediaRecord], str], ...]) -> Markup:
-    """Return cards in groups that fold, all open."""
+def _nested(cards: list[PlacedCard], levels: tuple[str, ...]) -> Markup:
     if not levels:
         return Markup('<div class="fsm-grid">{}</div>').format(joined(each.html for each in cards))
     groups: dict[str, list[PlacedCard]] = {}
     for each in cards:
-        groups.setdefault(levels[0](each.record), []).append(each)
+        groups.setdefault(_group_name(each.record, levels[0]), []).append(each)
     inner = joined(_group(name, members, levels[1:]) for name, members in groups.items())
     return inner if len(levels) > 1 else Markup('<div class="fsm-row">{}</div>').format(inner)
 
 
-def _group(name: str, members: list[PlacedCard], inner: tuple[Callable[[MediaRecord], str], ...]) -> Markup:
-    size = size_text(sum(each.record.size_bytes for each in members))
+def _group(name: str, members: list[PlacedCard], inner: tuple[str, ...]) -> Markup:
+    families = " ".join(sorted({family(each.record) for each in members}))
+    pages = " ".join(map(str, sorted({each.page for each in members})))
+    total = f"{plural(len(members), 'media')}, {size_text(sum(each.record.size_bytes for each in members))}"
     return Markup(
         '<details class="fsm-group" open data-t="{}" data-p="{}"><summary>{}'
-        '<span class="fsm-sum">{}, {}</span></summary>{}</details>'
-    ).format(
-        " ".join(sorted({each.family for each in members})),
-        " ".join(str(page) for page in sorted({each.page for each in members})),
-        name,
-        plural(len(members), "media"),
-        size,
-        _nested(members, inner),
-    )
+        '<span class="fsm-sum">{}</span></summary>{}</details>'
+    ).format(families, pages, name, total, _nested(members, inner))
 
 
-def _conversation(record: MediaRecord) -> str:
-    name = visible(record.conversation_id, most=300)
-    return f"Conversation {name}" if name else "No conversation"
+def _group_name(record: MediaRecord, level: str) -> str:
+    if level == "message":
+        return f"Message {record.message_idx}"
+    name = visible(getattr(record, f"{level}_id"), most=300)
+    return f"{level.capitalize()} {name}" if name else f"No {level}"
 
 
-def _run(record: MediaRecord) -> str:
-    name = visible(record.run_id, most=300)
-    return f"Run {name}" if name else "No run"
-
-
-def _message(record: MediaRecord) -> str:
-    return f"Message {record.message_idx}"
-
-
-_LEVELS: dict[str | None, tuple[Callable[[MediaRecord], str], ...]] = {
-    None: (),
-    "conversation": (_conversation, _message),
-    "run": (_run, _message),
-    "message": (_message,),
-}
-_Cells = dict[tuple[str, Position], list[tuple["GalleryItem", "Preview"]]]
-"""Media and previews by run and position."""
+_LEVELS: dict[str | None, tuple[str, ...]] = {
+    None: (), "conversation": ("conversation", "message"), "run": ("run", "message"), "message": ("message",),
+}  # fmt: skip
 
 
 def _row(name: str, cells: Iterable[Markup]) -> Markup:
@@ -695,19 +627,17 @@ def comparison_of(
 
 def _previews(backend: Backend, items: list[GalleryItem], progress: Progress, *, verify_reads: bool) -> list[Preview]:
     requests = []
-    for item in items:
-        entry, record = item.selected.entry, item.record
-        facts = StoredFacts(entry.size, record.sha256) if verify_reads and record.sha256 else None
-        requests.append(PreviewRequest(entry, record.detected_mime_type or record.mime_type, facts))
+    for entry, record in ((item.selected.entry, item.record) for item in items):
+        promised = StoredFacts(entry.size, record.sha256) if verify_reads and record.sha256 else None
+        requests.append(PreviewRequest(entry, record.detected_mime_type or record.mime_type, promised))
     return Previewer(backend, side_for(len(requests))).of(requests, progress)
 
 
 def _title(selection: Selection, url: str) -> str:
     """Return a selection in words; the root where it has no conditions."""
-    words = []
-    for name, word in _TITLES:
-        value = selection.words.get(name)
-        if value is not None:
-            words.append(f"{word} {visible(value) if isinstance(value, str) else f'{value:%Y-%m-%d %H:%M %Z}'}")
-    title = ", ".join(words)
+    title = ", ".join(
+        f"{word} {visible(value) if isinstance(value, str) else f'{value:%Y-%m-%d %H:%M %Z}'}"
+        for name, word in _TITLES
+        if (value := selection.words.get(name)) is not None
+    )
     return title[:1].upper() + title[1:] or url

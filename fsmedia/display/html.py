@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from fsmedia.display.previewer import PLAYED, family_of
+from fsmedia.display.previewer import PLAYED, Preview, family_of
 from fsmedia.errors import InvalidMediaError, MediaTooLargeError
-from fsmedia.models import mime
+from fsmedia.models import MediaContent, mime
 from fsmedia.models.text import sentence, size_text, visible, visible_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from fsmedia.display.previewer import Preview
-    from fsmedia.models import MediaContent
 
 SHOWN_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/avif")
 """Pictures that browsers show and that can hold no script."""
@@ -105,10 +102,8 @@ def icon(family: str) -> Markup:
 def wave(peaks: tuple[int, ...], label: str) -> Markup:
     """Return the outline of a sound."""
     middle = _WAVE_HEIGHT // 2
-    bars = []
-    for index, peak in enumerate(peaks):
-        half = max(1, peak * (middle - 2) // 100)
-        bars.append(f"M{index * _WAVE_STEP + 2} {middle - half}v{2 * half}")
+    halves = [max(1, peak * (middle - 2) // 100) for peak in peaks]
+    bars = (f"M{index * _WAVE_STEP + 2} {middle - half}v{2 * half}" for index, half in enumerate(halves))
     return Markup(
         '<svg class="fsm-wave" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}" '
         'stroke="currentColor" stroke-width="2.4" stroke-linecap="round"><path d="{}"/></svg>'
@@ -124,21 +119,16 @@ def view(preview: Preview, family: str, label: str, length: str = "") -> Markup:
         return Markup('<pre tabindex="0" aria-label="{}">{}</pre>').format(f"First lines of {label}", preview.text)
     parts: list[Markup] = []
     if preview.image and preview.image_type:
-        url = data_url(preview.image_type, preview.image)
-        parts.append(
-            Markup(
-                '<details class="fsm-zoom"><summary aria-label="{}"><img src="{}" alt="{}" width="240" '
-                'decoding="async"></summary></details>'
-            ).format(f"Enlarge {label}", url, label)
+        picture = Markup(
+            '<details class="fsm-zoom"><summary aria-label="{}"><img src="{}" alt="{}" width="240" '
+            'decoding="async"></summary></details>'
         )
+        parts.append(picture.format(f"Enlarge {label}", data_url(preview.image_type, preview.image), label))
     if preview.peaks:
         parts.append(wave(preview.peaks, f"Outline of {label}"))
     if preview.sound and preview.sound_type:
-        parts.append(
-            Markup('<audio controls preload="metadata" src="{}" aria-label="{}"></audio>').format(
-                data_url(preview.sound_type, preview.sound), label
-            )
-        )
+        sound = Markup('<audio controls preload="metadata" src="{}" aria-label="{}"></audio>')
+        parts.append(sound.format(data_url(preview.sound_type, preview.sound), label))
     if not parts:
         parts.append(icon(family))
     if preview.reason:
@@ -159,19 +149,14 @@ def copied(text: str, label: str) -> Markup:
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[object]], *, right: Iterable[int] = ()) -> Markup:
     """Return a table; columns of numbers stand to the right."""
-    numbers = set(right)
+    numbers, cell, place = set(right), Markup("<{0}{1}>{2}</{0}>"), Markup(' class="fsm-right"')
 
-    def cell(tag: str, index: int, value: object) -> Markup:
-        place = Markup(' class="fsm-right"') if index in numbers else Markup("")
-        return Markup("<{0}{1}>{2}</{0}>").format(tag, place, value)
+    def line(tag: str, values: Iterable[object]) -> Markup:
+        cells = (cell.format(tag, place if index in numbers else "", value) for index, value in enumerate(values))
+        return Markup("<tr>{}</tr>").format(joined(cells))
 
-    head = joined(cell("th", index, value) for index, value in enumerate(heads))
-    body = joined(
-        Markup("<tr>{}</tr>").format(joined(cell("td", index, value) for index, value in enumerate(row)))
-        for row in rows
-    )
-    return Markup('<div class="fsm-scroll"><table><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>').format(
-        head, body
+    return Markup('<div class="fsm-scroll"><table><thead>{}</thead><tbody>{}</tbody></table></div>').format(
+        line("th", heads), joined(line("td", row) for row in rows)
     )
 
 
@@ -208,9 +193,7 @@ class Player:
             inner = Markup('<img src="{}" alt="{}">').format(data_url(self._type, self._data), self._label)
         else:
             inner = Markup('<{0} controls preload="metadata" src="{1}" aria-label="{2}"></{0}>').format(
-                self._tag,
-                data_url(self._type, self._data),
-                self._label,
+                self._tag, data_url(self._type, self._data), self._label
             )
         return str(Markup('<div class="fsm fsm-player">{}{}</div>').format(style(), inner))
 

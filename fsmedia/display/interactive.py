@@ -6,7 +6,7 @@ sent is what a browser may be given: pictures without script, sound, film, plain
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import anywidget
 import traitlets
@@ -17,20 +17,17 @@ from fsmedia.models.text import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from os import PathLike
-    from pathlib import Path
-    from typing import BinaryIO
 
     from fsmedia.display.gallery import Gallery
-    from fsmedia.display.items import GalleryItem, Totals
-    from fsmedia.models import MediaRecord
 
-MOST_BYTES = 64 * 2**20
-"""Largest media that is brought to a browser."""
+MOST_BYTES = 64 * 2**20  # largest media that is brought to a browser
 
 
 class InteractiveGallery(anywidget.AnyWidget):
-    """A gallery as a Jupyter widget; made by `MediaStore.gallery(interactive=True)`."""
+    """A gallery as a Jupyter widget; made by `MediaStore.gallery(interactive=True)`.
+
+    It has what the gallery has; `save` writes it as it is without a kernel.
+    """
 
     _esm = asset("script.js") + asset("widget.js")
     html = traitlets.Unicode().tag(sync=True)
@@ -38,6 +35,7 @@ class InteractiveGallery(anywidget.AnyWidget):
     def __init__(self, gallery: Gallery, opened: Callable[[str], BinaryIO], **options: Any) -> None:
         super().__init__(html=gallery.html(ask=True), **options)
         self.gallery = gallery
+        self.items, self.records, self.totals, self.save = gallery.items, gallery.records, gallery.totals, gallery.save
         self._opened = opened
         self.on_msg(self._answer)
 
@@ -47,27 +45,7 @@ class InteractiveGallery(anywidget.AnyWidget):
     def __len__(self) -> int:
         return len(self.gallery)
 
-    @property
-    def items(self) -> list[GalleryItem]:
-        """See `Gallery`."""
-        return self.gallery.items
-
-    @property
-    def records(self) -> list[MediaRecord]:
-        """See `Gallery.records`."""
-        return self.gallery.records
-
-    @property
-    def totals(self) -> Totals:
-        """See `Gallery`."""
-        return self.gallery.totals
-
-    def save(self, path: str | PathLike[str]) -> Path:
-        """Write the gallery, as it is without a kernel, to one HTML file."""
-        return self.gallery.save(path)
-
     def _answer(self, _widget: object, content: object, _buffers: object) -> None:
-        """Answer a card that asks for its bytes."""
         # A page is a stranger: nothing but the number of a card is taken from it.
         number = content.get("n") if isinstance(content, dict) else None
         if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(self.gallery.items):

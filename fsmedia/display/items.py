@@ -6,7 +6,7 @@ Nothing is read twice: a sidecar that selecting took is not asked for again.
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
@@ -28,10 +28,8 @@ if TYPE_CHECKING:
 
 Sort = Literal["position", "newest", "oldest", "largest"]
 """In the order of the keys (which is that of messages), by timestamp, or by size."""
-MOST_COUNTED = 100_000
-"""Media that are counted for a gallery's total; beyond it says "more than"."""
-MOST_SHOWN = 2_000
-"""Largest limit of a gallery: a page of more is no use."""
+MOST_COUNTED = 100_000  # media that are counted for a gallery's total; beyond it says "more than"
+MOST_SHOWN = 2_000  # largest limit of a gallery: a page of more is no use
 _BATCH = 64
 
 
@@ -63,7 +61,8 @@ def select_items(
     check_limit(limit)
     if sort not in get_args(Sort):
         raise InvalidMediaError(f"unknown sort {sort!r}", next_step=f"use one of {', '.join(get_args(Sort))}")
-    counter = _CountingIterator(records.selected(backend, configuration, selection, nested=NestedStores()))
+    counts = Counter[str]()
+    counter = _counted(records.selected(backend, configuration, selection, nested=NestedStores()), counts)
     if sort == "position":
         shown = list(_read(backend, configuration, islice(counter, limit)))
         deque(counter, maxlen=0)  # counts the rest
@@ -71,15 +70,15 @@ def select_items(
         largest = heapq.nsmallest(limit, counter, key=lambda each: (-each.entry.size, each.entry.key))
         shown = list(_read(backend, configuration, largest))
     else:
-        every = _read(backend, configuration, counter)
         newest = sort == "newest"
         shown = heapq.nsmallest(
-            limit, every, key=lambda each: (_age(each.record, newest=newest), each.record.reference)
+            limit,
+            _read(backend, configuration, counter),
+            key=lambda each: (_age(each.record, newest=newest), each.record.reference),
         )
-    held = holds.held(backend) if shown else frozenset()
-    if held:
+    if shown and (held := holds.held(backend)):
         shown = [replace(each, held=keys.hold_key(each.record.reference) in held) for each in shown]
-    return shown, counter.totals()
+    return shown, Totals(counts["media"], counts["size"], bool(counts["more"]))
 
 
 def check_limit(limit: object) -> None:
@@ -119,26 +118,12 @@ def _age(record: MediaRecord, *, newest: bool) -> float:
     return -record.timestamp.timestamp() if newest else record.timestamp.timestamp()
 
 
-class _CountingIterator:
-    """Passes on what a listing gives, and counts it."""
-
-    def __init__(self, found: Iterator[SelectedItem]) -> None:
-        self._found = found
-        self._count = self._size = 0
-        self._more = False
-
-    def __iter__(self) -> Iterator[SelectedItem]:
-        return self
-
-    def __next__(self) -> SelectedItem:
-        if self._count >= MOST_COUNTED:
-            self._more = next(self._found, None) is not None
-            raise StopIteration
-        item = next(self._found)
-        self._count += 1
-        self._size += item.entry.size
-        return item
-
-    def totals(self) -> Totals:
-        """Return what was counted."""
-        return Totals(self._count, self._size, self._more)
+def _counted(found: Iterable[SelectedItem], counts: Counter[str]) -> Iterator[SelectedItem]:
+    """Pass on what a listing gives, and count it."""
+    for item in found:
+        if counts["media"] >= MOST_COUNTED:
+            counts["more"] = 1
+            return
+        counts["media"] += 1
+        counts["size"] += item.entry.size
+        yield item

@@ -14,8 +14,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
 from fsmedia.display.previewer import Preview, UnshowableError, decoding
 
-MOST_PIXELS = 50_000_000
-"""Larger pictures are not decoded: a hundred bytes can claim to be any size."""
+MOST_PIXELS = 50_000_000  # larger pictures are not decoded: a hundred bytes can claim to be any size
 
 _FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA")
 # Not EPS, which runs a program; nor ICO, whose inner pictures may be larger than it says; nor others whose decoders few
@@ -34,7 +33,9 @@ def thumbnail(data: bytes, side: int) -> Preview:
             _refuse_large(*_claimed_size(data))
             with Image.open(io.BytesIO(data), formats=_formats()) as picture:
                 _refuse_large(*picture.size)
-                _refuse_large(*_tile_of(picture))
+                # Decoding a TIFF's tile takes its memory, however little of it the picture shows.
+                tags = getattr(picture, "tag_v2", {})
+                _refuse_large(int(tags.get(_TILE_WIDTH, 0)), int(tags.get(_TILE_LENGTH, 0)))
                 width, height = _turned(picture)
                 picture.draft("RGB", (side, side))  # JPEG decodes to an eighth as fast as that saves work
                 small = _plain(picture)
@@ -103,12 +104,6 @@ def _claimed_size(data: bytes) -> tuple[int, int]:
     except UnshowableError:  # Pillow says what is wrong
         return 0, 0
     return int(width), int(height)
-
-
-def _tile_of(picture: Image.Image) -> tuple[int, int]:
-    """Return the size of a TIFF's tiles: decoding one takes its memory, however little of it the picture shows."""
-    tags = getattr(picture, "tag_v2", {})
-    return int(tags.get(_TILE_WIDTH, 0)), int(tags.get(_TILE_LENGTH, 0))
 
 
 def _refuse_large(width: int, height: int) -> None:

@@ -16,17 +16,18 @@ import sys
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from fsmedia.core.records import ReadCheck
+from fsmedia.core.records import ReadCheck, StoredFacts
 from fsmedia.display.documents import first_page
 from fsmedia.errors import CorruptMediaError, MediaError
 from fsmedia.format import keys
@@ -35,18 +36,14 @@ from fsmedia.models.text import size_text, visible_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
 
-    from fsmedia.core.records import StoredFacts
     from fsmedia.storage import Backend, Entry
 
     Progress = bool | Callable[[int], object]
 
 Kind = Literal["picture", "sound", "film", "text", "none"]
-MOST_SOUND = 256 * 1024
-"""Bytes of a sound that may stand in a page."""
-PEAKS = 96
-"""Columns of the outline of a sound."""
+MOST_SOUND = 256 * 1024  # bytes of a sound that may stand in a page
+PEAKS = 96  # columns of the outline of a sound
 _MAGIC = b"fsmedia preview 2\n"
 _MOST_PICTURE = 4 * 2**20
 _MOST_TEXT = 8192
@@ -132,19 +129,21 @@ def decoding(reason: str) -> Iterator[None]:
         raise UnshowableError(reason) from error
 
 
-class Source(Protocol):
+class Source(ABC):
     """Bytes of one media."""
 
     size: int
 
+    @abstractmethod
     def part(self, start: int, end: int) -> bytes:
         """Read from start to before end, less where it ends before; `FileNotFoundError` where it is gone."""
 
     def whole(self, most: int) -> bytes:
         """Read all, or if it is more than that the first `most + 1` bytes."""
+        return self.part(0, most + 1)
 
 
-class StoredSource:
+class StoredSource(Source):
     """A media in a storage; one request for each read. What is read whole is compared with the facts, if given."""
 
     def __init__(self, backend: Backend, reference: str, size: int, facts: StoredFacts | None) -> None:
@@ -174,7 +173,7 @@ class StoredSource:
         return data
 
 
-class OpenedSource:
+class OpenedSource(Source):
     """A file object that can seek."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -186,42 +185,32 @@ class OpenedSource:
         self._file.seek(start)
         return self._file.read(end - start)
 
-    def whole(self, most: int) -> bytes:
-        """See `Source.whole`."""
-        return self.part(0, most + 1)
 
-
-class RangedFile(io.RawIOBase, BinaryIO):
-    """A large media as a file object that reads blocks of 1 MiB, keeps them, and raises OSError after so many."""
+class RangedFile:
+    """A large media as what PyAV reads: blocks of 1 MiB, which are kept, and OSError after so many."""
 
     def __init__(self, source: Source, most_blocks: int) -> None:
         self._source = source
-        self._size = source.size
         self._blocks: dict[int, bytes] = {}
-        self._left = most_blocks
+        self._most_blocks = most_blocks
         self._position = 0
 
-    def read(self, size: int | None = -1, /) -> bytes:
+    def read(self, size: int) -> bytes:
         """Read on, within one block at a time."""
-        size = self._size if size is None or size < 0 else size
-        number, inside = divmod(self._position, _BLOCK)
-        if size == 0 or self._position >= self._size:
+        if self._position >= self._source.size:
             return b""
-        data = self._block(number)[inside : inside + size]
+        number, inside = divmod(self._position, _BLOCK)
+        if number not in self._blocks:
+            if len(self._blocks) >= self._most_blocks:
+                raise OSError("more of the file would have to be read than a preview is worth")
+            self._blocks[number] = self._source.part(number * _BLOCK, min((number + 1) * _BLOCK, self._source.size))
+        data = self._blocks[number][inside : inside + size]
         self._position += len(data)
         return data
 
-    def _block(self, number: int) -> bytes:
-        if number not in self._blocks:
-            if self._left == 0:
-                raise OSError("more of the file would have to be read than a preview is worth")
-            self._left -= 1
-            self._blocks[number] = self._source.part(number * _BLOCK, min((number + 1) * _BLOCK, self._size))
-        return self._blocks[number]
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
+    def seek(self, offset: int, whence: int = 0) -> int:
         """Move; nothing is read."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._source.size}[whence]
         self._position = max(0, start + offset)
         return self._position
 
@@ -229,25 +218,15 @@ class RangedFile(io.RawIOBase, BinaryIO):
         """Tell where it stands."""
         return self._position
 
-    def readable(self) -> bool:
-        """Say that it can be read."""
-        return True
 
-    def seekable(self) -> bool:
-        """Say that it can be moved in."""
-        return True
-
-
-VARIABLE = "FSMEDIA_CACHE"
-MOST_BYTES = 256 * 2**20
-"""Bytes that the cache may take; trimmed to nine tenths."""
+MOST_BYTES = 256 * 2**20  # bytes that the cache may take; trimmed to nine tenths
 _OWN = re.compile(r"[0-9a-f]{2}/(?:[0-9a-f]{62}-[0-9a-f]{64}|\.tmp-.+)")
 _LARGEST = 8 * 2**20
 
 
 def default_folder() -> Path | None:
     """Return where the cache lies; None where it is switched off or there is no home."""
-    said = os.environ.get(VARIABLE, "").strip()
+    said = os.environ.get("FSMEDIA_CACHE", "").strip()
     if said.lower() in ("off", "0", "none"):
         return None
     if said:
@@ -275,9 +254,9 @@ class PreviewCache:
 
     def get(self, parts: Sequence[object]) -> Preview | None:
         """Return a preview; None if there is none that can be trusted."""
-        if self._folder is None:
+        path = self._path(parts)
+        if path is None:
             return None
-        path = self._path(self._folder, parts)
         try:
             with path.open("rb") as file:
                 found = Preview.unpack(file.read(_LARGEST))
@@ -289,9 +268,9 @@ class PreviewCache:
 
     def put(self, parts: Sequence[object], preview: Preview) -> None:
         """Keep a preview, if the disk lets it; readers see all of it or nothing."""
-        if self._folder is None:
+        path = self._path(parts)
+        if path is None:
             return
-        path = self._path(self._folder, parts)
         with suppress(OSError):
             path.parent.mkdir(mode=0o700, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as file:
@@ -300,9 +279,8 @@ class PreviewCache:
                     file.write(preview.pack())
                     file.close()
                     Path(file.name).replace(path)
-                except BaseException:
+                finally:
                     Path(file.name).unlink(missing_ok=True)
-                    raise
 
     def trim(self) -> None:
         """Remove what was not looked at for longest, down to the limit."""
@@ -310,16 +288,15 @@ class PreviewCache:
             return
         found = []
         for path in self._folder.glob("*/*"):
-            if not _OWN.fullmatch(f"{path.parent.name}/{path.name}"):
-                continue  # the folder may have been named by mistake: what others put there is theirs
-            with suppress(OSError):
-                state = path.stat()
-                found.append((state.st_mtime, state.st_size, path))
+            # The folder may have been named by mistake: what others put there is theirs.
+            if _OWN.fullmatch(f"{path.parent.name}/{path.name}"):
+                with suppress(OSError):
+                    state = path.stat()
+                    found.append((state.st_mtime, state.st_size, path))
         total = sum(size for _, size, _ in found)
-        if total <= self._most:
-            return
+        room = self._most if total <= self._most else self._most * 9 // 10
         for _, size, path in sorted(found):
-            if total <= self._most * 9 // 10:
+            if total <= room:
                 break
             with suppress(OSError):
                 path.unlink()
@@ -338,10 +315,9 @@ class PreviewCache:
                     count += 1
         return count
 
-    @staticmethod
-    def _path(folder: Path, parts: Sequence[object]) -> Path:
+    def _path(self, parts: Sequence[object]) -> Path | None:
         name = _digest(parts[:1])
-        return folder / name[:2] / f"{name[2:]}-{_digest(parts[1:])}"
+        return None if self._folder is None else self._folder / name[:2] / f"{name[2:]}-{_digest(parts[1:])}"
 
 
 def place_of(url: str, key: str) -> str:
@@ -357,19 +333,17 @@ def _is_ours(folder: Path) -> bool:
     """Make the folder if need be; False where it can't be made, or is another user's to fill."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if hasattr(os, "getuid"):
-            state = folder.stat()
-            if state.st_uid != os.getuid():
-                return False
-            if state.st_mode & 0o077:
-                folder.chmod(0o700)
+        state = folder.stat()
+        if not hasattr(os, "getuid"):
+            return True
+        if state.st_uid == os.getuid() and state.st_mode & 0o077:
+            folder.chmod(0o700)
+        return state.st_uid == os.getuid()
     except OSError:
         return False
-    return True
 
 
-MOST_WHOLE = 20 * 2**20
-"""Bytes up to which an original is read whole."""
+MOST_WHOLE = 20 * 2**20  # bytes up to which an original is read whole
 INSTALL = "pip install 'fsmedia[notebook]'"
 LARGEST_SIDE = 960
 """Longest side of the small picture that the cache keeps of an original; smaller ones are made of that."""
@@ -443,9 +417,8 @@ class Previewer:
         return found
 
     def _one(self, request: PreviewRequest) -> Preview:
-        preview = self._cache.get(self._parts(request, self._side))
-        if preview is not None:
-            return preview
+        if (kept := self._cache.get(self._parts(request, self._side))) is not None:
+            return kept
         whole = self._cache.get(self._parts(request, LARGEST_SIDE))
         if whole is None:
             try:
@@ -486,16 +459,25 @@ def preview_of(source: Source, mime_type: str, side: int, gate: AbstractContextM
     Its first bytes are believed more than `mime_type`. The gate is entered while a picture or sound is decoded, which
     takes memory.
     """
-    if source.size == 0:
-        return Preview(reason="it is empty")
+    kind, family = mime.essence(mime_type), family_of(mime_type)
     try:
-        return _preview_by_type(source, mime.essence(mime_type), side, gate)
+        if source.size == 0:
+            made = Preview(reason="it is empty")
+        elif family == "text":
+            made = _text(source.part(0, _LINES_READ + 1))
+        elif kind == _PDF:
+            made = _page(source, side, gate)
+        elif family == "file":
+            made = Preview(reason=f"{kind or 'an unknown type'} is not looked into")
+        else:
+            made = _preview_by_bytes(source, family, side, gate)
     except FileNotFoundError as error:
         if isinstance(error, MediaError):
             raise
         return Preview(reason="its bytes are gone: somebody deleted it")
     except MemoryError:
         return Preview(reason="there is not enough memory")
+    return made
 
 
 def family_of(mime_type: str) -> str:
@@ -512,17 +494,6 @@ def side_for(count: int) -> int:
     return next((side for most, side in _SIDES if count <= most), _SMALLEST)
 
 
-def _preview_by_type(source: Source, kind: str, side: int, gate: AbstractContextManager[Any]) -> Preview:
-    family = family_of(kind)
-    if family == "text":
-        return _text(source.part(0, _LINES_READ + 1))
-    if kind == _PDF:
-        return _page(source, side, gate)
-    if family == "file":
-        return Preview(reason=f"{kind or 'an unknown type'} is not looked into")
-    return _preview_by_bytes(source, family, side, gate)
-
-
 def _preview_by_bytes(source: Source, family: str, side: int, gate: AbstractContextManager[Any]) -> Preview:
     large = source.size > MOST_WHOLE
     if large and family == "audio":
@@ -535,18 +506,18 @@ def _preview_by_bytes(source: Source, family: str, side: int, gate: AbstractCont
         if seen == "text":
             made = _text(data[: _LINES_READ + 1])
         elif seen == "image":
-            made = _picture(data, side, large=large)
+            made = _decoded("pictures", "embedded" if large else "thumbnail", Preview(), "it", data, side)
         elif seen == "audio" and not large:
             made = _sound(data, found)
         elif seen == "video":
-            made = _film(RangedFile(source, _FILM_BLOCKS) if large else io.BytesIO(data), found, side)
+            file = RangedFile(source, _FILM_BLOCKS) if large else io.BytesIO(data)
+            made = _decoded("films", "poster", Preview(kind="film"), "a picture of it", file, found, side)
         else:
             made = Preview(reason=f"the bytes are {found}" if found else "the bytes are of no kind that is shown")
     return made
 
 
 def _page(source: Source, side: int, gate: AbstractContextManager[Any]) -> Preview:
-    """Return the first page of a PDF."""
     if source.size > MOST_WHOLE:
         return Preview(reason=f"{size_text(source.size)} are not read for a page")
     if find_spec("pypdfium2") is None or find_spec("PIL") is None:
@@ -556,9 +527,7 @@ def _page(source: Source, side: int, gate: AbstractContextManager[Any]) -> Previ
         return Preview(reason="the bytes are no PDF")
     with gate:
         found = first_page(data, side)
-    if isinstance(found, str):
-        return Preview(reason=found)
-    return Preview(kind="picture", image=found[0], pages=found[1])
+    return Preview(reason=found) if isinstance(found, str) else Preview(kind="picture", image=found[0], pages=found[1])
 
 
 def _text(data: bytes) -> Preview:
@@ -567,21 +536,21 @@ def _text(data: bytes) -> Preview:
     data = data[:_LINES_READ]
     if not mime.is_text(data):
         return Preview(reason="the bytes are no text")
-    text = data.decode("utf-8-sig", errors="ignore" if cut else "replace")
-    lines = text.splitlines()
+    lines = data.decode("utf-8-sig", errors="ignore" if cut else "replace").splitlines()
     shown = "\n".join(line[:_COLUMNS] for line in lines[:_LINES])
     more = "\n..." if cut or len(lines) > _LINES else ""
     return Preview(kind="text", text=visible_lines(shown) + more)
 
 
-def _picture(data: bytes, side: int, *, large: bool) -> Preview:
-    pictures = _optional_module("pictures")
-    if pictures is None:
-        return Preview(reason=f"to see it: {INSTALL}")
+def _decoded(module: str, function: str, otherwise: Preview, what: str, *args: Any) -> Preview:
+    """Return what a function of an optional module makes of a media; `otherwise`, and why, where it makes nothing."""
+    decoder = _optional_module(module)
+    if decoder is None:
+        return replace(otherwise, reason=f"to see {what}: {INSTALL}")
     try:
-        made: Preview = pictures.embedded(data, side) if large else pictures.thumbnail(data, side)
+        made: Preview = getattr(decoder, function)(*args)
     except UnshowableError as error:
-        return Preview(reason=str(error))
+        return replace(otherwise, reason=str(error))
     return made
 
 
@@ -590,7 +559,7 @@ def _sound(data: bytes, kind: str) -> Preview:
     made = Preview(kind="sound", sound=data, sound_type=PLAYED[kind]) if playable else Preview(kind="sound")
     films = _optional_module("films")
     if films is None:
-        return replace(made, reason="" if playable else f"to see its outline: {INSTALL}")
+        return made if playable else replace(made, reason=f"to see its outline: {INSTALL}")
     try:
         found = films.outline(io.BytesIO(data), kind)
     except UnshowableError as error:
@@ -606,17 +575,6 @@ def _tagged_duration(data: bytes) -> float | None:
     except UnshowableError:
         return None
     return float(tags.duration) if tags.duration else None
-
-
-def _film(file: Any, kind: str, side: int) -> Preview:
-    films = _optional_module("films")
-    if films is None:
-        return Preview(kind="film", reason=f"to see a picture of it: {INSTALL}")
-    try:
-        made: Preview = films.poster(file, kind, side)
-    except UnshowableError as error:
-        return Preview(kind="film", reason=str(error))
-    return made
 
 
 def _optional_module(name: str) -> Any | None:
@@ -641,58 +599,46 @@ def _reduced(preview: Preview, side: int) -> Preview:
 
 @contextmanager
 def _progress(progress: Progress, total: int) -> Iterator[Callable[[int], object]]:
-    """Give a function that is called with the number of previews that are ready."""
-    if callable(progress):
-        yield progress
+    """Give a function that is called with the number of previews that are ready.
+
+    Without one of the caller's it shows a bar to whoever waits longer than half a second: in a notebook, or on a
+    terminal. Nothing of it stays.
+    """
+    if callable(progress) or not progress:
+        yield progress or bool
         return
-    if not progress:
-        yield bool
-        return
-    bar = _ProgressBar(total)
-    try:
-        yield bar.reach
-    finally:
-        bar.close()
+    begun = last = time.monotonic()
+    shown: Any = None
 
-
-class _ProgressBar:
-    """A progress bar for whoever waits longer than half a second: in a notebook, or on a terminal."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._begun = self._last = time.monotonic()
-        self._shown: Any = None
-
-    def reach(self, count: int) -> None:
-        """Show how many are ready, a few times a second."""
+    def reach(count: int) -> None:
+        nonlocal last, shown
         now = time.monotonic()
-        if now - self._begun < _PATIENCE or now - self._last < _PATIENCE / 4:
+        if now - begun < _PATIENCE or now - last < _PATIENCE / 4:
             return
-        self._last = now
+        last, text = now, f"{count} of {total} previews"
         if (show := _notebook()) is not None:
-            html = f"<progress max='{self._total}' value='{count}'></progress> {count} of {self._total} previews"
-            if self._shown is None:
-                self._shown = show({"text/html": html, "text/plain": ""}, raw=True, display_id=True)
+            bar = {"text/html": f"<progress max='{total}' value='{count}'></progress> {text}", "text/plain": ""}
+            if shown is None:
+                shown = show(bar, raw=True, display_id=True)
             else:
-                self._shown.update({"text/html": html, "text/plain": ""}, raw=True)
+                shown.update(bar, raw=True)
         elif sys.stderr is not None and sys.stderr.isatty():
-            self._shown = "terminal"
-            sys.stderr.write(f"\r{count} of {self._total} previews")
+            shown = "terminal"
+            sys.stderr.write(f"\r{text}")
             sys.stderr.flush()
 
-    def close(self) -> None:
-        """Leave nothing behind."""
-        if self._shown == "terminal":
+    try:
+        yield reach
+    finally:
+        if shown == "terminal":
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
-        elif self._shown is not None:
-            self._shown.update({"text/html": "", "text/plain": ""}, raw=True)
+        elif shown is not None:
+            shown.update({"text/html": "", "text/plain": ""}, raw=True)
 
 
 def _notebook() -> Any | None:
     """Return IPython's display where a notebook's kernel runs this."""
     ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    if shell is None or getattr(shell, "kernel", None) is None:
-        return None
-    return import_module("IPython.display").display
+    shell = None if ipython is None else ipython.get_ipython()
+    return None if getattr(shell, "kernel", None) is None else import_module("IPython.display").display

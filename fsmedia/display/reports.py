@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -11,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from fsmedia.catalog import Catalog
-from fsmedia.display.gallery import short_name
-from fsmedia.display.html import copied, joined, style, table, view
+from fsmedia.display.gallery import caption_line, facts, length, player_line, short_name
+from fsmedia.display.html import joined, style, table, view
 from fsmedia.display.previewer import OpenedSource, Preview, family_of, preview_of
 from fsmedia.errors import MediaError
 from fsmedia.models import MediaContent, StoreStatistics, VerifyReport, mime
 from fsmedia.models.base import Columns, Report, ReportTable
-from fsmedia.models.text import length_text, minute_text, plural, sentence, size_text, visible
+from fsmedia.models.text import minute_text, plural, sentence, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-ROWS = 20
-"""Rows of one table that are shown."""
+ROWS = 20  # rows of one table that are shown
 
 _COLUMNS = (
     "reference", "run_id", "message_idx", "part_idx", "mime_type", "size_bytes", "timestamp", "expires_at",
@@ -47,29 +45,18 @@ def content_html(content: MediaContent) -> str:
     size, preview = _looked_at(content)
     name = _name(content)
     caption = sentence(content.caption or "")
-    seconds = preview.duration or content.duration
-    length = length_text(seconds) if seconds and kind in ("audio", "video") else ""
-    width, height = preview.width or content.width, preview.height or content.height
-    facts = [
-        f"{width:,} \u00d7 {height:,}" if width and height else "",
-        length,
-        "" if size is None else size_text(size),
-        visible(mime.essence(content.mime_type), most=100),
-    ]
-    code = kind in ("audio", "video") and not preview.sound
     return str(
         Markup(
-            '<div class="fsm fsm-single">{}<article class="fsm-card"><div class="fsm-view">{}</div>'
+            '<div class="fsm fsm-single">{0}<article class="fsm-card"><div class="fsm-view">{1}</div>'
             '<div class="fsm-facts">'
-            '<div class="fsm-name" title="{}">{}</div><div class="fsm-meta">{}</div>{}{}</div></article></div>'
+            '<div class="fsm-name" title="{2}">{2}</div><div class="fsm-meta">{3}</div>{4}{5}</div></article></div>'
         ).format(
             style(),
-            view(preview, kind, caption or name, length),
+            view(preview, kind, caption or name, length(content, kind, preview)),
             name,
-            name,
-            " \u00b7 ".join(filter(None, facts)),
-            Markup('<p class="fsm-caption" title="{0}">{0}</p>').format(caption) if caption else "",
-            copied("content.player()", "Copy the code that plays it") if code else "",
+            facts(content, kind, preview, size),
+            caption_line(caption),
+            player_line("content.player()", kind, preview),
         )
     )
 
@@ -91,11 +78,10 @@ def catalog_html(found: Catalog) -> str:
     names = [each for each in _COLUMNS if each in arrow.column_names]
     rows = arrow.slice(0, ROWS).select(names).to_pylist()
     shown = ReportTable("rows", rows, {name: partial(_cell, name) for name in names}, more=len(found) - len(rows))
-    facts = (
-        f"{len(found):,} media, {plural(len(arrow.column_names), 'column')}, as of {minute_text(found.refreshed_at)}"
-    )
+    columns = plural(len(arrow.column_names), "column")
+    told = f"{len(found):,} media, {columns}, as of {minute_text(found.refreshed_at)}"
     problems = f"{len(found.problems):,} sidecars can't be read: see .problems" if found.problems else ""
-    return panel_html(f"Catalog of {found.url}", facts, [problems], _folding_table(shown) if rows else "", "fsm-wide")
+    return panel_html(f"Catalog of {found.url}", told, [problems], _folding_table(shown) if rows else "", "fsm-wide")
 
 
 def panel_html(title: str, facts: str, notes: Iterable[str], body: Markup | str, css_class: str = "") -> str:
@@ -122,14 +108,9 @@ def _folding_table(shown: ReportTable) -> Markup:
     rows = [map(visible, cells) for cells in shown.rows(ROWS)]
     more = shown.count - len(rows)
     rest = Markup('<p class="fsm-total">and {} more</p>').format(f"{more:,}") if more > 0 else ""
-    return Markup(
-        '<details class="fsm-group" open><summary>{}<span class="fsm-sum">{}</span></summary>{}{}</details>'
-    ).format(
-        shown.title.capitalize(),
-        plural(shown.count, shown.things),
-        table(shown.columns, rows, right=shown.numbers),
-        rest,
-    )
+    cells, count = table(shown.columns, rows, right=shown.numbers), plural(shown.count, shown.things)
+    group = Markup('<details class="fsm-group" open><summary>{}<span class="fsm-sum">{}</span></summary>{}{}</details>')
+    return group.format(shown.title.capitalize(), count, cells, rest)
 
 
 def _cell(name: str, row: dict[str, Any]) -> object:
@@ -137,20 +118,22 @@ def _cell(name: str, row: dict[str, Any]) -> object:
 
 
 def _name(content: MediaContent) -> str:
-    if content.storage_reference:
-        return short_name(content.storage_reference)
-    if content.file_path:
-        return short_name(Path(content.file_path).name)
-    return visible(mime.essence(content.mime_type), most=100)
+    name = content.storage_reference or Path(content.file_path or "").name
+    return short_name(name) if name else visible(mime.essence(content.mime_type), most=100)
 
 
 def _looked_at(content: MediaContent) -> tuple[int | None, Preview]:
     """Return size and preview of a content, as far as looking costs nothing that nobody asked for."""
-    if reason := _out_of_reach(content):
+    reason = ""
+    if content.url is not None:
+        reason = "only its URL is known, and nothing is fetched from it"
+    elif not (content.data is None or isinstance(content.data, bytes)):
+        reason = "a stream, which can be read only once"
+    elif content.data is None and content.file_path is None and not content.is_attached:
+        reason = "only its reference is known: store.retrieve_media(...) brings it"
+    if reason:
         return None, Preview(reason=reason)
     try:
-        if isinstance(content.data, bytes):
-            return len(content.data), preview_of(OpenedSource(io.BytesIO(content.data)), content.mime_type, _SIDE)
         with content.open() as file:
             source = OpenedSource(file)
             return source.size, preview_of(source, content.mime_type, _SIDE)
@@ -158,14 +141,3 @@ def _looked_at(content: MediaContent) -> tuple[int | None, Preview]:
         return None, Preview(reason=visible(error.problem))
     except OSError as error:
         return None, Preview(reason=f"it can't be read ({error.strerror or type(error).__name__})")
-
-
-def _out_of_reach(content: MediaContent) -> str:
-    """Return why its bytes are not looked at; empty where they are."""
-    if content.url is not None:
-        return "only its URL is known, and nothing is fetched from it"
-    if content.data is not None:
-        return "" if isinstance(content.data, bytes) else "a stream, which can be read only once"
-    if content.file_path is None and not content.is_attached:
-        return "only its reference is known: store.retrieve_media(...) brings it"
-    return ""

@@ -7,7 +7,7 @@ listed is said.
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
@@ -23,15 +23,12 @@ from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from fsmedia.format.settings import Configuration
     from fsmedia.storage import Backend, Entry
 
-MOST_LISTED = 10_000
-"""Names that are listed for a summary: 10 requests on an object store."""
-SOON = timedelta(hours=24)
-"""What expires within it is counted, by the days of the due index."""
+MOST_LISTED = 10_000  # names that are listed for a summary: 10 requests on an object store
+SOON = timedelta(hours=24)  # what expires within it is counted, by the days of the due index
 
 _MOST_DUE = 2_000
 _MOST_TYPES = 8
@@ -63,7 +60,9 @@ def summary_html(
         facts["saved by sharing"] = f"{least}{size_text(shared)}"
     if configuration.due_index == "complete":
         due, due_cut = _first(_due_keys(backend, now), _MOST_DUE)
-        facts["expire within a day"] = f"{'at least ' if due_cut else ''}{sum(_goes_soon(each, now) for each in due):,}"
+        parsed = (keys.parse_due(entry.key) for entry in due)
+        soon = sum(each is not None and each.minute <= now + SOON for each in parsed)
+        facts["expire within a day"] = f"{'at least ' if due_cut else ''}{soon:,}"
     else:
         facts["expiring"] = "not known without reading all sidecars: the due index is partial"
     if configuration.default_policy:
@@ -88,7 +87,6 @@ def failed_html(url: str, problem: str) -> str:
 
 
 def _first(entries: Iterator[Entry], most: int) -> tuple[list[Entry], bool]:
-    """Return the first entries of a listing, and whether there were more."""
     return list(islice(entries, most)), next(entries, None) is not None
 
 
@@ -106,11 +104,6 @@ def _due_keys(backend: Backend, now: datetime) -> Iterator[Entry]:
     last = keys.due_folders(now + SOON)[0]
     folders = (each for each in backend.children(keys.DUE, until=last).folders if each <= last)
     return chain.from_iterable(backend.entries(folder) for folder in sorted(folders))
-
-
-def _goes_soon(entry: Entry, now: datetime) -> bool:
-    due = keys.parse_due(entry.key)
-    return due is not None and due.minute <= now + SOON
 
 
 def _types(counts: Counter[str], sizes: Counter[str]) -> Markup:

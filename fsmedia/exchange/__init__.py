@@ -14,13 +14,6 @@ from fsmedia.exchange.promptarena import import_promptarena
 from fsmedia.exchange.webdataset import export_webdataset, import_webdataset
 
 __all__ = [
-    "adopt_folder",
-    "export_audiofolder",
-    "export_imagefolder",
-    "export_webdataset",
-    "import_folder",
-    "import_imagefolder",
-    "import_inspect",
-    "import_promptarena",
-    "import_webdataset",
-]
+    "adopt_folder", "export_audiofolder", "export_imagefolder", "export_webdataset", "import_folder",
+    "import_imagefolder", "import_inspect", "import_promptarena", "import_webdataset",
+]  # fmt: skip

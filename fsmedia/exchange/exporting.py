@@ -9,30 +9,29 @@ import hashlib
 import json
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, Self, Unpack
 
-from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError, StoreConflictError
+from fsmedia.catalog.schema import arrow
+from fsmedia.core.parallel import windows
+from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StoreConflictError
 from fsmedia.exchange.importing import SourceItem, is_inside_store, not_imported
 from fsmedia.format import keys
-from fsmedia.models import ExportReport, Failed, MediaRecord, Reference, Skipped
+from fsmedia.models import ExportReport, Failed, MediaRecord, NotImported, Reference, Skipped
 from fsmedia.models.selection import ListWords
-from fsmedia.storage import open_backend
+from fsmedia.storage import Stage, open_backend
 from fsmedia.storage.address import resolve_root
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from typing import Self, Unpack
 
-    from fsmedia.models import NotImported
-    from fsmedia.storage import Stage
     from fsmedia.store import MediaStore
 
 TableFormat = Literal["jsonl", "parquet"]
 TABLE_NAMES: dict[str, str] = {"jsonl": "metadata.jsonl", "parquet": "metadata.parquet"}
+PARQUET = "Parquet needs pyarrow, which is"  # what `arrow` says where it is missing
 TABLE_TYPES: dict[str, str] = {"jsonl": "application/jsonl", "parquet": "application/vnd.apache.parquet"}
 
 _IN_MEMORY = 4 * 2**20  # bytes of rows, and of a Parquet file, before they go to disk
@@ -73,28 +72,19 @@ class Export:
     The folder may be no store and not lie in the one that is exported: InvalidMediaError.
     """
 
-    def __init__(
-        self,
-        store: MediaStore,
-        place: str | os.PathLike[str],
-        *,
-        overwrite: bool = False,
-        storage_options: Mapping[str, Any] | None = None,
-        dry_run: bool = False,
-        progress: Callable[[int], None] | None = None,
-        **selection: Unpack[ListWords],
-    ) -> None:
+    def __init__(self, store: MediaStore, place: str | os.PathLike[str], **words: Unpack[ExportWords]) -> None:
         self.store = store
-        self.overwrite = overwrite
-        self.dry_run = dry_run
-        self.progress = progress or (lambda _: None)
-        self.selection = selection
+        self.overwrite = words.pop("overwrite", False)
+        self.dry_run = words.pop("dry_run", False)
+        self.progress = words.pop("progress", None) or (lambda _: None)
+        options = words.pop("storage_options", None)
+        self.selection: ListWords = words
         self.examined = self.exported = self.bytes = self.unchanged = 0
         self.files: list[str] = []
         self.skipped: list[Skipped] = []
         self.failed: list[Failed] = []
         self._begun = time.monotonic()
-        self.backend = open_backend(*resolve_root(place, storage_options), timeout=_TIMEOUT, durability="rename")
+        self.backend = open_backend(*resolve_root(place, options), timeout=_TIMEOUT, durability="rename")
         if is_inside_store(store, self.backend.roots()) or self.backend.read(keys.CONFIGURATION_KEY) is not None:
             raise InvalidMediaError(
                 "an export can't go into a store: its files would be listed as media",
@@ -104,8 +94,7 @@ class Export:
 
     def records(self) -> Iterator[MediaRecord]:
         """Yield the records of the selected media; what can't be read is noted as failed."""
-        references = self.store.list(**self.selection)
-        while batch := list(islice(references, _BATCH)):
+        for batch in windows(self.store.list(**self.selection), _BATCH):
             for reference, answer in zip(batch, self.store.info_many(batch, on_error="return"), strict=True):
                 if isinstance(answer, MediaNotFoundError):
                     continue  # what was deleted since it was listed is no error
@@ -208,12 +197,25 @@ class RowSpool:
 
     def chunks(self, table: TableFormat) -> Iterator[bytes]:
         """Yield the bytes of the table."""
-        if table == "parquet":
-            with _parquet_file(self) as file:
-                yield from iter(lambda: file.read(_CHUNK), b"")
-            return
-        self._file.seek(0)
-        yield from iter(lambda: self._file.read(_CHUNK), b"")
+        parquet = table == "parquet"
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) if parquet else nullcontext(self._file) as file:
+            if parquet:
+                self._write_parquet(file)
+            file.seek(0)
+            yield from iter(lambda: file.read(_CHUNK), b"")
+
+    def _write_parquet(self, file: IO[bytes]) -> None:
+        """Write the table as Parquet, of the same types whatever stands in its rows; a row group for 10,000 rows."""
+        pa = arrow(PARQUET)
+        kinds = {name: pa.int64() for name in _INTEGERS}
+        kinds |= {"timestamp": pa.timestamp("us", tz="UTC"), "duration": pa.float64()}
+        schema = pa.schema([(name, kinds.get(name, pa.string())) for name in next(iter(self))])
+        with pa.parquet.ParquetWriter(file, schema) as writer:
+            for group in windows(self, _ROW_GROUP):
+                for row in group:
+                    if row["timestamp"] is not None:
+                        row["timestamp"] = datetime.fromisoformat(row["timestamp"])
+                writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
 def row_of(record: MediaRecord) -> dict[str, Any]:
@@ -253,8 +255,7 @@ def file_stem(reference: str) -> str:
 
     It holds no dot, no words (readers take `test` or `dev` in a name for a split), and nothing that a stranger chose.
     """
-    own = keys.parse_own_name(reference)
-    if own is not None:
+    if (own := keys.parse_own_name(reference)) is not None:
         return f"{own.message_idx:04d}_{own.part_idx:02d}_{own.unique}"
     return hashlib.sha256(reference.encode()).hexdigest()[:_DIGEST_DIGITS]
 
@@ -264,68 +265,29 @@ def line_of(row: dict[str, Any]) -> bytes:
     return json.dumps(row).encode("ascii") + b"\n"
 
 
-def fingerprint(row: dict[str, Any]) -> bytes:
-    """Return a short digest of a row."""
-    return hashlib.sha256(line_of(row)).digest()[:_FINGERPRINT_BYTES]
+def fingerprints(rows: Iterable[dict[str, Any]]) -> set[bytes]:
+    """Return short digests of rows."""
+    return {hashlib.sha256(line_of(row)).digest()[:_FINGERPRINT_BYTES] for row in rows}
 
 
 def read_rows(file: IO[bytes], table: TableFormat) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table that an earlier export wrote; ValueError where it is none."""
     if table == "jsonl":
-        for line in file:
-            match json.loads(line):
-                case dict() as row:
-                    yield row
-                case _:
-                    raise ValueError("a line is no object")
+        yield from (json_object(line, "a line is no object") for line in file)
         return
-    _, parquet = load_pyarrow()
-    for batch in parquet.ParquetFile(file).iter_batches(batch_size=_ROW_GROUP):
+    for batch in arrow(PARQUET).parquet.ParquetFile(file).iter_batches(batch_size=_ROW_GROUP):
         for row in batch.to_pylist():
             instant = row.get("timestamp")
             yield {**row, "timestamp": None if instant is None else _instant_text(instant)}
 
 
+def json_object(text: bytes, problem: str) -> dict[str, Any]:
+    """Return a JSON object; ValueError with the problem where the text is none."""
+    if isinstance(found := json.loads(text), dict):
+        return found
+    raise ValueError(problem)
+
+
 def _instant_text(instant: datetime) -> str:
     # All of one precision: readers choose the type of a column by its first rows.
     return instant.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def load_pyarrow() -> tuple[Any, Any]:
-    """Import pyarrow and its Parquet module, or raise StorageError."""
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        raise StorageError(
-            f"Parquet needs pyarrow, which is not installed ({error})", next_step="pip install 'fsmedia[catalog]'"
-        ) from None
-    return pa, parquet
-
-
-@contextmanager
-def _parquet_file(rows: RowSpool) -> Iterator[IO[bytes]]:
-    """Give a temporary file that holds the table as Parquet, a row group for each 10,000 rows."""
-    arrow, parquet = load_pyarrow()
-    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
-        writer = None
-        remaining = iter(rows)
-        while group := list(islice(remaining, _ROW_GROUP)):
-            table = _arrow_table(arrow, group)
-            writer = writer or parquet.ParquetWriter(file, table.schema)
-            writer.write_table(table)
-        if writer is not None:
-            writer.close()
-        file.seek(0)
-        yield file
-
-
-def _arrow_table(arrow: Any, rows: list[dict[str, Any]]) -> Any:
-    """Return rows as an Arrow table whose types do not depend on what stands in these rows."""
-    kinds = {name: arrow.int64() for name in _INTEGERS}
-    kinds |= {"timestamp": arrow.timestamp("us", tz="UTC"), "duration": arrow.float64()}
-    schema = arrow.schema([(name, kinds.get(name, arrow.string())) for name in rows[0]])
-    for row in rows:
-        if row["timestamp"] is not None:
-            row["timestamp"] = datetime.fromisoformat(row["timestamp"])
-    return arrow.Table.from_pylist(rows, schema=schema)

@@ -63,11 +63,7 @@ _CHUNK = 2**20
 
 @shows_words(TreeImportWords, IMPORT_DEFAULTS)
 def import_folder(
-    store: MediaStore,
-    place: str | PathLike[str],
-    *,
-    pattern: str = DEFAULT_PATTERN,
-    **words: Unpack[TreeImportWords],
+    store: MediaStore, place: str | PathLike[str], *, pattern: str = DEFAULT_PATTERN, **words: Unpack[TreeImportWords]
 ) -> ImportReport:
     """Import the files of a tree. Importing again stores what is new or has changed, and nothing twice.
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.util.genai.completion_hook import CompletionHook
-from opentelemetry.util.genai.types import BlobPart, UriPart
+from opentelemetry.util.genai.types import BlobPart, InputMessage, MessagePart, OutputMessage, ToolDefinition, UriPart
 from opentelemetry.util.genai.utils import gen_ai_json_dumps
 
 from fsmedia.errors import MediaError
@@ -27,17 +26,13 @@ if TYPE_CHECKING:
 
     from opentelemetry._logs import LogRecord
     from opentelemetry.trace import Span
-    from opentelemetry.util.genai.types import InputMessage, MessagePart, OutputMessage, ToolDefinition
 
     from fsmedia.models import MediaMetadata
 
 _REFERENCES = {
-    "inputs": "gen_ai.input.messages_ref",
-    "outputs": "gen_ai.output.messages_ref",
-    "system_instruction": "gen_ai.system_instructions_ref",
-    "tool_definitions": "gen_ai.tool.definitions_ref",
-}
-_JSON = "application/json"
+    "inputs": "gen_ai.input.messages_ref", "outputs": "gen_ai.output.messages_ref",
+    "system_instruction": "gen_ai.system_instructions_ref", "tool_definitions": "gen_ai.tool.definitions_ref",
+}  # fmt: skip
 
 
 class StoreCompletionHook(CompletionHook):
@@ -62,8 +57,7 @@ class StoreCompletionHook(CompletionHook):
     ) -> None:
         """Queue everything and name it on span and event; what was refused is not named."""
         with logged_failure("a completion was not kept"):
-            attributes = getattr(log_record, "attributes", None)
-            call = _Call(self._uploader, span_metadata(span, attributes))
+            call = _Call(self._uploader, span_metadata(span, getattr(log_record, "attributes", None)))
             documents = {
                 "inputs": call.messages(inputs, 0),
                 "outputs": call.messages(outputs, len(inputs or ())),
@@ -87,8 +81,6 @@ class StoreCompletionHook(CompletionHook):
 
 
 class _Call:
-    """One LLM call."""
-
     def __init__(self, uploader: BackgroundUploader, metadata: MediaMetadata) -> None:
         self._uploader = uploader
         self._metadata = metadata
@@ -121,7 +113,11 @@ class _Call:
 
     def document(self, value: list[dict[str, Any]]) -> str | None:
         """Hand over a JSON document, which is made in the background of what is already a copy."""
-        return self._uploader.make(partial(_dumped, value), _weight(value), _JSON, self._metadata)
+
+        def made() -> bytes:
+            return bytes(gen_ai_json_dumps(value), "utf-8", "surrogatepass")
+
+        return self._uploader.make(made, _weight(value), "application/json", self._metadata)
 
 
 def _weight(value: object) -> int:
@@ -131,10 +127,6 @@ def _weight(value: object) -> int:
     if isinstance(value, list | tuple):
         return sum(_weight(each) for each in value)
     return len(value) if isinstance(value, str | bytes) else 8
-
-
-def _dumped(value: list[dict[str, Any]]) -> bytes:
-    return bytes(gen_ai_json_dumps(value), "utf-8", "surrogatepass")
 
 
 def completion_hook() -> StoreCompletionHook:

@@ -8,45 +8,21 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Unpack
 
+from fsmedia.catalog.schema import arrow
+from fsmedia.core.parallel import windows
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StoreConflictError
-from fsmedia.exchange.exporting import (
-    EXPORT_DEFAULTS,
-    TABLE_NAMES,
-    TABLE_TYPES,
-    Export,
-    ExportWords,
-    RowSpool,
-    TableFormat,
-    conflict,
-    described_item,
-    file_stem,
-    fingerprint,
-    load_pyarrow,
-    read_rows,
-    row_of,
-    verified_chunks,
-)
-from fsmedia.exchange.importing import (
-    IMPORT_DEFAULTS,
-    Importer,
-    SourceItem,
-    SourceTree,
-    TreeImportWords,
-    invalid,
-    is_below,
-    not_imported,
-)
-from fsmedia.models import ExportReport, Skipped, mime
+from fsmedia.exchange import exporting, importing
+from fsmedia.exchange.exporting import ExportWords, RowSpool, TableFormat
+from fsmedia.exchange.importing import SourceItem, SourceTree, TreeImportWords
+from fsmedia.models import ExportReport, ImportReport, NotImported, Skipped, mime
 from fsmedia.models.selection import shows_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from os import PathLike
 
-    from fsmedia.models import ImportReport, NotImported
     from fsmedia.storage import Entry
     from fsmedia.store import MediaStore
 
@@ -54,7 +30,7 @@ Split = Literal["train", "validation", "test"]
 _SPLITS = ("train", "validation", "test")  # Hugging Face finds splits by these names of folders, and by no other
 _WINDOW = 64
 _THREADS = 8
-_READABLE = tuple(TABLE_NAMES.values())
+_READABLE = tuple(exporting.TABLE_NAMES.values())
 _TABLES = (*_READABLE, "metadata.csv")
 
 _PICTURES = {".png", ".apng", ".jpg", ".gif", ".webp", ".bmp", ".tiff", ".ico", ".jp2", ".psd", ".tga"} | {
@@ -77,7 +53,7 @@ _IMAGES = FolderFormat("imagefolder", "image/*", _PICTURES, {})
 _AUDIO = FolderFormat("audiofolder", "audio/*", _SOUNDS | set(_RENAMED.values()), _RENAMED)
 
 
-@shows_words(ExportWords, EXPORT_DEFAULTS)
+@shows_words(ExportWords, exporting.EXPORT_DEFAULTS)
 def export_imagefolder(
     store: MediaStore,
     place: str | PathLike[str],
@@ -100,8 +76,7 @@ def export_imagefolder(
     table
         "jsonl", or "parquet" (needs pyarrow).
     words
-        `overwrite`, `storage_options`, `dry_run`, `progress` (see `ExportWords`), and which pictures, in the words of
-        `MediaStore.list`; `mime_type` is "image/*" unless given.
+        See `ExportWords`; `mime_type` is "image/*" unless given.
 
     Raises
     ------
@@ -115,7 +90,7 @@ def export_imagefolder(
     return _export_folder(_IMAGES, store, place, split, table, words)
 
 
-@shows_words(ExportWords, EXPORT_DEFAULTS)
+@shows_words(ExportWords, exporting.EXPORT_DEFAULTS)
 def export_audiofolder(
     store: MediaStore,
     place: str | PathLike[str],
@@ -131,7 +106,7 @@ def export_audiofolder(
     return _export_folder(_AUDIO, store, place, split, table, words)
 
 
-@shows_words(TreeImportWords, IMPORT_DEFAULTS)
+@shows_words(TreeImportWords, importing.IMPORT_DEFAULTS)
 def import_imagefolder(store: MediaStore, place: str | PathLike[str], **words: Unpack[TreeImportWords]) -> ImportReport:
     """Import the media of an imagefolder or audiofolder that an export wrote, or that somebody else did.
 
@@ -150,7 +125,7 @@ def import_imagefolder(store: MediaStore, place: str | PathLike[str], **words: U
     MediaNotFoundError
         There is no table. What is wrong with single files is in the report.
     """
-    importer = Importer(store, **words)
+    importer = importing.Importer(store, **words)
     with importer.source(place) as tree:
         tables = [f"{folder}{name}" for folder in ("", *(f"{each}/" for each in _SPLITS)) for name in _READABLE]
         found = zip(tables, tree.backend.fetch(heads=tables).heads, strict=True)
@@ -165,21 +140,20 @@ def import_imagefolder(store: MediaStore, place: str | PathLike[str], **words: U
 
 
 def _rows_of(tree: SourceTree, table: str, given: Mapping[str, Any]) -> Iterator[SourceItem | NotImported]:
-    """Yield the media that a table names."""
     kind: TableFormat = "parquet" if table.endswith(".parquet") else "jsonl"
     folder = table[: table.rfind("/") + 1]
     try:
         with tree.open(table) as file:
-            for row in read_rows(file, kind):
+            for row in exporting.read_rows(file, kind):
                 name = row.get("file_name")
                 source = f"imagefolder:{folder}{name}"
                 # A stranger's table: it names files beside it and below, and no others.
-                if isinstance(name, str) and is_below(name):
-                    yield described_item(source, tree.opener(f"{folder}{name}"), row, given, name=name)
+                if isinstance(name, str) and importing.is_below(name):
+                    yield exporting.described_item(source, tree.opener(f"{folder}{name}"), row, given, name=name)
                 else:
-                    yield invalid(source, "its row names no file beside the table")
+                    yield importing.invalid(source, "its row names no file beside the table")
     except ValueError as error:
-        yield not_imported(f"imagefolder:{table}", error)
+        yield importing.not_imported(f"imagefolder:{table}", error)
 
 
 def _export_folder(
@@ -190,110 +164,94 @@ def _export_folder(
     table: TableFormat,
     words: ExportWords,
 ) -> ExportReport:
-    for name, value, known in (("split", split, _SPLITS), ("table", table, tuple(TABLE_NAMES))):
+    for name, value, known in (("split", split, _SPLITS), ("table", table, tuple(exporting.TABLE_NAMES))):
         if value not in known:
             raise InvalidMediaError(f"unknown {name} {value!r}", next_step=f"use one of {', '.join(known)}")
     if table == "parquet":
-        load_pyarrow()  # its absence is told before anything is written
+        arrow(exporting.PARQUET)  # its absence is told before anything is written
     wanted: ExportWords = {**words, "mime_type": words.get("mime_type") or folder_format.mime_type}
-    with closing(Export(store, place, **wanted)) as export:
-        return _FolderExport(export, folder_format, split, table).run()
+    with closing(_FolderExport(store, place, **wanted)) as export:
+        return export.run(folder_format, f"{split}/", table)
 
 
-class _FolderExport:
-    """One export to a folder under way."""
-
-    def __init__(self, export: Export, folder_format: FolderFormat, split: str, table_format: TableFormat) -> None:
-        self._export = export
-        self._format = folder_format
-        self._split = split
-        self._table_format = table_format
-        self._table = f"{split}/{TABLE_NAMES[table_format]}"
-
-    def run(self) -> ExportReport:
+class _FolderExport(exporting.Export):
+    def run(self, folder_format: FolderFormat, folder: str, table_format: TableFormat) -> ExportReport:
         """Plan all, refuse what can't be, then write files, and the table last."""
-        export = self._export
+        table = folder + exporting.TABLE_NAMES[table_format]
         with RowSpool.opened() as plan, RowSpool.opened() as done:
-            self._plan(plan)
-            same = self._compare(plan)
-            self._copy(plan, done)
+            for record in self.records():
+                extension = mime.extension_for(record.mime_type)
+                extension = folder_format.renamed.get(extension, extension)
+                if extension in folder_format.extensions:
+                    name = exporting.file_stem(record.reference) + extension
+                    plan.add({"file_name": name, **exporting.row_of(record)})
+                else:
+                    reason = f"{folder_format.name} takes no {record.mime_type}"
+                    self.skipped.append(Skipped(reference=record.reference, reason=reason))
+            same = self._compare(plan, table, [folder + name for name in _TABLES], table_format)
+            self._copy(plan, done, folder)
             if done.count and not (same and done.count == plan.count):
-                export.files.append(self._table)
-                if not export.dry_run:
-                    chunks = done.chunks(self._table_format)
-                    export.put(self._table, chunks, TABLE_TYPES[self._table_format], replace=True)
-        return export.report()
+                self.files.append(table)
+                if not self.dry_run:
+                    self.put(table, done.chunks(table_format), exporting.TABLE_TYPES[table_format], replace=True)
+        return self.report()
 
-    def _plan(self, plan: RowSpool) -> None:
-        for record in self._export.records():
-            extension = mime.extension_for(record.mime_type)
-            extension = self._format.renamed.get(extension, extension)
-            if extension in self._format.extensions:
-                plan.add({"file_name": f"{file_stem(record.reference)}{extension}", **row_of(record)})
-            else:
-                reason = f"{self._format.name} takes no {record.mime_type}"
-                self._export.skipped.append(Skipped(reference=record.reference, reason=reason))
-
-    def _compare(self, plan: RowSpool) -> bool:
+    def _compare(self, plan: RowSpool, table: str, tables: list[str], table_format: TableFormat) -> bool:
         """Look at the table that is there; tell whether it is the one that would be written.
 
         StoreConflictError if it has rows that would get lost, or there is a table of another form.
         """
-        tables = [f"{self._split}/{name}" for name in _TABLES]
-        heads = self._export.backend.fetch(heads=tables).heads
+        heads = self.backend.fetch(heads=tables).heads
         there = [name for name, head in zip(tables, heads, strict=True) if head is not None]
-        other = next((name for name in there if name != self._table), None)
-        if other is not None:
-            raise conflict(other)
-        if not there or self._export.overwrite:
+        for other in there:
+            if other != table:
+                raise exporting.conflict(other)
+        if not there or self.overwrite:
             return False
-        wanted = {fingerprint(row) for row in plan}
-        count = 0
+        wanted = exporting.fingerprints(plan)
         try:
-            with self._export.backend.open(self._table) as file:
-                for row in read_rows(file, self._table_format):
-                    count += 1
-                    if fingerprint(row) not in wanted:
-                        raise StoreConflictError(
-                            "lists media that this export does not have, or says other things of them",
-                            next_step="export to an empty folder, or overwrite",
-                            key=self._table,
-                        )
-        except ValueError as error:
-            if isinstance(error, MediaError):
-                raise
-            raise conflict(self._table) from None
-        return count == len(wanted)
+            with self.backend.open(table) as file:
+                found = exporting.fingerprints(exporting.read_rows(file, table_format))
+        except MediaError:
+            raise
+        except ValueError:
+            raise exporting.conflict(table) from None
+        if not found <= wanted:
+            raise StoreConflictError(
+                "lists media that this export does not have, or says other things of them",
+                next_step="export to an empty folder, or overwrite",
+                key=table,
+            )
+        return found == wanted
 
-    def _copy(self, plan: RowSpool, done: RowSpool) -> None:
-        export, rows = self._export, iter(plan)
-        count = len(export.skipped) + len(export.failed)
+    def _copy(self, plan: RowSpool, done: RowSpool, folder: str) -> None:
+        count = len(self.skipped) + len(self.failed)
         with ThreadPoolExecutor(_THREADS) as pool:
-            while window := list(islice(rows, _WINDOW)):
-                names = [f"{self._split}/{row['file_name']}" for row in window]
-                heads = export.backend.fetch(heads=names).heads
+            for window in windows(plan, _WINDOW):
+                names = [folder + row["file_name"] for row in window]
+                heads = self.backend.fetch(heads=names).heads
                 answers = pool.map(self._one, window, names, heads)
                 for row, head, error in zip(window, heads, answers, strict=True):
                     if error is not None:
-                        export.fail(row["reference"], error)
+                        self.fail(row["reference"], error)
                         continue
                     done.add(row)
-                    if head is not None and not export.overwrite:
-                        export.unchanged += 1
+                    if head is not None and not self.overwrite:
+                        self.unchanged += 1
                     else:
-                        export.note(row)
+                        self.note(row)
                 count += len(window)
-                export.progress(count)
+                self.progress(count)
 
     def _one(self, row: dict[str, Any], name: str, head: Entry | None) -> MediaError | None:
         """Write one media if it is not there; return what went wrong."""
-        if head is not None and not self._export.overwrite:
-            return None if head.size == row["size_bytes"] else conflict(name)
-        if self._export.dry_run:
+        if head is not None and not self.overwrite:
+            return None if head.size == row["size_bytes"] else exporting.conflict(name)
+        if self.dry_run:
             return None
         try:
-            with self._export.store.open(row["reference"]) as file:
-                self._export.put(name, verified_chunks(file, row), row["mime_type"])
+            with self.store.open(row["reference"]) as file:
+                self.put(name, exporting.verified_chunks(file, row), row["mime_type"])
         except MediaError as error:
             return error
         return None

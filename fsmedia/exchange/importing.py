@@ -15,7 +15,8 @@ from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypedDict, TypeVar
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypedDict, TypeVar, Unpack
 
 from fsmedia.core.ingest import HashingWriter, WavWriter
 from fsmedia.errors import (
@@ -47,8 +48,7 @@ if TYPE_CHECKING:
 
     from fsmedia.store import MediaStore
 
-SMALL = 4 * 2**20
-"""Bytes up to which a media is read whole."""
+SMALL = 4 * 2**20  # bytes up to which a media is read whole
 _TOGETHER = 64
 _TOGETHER_BYTES = 32 * 2**20
 _CHUNK = 2**20
@@ -84,19 +84,7 @@ class TreeImportWords(ImportWords, total=False):
     storage_options: Mapping[str, Any] | None
 
 
-IMPORT_DEFAULTS = {"dry_run": False}
-"""What stands for those that are not given, where that is not None."""
-
-
-class Sourced(Protocol):
-    """Anything that says where it was found."""
-
-    @property
-    def source(self) -> str:
-        """Where it lies, in words that stay the same when it is found again."""
-
-
-Found = TypeVar("Found", bound=Sourced)
+IMPORT_DEFAULTS = {"dry_run": False}  # what stands for those that are not given, where that is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +105,8 @@ class SourceItem:
     name: str = ""
     sha256: str | None = None
 
-    @classmethod
-    def of_bytes(cls, source: str, data: bytes, metadata: dict[str, Any], content: dict[str, Any]) -> SourceItem:
-        """Return a media whose bytes stood in the source itself."""
-        return cls(source, lambda: io.BytesIO(data), metadata, content, len(data))
 
-
-FoundItem = SourceItem | PassedOver | NotImported
-"""A media of a source, or why something in it is none."""
+FoundItem = SourceItem | PassedOver | NotImported  # a media of a source, or why something in it is none
 
 
 class Importer:
@@ -133,21 +115,12 @@ class Importer:
     `given` are values of metadata that count where the source tells none: ids that are not empty, and the policy.
     """
 
-    def __init__(
-        self,
-        store: MediaStore,
-        *,
-        ids: Mapping[str, str] | None = None,
-        policy_name: str | None = None,
-        storage_options: Mapping[str, Any] | None = None,
-        dry_run: bool = False,
-        progress: Callable[[int], None] | None = None,
-    ) -> None:
+    def __init__(self, store: MediaStore, **words: Unpack[TreeImportWords]) -> None:
         self.store = store
-        self.given = check_ids(ids, policy_name)
-        self._options = storage_options
-        self._log = ImportLog(dry_run=dry_run, progress=progress)
-        self._dry_run = dry_run
+        self.given = check_ids(words.get("ids"), words.get("policy_name"))
+        self._options = words.get("storage_options")
+        self._dry_run = words.get("dry_run", False)
+        self._log = ImportLog(dry_run=self._dry_run, progress=words.get("progress"))
         self._id_field = store.organization.id_field
         self._known: OrderedDict[str, _KnownMedia] = OrderedDict()
         self._waiting: list[tuple[SourceItem, MediaContent, AttributedMetadata, str]] = []
@@ -183,9 +156,9 @@ class Importer:
             with item.open() as file:
                 reader = _HashingReader(file, item.sha256)
                 digest = _digest(iter(lambda: reader.read(_CHUNK), b""), content, item.size)
-            self._plan(item, content, metadata, digest, reader.size)
-            return
-        self._stream(item, content, metadata)
+            self._plan(item, content, metadata, digest, reader.intake.size)
+        else:
+            self._stream(item, content, metadata)
 
     def _first_bytes(self, item: SourceItem) -> tuple[bytes | None, bytes]:
         """Return all bytes of a small media, else None, and those that show what it is."""
@@ -195,13 +168,12 @@ class Importer:
         if large or len(data) > SMALL:
             return None, data[:_HEAD]
         if item.sha256 is not None:
-            _check_digest(_digest([data], None, len(data)), item.sha256)
+            _check_digest(sha256(data).hexdigest(), item.sha256)
         return data, data[:_HEAD]
 
     def _plan(
         self, item: SourceItem, content: MediaContent, metadata: AttributedMetadata, digest: str, size: int
     ) -> None:
-        """Decide what becomes of a media whose digest is known."""
         known = self._known_of(metadata)
         if digest in known.of(item.source):
             self._log.unchanged += 1
@@ -210,19 +182,17 @@ class Importer:
             with suppress(ReadOnlyStoreError):  # whose plan is as good as another's
                 self.store.create_media(metadata, content.mime_type)  # raises what storing would; is never entered
             self._note(item, known, digest, size, "")
-            return
-        if not isinstance(content.data, bytes):
+        elif not isinstance(content.data, bytes):
             self._stream(item, content, metadata, digest)
-            return
-        # Noted before it is stored: the same thing may be found twice in one window.
-        known.add(item.source, digest)
-        self._waiting.append((item, content, metadata, digest))
-        self._waiting_bytes += size
-        if len(self._waiting) >= _TOGETHER or self._waiting_bytes >= _TOGETHER_BYTES:
-            self._flush()
+        else:
+            # Noted before it is stored: the same thing may be found twice in one window.
+            known.add(item.source, digest)
+            self._waiting.append((item, content, metadata, digest))
+            self._waiting_bytes += size
+            if len(self._waiting) >= _TOGETHER or self._waiting_bytes >= _TOGETHER_BYTES:
+                self._flush()
 
     def _flush(self) -> None:
-        """Store the small media that wait."""
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if not waiting:
             return
@@ -249,7 +219,8 @@ class Importer:
         with item.open() as file:
             reader = _HashingReader(file, item.sha256)
             reference = self.store.store_media(content.model_copy(update={"data": reader}), metadata)
-        self._note(item, self._known_of(metadata), digest or reader.sha256, reader.size, reference)
+        intake = reader.intake
+        self._note(item, self._known_of(metadata), digest or intake.sha256, intake.size, reference)
 
     def _note(self, item: SourceItem, known: _KnownMedia, digest: str, size: int, reference: str) -> None:
         self._log.add_stored(item.source, reference, size, digest, duplicate=digest in known.digests)
@@ -261,18 +232,17 @@ class Importer:
         if wanted in self._known:
             self._known.move_to_end(wanted)
             return self._known[wanted]
-        known = _KnownMedia()
-        if wanted:  # without its id nothing is stored
-            self._read_known(wanted, known)
-        self._known[wanted] = known
+        known = self._known[wanted] = self._read_known(wanted)
         # What waits to be stored is noted in these: none may go before it was.
         if len(self._known) > _REMEMBERED_IDS and not self._waiting:
             self._known.popitem(last=False)
         return known
 
-    def _read_known(self, wanted: str, known: _KnownMedia) -> None:
+    def _read_known(self, wanted: str) -> _KnownMedia:
+        known = _KnownMedia()
         selection: dict[str, Any] = {self._id_field: wanted}
-        for answer in self.store.info_many(self.store.list(**selection), on_error="return"):
+        # Without its id nothing is stored.
+        for answer in self.store.info_many(self.store.list(**selection), on_error="return") if wanted else ():
             if isinstance(answer, MediaRecord):
                 if answer.sha256 is not None:
                     known.digests.add(answer.sha256)
@@ -280,6 +250,10 @@ class Importer:
             elif not isinstance(answer, MediaNotFoundError):  # what was deleted since it was listed is no error
                 # It may be what this import would store, so nobody must overlook it.
                 self._log.failed.append(not_imported(answer.reference or wanted, answer))
+        return known
+
+
+Found = TypeVar("Found", SourceItem, "TreeFile")
 
 
 class ImportLog:
@@ -345,8 +319,7 @@ class ImportLog:
 
 def check_ids(ids: Mapping[str, str] | None, policy_name: str | None = None) -> dict[str, Any]:
     """Return the metadata of media whose source tells none: ids that are not empty, and the policy."""
-    unknown = set(ids or {}) - set(_GIVEN)
-    if unknown:
+    if unknown := set(ids or {}) - set(_GIVEN):
         raise InvalidMediaError(f"unknown ids {', '.join(sorted(unknown))}", next_step=f"give {', '.join(_GIVEN)}")
     given: dict[str, Any] = {name: value for name, value in (ids or {}).items() if value}
     return given if policy_name is None else {**given, "policy_name": policy_name}
@@ -367,8 +340,7 @@ def not_imported(source: str, error: BaseException) -> NotImported:
 
 def invalid(source: str, problem: str, next_step: str = "") -> NotImported:
     """Return what the report says of an item that is not as its format wants it."""
-    error = InvalidMediaError(problem, next_step=next_step, key=printable(source))
-    return NotImported(source=printable(source), error=error)
+    return not_imported(source, InvalidMediaError(problem, next_step=next_step, key=printable(source)))
 
 
 def skipped(source: str, reason: str) -> PassedOver:
@@ -410,26 +382,18 @@ class _HashingReader:
     def __init__(self, file: BinaryIO, promised: str | None) -> None:
         self._file = file
         self._promised = promised
-        self._intake = HashingWriter(None, None)
+        self.intake = HashingWriter(None, None)
 
     def read(self, size: int = -1) -> bytes:
         data = self._file.read(size)
-        self._intake.write(data)
-        if not data and self._promised is not None:
-            _check_digest(self.sha256, self._promised)
+        self.intake.write(data)
+        if not data:
+            _check_digest(self.intake.sha256, self._promised)
         return data
 
-    @property
-    def size(self) -> int:
-        return self._intake.size
 
-    @property
-    def sha256(self) -> str:
-        return self._intake.sha256
-
-
-def _check_digest(found: str, promised: str) -> None:
-    if found != promised:
+def _check_digest(found: str, promised: str | None) -> None:
+    if promised not in (None, found):
         raise InvalidMediaError(
             "its bytes are not those that its name promises: it was cut short or changed",
             next_step="look at the file; import it by `import folder` to take it as it is",
@@ -445,9 +409,9 @@ def read_up_to(file: BinaryIO, most: int) -> bytes:
     return b"".join(parts)
 
 
-def _digest(chunks: Iterable[bytes], content: MediaContent | None, size: int | None) -> str:
+def _digest(chunks: Iterable[bytes], content: MediaContent, size: int | None) -> str:
     """Return the digest that the bytes have once they are stored: raw sound gets a header there."""
-    sound = None if content is None else wav.pcm_format(content.mime_type, content.channels)
+    sound = wav.pcm_format(content.mime_type, content.channels)
     intake = HashingWriter(None, None) if sound is None else WavWriter(None, None, sound, size)
     for chunk in chunks:
         intake.write(chunk)
@@ -473,12 +437,9 @@ class SourceTree:
             for entry in nested.entries(self.backend):
                 yield TreeFile(entry.key, entry.size, entry.modified, _hidden(entry.key))
             yield from (TreeFile(f"{folder}/", reason=_ANOTHER_STORE) for folder in nested.folders)
-        else:
-            yield from self._walk("")
-
-    def _walk(self, top: str) -> Iterator[TreeFile]:
-        """Walk without recursion: a stranger's tree may be deeper than Python's stack."""
-        waiting = [self._scanned(top)]
+            return
+        # Without recursion: a stranger's tree may be deeper than Python's stack.
+        waiting = [self._scanned("")]
         while waiting:
             found = next(waiting[-1], None)
             if found is None:
@@ -522,11 +483,8 @@ class SourceTree:
 
     def path_of(self, url: str) -> str | None:
         """Return where another root lies below this one, empty for the same place; None if it does not."""
-        own = self.backend.url.rstrip("/")
-        other = url.rstrip("/")
-        if other == own:
-            return ""
-        return other[len(own) + 1 :] if other.startswith(f"{own}/") else None
+        own, other = f"{self.backend.url.rstrip('/')}/", f"{url.rstrip('/')}/"
+        return other.removeprefix(own).rstrip("/") if other.startswith(own) else None
 
     def open(self, path: str) -> BinaryIO:
         """Open one file; a link that leads out is refused, and what can't be read is a `MediaError`."""
@@ -585,17 +543,12 @@ def tree_items(tree: SourceTree, wanted: Callable[[TreeFile], bool]) -> Iterator
             continue
         if file.error is not None:
             yield not_imported(file.source, file.error)
-        elif reason := _skip_reason(file):
-            yield skipped(file.source, reason)
+        elif keys.is_sidecar(file.path) and not file.reason:
+            yield skipped(file.source, "is a sidecar: open the tree as a store to read what it says")
+        elif keys.is_temporary(file.path.rstrip("/")):
+            yield skipped(file.source, "is a temporary file")
         else:
-            yield file
-
-
-def _skip_reason(file: TreeFile) -> str:
-    """Return why a file of a tree is no media; empty for one that may be."""
-    if keys.is_sidecar(file.path) and not file.reason:
-        return "is a sidecar: open the tree as a store to read what it says"
-    return "is a temporary file" if keys.is_temporary(file.path.rstrip("/")) else file.reason
+            yield skipped(file.source, file.reason) if file.reason else file
 
 
 def locate(tree: SourceTree, named: str) -> str:
@@ -620,11 +573,9 @@ def locate(tree: SourceTree, named: str) -> str:
 def is_inside_store(store: MediaStore, roots: Iterable[str]) -> bool:
     """Tell whether a place, by all its spellings, is a store's root or lies below it."""
     for root in roots:
-        try:  # the store knows all spellings of its own URL
+        with suppress(InvalidReferenceError):  # the store knows all spellings of its own URL
             store.media_url(f"{root.rstrip('/')}/x")
-        except InvalidReferenceError:
-            continue
-        return True
+            return True
     return False
 
 
@@ -646,7 +597,6 @@ def _reason(path: str, mode: int) -> str:
 
 
 def _time_of(seconds: float) -> datetime | None:
-    try:
+    with suppress(ValueError, OverflowError, OSError):  # a stranger's file from the year 36812
         return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None  # a stranger's file from the year 36812
+    return None

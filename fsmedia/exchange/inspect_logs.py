@@ -7,23 +7,14 @@ from __future__ import annotations
 
 import os
 import zipfile
-from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError
-from fsmedia.exchange.importing import (
-    IMPORT_DEFAULTS,
-    FoundItem,
-    Importer,
-    ImportWords,
-    SourceItem,
-    invalid,
-    not_imported,
-    printable,
-    skipped,
-)
+from fsmedia.exchange import importing
+from fsmedia.exchange.importing import FoundItem, ImportWords, SourceItem
 from fsmedia.models.selection import shows_words
 from fsmedia.models.urls import read_data_url
 
@@ -44,11 +35,9 @@ _ENDINGS = (".eval", ".json")
 _CHUNK = 2**20
 
 
-@shows_words(ImportWords, IMPORT_DEFAULTS)
+@shows_words(ImportWords, importing.IMPORT_DEFAULTS)
 def import_inspect(
-    store: MediaStore,
-    logs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
-    **words: Unpack[ImportWords],
+    store: MediaStore, logs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], **words: Unpack[ImportWords]
 ) -> ImportReport:
     """Import the media of inspect_ai's logs. Importing again stores what is new, and nothing twice.
 
@@ -72,7 +61,7 @@ def import_inspect(
     """
     reader = _reader()
     files = _files([logs] if isinstance(logs, str | os.PathLike) else logs)
-    return Importer(store, **words).run(_of_logs(reader, files, words.get("policy_name")))
+    return importing.Importer(store, **words).run(_of_logs(reader, files, words.get("policy_name")))
 
 
 def _reader() -> ModuleType:
@@ -103,32 +92,19 @@ def _files(given: Iterable[str | os.PathLike[str]]) -> list[Path]:
 def _of_logs(reader: ModuleType, files: list[Path], policy_name: str | None) -> Iterator[FoundItem]:
     for file in files:
         try:
-            with _unreadable(str(file)):
-                _check_sizes(file)
-                evaluation, samples = _opened(reader, file)
-        except MediaError as error:
-            yield not_imported(str(file), error)
+            _check_sizes(file)
+            evaluation, samples = _opened(reader, file)
+        except Exception as error:  # noqa: BLE001 - logs are strangers', and inspect_ai's reader raises what it likes
+            yield importing.not_imported(str(file), error)
             continue
         for sample_id, epoch, read in samples:
             where = f"inspect:{evaluation.eval_id}#{sample_id}/{epoch}"
             try:
-                with _unreadable(where):
-                    sample = read()
-            except MediaError as error:
-                yield not_imported(where, error)
-                continue
-            yield from _Sample(evaluation, sample, where, policy_name).media()
-
-
-@contextmanager
-def _unreadable(source: str) -> Iterator[None]:
-    """Make a `MediaError` of whatever inspect_ai's reader raises: logs are strangers', and it validates as it likes."""
-    try:
-        yield
-    except MediaError:
-        raise
-    except Exception as error:
-        raise not_imported(source, error).error from error
+                sample = read()
+            except Exception as error:  # noqa: BLE001 - see above
+                yield importing.not_imported(where, error)
+            else:
+                yield from _Sample(evaluation, sample, where, policy_name).media()
 
 
 def _opened(reader: ModuleType, file: Path) -> tuple[Any, list[tuple[str | int, int, Callable[[], Any]]]]:
@@ -137,7 +113,6 @@ def _opened(reader: ModuleType, file: Path) -> tuple[Any, list[tuple[str | int, 
         log = reader.read_eval_log(file)
         return log.eval, [(each.id, each.epoch, partial(lambda sample: sample, each)) for each in log.samples or ()]
     header = reader.read_eval_log(file, header_only=True)
-
     read = partial(reader.read_eval_log_sample, file, exclude_fields={"events", "store", "scores", "timelines"})
     summaries = reader.read_eval_log_sample_summaries(file)
     return header.eval, [(each.id, each.epoch, partial(read, id=each.id, epoch=each.epoch)) for each in summaries]
@@ -145,16 +120,15 @@ def _opened(reader: ModuleType, file: Path) -> tuple[Any, list[tuple[str | int, 
 
 def _check_sizes(file: Path) -> None:
     """Refuse a log that would not fit into memory: a small file may unpack to anything."""
-    sizes = [file.stat().st_size]
+    largest = file.stat().st_size
     if file.suffix == ".eval":
         with zipfile.ZipFile(file) as archive:
-            sizes = [each.file_size for each in archive.infolist()]
-            if max(sizes, default=0) <= LARGEST_MEMBER:
-                for each in archive.infolist():
-                    _check_claim(archive, each)
-    if max(sizes, default=0) > LARGEST_MEMBER:
+            largest = max((each.file_size for each in archive.infolist()), default=0)
+            for each in archive.infolist() if largest <= LARGEST_MEMBER else ():
+                _check_claim(archive, each)
+    if largest > LARGEST_MEMBER:
         raise InvalidMediaError(
-            f"holds a sample of {max(sizes)} bytes, more than the {LARGEST_MEMBER} that are read at once",
+            f"holds a sample of {largest} bytes, more than the {LARGEST_MEMBER} that are read at once",
             next_step="look whether it is what it should be",
             key=str(file),
         )
@@ -171,13 +145,11 @@ def _check_claim(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
         raise InvalidMediaError(
             f"holds a file that unpacks to more than the {claimed} bytes that it claims",
             next_step="look whether it is what it should be",
-            key=printable(member.filename),
+            key=importing.printable(member.filename),
         )
 
 
 class _Sample:
-    """One sample of a log, and the media in it."""
-
     def __init__(self, evaluation: Any, sample: Any, where: str, policy_name: str | None) -> None:
         self._sample = sample
         self._where = where
@@ -186,9 +158,9 @@ class _Sample:
         self._used: set[str] = set()
         self._model = str(evaluation.model)
         self._ids = {
-            "run_id": printable(evaluation.run_id),
-            "session_id": printable(evaluation.eval_id),
-            "conversation_id": printable(f"{evaluation.task}/{sample.id}/{sample.epoch}"),
+            "run_id": importing.printable(evaluation.run_id),
+            "session_id": importing.printable(evaluation.eval_id),
+            "conversation_id": importing.printable(f"{evaluation.task}/{sample.id}/{sample.epoch}"),
             "policy_name": policy_name,
             "timestamp": sample.completed_at if isinstance(sample.completed_at, str) else None,
         }
@@ -203,22 +175,17 @@ class _Sample:
         known_contents = {repr(message.content) for message in messages}
         messages += [message for message in others if repr(message.content) not in known_contents]
         for number, message in enumerate(messages):
-            parts = message.content if isinstance(message.content, list) else []
-            for position, part in enumerate(parts):
-                if part.type not in _MEDIA:
-                    continue
-                source = f"{self._where}/messages/{number}/content/{position}"
-                provider = self._model if message.role == "assistant" else None
-                place = {"message_idx": number, "part_idx": position, "provider_id": provider}
-                yield self._of_part(source, part, {**self._ids, **place})
-        yield from self._unnamed(len(messages))
-
-    def _unnamed(self, number: int) -> Iterator[FoundItem]:
+            provider = self._model if message.role == "assistant" else None
+            for position, part in enumerate(message.content if isinstance(message.content, list) else ()):
+                if part.type in _MEDIA:
+                    source = f"{self._where}/messages/{number}/content/{position}"
+                    place = {"message_idx": number, "part_idx": position, "provider_id": provider}
+                    yield self._of_part(source, part, {**self._ids, **place})
         position = 0
         for name, value in self._attachments.items():
             # Text that is too long for a message is an attachment as well, and no media.
             if name not in self._used and value.startswith("data:"):
-                metadata = {**self._ids, "message_idx": number, "part_idx": position}
+                metadata = {**self._ids, "message_idx": len(messages), "part_idx": position}
                 yield self._of_url(f"{self._where}/attachments/{name}", value, metadata, {})
                 position += 1
 
@@ -228,24 +195,23 @@ class _Sample:
             name = value.removeprefix(_ATTACHMENT)
             self._used.add(name)
             if name not in self._attachments:
-                return invalid(source, "the log names an attachment that it does not hold")
+                return importing.invalid(source, "the log names an attachment that it does not hold")
             value = self._attachments[name]
-        content = {}
-        if part.type == "image":
-            content["detail"] = part.detail
-        elif part.type == "document":
+        content = {"detail": part.detail} if part.type == "image" else {}
+        if part.type == "document":
             content["caption"] = part.filename or None
         return self._of_url(source, value, metadata, content)
 
     def _of_url(self, source: str, value: str, metadata: dict[str, Any], content: dict[str, Any]) -> FoundItem:
         if value.endswith(_REMOVED):
-            return skipped(source, "its bytes were left out when the log was written (log_images=False)")
+            return importing.skipped(source, "its bytes were left out when the log was written (log_images=False)")
         if not value.startswith("data:"):
             url = value.startswith(("http://", "https://"))
-            return skipped(source, "names only a URL, and URLs are not fetched" if url else "names a file elsewhere")
+            why = "names only a URL, and URLs are not fetched" if url else "names a file elsewhere"
+            return importing.skipped(source, why)
         self._used.add(self._names.get(value, ""))
         try:
             kind, data = read_data_url(value, max_size=None)
         except MediaError as error:
-            return not_imported(source, error)
-        return SourceItem.of_bytes(source, data, metadata, {**content, "mime_type": kind})
+            return importing.not_imported(source, error)
+        return SourceItem(source, partial(BytesIO, data), metadata, {**content, "mime_type": kind}, len(data))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from openinference.instrumentation import get_attributes_from_context
+from openinference.instrumentation import Blob, get_attributes_from_context
 from opentelemetry.trace import get_current_span
 
 from fsmedia.exchange.uploader import BackgroundUploader, logged_failure, span_metadata, timeout_of
@@ -17,8 +17,6 @@ from fsmedia.exchange.uploader import BackgroundUploader, logged_failure, span_m
 if TYPE_CHECKING:
     from datetime import timedelta
     from os import PathLike
-
-    from openinference.instrumentation import Blob
 
 _MESSAGE = re.compile(r"_messages\.([0-9]{1,6})\.")
 _PART = re.compile(r"message\.contents\.([0-9]{1,6})\.")

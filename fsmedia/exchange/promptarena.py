@@ -9,27 +9,19 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import suppress
+from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic_core import from_json
 
 from fsmedia.core import promptkit
 from fsmedia.errors import InvalidMediaError, MediaError
-from fsmedia.exchange.importing import (
-    IMPORT_DEFAULTS,
-    FoundItem,
-    Importer,
-    ImportWords,
-    SourceItem,
-    SourceTree,
-    invalid,
-    locate,
-    not_imported,
-    skipped,
-)
+from fsmedia.exchange import importing
+from fsmedia.exchange.importing import FoundItem, ImportWords, SourceItem, SourceTree
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import OrganizationMode
+from fsmedia.models import ImportReport, OrganizationMode, PassedOver
 from fsmedia.models.selection import shows_words
 from fsmedia.models.urls import from_base64
 
@@ -37,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from os import PathLike
 
-    from fsmedia.models import ImportReport, PassedOver
     from fsmedia.store import MediaStore
 
 LARGEST_RESULT = 256 * 2**20
@@ -54,7 +45,7 @@ _SPELLINGS = {
 _PLACE = ("message_idx", "part_idx")
 
 
-@shows_words(ImportWords, IMPORT_DEFAULTS)
+@shows_words(ImportWords, importing.IMPORT_DEFAULTS)
 def import_promptarena(
     store: MediaStore,
     place: str | PathLike[str],
@@ -80,30 +71,23 @@ def import_promptarena(
     ------
     MediaNotFoundError
         There is nothing at the place. What is wrong with single media is in the report.
-    StorageError
-        A storage failed.
     """
-    text = str(place)
-    only = None
+    text, only = str(place), None
     if text.endswith(".json"):
         text, slash, only = text.rpartition("/")
         text = text or slash  # a file at the top of the machine is not one of the working directory
-    importer = Importer(store, storage_options=storage_options, **words)
+    importer = importing.Importer(store, storage_options=storage_options, **words)
     with importer.source(text or ".") as tree:
         return importer.run(_Results(tree, store, words.get("policy_name")).all(only))
 
 
 class _Results:
-    """The results in one folder, and the media that they name."""
-
     def __init__(self, tree: SourceTree, store: MediaStore, policy_name: str | None) -> None:
         self._tree = tree
         self._store = store
-        self._organization = store.organization
         self._policy_name = policy_name
 
     def all(self, only: str | None) -> Iterator[FoundItem]:
-        """Yield the media of all results, or of one."""
         names = [entry.key for entry in self._tree.backend.children().entries if entry.key.endswith(".json")]
         for name in sorted(names) if only is None else [only]:
             if name == _INDEX or keys.is_hidden(name) or name.startswith("."):
@@ -111,40 +95,35 @@ class _Results:
             try:
                 result = from_json(self._tree.read(name, LARGEST_RESULT))
             except (MediaError, ValueError, OSError) as error:
-                yield not_imported(name, error if isinstance(error, MediaError) else ValueError(str(error)[:200]))
+                short = error if isinstance(error, MediaError) else ValueError(str(error)[:200])
+                yield importing.not_imported(name, short)
                 continue
             if not (isinstance(result, dict) and "RunID" in result and "Messages" in result):
-                yield skipped(name, "is no result of a run: it has no RunID, or no Messages")
-                continue
-            run = result["RunID"]
-            if not isinstance(run, str) or not run:
-                yield invalid(name, "its RunID is no text")
-                continue
-            yield from self._of_result(name, run, result)
+                yield importing.skipped(name, "is no result of a run: it has no RunID, or no Messages")
+            elif not isinstance(result["RunID"], str) or not result["RunID"]:
+                yield importing.invalid(name, "its RunID is no text")
+            else:
+                yield from self._of_result(name, result["RunID"], result)
 
     def _of_result(self, name: str, run: str, result: dict[str, Any]) -> Iterator[FoundItem]:
         ids = {"run_id": run, "conversation_id": run}
-        if self._organization is OrganizationMode.BY_SESSION:
+        if self._store.organization is OrganizationMode.BY_SESSION:
             ids["session_id"] = run
         outputs = _outputs(result.get("MediaOutputs"))
         messages = result["Messages"]
         if messages is not None and not isinstance(messages, list):
-            yield invalid(name, "its Messages are no list")
+            yield importing.invalid(name, "its Messages are no list")
         for number, message in enumerate(_listed(messages)):
             if not isinstance(message, dict):
-                yield invalid(f"{name}#Messages/{number}", "is no object")
+                yield importing.invalid(f"{name}#Messages/{number}", "is no object")
                 continue
-            provider = result.get("ProviderID") if message.get("role") == "assistant" else None
-            of_message = {
-                **ids,
-                "provider_id": provider if isinstance(provider, str) else None,
-                "message_idx": number,
-                "timestamp": message.get("timestamp"),
-            }
+            of_message = {**ids, "message_idx": number, "timestamp": message.get("timestamp")}
+            if message.get("role") == "assistant" and isinstance(result.get("ProviderID"), str):
+                of_message["provider_id"] = result["ProviderID"]
             for position, where, part in _parts(message):
                 source = f"promptarena:{run}#Messages/{number}/{where}"
                 if not isinstance(part, dict):
-                    yield invalid(source, "is no object")
+                    yield importing.invalid(source, "is no object")
                 elif part.get("media") is not None or part.get("type") not in (None, "text"):
                     output = outputs.pop((number, position), {})
                     yield self._of_part(source, part.get("media"), output, {**of_message, "part_idx": position})
@@ -154,52 +133,48 @@ class _Results:
                 metadata = {**ids, "message_idx": number, "part_idx": position}
                 yield self._of_part(source, {"file_path": path}, output, metadata)
             else:
-                yield skipped(source, "MediaOutputs names it, and no message holds its bytes")
+                yield importing.skipped(source, "MediaOutputs names it, and no message holds its bytes")
 
     def _of_part(self, source: str, media: Any, output: dict[str, Any], metadata: dict[str, Any]) -> FoundItem:
         """Return the media of one part: inline, or in a file below the folder."""
+        if media is None:
+            return importing.skipped(source, "its part holds no media")
         if not isinstance(media, dict):
-            return skipped(source, "its part holds no media") if media is None else invalid(source, "is no object")
+            return importing.invalid(source, "is no object")
         content = {name: media.get(name) if media.get(name) is not None else output.get(name) for name in _CONTENT}
-        policy = self._policy_name or media.get("policy_name") or None
-        metadata = {**metadata, "policy_name": policy}
+        metadata = {**metadata, "policy_name": self._policy_name or media.get("policy_name") or None}
         path = media.get("storage_reference") or media.get("file_path")
         try:
             if media.get("data"):
-                return SourceItem.of_bytes(source, _inline(media["data"]), metadata, content)
+                data = _inline(media["data"])
+                return SourceItem(source, partial(BytesIO, data), metadata, content, len(data))
+            if path and not isinstance(path, str):
+                raise InvalidMediaError("the name of its file is no text", next_step="mend the file")
             if path:
-                return self._of_file(source, locate(self._tree, _text(path)), metadata, content)
+                return self._of_file(source, importing.locate(self._tree, path), metadata, content)
         except MediaError as error:
-            return not_imported(source, error)
-        url = bool(media.get("url"))
-        return skipped(source, "names only a URL, and URLs are not fetched" if url else "holds no bytes and names none")
+            return importing.not_imported(source, error)
+        why = "names only a URL, and URLs are not fetched" if media.get("url") else "holds no bytes and names none"
+        return importing.skipped(source, why)
 
     def _of_file(
         self, source: str, path: str, metadata: dict[str, Any], content: dict[str, Any]
     ) -> SourceItem | PassedOver:
         if self._is_stored(path, metadata["run_id"]):
-            return skipped(source, "is a media of this store and this run already")
+            return importing.skipped(source, "is a media of this store and this run already")
         beside = self._sidecar(path)
         # The sidecar of bytes that another run wrote first speaks of that run.
         if beside.get("run_id") == metadata["run_id"]:
-            metadata = {
-                **metadata,
-                "timestamp": beside.get("timestamp") or metadata.get("timestamp"),
-                "policy_name": metadata["policy_name"] or beside.get("policy_name"),
-            }
+            policy = metadata["policy_name"] or beside.get("policy_name")
+            timestamp = beside.get("timestamp") or metadata.get("timestamp")
+            metadata = {**metadata, "timestamp": timestamp, "policy_name": policy}
         kind = content.get("mime_type") or beside.get("mime_type")
         kind = promptkit.mime_type_of(kind, path) if isinstance(kind, str) and kind else kind
         entry = self._tree.backend.head(path)
         named = _DIGEST_NAME.fullmatch(path.rpartition("/")[2])
-        return SourceItem(
-            source,
-            self._tree.opener(path),
-            metadata,
-            {**content, "mime_type": kind},
-            None if entry is None else entry.size,
-            path,
-            None if named is None else named[1],
-        )
+        content = {**content, "mime_type": kind}
+        size, digest = None if entry is None else entry.size, None if named is None else named[1]
+        return SourceItem(source, self._tree.opener(path), metadata, content, size, path, digest)
 
     def _is_stored(self, path: str, run: str) -> bool:
         """Tell whether a file is a media of this run in the very store that imports: PromptKit's, opened as it is."""
@@ -226,12 +201,6 @@ def _inline(data: Any) -> bytes:
         with suppress(ValueError):
             return from_base64(data)
     raise InvalidMediaError("its data is not standard padded base64 (RFC 4648)", next_step="mend the file")
-
-
-def _text(path: Any) -> str:
-    if not isinstance(path, str):
-        raise InvalidMediaError("the name of its file is no text", next_step="mend the file")
-    return path
 
 
 def _listed(value: Any) -> list[Any]:

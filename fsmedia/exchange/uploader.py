@@ -17,27 +17,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from opentelemetry import context
-from opentelemetry.trace import format_trace_id
+from opentelemetry.trace import Span, format_trace_id
 
 from fsmedia.core.ingest import MediaUpload
 from fsmedia.errors import MediaError
 from fsmedia.models import MediaContent, MediaMetadata
-from fsmedia.store import MediaStore
+from fsmedia.store import MediaStore, StoreSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from os import PathLike
-    from typing import Unpack
 
-    from opentelemetry.trace import Span
-
-    from fsmedia.store import StoreSettings
-
-UNTRACED = "untraced"
-"""The run of what belongs to no trace."""
+UNTRACED = "untraced"  # the run of what belongs to no trace
 
 _CONVERSATION = "gen_ai.conversation.id"
 _SESSION = "session.id"
@@ -116,13 +110,12 @@ class BackgroundUploader:
     def _named(self, mime_type: str, metadata: MediaMetadata) -> MediaUpload:
         """Name a media; nothing is written yet, and as the store was made (`create`), nothing is read either."""
         write_context = self._store._write_context()
-        settings = write_context.configuration
-        plain = replace(write_context, configuration=replace(settings, deduplicate=False))
+        settings = replace(write_context.configuration, deduplicate=False)
         needed = settings.organization.id_field
         if not getattr(metadata, needed):  # gets the id of its run, a trace
             metadata = metadata.model_copy(update={needed: metadata.run_id})
         content = MediaContent(data=b"", mime_type=mime_type)
-        return MediaUpload(plain, metadata, content.mime_type, content, None)
+        return MediaUpload(replace(write_context, configuration=settings), metadata, content.mime_type, content, None)
 
     def flush(self, timeout: timedelta = _PATIENCE) -> bool:
         """Wait until the queue is empty and its threads are idle; False if that took too long."""
@@ -191,8 +184,6 @@ def logged_failure(what: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _UploadJob:
-    """One media in the queue."""
-
     upload: MediaUpload
     url: str
     produce: Callable[[], bytes]

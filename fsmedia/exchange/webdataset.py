@@ -18,26 +18,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Unpack, cast
 
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError
-from fsmedia.exchange.exporting import (
-    EXPORT_DEFAULTS,
-    Export,
-    ExportWords,
-    RowSpool,
-    conflict,
-    described_item,
-    file_stem,
-    row_of,
-    verified_chunks,
-)
-from fsmedia.exchange.importing import IMPORT_DEFAULTS, Importer, SourceItem, SourceTree, TreeImportWords, not_imported
-from fsmedia.models import mime
+from fsmedia.exchange import exporting, importing
+from fsmedia.exchange.exporting import ExportWords, RowSpool
+from fsmedia.exchange.importing import SourceItem, SourceTree, TreeImportWords
+from fsmedia.models import ExportReport, ImportReport, NotImported, mime
 from fsmedia.models.selection import shows_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from os import PathLike
 
-    from fsmedia.models import ExportReport, ImportReport, NotImported
     from fsmedia.store import MediaStore
 
 SHARD_BYTES = 256 * 2**20
@@ -50,7 +40,7 @@ _TAR = "application/x-tar"
 _MODE = 0o644
 
 
-@shows_words(ExportWords, EXPORT_DEFAULTS)
+@shows_words(ExportWords, exporting.EXPORT_DEFAULTS)
 def export_webdataset(
     store: MediaStore,
     place: str | PathLike[str],
@@ -74,8 +64,7 @@ def export_webdataset(
     shard_bytes, shard_count
         A shard ends before it would have more bytes, or more media; a media larger than that has one of its own.
     words
-        `overwrite`, `storage_options`, `dry_run`, `progress` (see `ExportWords`), and which media, in the words of
-        `MediaStore.list`.
+        See `ExportWords`.
 
     Raises
     ------
@@ -91,101 +80,88 @@ def export_webdataset(
     for name, value in (("shard_bytes", shard_bytes), ("shard_count", shard_count)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InvalidMediaError(f"{name} must be a number from 1, not {value!r}")
-    with closing(Export(store, place, **words)) as export:
-        return _ShardExport(export, prefix).run(shard_bytes, shard_count)
+    with closing(_ShardExport(store, place, **words)) as export:
+        return export.run(prefix, shard_bytes, shard_count)
 
 
-class _ShardExport:
-    """One export to shards under way."""
-
-    def __init__(self, export: Export, prefix: str) -> None:
-        self._export = export
-        self._prefix = prefix
-
-    def run(self, most_bytes: int, most: int) -> ExportReport:
+class _ShardExport(exporting.Export):
+    def run(self, prefix: str, most_bytes: int, most: int) -> ExportReport:
         """Plan all shards, compare with those that are there, then write the missing ones."""
-        export, done = self._export, 0
+        done = 0
         with RowSpool.opened() as plan:
-            for record in export.records():
-                plan.add(row_of(record))
-            shards = list(_planned(plan, most_bytes, most))
-            there = self._compare(plan, shards)
-            for number, rows in enumerate(_cut(plan, shards)):
-                if number in there:
-                    export.unchanged += len(rows)
+            for record in self.records():
+                plan.add(exporting.row_of(record))
+            shards = {
+                f"{prefix}-{number:06d}.tar": count for number, count in enumerate(_planned(plan, most_bytes, most))
+            }
+            there = self._compare(plan, shards, re.compile(rf"{re.escape(prefix)}-\d{{6}}\.tar"))
+            for name, rows in _cut(plan, shards):
+                if name in there:
+                    self.unchanged += len(rows)
                 else:
-                    export.files.append(self._name(number))
-                    self._write(self._name(number), rows)
+                    self.files.append(name)
+                    self._write(name, rows)
                 done += len(rows)
-                export.progress(done)
-        return export.report()
+                self.progress(done)
+        return self.report()
 
-    def _name(self, number: int) -> str:
-        return f"{self._prefix}-{number:06d}.tar"
-
-    def _compare(self, plan: RowSpool, shards: list[int]) -> set[int]:
-        """Return the numbers of shards that are there as they would be written.
+    def _compare(self, plan: RowSpool, shards: dict[str, int], pattern: re.Pattern[str]) -> set[str]:
+        """Return the names of shards that are there as they would be written.
 
         StoreConflictError if one holds something else, or there are more than there would be: who reads all would read
         old ones.
         """
-        pattern = re.compile(rf"{re.escape(self._prefix)}-(\d{{6}})\.tar")
-        found = (pattern.fullmatch(entry.key) for entry in self._export.backend.children().entries)
-        there = {int(each[1]) for each in found if each is not None}
-        more = [number for number in there if number >= len(shards)]
-        if more:
-            raise conflict(self._name(min(more)))
-        if self._export.overwrite:
+        there = {entry.key for entry in self.backend.children().entries if pattern.fullmatch(entry.key)}
+        for name in sorted(there - shards.keys()):
+            raise exporting.conflict(name)
+        if self.overwrite:
             return set()
-        for number, rows in enumerate(_cut(plan, shards)):
-            if number in there and self._members(number) != list(_names(rows)):
-                raise conflict(self._name(number))
+        for name, rows in _cut(plan, shards):
+            if name in there and self._members(name) != list(_names(rows)):
+                raise exporting.conflict(name)
         return there
 
-    def _members(self, number: int) -> list[tuple[str, int]] | None:
+    def _members(self, name: str) -> list[tuple[str, int]] | None:
         """Return the names and sizes in a shard; None for what is no tar file."""
         try:
-            with (
-                self._export.backend.open(self._name(number)) as file,
-                tarfile.open(fileobj=file, mode="r:") as archive,
-            ):
+            with self.backend.open(name) as file, tarfile.open(fileobj=file, mode="r:") as archive:
                 return [(member.name, member.size) for member in archive]
         except (tarfile.TarError, EOFError, ValueError):
             return None
 
     def _write(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Write a shard with all media that can be read whole."""
-        export = self._export
-        if export.dry_run:
+        if self.dry_run:
             for row in rows:
-                export.note(row)
+                self.note(row)
             return
-        stage = export.backend.stage(name)
-        before = export.exported
+        stage = self.backend.stage(name)
+        before = self.exported
         try:
             with tarfile.open(fileobj=cast("Any", stage), mode="w|", format=tarfile.GNU_FORMAT) as archive:
                 for row in rows:
                     # A member of a tar file can't be taken back: its bytes are read whole, and checked, before.
                     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spooled:
                         try:
-                            with export.store.open(row["reference"]) as source:
-                                for chunk in verified_chunks(source, row):
+                            with self.store.open(row["reference"]) as source:
+                                for chunk in exporting.verified_chunks(source, row):
                                     spooled.write(chunk)
                         except MediaError as error:
-                            export.fail(row["reference"], error)
+                            self.fail(row["reference"], error)
                             continue
                         spooled.seek(0)
-                        (media, size), (about, length) = _names([row])
-                        archive.addfile(_member(media, size), spooled)
-                        archive.addfile(_member(about, length), io.BytesIO(_about(row)))
-                    export.note(row)
-            if export.exported > before:
-                export.commit(stage, name, _TAR)
+                        for (own, size), file in zip(_names([row]), (spooled, io.BytesIO(_about(row))), strict=True):
+                            member = tarfile.TarInfo(own)
+                            member.size, member.mode = size, _MODE
+                            archive.addfile(member, file)
+                    self.note(row)
+            if self.exported > before:
+                self.commit(stage, name, _TAR)
         finally:
             stage.discard()
 
 
-@shows_words(TreeImportWords, IMPORT_DEFAULTS)
+@shows_words(TreeImportWords, importing.IMPORT_DEFAULTS)
 def import_webdataset(store: MediaStore, place: str | PathLike[str], **words: Unpack[TreeImportWords]) -> ImportReport:
     """Import the media in shards of WebDataset that an export wrote, or that somebody else did.
 
@@ -204,7 +180,7 @@ def import_webdataset(store: MediaStore, place: str | PathLike[str], **words: Un
     MediaNotFoundError
         There is no shard. What is wrong with single ones, or with media in them, is in the report.
     """
-    importer = Importer(store, **words)
+    importer = importing.Importer(store, **words)
     with importer.source(place) as tree:
         shards = sorted(each.key for each in tree.backend.children().entries if each.key.endswith(".tar"))
         if not shards:
@@ -226,12 +202,12 @@ def _media_of(tree: SourceTree, shard: str, given: Mapping[str, Any]) -> Iterato
                 try:
                     row = _about_of(archive, about)
                 except ValueError as error:
-                    yield not_imported(source, error)
+                    yield importing.not_imported(source, error)
                     continue
                 opened = partial(_opened, archive, member)
-                yield described_item(source, opened, row, given, size=member.size, name=member.name)
+                yield exporting.described_item(source, opened, row, given, size=member.size, name=member.name)
     except (tarfile.TarError, EOFError, ValueError) as error:
-        yield not_imported(f"webdataset:{shard}", error)
+        yield importing.not_imported(f"webdataset:{shard}", error)
 
 
 def _key(name: str) -> str:
@@ -247,11 +223,7 @@ def _about_of(archive: tarfile.TarFile, member: tarfile.TarInfo | None) -> dict[
     if member.size > _LARGEST_ABOUT:
         raise ValueError(f"{member.name} has {member.size} bytes")
     with _opened(archive, member) as file:
-        match json.loads(file.read()):
-            case dict() as row:
-                return row
-            case _:
-                raise ValueError(f"{member.name} is no JSON object")
+        return exporting.json_object(file.read(), f"{member.name} is no JSON object")
 
 
 def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
@@ -260,7 +232,6 @@ def _opened(archive: tarfile.TarFile, member: tarfile.TarInfo) -> BinaryIO:
 
 
 def _planned(plan: RowSpool, most_bytes: int, most: int) -> Iterator[int]:
-    """Yield the number of media of each shard."""
     count = size = 0
     for row in plan:
         needed = sum(_BLOCK + -(-length // _BLOCK) * _BLOCK for _, length in _names([row]))
@@ -273,11 +244,10 @@ def _planned(plan: RowSpool, most_bytes: int, most: int) -> Iterator[int]:
         yield count
 
 
-def _cut(plan: RowSpool, shards: list[int]) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows of each shard."""
+def _cut(plan: RowSpool, shards: dict[str, int]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     rows = iter(plan)
-    for count in shards:
-        yield list(islice(rows, count))
+    for name, count in shards.items():
+        yield name, list(islice(rows, count))
 
 
 def _about(row: dict[str, Any]) -> bytes:
@@ -285,17 +255,9 @@ def _about(row: dict[str, Any]) -> bytes:
 
 
 def _names(rows: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:
-    """Yield the names and sizes that media have in a shard."""
     for row in rows:
-        key = file_stem(row["reference"])
+        key = exporting.file_stem(row["reference"])
         extension = mime.extension_for(row["mime_type"])
         # A media that is JSON itself would stand where the JSON about it belongs.
         yield f"{key}{'.media.json' if extension == '.json' else extension}", row["size_bytes"]
         yield f"{key}.json", len(_about(row))
-
-
-def _member(name: str, size: int) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(name)
-    member.size = size
-    member.mode = _MODE
-    return member

@@ -462,7 +462,7 @@ def test_rows_of_before_are_found_in_any_order(monkeypatch):
     order = [*range(2_000), *random.Random(1).choices(range(2_000), k=300), 0, 1_999, 1]
     for number in order:
         found = before._find(f"{number:05d}")
-        assert found == (None if number % 2 else (number // 2, NO_SIDECAR, f"{number:05d}"))
+        assert found == (None if number % 2 else (number // 2, (NO_SIDECAR, f"{number:05d}")))
     assert PreviousRows(table.slice(0, 0))._find("x") is None
 
 
