@@ -7,28 +7,19 @@ from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, cast, overload
 
-from fsmedia import catalog
-from fsmedia.catalog import CatalogAnswers
-from fsmedia.core import bulk, externalize, ingest, lifetime, records
-from fsmedia.core.externalize import LARGEST_DOCUMENT
+from fsmedia.core import bulk, ingest, lifetime, records
 from fsmedia.core.ingest import MediaWriter, SourceRules, WriteContext, draft_of, utc_now
 from fsmedia.core.lifetime import Deleter, check_log, current_user
 from fsmedia.core.parallel import attempt
 from fsmedia.core.records import References, StoredBytes, VerifyReads, check_mode, facts_of_name, facts_of_sidecar
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.core.telemetry import Observer, checked_hooks, observed
-from fsmedia.display.previewer import PreviewCache, default_folder, place_of
 from fsmedia.errors import InvalidMediaError, MediaError, ReadOnlyStoreError
-from fsmedia.filesystem import MediaFileSystem
-from fsmedia.filesystem.views import VIEW_MAX_AGE, as_age
 from fsmedia.format import keys
+from fsmedia.format.layout import VIEW_MAX_AGE, as_age
 from fsmedia.format.settings import Settings, SettingsWords
-from fsmedia.maintenance.erase import Erasure, check_receipt, read_receipt
-from fsmedia.maintenance.expiry import Enforcement
-from fsmedia.maintenance.survey import check_grace
-from fsmedia.maintenance.sync import SyncOptions, open_target, sync
-from fsmedia.maintenance.verify import verify
 from fsmedia.models import Hold, MediaContent, MediaMetadata, Reference
+from fsmedia.models.interfaces import LARGEST_DOCUMENT
 from fsmedia.models.selection import Selection, SelectionWords, SubjectWords, shows_words
 from fsmedia.storage import open_backend
 from fsmedia.storage.address import media_url, nested_options, resolve_root, url_from_environment
@@ -47,6 +38,7 @@ if TYPE_CHECKING:
     from fsmedia.core.telemetry import Hook
     from fsmedia.display.gallery import By, Comparison, Gallery, GroupBy
     from fsmedia.display.items import Sort
+    from fsmedia.filesystem import MediaFileSystem
     from fsmedia.maintenance.sync_copy import Check
     from fsmedia.models import (
         EnforcementReport,
@@ -302,6 +294,8 @@ class MediaStore:
     @property
     def fs(self) -> MediaFileSystem:
         """The store as an fsspec filesystem whose paths are references: `store.fs.ls("runs")`."""
+        from fsmedia.filesystem import MediaFileSystem
+
         if self._fs is None:
             shared: Any = {name: value for name, value in self._options.items() if name not in _NOT_OF_FILES}
             self._fs = MediaFileSystem(root=self._root, storage_options=self._storage_options, **shared)
@@ -583,6 +577,8 @@ class MediaStore:
         InvalidMediaError
             A condition can't be meant.
         """
+        from fsmedia.catalog import CatalogAnswers
+
         if newest is not None and (held is not None or limit is not None):
             raise InvalidMediaError("newest goes with no limit and no held", next_step="leave these out")
         selection = Selection(**words)
@@ -616,6 +612,8 @@ class MediaStore:
         StoreConflictError
             The catalog is of a newer version of this package.
         """
+        from fsmedia import catalog
+
         if not refresh:
             return catalog.newest(self._backend)
         return catalog.refreshed(
@@ -641,8 +639,10 @@ class MediaStore:
         top
             Most names of runs, types and policies that are told apart, from 1, the largest first; the rest is one sum.
         """
+        from fsmedia.catalog import statistics
+
         found = self.catalog(refresh=refresh, executor=executor, progress=progress)
-        return catalog.statistics(found, now=self._now(), top=top)
+        return statistics(found, now=self._now(), top=top)
 
     @observed("delete")
     def delete_media(self, reference: str) -> None:
@@ -740,6 +740,8 @@ class MediaStore:
         StorageError
             The clocks differ, or the store can't be listed.
         """
+        from fsmedia.maintenance.expiry import Enforcement
+
         self._check_writable(dry_run=dry_run)
         sweep = Enforcement(
             clock=self._now,
@@ -819,6 +821,8 @@ class MediaStore:
         BulkError
             Some could not be stored; `.results` are the references of those that are.
         """
+        from fsmedia.core import externalize
+
         return externalize.externalize(self, document, metadata, at_least=at_least)
 
     @observed("externalize_text")
@@ -830,6 +834,8 @@ class MediaStore:
         In JSON Lines a document is a message. It raises what `externalize` does, and `InvalidMediaError` for what is no
         JSON, or too long.
         """
+        from fsmedia.core import externalize
+
         return externalize.externalize_text(self, text, metadata, at_least=at_least, dry_run=dry_run)
 
     @observed("inline")
@@ -852,6 +858,8 @@ class MediaStore:
         StorageError
             A media's bytes are not those that were taken out.
         """
+        from fsmedia.core import externalize
+
         return externalize.inline(self, document, at_most=at_most)
 
     @observed("inline_text")
@@ -860,6 +868,8 @@ class MediaStore:
 
         It raises what `inline` does, and `InvalidMediaError` for what is no JSON.
         """
+        from fsmedia.core import externalize
+
         return externalize.inline_text(self, text, at_most=at_most)
 
     @observed("gallery")
@@ -1011,6 +1021,9 @@ class MediaStore:
         ReadOnlyStoreError
             The store was opened read-only, and something is to be written.
         """
+        from fsmedia.maintenance.survey import check_grace
+        from fsmedia.maintenance.verify import verify
+
         if (repair or adopt) and not dry_run:
             self._check_writable()
         wanted = check_grace(grace, self._settings_file.refresh().orphan_grace, nobody_writes=nobody_writes)
@@ -1103,6 +1116,8 @@ class MediaStore:
         StorageError
             One of the roots can't be listed, or nothing is deleted because so little was listed.
         """
+        from fsmedia.maintenance.sync import SyncOptions, open_target, sync
+
         asked = Settings.read({"organization": organization, "layouts": layouts, "deduplicate": deduplicate})
         selection = Selection(**words)
         configuration = self._settings_file.refresh()
@@ -1168,6 +1183,8 @@ class MediaStore:
             The store can't be listed, or so little was listed that it may be wrong; nothing was deleted. What failed
             later stands in the receipt.
         """
+        from fsmedia.maintenance.erase import Erasure
+
         self._check_writable(dry_run=dry_run)
         erasure = Erasure(
             words=cast("dict[str, str | None]", words),
@@ -1205,6 +1222,8 @@ class MediaStore:
         StorageError
             The store can't be read, so nothing is proved.
         """
+        from fsmedia.maintenance.erase import check_receipt, read_receipt
+
         found = read_receipt(receipt)
         return check_receipt(self._backend, self._settings_file, found, executor=executor, progress=progress)
 
@@ -1250,5 +1269,7 @@ class MediaStore:
 
     def _forget_previews(self, keys: Collection[str]) -> int:
         """Remove what galleries kept on this machine of bytes that are gone."""
+        from fsmedia.display.previewer import PreviewCache, default_folder, place_of
+
         cache = PreviewCache(None if self._backend.in_one_process else default_folder())
         return cache.forget(place_of(self._backend.url, key) for key in keys)

@@ -12,9 +12,9 @@ import typer
 
 from fsmedia.cli import output
 from fsmedia.cli.app import FAILED, NOT_FOUND, AsJson, CommandError, DryRun, Ids, PolicyName, Store, temporary_file
-from fsmedia.core.externalize import LARGEST_DOCUMENT
 from fsmedia.errors import BulkError
 from fsmedia.models import MediaMetadata
+from fsmedia.models.interfaces import LARGEST_DOCUMENT
 from fsmedia.models.text import size_text
 
 _STREAM = "-"

@@ -7,7 +7,7 @@ import typer
 
 from fsmedia.cli.app import Store
 from fsmedia.cli.cmd_externalize import InPlace, MessageFile, OutputFile, read_messages, result_path, write_messages
-from fsmedia.core.externalize import LARGEST_DOCUMENT
+from fsmedia.models.interfaces import LARGEST_DOCUMENT
 
 HELP = """Put media back into LLM messages from which `fsmedia externalize` took them.
 

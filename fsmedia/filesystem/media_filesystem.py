@@ -72,8 +72,9 @@ from fsmedia.filesystem.files import (
     record_fields,
     visible,
 )
-from fsmedia.filesystem.views import VIEW_MAX_AGE, LazySettingsFile, ViewReader, Views, as_age
+from fsmedia.filesystem.views import LazySettingsFile, ViewReader, Views
 from fsmedia.format import keys
+from fsmedia.format.layout import VIEW_MAX_AGE, as_age
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.storage import SEEK_BLOCK, Entry, open_backend
 from fsmedia.storage.address import (
