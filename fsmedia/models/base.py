@@ -61,11 +61,12 @@ class Model(BaseModel):
         shown = signature(cls)
         plain = [each.replace(annotation=_plain_type(each.annotation)) for each in shown.parameters.values()]
         cls.__signature__ = shown.replace(parameters=plain, return_annotation=Signature.empty)
-        fields = [
-            f"{name} : {formatannotation(_plain_type(field.annotation))}\n    {' '.join((field.description or '').split())}".rstrip()
-            for name, field in cls.model_fields.items()
-        ]
-        cls.__doc__ = "\n".join([cleandoc(cls.__doc__ or ""), "", "Attributes", "----------", *fields, ""])
+        text = [cleandoc(cls.__doc__ or ""), "", "Attributes", "----------"]
+        for name, field in cls.model_fields.items():
+            text.append(f"{name} : {formatannotation(_plain_type(field.annotation))}")
+            if field.description:
+                text.append(f"    {' '.join(field.description.split())}")
+        cls.__doc__ = "\n".join([*text, ""])
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:

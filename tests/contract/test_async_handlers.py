@@ -8,15 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from fsmedia import (
-    AsyncMediaStore,
-    AsyncTimeBasedPolicyHandler,
-    EnforcementReport,
-    InvalidMediaError,
-    MediaStore,
-    StorageError,
-)
+from fsmedia import AsyncMediaStore, AsyncTimeBasedPolicyHandler, InvalidMediaError, MediaStore, StorageError
 from fsmedia.maintenance import expiry
+from fsmedia.models import EnforcementReport
 from tests.contract.test_handlers import NEVER, PATIENCE, SOON, Gate, put
 
 

@@ -26,13 +26,13 @@ from fsmedia import (
     MediaStore,
     StorageError,
     StoreConflictError,
-    utc_now,
 )
 from fsmedia.catalog import COLUMNS, current, refresh
 from fsmedia.catalog import snapshots as answers
 from fsmedia.catalog.refresh import PreviousRows
 from fsmedia.catalog.schema import NO_SIDECAR, VERSION, schema
 from fsmedia.format import keys
+from fsmedia.store import utc_now
 from tests.catalogs import OLD, PNG, check, eager, filled, old_enough, opened, snapshots
 from tests.conftest import on, storages
 from tests.storages import ALL_STORAGES, GCS, LOCAL, MEMORY, S3_RCLONE, S3_SEAWEED

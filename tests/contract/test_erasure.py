@@ -15,17 +15,10 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from fsmedia import (
-    InvalidMediaError,
-    MediaContent,
-    MediaMetadata,
-    MediaStore,
-    ReadOnlyStoreError,
-    Receipt,
-    StorageError,
-)
+from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, MediaStore, ReadOnlyStoreError, StorageError
 from fsmedia.catalog import schema, snapshots
 from fsmedia.format import keys
+from fsmedia.models import Receipt
 from tests.conftest import on, storages
 from tests.contract.leftovers import Leftover, put
 from tests.contract.specimens import PNG, traces

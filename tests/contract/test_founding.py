@@ -27,8 +27,8 @@ from fsmedia import (
     OrganizationMode,
     RetentionPolicy,
     StoreConflictError,
-    utc_now,
 )
+from fsmedia.store import utc_now
 from tests.conftest import on, storages
 from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, R1, STORE_JSON, png, traces
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, switch_looks

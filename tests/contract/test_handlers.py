@@ -13,7 +13,6 @@ from queue import Queue
 import pytest
 
 from fsmedia import (
-    EnforcementReport,
     InvalidMediaError,
     MediaContent,
     MediaMetadata,
@@ -21,9 +20,10 @@ from fsmedia import (
     PolicyHandler,
     StorageError,
     TimeBasedPolicyHandler,
-    utc_now,
 )
 from fsmedia.maintenance import expiry
+from fsmedia.models import EnforcementReport
+from fsmedia.store import utc_now
 
 SOON, NEVER = timedelta(microseconds=1), timedelta(days=10**6)
 PATIENCE = 30

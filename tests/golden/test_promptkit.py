@@ -17,11 +17,11 @@ from fsmedia import (
     MediaRecord,
     MediaStore,
     OrganizationMode,
-    SyncReport,
 )
 from fsmedia.format import keys
 from fsmedia.format.keys import VIEWS
 from fsmedia.format.layout import escape_id
+from fsmedia.models import SyncReport
 from tests.catalogs import check, old_enough, snapshots
 from tests.conftest import make_storage
 from tests.golden.conftest import ARENA, BY_RUN, BY_SESSION, INDEX, STORES, Adopted, Item, adopt, instant, manifest

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fsmedia import EnforcementReport, MediaContent, MediaMetadata
+from fsmedia import MediaContent, MediaMetadata
 from fsmedia.format import keys
+from fsmedia.models import EnforcementReport
 from tests.golden.conftest import ARENA, BY_RUN, BY_SESSION, INDEX, Adopted, adopt, instant
 from tests.golden.test_promptkit import KEPT_FOR
 from tests.storages import LOCAL, MEMORY, S3_MOTO

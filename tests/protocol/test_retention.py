@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from fsmedia import EnforcementReport, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore, StorageError
+from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore, StorageError
 from fsmedia.core import commit
 from fsmedia.format import keys
+from fsmedia.models import EnforcementReport
 from fsmedia.storage import Exclusion
 from fsmedia.storage.memory import MemoryBackend
 from tests.protocol.faults import Fault, Faults, FaultyBackend, no_answer, os_error

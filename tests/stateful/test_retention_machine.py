@@ -20,9 +20,10 @@ from hypothesis.stateful import (
     rule,
 )
 
-from fsmedia import EnforcementReport, HeldMediaError, MediaContent, MediaMetadata, MediaStore
+from fsmedia import HeldMediaError, MediaContent, MediaMetadata, MediaStore
 from fsmedia.core import commit
 from fsmedia.format import keys
+from fsmedia.models import EnforcementReport
 from tests.protocol.retained import aged, entries
 from tests.stateful import BROKEN, fresh, run_machine
 from tests.storages import LOCAL, MEMORY, Storage

@@ -14,9 +14,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError, utc_now
+from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError
 from fsmedia.catalog import snapshots as room
 from fsmedia.cli import cmd_query
+from fsmedia.store import utc_now
 from tests.catalogs import PNG, old_enough, snapshots
 from tests.storages import LOCAL, LocalStorage, Storage
 from tests.surfaces.commands import HOSTILE, fsmedia, places, put, refused

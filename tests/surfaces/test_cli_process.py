@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, utc_now
+from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.cli.output import SHOWN_FROM_BYTES
+from fsmedia.store import utc_now
 from tests.contract.specimens import traces
 from tests.storages import LocalStorage
 from tests.surfaces.commands import DEADLINE, child, environment, fsmedia, on_terminal, put, started

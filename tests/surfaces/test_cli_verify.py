@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError, VerifyReport
+from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError
 from fsmedia.cli import output
 from fsmedia.format import keys
-from fsmedia.models import Failed
+from fsmedia.models import Failed, VerifyReport
 from tests.contract.specimens import traces
 from tests.storages import LocalStorage, S3Storage, Storage
 from tests.surfaces.commands import HOSTILE, fsmedia, on_terminal, places, put, refused

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from fsmedia import MediaNotFoundError, MediaStore, VerifyReport
+from fsmedia import MediaNotFoundError, MediaStore
 from fsmedia.format import keys
+from fsmedia.models import VerifyReport
 from tests.contract.specimens import PNG, traces
 from tests.storages import Storage
 from tests.verify.damages import OTHER, Anywhere, Media, Plain, PlainDeep, Shared, SharedDeep, damaged, kinds

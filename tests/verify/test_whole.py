@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from fsmedia import AsyncMediaStore, InvalidMediaError, MediaStore, ReadOnlyStoreError, VerifyReport
+from fsmedia import AsyncMediaStore, InvalidMediaError, MediaStore, ReadOnlyStoreError
 from fsmedia.format import keys
+from fsmedia.models import VerifyReport
 from tests.contract.specimens import PNG, traces
 from tests.golden.conftest import STORES, adopt
 from tests.storages import LOCAL, LocalStorage, Storage
