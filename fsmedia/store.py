@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         EnforcementReport,
         Externalized,
         Finding,
+        ImportReport,
         MediaRecord,
         OrganizationMode,
         Receipt,
@@ -457,22 +458,6 @@ class MediaStore:
             for key, found in bulk.find(self._backend, references, self._references.key, _INFO_WINDOW, with_holds=True)
         )
         return bulk.collected(answers, on_error)
-
-    @observed("metadata")
-    def metadata(self, reference: str) -> MediaMetadata:
-        """Return the metadata of a media file: ids, position, MIME type, size, time, policy.
-
-        Raises
-        ------
-        MediaNotFoundError, CorruptSidecarError
-            As `info`.
-        """
-
-        def record(key: str) -> MediaRecord:
-            return records.record_of(records.find(self._backend, key), self._settings_file.configuration)
-
-        found = self._references.apply(reference, record)
-        return MediaMetadata(**{name: getattr(found, name) for name in MediaMetadata.model_fields})
 
     @observed("exists")
     def exists(self, reference: str) -> bool:
@@ -959,13 +944,61 @@ class MediaStore:
         )
         return made
 
+    @observed("adopt")
+    @shows_words(SubjectWords)
+    def adopt(
+        self,
+        *,
+        policy_name: str | None = None,
+        dry_run: bool = False,
+        executor: Executor | None = None,
+        progress: Progress = None,
+        **words: Unpack[SubjectWords],
+    ) -> ImportReport:
+        """Make media of the files that other programs put into the root, where they are, without moving a byte.
+
+        A root without settings gets this store's first, so any tree becomes a store:
+        ``MediaStore("old", layouts={"by-run": "{run_id}/{name}{ext}"}).adopt()``. A file without a sidecar gets one:
+        ids from its path by the layouts, type, size and digest from its bytes, which are read once, and its own time.
+        Hidden files, and names that stores give themselves, are skipped. It may be killed: adopting again goes on.
+        Windows are of 64 files.
+
+        Parameters
+        ----------
+        policy_name
+            Retention policy of the adopted media, which counts from the files' times; None: none.
+        run_id, conversation_id, session_id, provider_id
+            Ids of media whose path tells none of that kind.
+
+        Raises
+        ------
+        MediaNotFoundError
+            Nothing at all lies at the root.
+        UnknownPolicyError
+            The policy means nothing.
+        StoreConflictError
+            The store has other settings, or lies around another store, or in one.
+        """
+        from fsmedia.maintenance.adopt import adopt
+
+        self._check_writable(dry_run=dry_run)
+        return adopt(
+            self._backend,
+            self._settings_file,
+            ids=cast("dict[str, str | None]", words),
+            policy_name=policy_name,
+            now=self._now(),
+            dry_run=dry_run,
+            executor=executor,
+            progress=progress,
+        )
+
     @observed("verify")
     def verify(
         self,
         *,
         deep: bool = False,
         repair: bool | Literal["leftovers"] = False,
-        adopt: bool = False,
         dry_run: bool = False,
         force: bool = False,
         grace: timedelta | None = None,
@@ -977,7 +1010,7 @@ class MediaStore:
         """Check everything in the store and report what is wrong; with `repair`, repair it.
 
         One listing of the store and one read of each sidecar and hold; `deep` also reads all bytes once. Without
-        `repair` and `adopt` nothing is written. `report.whole` says whether the store is whole: what is younger than
+        `repair` nothing is written. `report.whole` says whether the store is whole: what is younger than
         the grace may be on its way, and other programs' files are theirs, so neither makes it less than whole.
 
         A repair does what `finding.repair` says and nothing else: it gives media back what they lack, removes what
@@ -993,10 +1026,8 @@ class MediaStore:
             Mend what is found. "leftovers" looks at nothing else than what crashes left (bytes, markers and due
             entries without a sidecar, unused shared bytes, temporary files) and mends that, by one listing and no read
             of a sidecar; deduplicated media keep some 200 bytes of memory each meanwhile.
-        adopt
-            Write a sidecar for each file of others: ids from its path, type, size and digest from its bytes, no policy.
         dry_run
-            Write nothing, with `repair` and `adopt` too; the findings say what would be done.
+            Write nothing, with `repair` too; the findings say what would be done.
         force
             Go on where so few media are listed that the storage may have answered wrongly: fewer than half of the rows
             of the newest catalog, or none although the due index has entries.
@@ -1014,7 +1045,7 @@ class MediaStore:
         Raises
         ------
         InvalidMediaError
-            The grace is too short, or `repair="leftovers"` comes with `deep` or `adopt`.
+            The grace is too short, or `repair="leftovers"` comes with `deep`.
         StorageError
             The store can't be listed, or a repair is stopped because so little was listed; what failed for single
             things is in the report.
@@ -1024,7 +1055,7 @@ class MediaStore:
         from fsmedia.maintenance.survey import check_grace
         from fsmedia.maintenance.verify import verify
 
-        if (repair or adopt) and not dry_run:
+        if repair and not dry_run:
             self._check_writable()
         wanted = check_grace(grace, self._settings_file.refresh().orphan_grace, nobody_writes=nobody_writes)
         return verify(
@@ -1033,7 +1064,6 @@ class MediaStore:
             wanted,
             deep=deep,
             repair=repair,
-            adopt=adopt,
             dry_run=dry_run,
             force=force,
             executor=executor,

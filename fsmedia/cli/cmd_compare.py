@@ -9,9 +9,7 @@ import typer
 from fsmedia.cli import output
 from fsmedia.cli.app import AsJson, CommandError, HtmlFile, Store
 
-HELP = """Write what several runs made at the same position side by side into one HTML file.
-
-A row is a message and part, a column a run; what a run lacks is an empty cell. Needs pip install
+HELP = """A row is a message and part, a column a run; what a run lacks is an empty cell. Needs pip install
 'fsmedia[notebook]'.
 
 Examples:

@@ -21,10 +21,8 @@ from fsmedia.models import MediaContent, MediaMetadata
 from fsmedia.models.text import size_text
 from fsmedia.store import MediaStore, utc_now
 
-HELP = """Store a small run of five media, list it, read one back and check it, and show what to type next.
-
-It goes to ./fsmedia-demo, or where `--store` says; $FSMEDIA_URL is not looked at, so that no demo lands in your own
-store by accident. Repeat it as often as you like: each time is a new run.
+HELP = """It goes to ./fsmedia-demo, or where `--store` says; $FSMEDIA_URL is not looked at, so that no demo lands in
+your own store by accident. Repeat it as often as you like: each time is a new run.
 
 Examples:
   fsmedia demo

@@ -773,6 +773,13 @@ def views(templates: Mapping[str, str], layouts: Mapping[str, Layout]) -> dict[s
     return found
 
 
+def mode_of(template: str) -> str:
+    """Return the mode of the id that stands first in a template; `Layout` refuses a template without one."""
+    places = {mode: template.find(f"{{{field}}}") for mode, field in ID_FIELDS.items()}
+    named = {mode: place for mode, place in places.items() if place >= 0}
+    return min(named, key=lambda mode: named[mode], default="by-run")
+
+
 VIEW_MAX_AGE: Final = timedelta(minutes=1)
 """Default of `view_max_age`: how old the data of views may be."""
 
