@@ -270,7 +270,8 @@ def with_option_groups(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def run(**given: Any) -> Any:
         made = {name: make(**{each: given[each] for each in inner}) for name, (make, inner) in groups.items()}
-        return command(**{name: given[name] for name in own}, **made)
+        # An option that a group leaves out has the default of its function.
+        return command(**{name: given[name] for name in own if name in given}, **made)
 
     keyword_only = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in options.values()]
     vars(run)["__signature__"] = inspect.Signature(keyword_only)

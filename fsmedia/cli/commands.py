@@ -8,6 +8,7 @@ import typer
 
 from fsmedia.cli import output
 from fsmedia.cli.app import EXIT_CODES, Command, CommandGroup, Store, command_of
+from fsmedia.cli.signals import interrupt_while_loading
 
 _HELP = """Keep the media of LLM runs in any storage that a URL names, and look at them.
 
@@ -83,7 +84,8 @@ class LazyGroup(CommandGroup):
 
 def load(name: str) -> Any:
     """Return a command with its options, or a group with its commands."""
-    module = import_module(f"fsmedia.cli.cmd_{name}")
+    with interrupt_while_loading():
+        module = import_module(f"fsmedia.cli.cmd_{name}")
     group = getattr(module, "group", None)
     if group is None:
         group = typer.Typer(rich_markup_mode="rich", add_completion=False)

@@ -629,7 +629,7 @@ class StoreStatistics(Report):
                 for head, rows in tallies.items()
             ],
             warnings=[
-                f"{self.problems:,} sidecars can't be read: fsmedia query shows the column problem"
+                f"{self.problems:,} sidecars can't be read: fsmedia catalog query shows the column problem"
                 if self.problems
                 else ""
             ],

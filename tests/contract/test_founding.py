@@ -268,8 +268,8 @@ def test_a_folder_in_each_spelling_is_one_root(local_storage, monkeypatch):
 # -- a root without a store --------------------------------------------------------------------------------
 
 COMMANDS = (
-    "ls", "ls --run r1", "stats", "stats --no-refresh", "catalog refresh", "catalog show", "enforce", "enforce -n",
-    "verify", "verify --repair", "verify --repair=leftovers", "policy list", "policy apply audit x",
+    "ls", "ls --run r1", "stats", "stats --no-refresh", "catalog refresh", "catalog show", "policy enforce",
+    "policy enforce -n",    "verify", "verify --repair", "verify --repair=leftovers", "policy list", "policy apply audit x",
     "policy hold x --reason y", "info x", "get x", "rm x", "url x", "gallery --run r1 -o g.html", "erase --run r1",
     "export webdataset shards",
 )  # fmt: skip
@@ -283,7 +283,7 @@ def at(storage):
 def test_every_command_says_that_there_is_no_store(storage, tmp_path, monkeypatch):
     """`enforce` at a mistyped URL said that nothing was due, and others what would make a store there."""
     monkeypatch.chdir(tmp_path)
-    for words in (*map(str.split, COMMANDS), ["query", "select 1"]):
+    for words in (*map(str.split, COMMANDS), ["catalog", "query", "select 1"]):
         done = fsmedia(*at(storage), *words)
         assert (done.exit_code, "no store at" in done.stderr) == (3, True), (words, done.stderr)
         assert "init" not in done.stderr
@@ -342,5 +342,5 @@ def test_a_sweep_of_another_time_is_refused(storage):
 def test_a_duration_lies_ahead_in_both_options(local_storage):
     """`--now 31d` was 31 days ago, `--expires-before 2d` in 2 days."""
     kept = opened(local_storage).store_media(MediaContent.from_text("x"), RETAINED)
-    for words in (["enforce", "-n", "--now", "31d", "--json"], ["ls", "--expires-before", "31d"]):
+    for words in (["policy", "enforce", "-n", "--now", "31d", "--json"], ["ls", "--expires-before", "31d"]):
         assert kept in fsmedia(*at(local_storage), *words).stdout

@@ -14,11 +14,12 @@ import tracemalloc
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
-from fsmedia.cli import cmd_externalize, cmd_get
+from fsmedia.cli import cmd_get, cmd_messages
 from fsmedia.format.messages import media_fields, parse_json
 from tests.messages import OPENAI_CHAT
 from tests.storages import S3Storage, Storage
@@ -168,9 +169,9 @@ def test_a_name_taken_meanwhile_is_not_replaced(
     assert fsmedia("get", reference, "-s", url, "-o", "first").exit_code == 0
     copy = cmd_get._copy
 
-    def late(*words: object) -> str:
+    def late(*words: Any, **more: bool) -> str:
         (here / "x").write_bytes(b"theirs")
-        return copy(*words)  # type: ignore[arg-type]
+        return copy(*words, **more)
 
     monkeypatch.setattr(cmd_get, "_copy", late)
     assert "exists already" in refused(fsmedia("get", reference, "-s", url, "-o", "x"), 1)
@@ -423,7 +424,7 @@ def test_a_result_goes_into_a_pipe_or_device_and_replaces_none(
     else:
         chat = tmp_path / "chat.json"
         chat.write_text('{"a": 1}')
-        done = fsmedia("externalize", chat, "--run", "r1", "-o", pipe, "-s", url)
+        done = fsmedia("messages", "externalize", chat, "--run", "r1", "-o", pipe, "-s", url)
         assert done.exit_code == 0, done.output
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     while not found:
@@ -445,8 +446,8 @@ def test_what_is_private_stays_so_while_it_is_replaced(
         modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
         real(descriptor)
 
-    monkeypatch.setattr(cmd_externalize.os, "fsync", watched)
-    done = fsmedia("externalize", chat, "--run", "r1", "--in-place", "-s", url)
+    monkeypatch.setattr(cmd_messages.os, "fsync", watched)
+    done = fsmedia("messages", "externalize", chat, "--run", "r1", "--in-place", "-s", url)
     assert done.exit_code == 0, done.output
     assert modes == [0o600]
     assert stat.S_IMODE(chat.stat().st_mode) == 0o600
@@ -456,7 +457,7 @@ def test_names_of_columns_command_no_terminal(url: str, tmp_path: Path) -> None:
     MediaStore(url).create()
     sql = 'select 1 as "\x1b]0;owned\x07"'
     for form in ("--csv", "--json"):
-        code, shown = on_terminal("query", form, sql, "-s", url, cwd=tmp_path)
+        code, shown = on_terminal("catalog", "query", form, sql, "-s", url, cwd=tmp_path)
         assert (code, b"\x1b]0" in shown, b"owned" in shown) == (0, False, True), shown
 
 
