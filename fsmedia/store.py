@@ -14,7 +14,7 @@ from fsmedia.core.parallel import attempt
 from fsmedia.core.records import References, StoredBytes, VerifyReads, check_mode, facts_of_name, facts_of_sidecar
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.core.telemetry import Observer, checked_hooks, observed
-from fsmedia.errors import InvalidMediaError, MediaError, ReadOnlyStoreError
+from fsmedia.errors import INSTALL, InvalidMediaError, MediaError, ReadOnlyStoreError
 from fsmedia.format import keys
 from fsmedia.format.layout import VIEW_MAX_AGE, as_age
 from fsmedia.format.settings import Settings, SettingsWords
@@ -125,10 +125,8 @@ def _display(name: str) -> Any:
     try:
         return import_module(f"fsmedia.display.{name}")
     except ImportError as error:
-        package = "anywidget" if (error.name or "").startswith("anywidget") else "'fsmedia[notebook]'"
-        raise MediaError(
-            f"what draws it is not installed ({error.name or error})", next_step=f"pip install {package}"
-        ) from error
+        step = "pip install anywidget" if (error.name or "").startswith("anywidget") else INSTALL["notebook"]
+        raise MediaError(f"what draws it is not installed ({error.name or error})", next_step=step) from error
 
 
 # Longer than 1,000 lines: the service is one class, two thirds of it the docstrings that `help` shows; each method
@@ -894,7 +892,7 @@ class MediaStore:
         InvalidMediaError
             A condition can't be meant.
         MediaError
-            What draws it is not installed: ``pip install 'fsmedia[notebook]'``.
+            What draws it is not installed: the error says which packages.
         """
         made: Gallery = _display("gallery").gallery_of(
             self._backend,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from pydantic_core import to_json
 
 from fsmedia.core import records
-from fsmedia.errors import CorruptSidecarError, MediaError, StorageError
+from fsmedia.errors import INSTALL, CorruptSidecarError, MediaError, StorageError
 from fsmedia.format import keys
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def arrow() -> ModuleType:
     except ImportError as error:
         raise StorageError(
             f"the catalog needs a package that is not installed ({error})",
-            next_step="pip install 'fsmedia[catalog]'",
+            next_step=INSTALL["catalog"],
         ) from None
     module: ModuleType = pa
     return module

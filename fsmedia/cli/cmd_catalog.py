@@ -20,7 +20,7 @@ from fsmedia.catalog import COLUMNS, Catalog
 from fsmedia.catalog.schema import arrow
 from fsmedia.cli import output
 from fsmedia.cli.app import AsJson, CommandError, Store, StoreLocation, Threads, command_group
-from fsmedia.errors import MediaError, StorageError
+from fsmedia.errors import INSTALL, MediaError, StorageError
 from fsmedia.models.text import distance_text
 from fsmedia.store import utc_now
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fsmedia.models import CatalogRefresh
 
 HELP = """`fsmedia catalog query` asks it by SQL, `fsmedia stats` adds it up, and any tool that reads Parquet reads its
-files. It needs pyarrow: pip install 'fsmedia[catalog]'
+files. It needs pyarrow.
 
 Examples:
   fsmedia catalog refresh --store ./media
@@ -60,8 +60,7 @@ QUERY_HELP = """Ask the catalog by SQL; the table is called media, a row per med
 input.
 
 The catalog is brought up to date first (`--no-refresh`: as it is). `fsmedia catalog show` tells the columns. The SQL is
-DuckDB's; it sees no files and changes nothing in the store. Times are UTC. It needs pyarrow and duckdb:
-pip install 'fsmedia[catalog]'
+DuckDB's; it sees no files and changes nothing in the store. Times are UTC. It needs pyarrow and duckdb.
 
 Examples:
   fsmedia catalog query "select run_id, count(*), sum(size_bytes) from media group by run_id order by 3 desc"
@@ -190,9 +189,7 @@ def _duckdb() -> Any:
     try:
         import duckdb
     except ImportError as error:
-        raise CommandError(
-            f"query needs a package that is not installed ({error}): pip install 'fsmedia[catalog]'"
-        ) from None
+        raise CommandError(f"query needs a package that is not installed ({error}): {INSTALL['catalog']}") from None
     return duckdb
 
 

@@ -12,7 +12,7 @@ from fsmedia.cli.cmd_catalog import catalog_of
 from fsmedia.store import utc_now
 
 HELP = """Brings the catalog up to date first, see `fsmedia catalog refresh`; `--no-refresh` takes it as it is. It needs
-pyarrow: pip install 'fsmedia[catalog]'
+pyarrow.
 
 Examples:
   fsmedia stats --store ./media

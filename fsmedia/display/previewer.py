@@ -28,7 +28,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from fsmedia.core.records import ReadCheck
 from fsmedia.display.documents import first_page
-from fsmedia.errors import CorruptMediaError, MediaError
+from fsmedia.errors import INSTALL, CorruptMediaError, MediaError
 from fsmedia.format import keys
 from fsmedia.models import mime
 from fsmedia.models.text import size_text, visible_lines
@@ -370,7 +370,6 @@ def _is_ours(folder: Path) -> bool:
 
 MOST_WHOLE = 20 * 2**20
 """Bytes up to which an original is read whole."""
-INSTALL = "pip install 'fsmedia[notebook]'"
 LARGEST_SIDE = 960
 """Longest side of the small picture that the cache keeps of an original; smaller ones are made of that."""
 PLAYED = {
@@ -550,7 +549,7 @@ def _page(source: Source, side: int, gate: AbstractContextManager[Any]) -> Previ
     if source.size > MOST_WHOLE:
         return Preview(reason=f"{size_text(source.size)} are not read for a page")
     if find_spec("pypdfium2") is None or find_spec("PIL") is None:
-        return Preview(reason=f"to see its first page: {INSTALL}")
+        return Preview(reason=f"to see its first page: {INSTALL['notebook']}")
     data = source.whole(MOST_WHOLE)
     if mime.detect(data[:_HEAD]) != _PDF:
         return Preview(reason="the bytes are no PDF")
@@ -577,7 +576,7 @@ def _text(data: bytes) -> Preview:
 def _picture(data: bytes, side: int, *, large: bool) -> Preview:
     pictures = _optional_module("pictures")
     if pictures is None:
-        return Preview(reason=f"to see it: {INSTALL}")
+        return Preview(reason=f"to see it: {INSTALL['notebook']}")
     try:
         made: Preview = pictures.embedded(data, side) if large else pictures.thumbnail(data, side)
     except UnshowableError as error:
@@ -590,7 +589,7 @@ def _sound(data: bytes, kind: str) -> Preview:
     made = Preview(kind="sound", sound=data, sound_type=PLAYED[kind]) if playable else Preview(kind="sound")
     films = _optional_module("films")
     if films is None:
-        return replace(made, reason="" if playable else f"to see its outline: {INSTALL}")
+        return replace(made, reason="" if playable else f"to see its outline: {INSTALL['notebook']}")
     try:
         found = films.outline(io.BytesIO(data), kind)
     except UnshowableError as error:
@@ -611,7 +610,7 @@ def _tagged_duration(data: bytes) -> float | None:
 def _film(file: Any, kind: str, side: int) -> Preview:
     films = _optional_module("films")
     if films is None:
-        return Preview(kind="film", reason=f"to see a picture of it: {INSTALL}")
+        return Preview(kind="film", reason=f"to see a picture of it: {INSTALL['notebook']}")
     try:
         made: Preview = films.poster(file, kind, side)
     except UnshowableError as error:

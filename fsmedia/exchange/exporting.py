@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal
 
-from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError, StoreConflictError
+from fsmedia.errors import INSTALL, InvalidMediaError, MediaError, MediaNotFoundError, StorageError, StoreConflictError
 from fsmedia.exchange.importing import SourceItem, is_inside_store, not_imported
 from fsmedia.format import keys
 from fsmedia.models import ExportReport, Failed, MediaRecord, Reference, Skipped
@@ -298,7 +298,7 @@ def load_pyarrow() -> tuple[Any, Any]:
         from pyarrow import parquet
     except ImportError as error:
         raise StorageError(
-            f"Parquet needs pyarrow, which is not installed ({error})", next_step="pip install 'fsmedia[catalog]'"
+            f"Parquet needs pyarrow, which is not installed ({error})", next_step=INSTALL["catalog"]
         ) from None
     return pa, parquet
 

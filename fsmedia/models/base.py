@@ -61,7 +61,7 @@ class Model(BaseModel):
         shown = signature(cls)
         plain = [each.replace(annotation=_plain_type(each.annotation)) for each in shown.parameters.values()]
         cls.__signature__ = shown.replace(parameters=plain, return_annotation=Signature.empty)
-        text = [cleandoc(cls.__doc__ or ""), "", "Attributes", "----------"]
+        text = [cleandoc(cls.__doc__ or ""), *(["", "Attributes", "----------"] if cls.model_fields else [])]
         for name, field in cls.model_fields.items():
             text.append(f"{name} : {formatannotation(_plain_type(field.annotation))}")
             if field.description:

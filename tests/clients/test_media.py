@@ -28,6 +28,7 @@ from upath import UPath
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from tests.clients.children import size_of
 from tests.clients.conftest import Lab
+from tests.style.project import PACKAGE
 
 PNG = io.BytesIO()
 Image.new("RGB", (8, 6), "red").save(PNG, "png")
@@ -214,10 +215,10 @@ def test_webdataset_by_its_registration_line(named):  # it has a use of its own 
     assert found == [b"0", b"1", b"2"]
 
 
-# -- the README's lines ---------------------------------------------------------------------------------------
+# -- the lines of the page on pipelines ------------------------------------------------------------
 
 
-SECTION = (Path(__file__).parents[2] / "README.md").read_text().split("## media://")[1].split("\n## ")[0]
+SECTION = (PACKAGE / "docs/pipelines.md").read_text().split("## media://")[1].split("\n## ")[0]
 [CHAIN] = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
 [LINES] = re.findall(r"```py\n(.*?)```", SECTION, re.DOTALL)
 

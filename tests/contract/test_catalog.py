@@ -365,7 +365,7 @@ def test_without_pyarrow_the_error_names_the_extra(local_storage):
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     *errors, count = done.stdout.splitlines()
     assert len(errors) == 3
-    assert all("pip install 'fsmedia[catalog]'" in each for each in errors)
+    assert all("pip install pyarrow duckdb" in each for each in errors)
     assert count == "6"
 
 

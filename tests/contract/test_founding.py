@@ -269,7 +269,8 @@ def test_a_folder_in_each_spelling_is_one_root(local_storage, monkeypatch):
 
 COMMANDS = (
     "ls", "ls --run r1", "stats", "stats --no-refresh", "catalog refresh", "catalog show", "policy enforce",
-    "policy enforce -n",    "verify", "verify --repair", "verify --repair=leftovers", "policy list", "policy apply audit x",
+    "policy enforce -n", "verify", "verify --repair", "verify --repair=leftovers", "policy list",
+    "policy apply audit x",
     "policy hold x --reason y", "info x", "get x", "rm x", "url x", "gallery --run r1 -o g.html", "erase --run r1",
     "export webdataset shards",
 )  # fmt: skip

@@ -202,7 +202,7 @@ def test_wrong_usage_and_what_is_not_installed(url: str, monkeypatch: pytest.Mon
         ("pyarrow", ["catalog", "refresh"]),
     ):
         monkeypatch.setitem(sys.modules, missing, None)
-        assert "pip install 'fsmedia[catalog]'" in refused(fsmedia(*words, "-s", url), 1)
+        assert "pip install pyarrow duckdb" in refused(fsmedia(*words, "-s", url), 1)
 
 
 def test_a_store_that_may_only_be_read(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
