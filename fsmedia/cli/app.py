@@ -241,7 +241,8 @@ def command_of(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(flat)
     def run(*, quiet: bool, **given: Any) -> None:
-        output.be_quiet(asked=quiet)
+        if quiet:
+            output.be_quiet(True)
         flat(**given)
 
     asked = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Quiet)
@@ -457,6 +458,7 @@ class CommandGroup(TyperGroup):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command line; exits unless `standalone_mode` is False, as typer's own does."""
+        output.be_quiet(False)
         alone = extra.get("standalone_mode", True)
         extra["standalone_mode"] = False
         if not alone:

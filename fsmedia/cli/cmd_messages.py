@@ -124,7 +124,7 @@ def externalize(
     target = result_path(file, out, in_place=in_place)
     text = read_messages(file)
     metadata = MediaMetadata(**ids, policy_name=policy)
-    with location.open() as opened:
+    with location.open() as opened, output.count_progress("storing media", None):
         try:
             done = opened.externalize_text(text, metadata, at_least=at_least, dry_run=dry_run)
         except BulkError as error:
@@ -175,7 +175,7 @@ def inline(
     if as_json and target is None:
         raise typer.BadParameter("can't share standard output with messages: add -o or --in-place", param_hint="--json")
     text = read_messages(file)
-    with location.open_existing(read_only=True) as opened:
+    with location.open_existing(read_only=True) as opened, output.count_progress("reading media", None):
         result = opened.inline_text(text, at_most=at_most)
     write_messages(result, target)
     if as_json:

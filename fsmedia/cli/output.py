@@ -110,10 +110,10 @@ def note(text: str) -> None:
         _print_message("", "", text)
 
 
-def be_quiet(*, asked: bool, first: bool = False) -> None:
-    """Print no notes and show no progress any more where that is asked; the first of a command line begins anew."""
+def be_quiet(quiet: bool) -> None:
+    """Print no notes and show no progress from now on; or, at the beginning of a command line, do so again."""
     global _quiet  # noqa: PLW0603 - one process, one terminal
-    _quiet = asked or (_quiet and not first)
+    _quiet = quiet
 
 
 class WarningPrinter(logging.Handler):

@@ -20,6 +20,7 @@ import typer
 from fsspec.config import conf
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from fsmedia import AsyncMediaStore, InvalidMediaError, InvalidReferenceError, MediaContent, MediaMetadata, MediaStore
 from fsmedia.cli import app, commands, output, typer_app
@@ -28,7 +29,7 @@ from fsmedia.format import keys
 from fsmedia.models.text import size_text
 from tests.storages import Storage
 from tests.style.project import PACKAGE
-from tests.surfaces.commands import HOSTILE, fsmedia, harmless, places, put, refused
+from tests.surfaces.commands import HOSTILE, fsmedia, harmless, on_terminal, places, put, refused
 
 # -- help, version, usage ----------------------------------------------------------------------------------
 
@@ -528,3 +529,32 @@ def test_no_help_loses_words_or_shows_a_flag_as_a_value() -> None:
         examples = text.partition("Examples:\n")[2].split()
         assert examples, words
         assert "".join(examples) in "".join(shown.split()), words
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_commands_options_and_names_of_stores(shell: str) -> None:
+    named = {
+        "FSMEDIA_STORE_LAB": "s3://bucket/lab",
+        "FSMEDIA_STORE_LOCAL": "/media",
+        "_FSMEDIA_COMPLETE": f"complete_{shell}",
+    }
+    for typed, wanted in (
+        ("po", ["policy"]),
+        ("policy en", ["enforce"]),
+        ("ls --mi", ["--mime"]),
+        ("ls -s @l", ["@lab", "@local"]),
+    ):
+        line = f"fsmedia {typed}"
+        asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_TYPER_COMPLETE_ARGS": line,
+                 "_TYPER_COMPLETE_FISH_ACTION": "get-args"}  # fmt: skip
+        shown = CliRunner().invoke(typer_app, [], env={**named, **asked}, prog_name="fsmedia").stdout
+        assert all(each in shown for each in wanted), (typed, shown)
+    assert "fsmedia" in CliRunner().invoke(typer_app, ["--show-completion"], env={"SHELL": f"/bin/{shell}"}).stdout
+
+
+def test_a_reference_is_never_broken_over_two_lines(url: str, tmp_path: Path) -> None:
+    reference = put(url, run_id="a-run-with-a-very-long-name-" * 3)
+    for words in (["info", reference], ["init"], ["policy", "list"]):
+        _, shown = on_terminal(*words, "-s", url, cwd=tmp_path, width=40)
+        whole = reference if words[0] == "info" else url
+        assert whole in shown.decode().replace("\x1b[1m", "").replace("\x1b[0m", "")
