@@ -155,9 +155,9 @@ def _adopt(context: AdoptContext, entry: Entry, content: ContentDigest) -> bool:
     keys.check_lengths(key, backend.root_length)
     # A client may still be writing the file: the sidecar must tell of the bytes that lie there in the end.
     head = backend.head(key)
-    if (None if head is None else head.token) != entry.token or content.size != entry.size:
+    if head is None or head.token != entry.token or content.size != entry.size:
         raise StorageError("was changed while it was read", next_step="adopt again", reference=key)
-    timestamp = entry.modified or context.now
+    timestamp = head.modified or context.now  # a listing of a disk tells no times
     due = None if context.policy is None else expires_at(context.policy, timestamp)
     sidecar = _sidecar(context, entry, content, timestamp, due)
     if not context.writes:
