@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsmedia.core import commit, records
@@ -25,7 +26,6 @@ from fsmedia.storage.port import delete_one
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Executor
-    from datetime import datetime
 
     from fsmedia.core.named import ContentDigest
     from fsmedia.core.settings_file import SettingsFile
@@ -157,7 +157,7 @@ def _adopt(context: AdoptContext, entry: Entry, content: ContentDigest) -> bool:
     head = backend.head(key)
     if head is None or head.token != entry.token or content.size != entry.size:
         raise StorageError("was changed while it was read", next_step="adopt again", reference=key)
-    timestamp = head.modified or context.now  # a listing of a disk tells no times
+    timestamp = _own_time(backend, head) or context.now
     due = None if context.policy is None else expires_at(context.policy, timestamp)
     sidecar = _sidecar(context, entry, content, timestamp, due)
     if not context.writes:
@@ -171,6 +171,17 @@ def _adopt(context: AdoptContext, entry: Entry, content: ContentDigest) -> bool:
         delete_one(backend, keys.sidecar_key(key))
         raise StorageError("was deleted while it was adopted", next_step="adopt again", reference=key)
     return True
+
+
+def _own_time(backend: Backend, head: Entry) -> datetime | None:
+    """Return the time that a file has itself; on a disk a copy or a `touch -d` may have kept it."""
+    path = backend.local_path(head.key)
+    if path is None:
+        return head.modified
+    try:
+        return datetime.fromtimestamp(Path(path).stat().st_mtime, UTC)
+    except (OSError, OverflowError, ValueError):  # gone, or a stranger's file from the year 36812
+        return head.modified
 
 
 def _sidecar(

@@ -219,6 +219,7 @@ def test_a_store_in_the_tree_is_left_alone_and_no_tree_around_one_becomes_one(tr
     assert {each.source: each.reason for each in report.skipped}["labs/x/"].startswith("is another store's")
     assert ([each.source for each in report.stored], snapshot(tree / "labs")) == (list(FILES), before)
     MediaStore(tree.parent / "outer" / "x").create()
+    plant(tree.parent / "outer", {"r1/a.png": PNG})
     before = snapshot(tree.parent / "outer")
     with pytest.raises(errors.StoreConflictError, match="around the store at"):
         adopted(tree.parent / "outer")
