@@ -1,12 +1,12 @@
 """fsmedia: the media that LLM runs produce, kept in any storage that an fsspec URL can name.
 
-Start with `MediaStore`. Names are loaded when they are first used, so importing the package costs little.
+Start with `MediaStore`. What its methods return, beside these names, is in `fsmedia.models`. Names are loaded when they
+are first used, so importing the package costs little.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
         UnknownPolicyError,
     )
     from fsmedia.exchange import (
-        adopt_folder,
         export_audiofolder,
         export_imagefolder,
         export_webdataset,
@@ -45,33 +44,16 @@ if TYPE_CHECKING:
     from fsmedia.handlers import AsyncTimeBasedPolicyHandler, TimeBasedPolicyHandler
     from fsmedia.models import (
         Deletion,
-        EnforcementReport,
         Event,
-        ExportReport,
-        Externalized,
-        Failed,
-        Finding,
-        Hold,
-        Imported,
-        ImportReport,
         MediaContent,
         MediaMetadata,
         MediaRecord,
-        Moved,
-        NotImported,
         OrganizationMode,
-        PassedOver,
-        Receipt,
-        ReceiptReport,
         Reference,
         RetentionPolicy,
-        Skipped,
-        StoreStatistics,
-        SyncReport,
-        VerifyReport,
     )
     from fsmedia.models.interfaces import MediaStorageService, PolicyHandler
-    from fsmedia.store import MediaStore, utc_now
+    from fsmedia.store import MediaStore
 
 # Where the public names are, the lightest first: those that need none of the others load none of them.
 _MODULES = (
@@ -80,10 +62,10 @@ _MODULES = (
     "fsmedia.models.interfaces",
     "fsmedia.core.telemetry",
     "fsmedia.core.ingest",
-    "fsmedia.catalog",
-    "fsmedia.filesystem",
     "fsmedia.store",
     "fsmedia.aio",
+    "fsmedia.catalog",
+    "fsmedia.filesystem",
     "fsmedia.handlers",
     "fsmedia.exchange",
 )
@@ -96,17 +78,9 @@ __all__ = [
     "CorruptMediaError",
     "CorruptSidecarError",
     "Deletion",
-    "EnforcementReport",
     "Event",
-    "ExportReport",
-    "Externalized",
-    "Failed",
-    "Finding",
     "HeldMediaError",
-    "Hold",
     "Hook",
-    "ImportReport",
-    "Imported",
     "InvalidLayoutError",
     "InvalidMediaError",
     "InvalidReferenceError",
@@ -120,25 +94,15 @@ __all__ = [
     "MediaStore",
     "MediaTooLargeError",
     "MediaWriter",
-    "Moved",
-    "NotImported",
     "OrganizationMode",
-    "PassedOver",
     "PolicyHandler",
     "ReadOnlyStoreError",
-    "Receipt",
-    "ReceiptReport",
     "Reference",
     "RetentionPolicy",
-    "Skipped",
     "StorageError",
     "StoreConflictError",
-    "StoreStatistics",
-    "SyncReport",
     "TimeBasedPolicyHandler",
     "UnknownPolicyError",
-    "VerifyReport",
-    "adopt_folder",
     "export_audiofolder",
     "export_imagefolder",
     "export_webdataset",
@@ -147,14 +111,15 @@ __all__ = [
     "import_inspect",
     "import_promptarena",
     "import_webdataset",
-    "utc_now",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its module at first use (PEP 562)."""
     if name == "__version__":
-        return _version("fsmedia")
+        from importlib.metadata import version
+
+        return version("fsmedia")
     if name not in __all__:
         raise AttributeError(f"module 'fsmedia' has no attribute {name!r}")
     value = next(vars(module)[name] for module in map(import_module, _MODULES) if name in vars(module))
@@ -163,4 +128,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, "__version__"])

@@ -465,7 +465,6 @@ class AsyncMediaStore:
     retrieve_many: _AnswersMany[MediaContent] = cast("Any", _threaded(MediaStore.retrieve_many))
     info = _threaded(MediaStore.info)
     info_many: _AnswersMany[MediaRecord] = cast("Any", _threaded(MediaStore.info_many))
-    metadata = _threaded(MediaStore.metadata)
     exists = _threaded(MediaStore.exists)
 
     async def open(self, reference: str) -> AsyncMediaReader:
@@ -511,6 +510,7 @@ class AsyncMediaStore:
     inline_text = _threaded(MediaStore.inline_text)
     gallery = _threaded(MediaStore.gallery)
     compare = _threaded(MediaStore.compare)
+    adopt = _threaded(MediaStore.adopt)
     verify = _threaded(MediaStore.verify)
     sync_to = _threaded(
         MediaStore.sync_to, stoppable=True, note="A cancellation comes out once the media in hand are done."

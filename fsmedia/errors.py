@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -208,3 +208,12 @@ class ForeignCall:
             return False
         self.error = error
         return True
+
+
+INSTALL: Final = {
+    "s3": "pip install s3fs",
+    "gcs": "pip install gcsfs",
+    "catalog": "pip install pyarrow duckdb",
+    "notebook": "pip install pillow av tinytag markupsafe pypdfium2",
+}
+"""What installs the packages of an extra, wherever this package came from: an index, a file or a clone."""

@@ -7,28 +7,19 @@ from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, cast, overload
 
-from fsmedia import catalog
-from fsmedia.catalog import CatalogAnswers
-from fsmedia.core import bulk, externalize, ingest, lifetime, records
-from fsmedia.core.externalize import LARGEST_DOCUMENT
+from fsmedia.core import bulk, ingest, lifetime, records
 from fsmedia.core.ingest import MediaWriter, SourceRules, WriteContext, draft_of, utc_now
 from fsmedia.core.lifetime import Deleter, check_log, current_user
 from fsmedia.core.parallel import attempt
 from fsmedia.core.records import References, StoredBytes, VerifyReads, check_mode, facts_of_name, facts_of_sidecar
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.core.telemetry import Observer, checked_hooks, observed
-from fsmedia.display.previewer import PreviewCache, default_folder, place_of
-from fsmedia.errors import InvalidMediaError, MediaError, ReadOnlyStoreError
-from fsmedia.filesystem import MediaFileSystem
-from fsmedia.filesystem.views import VIEW_MAX_AGE, as_age
+from fsmedia.errors import INSTALL, InvalidMediaError, MediaError, ReadOnlyStoreError
 from fsmedia.format import keys
+from fsmedia.format.layout import VIEW_MAX_AGE, as_age
 from fsmedia.format.settings import Settings, SettingsWords
-from fsmedia.maintenance.erase import Erasure, check_receipt, read_receipt
-from fsmedia.maintenance.expiry import Enforcement
-from fsmedia.maintenance.survey import check_grace
-from fsmedia.maintenance.sync import SyncOptions, open_target, sync
-from fsmedia.maintenance.verify import verify
 from fsmedia.models import Hold, MediaContent, MediaMetadata, Reference
+from fsmedia.models.interfaces import LARGEST_DOCUMENT
 from fsmedia.models.selection import Selection, SelectionWords, SubjectWords, shows_words
 from fsmedia.storage import open_backend
 from fsmedia.storage.address import media_url, nested_options, resolve_root, url_from_environment
@@ -47,11 +38,13 @@ if TYPE_CHECKING:
     from fsmedia.core.telemetry import Hook
     from fsmedia.display.gallery import By, Comparison, Gallery, GroupBy
     from fsmedia.display.items import Sort
+    from fsmedia.filesystem import MediaFileSystem
     from fsmedia.maintenance.sync_copy import Check
     from fsmedia.models import (
         EnforcementReport,
         Externalized,
         Finding,
+        ImportReport,
         MediaRecord,
         OrganizationMode,
         Receipt,
@@ -132,10 +125,8 @@ def _display(name: str) -> Any:
     try:
         return import_module(f"fsmedia.display.{name}")
     except ImportError as error:
-        package = "anywidget" if (error.name or "").startswith("anywidget") else "'fsmedia[notebook]'"
-        raise MediaError(
-            f"what draws it is not installed ({error.name or error})", next_step=f"pip install {package}"
-        ) from error
+        step = "pip install anywidget" if (error.name or "").startswith("anywidget") else INSTALL["notebook"]
+        raise MediaError(f"what draws it is not installed ({error.name or error})", next_step=step) from error
 
 
 # Longer than 1,000 lines: the service is one class, two thirds of it the docstrings that `help` shows; each method
@@ -302,6 +293,8 @@ class MediaStore:
     @property
     def fs(self) -> MediaFileSystem:
         """The store as an fsspec filesystem whose paths are references: `store.fs.ls("runs")`."""
+        from fsmedia.filesystem import MediaFileSystem
+
         if self._fs is None:
             shared: Any = {name: value for name, value in self._options.items() if name not in _NOT_OF_FILES}
             self._fs = MediaFileSystem(root=self._root, storage_options=self._storage_options, **shared)
@@ -464,22 +457,6 @@ class MediaStore:
         )
         return bulk.collected(answers, on_error)
 
-    @observed("metadata")
-    def metadata(self, reference: str) -> MediaMetadata:
-        """Return the metadata of a media file: ids, position, MIME type, size, time, policy.
-
-        Raises
-        ------
-        MediaNotFoundError, CorruptSidecarError
-            As `info`.
-        """
-
-        def record(key: str) -> MediaRecord:
-            return records.record_of(records.find(self._backend, key), self._settings_file.configuration)
-
-        found = self._references.apply(reference, record)
-        return MediaMetadata(**{name: getattr(found, name) for name in MediaMetadata.model_fields})
-
     @observed("exists")
     def exists(self, reference: str) -> bool:
         """Return whether there is a media file under a reference; a folder is none."""
@@ -583,6 +560,8 @@ class MediaStore:
         InvalidMediaError
             A condition can't be meant.
         """
+        from fsmedia.catalog import CatalogAnswers
+
         if newest is not None and (held is not None or limit is not None):
             raise InvalidMediaError("newest goes with no limit and no held", next_step="leave these out")
         selection = Selection(**words)
@@ -616,6 +595,8 @@ class MediaStore:
         StoreConflictError
             The catalog is of a newer version of this package.
         """
+        from fsmedia import catalog
+
         if not refresh:
             return catalog.newest(self._backend)
         return catalog.refreshed(
@@ -641,8 +622,10 @@ class MediaStore:
         top
             Most names of runs, types and policies that are told apart, from 1, the largest first; the rest is one sum.
         """
+        from fsmedia.catalog import statistics
+
         found = self.catalog(refresh=refresh, executor=executor, progress=progress)
-        return catalog.statistics(found, now=self._now(), top=top)
+        return statistics(found, now=self._now(), top=top)
 
     @observed("delete")
     def delete_media(self, reference: str) -> None:
@@ -740,6 +723,8 @@ class MediaStore:
         StorageError
             The clocks differ, or the store can't be listed.
         """
+        from fsmedia.maintenance.expiry import Enforcement
+
         self._check_writable(dry_run=dry_run)
         sweep = Enforcement(
             clock=self._now,
@@ -819,6 +804,8 @@ class MediaStore:
         BulkError
             Some could not be stored; `.results` are the references of those that are.
         """
+        from fsmedia.core import externalize
+
         return externalize.externalize(self, document, metadata, at_least=at_least)
 
     @observed("externalize_text")
@@ -830,6 +817,8 @@ class MediaStore:
         In JSON Lines a document is a message. It raises what `externalize` does, and `InvalidMediaError` for what is no
         JSON, or too long.
         """
+        from fsmedia.core import externalize
+
         return externalize.externalize_text(self, text, metadata, at_least=at_least, dry_run=dry_run)
 
     @observed("inline")
@@ -852,6 +841,8 @@ class MediaStore:
         StorageError
             A media's bytes are not those that were taken out.
         """
+        from fsmedia.core import externalize
+
         return externalize.inline(self, document, at_most=at_most)
 
     @observed("inline_text")
@@ -860,6 +851,8 @@ class MediaStore:
 
         It raises what `inline` does, and `InvalidMediaError` for what is no JSON.
         """
+        from fsmedia.core import externalize
+
         return externalize.inline_text(self, text, at_most=at_most)
 
     @observed("gallery")
@@ -899,7 +892,7 @@ class MediaStore:
         InvalidMediaError
             A condition can't be meant.
         MediaError
-            What draws it is not installed: ``pip install 'fsmedia[notebook]'``.
+            What draws it is not installed: the error says which packages.
         """
         made: Gallery = _display("gallery").gallery_of(
             self._backend,
@@ -949,13 +942,61 @@ class MediaStore:
         )
         return made
 
+    @observed("adopt")
+    @shows_words(SubjectWords)
+    def adopt(
+        self,
+        *,
+        policy_name: str | None = None,
+        dry_run: bool = False,
+        executor: Executor | None = None,
+        progress: Progress = None,
+        **words: Unpack[SubjectWords],
+    ) -> ImportReport:
+        """Make media of the files that other programs put into the root, where they are, without moving a byte.
+
+        A root without settings gets this store's first, so any tree becomes a store:
+        ``MediaStore("old", layouts={"by-run": "{run_id}/{name}{ext}"}).adopt()``. A file without a sidecar gets one:
+        ids from its path by the layouts, type, size and digest from its bytes, which are read once, and its own time.
+        Hidden files, and names that stores give themselves, are skipped. It may be killed: adopting again goes on.
+        Windows are of 64 files.
+
+        Parameters
+        ----------
+        policy_name
+            Retention policy of the adopted media, which counts from the files' times; None: none.
+        run_id, conversation_id, session_id, provider_id
+            Ids of media whose path tells none of that kind.
+
+        Raises
+        ------
+        MediaNotFoundError
+            Nothing at all lies at the root.
+        UnknownPolicyError
+            The policy means nothing.
+        StoreConflictError
+            The store has other settings, or lies around another store, or in one.
+        """
+        from fsmedia.maintenance.adopt import adopt
+
+        self._check_writable(dry_run=dry_run)
+        return adopt(
+            self._backend,
+            self._settings_file,
+            ids=cast("dict[str, str | None]", words),
+            policy_name=policy_name,
+            now=self._now(),
+            dry_run=dry_run,
+            executor=executor,
+            progress=progress,
+        )
+
     @observed("verify")
     def verify(
         self,
         *,
         deep: bool = False,
         repair: bool | Literal["leftovers"] = False,
-        adopt: bool = False,
         dry_run: bool = False,
         force: bool = False,
         grace: timedelta | None = None,
@@ -967,7 +1008,7 @@ class MediaStore:
         """Check everything in the store and report what is wrong; with `repair`, repair it.
 
         One listing of the store and one read of each sidecar and hold; `deep` also reads all bytes once. Without
-        `repair` and `adopt` nothing is written. `report.whole` says whether the store is whole: what is younger than
+        `repair` nothing is written. `report.whole` says whether the store is whole: what is younger than
         the grace may be on its way, and other programs' files are theirs, so neither makes it less than whole.
 
         A repair does what `finding.repair` says and nothing else: it gives media back what they lack, removes what
@@ -983,10 +1024,8 @@ class MediaStore:
             Mend what is found. "leftovers" looks at nothing else than what crashes left (bytes, markers and due
             entries without a sidecar, unused shared bytes, temporary files) and mends that, by one listing and no read
             of a sidecar; deduplicated media keep some 200 bytes of memory each meanwhile.
-        adopt
-            Write a sidecar for each file of others: ids from its path, type, size and digest from its bytes, no policy.
         dry_run
-            Write nothing, with `repair` and `adopt` too; the findings say what would be done.
+            Write nothing, with `repair` too; the findings say what would be done.
         force
             Go on where so few media are listed that the storage may have answered wrongly: fewer than half of the rows
             of the newest catalog, or none although the due index has entries.
@@ -1004,14 +1043,17 @@ class MediaStore:
         Raises
         ------
         InvalidMediaError
-            The grace is too short, or `repair="leftovers"` comes with `deep` or `adopt`.
+            The grace is too short, or `repair="leftovers"` comes with `deep`.
         StorageError
             The store can't be listed, or a repair is stopped because so little was listed; what failed for single
             things is in the report.
         ReadOnlyStoreError
             The store was opened read-only, and something is to be written.
         """
-        if (repair or adopt) and not dry_run:
+        from fsmedia.maintenance.survey import check_grace
+        from fsmedia.maintenance.verify import verify
+
+        if repair and not dry_run:
             self._check_writable()
         wanted = check_grace(grace, self._settings_file.refresh().orphan_grace, nobody_writes=nobody_writes)
         return verify(
@@ -1020,7 +1062,6 @@ class MediaStore:
             wanted,
             deep=deep,
             repair=repair,
-            adopt=adopt,
             dry_run=dry_run,
             force=force,
             executor=executor,
@@ -1103,6 +1144,8 @@ class MediaStore:
         StorageError
             One of the roots can't be listed, or nothing is deleted because so little was listed.
         """
+        from fsmedia.maintenance.sync import SyncOptions, open_target, sync
+
         asked = Settings.read({"organization": organization, "layouts": layouts, "deduplicate": deduplicate})
         selection = Selection(**words)
         configuration = self._settings_file.refresh()
@@ -1168,6 +1211,8 @@ class MediaStore:
             The store can't be listed, or so little was listed that it may be wrong; nothing was deleted. What failed
             later stands in the receipt.
         """
+        from fsmedia.maintenance.erase import Erasure
+
         self._check_writable(dry_run=dry_run)
         erasure = Erasure(
             words=cast("dict[str, str | None]", words),
@@ -1205,6 +1250,8 @@ class MediaStore:
         StorageError
             The store can't be read, so nothing is proved.
         """
+        from fsmedia.maintenance.erase import check_receipt, read_receipt
+
         found = read_receipt(receipt)
         return check_receipt(self._backend, self._settings_file, found, executor=executor, progress=progress)
 
@@ -1250,5 +1297,7 @@ class MediaStore:
 
     def _forget_previews(self, keys: Collection[str]) -> int:
         """Remove what galleries kept on this machine of bytes that are gone."""
+        from fsmedia.display.previewer import PreviewCache, default_folder, place_of
+
         cache = PreviewCache(None if self._backend.in_one_process else default_folder())
         return cache.forget(place_of(self._backend.url, key) for key in keys)

@@ -4,8 +4,9 @@ import hashlib
 import json
 from typing import Any
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, RetentionPolicy, SyncReport
+from fsmedia import MediaContent, MediaMetadata, MediaStore, RetentionPolicy
 from fsmedia.format import keys
+from fsmedia.models import SyncReport
 from tests.storages import MEMORY, MemoryStorage, Storage
 
 LARGE = bytes(range(256)) * 20_000  # over what goes in one piece

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 from fsmedia.core import records
 from fsmedia.core.parallel import windows
-from fsmedia.errors import CorruptSidecarError, MediaError, StorageError
+from fsmedia.errors import INSTALL, CorruptSidecarError, MediaError, StorageError
 from fsmedia.format import keys
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ def arrow(needed: str = "the catalog needs a package that is") -> ModuleType:
         import pyarrow.compute
         import pyarrow.parquet
     except ImportError as error:
-        step = "pip install 'fsmedia[catalog]'"
-        raise StorageError(f"{needed} not installed ({error})", next_step=step) from None
+        raise StorageError(f"{needed} not installed ({error})", next_step=INSTALL["catalog"]) from None
     module: ModuleType = pa
     return module
 

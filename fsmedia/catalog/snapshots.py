@@ -14,12 +14,12 @@ from importlib.util import find_spec
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from fsmedia import models  # its reports are loaded when one is made
 from fsmedia.catalog.refresh import PreviousRows, is_sorted, refresh
 from fsmedia.catalog.schema import ROW_GROUP, VERSION, TableHeader, arrow, conform, settings_digest, version_of
 from fsmedia.catalog.table import Catalog, mask
 from fsmedia.errors import MediaError, MediaNotFoundError, StoreConflictError
 from fsmedia.format import keys
-from fsmedia.models import CatalogRefresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -107,7 +107,7 @@ def refreshed(
                 raise error
             key, known, began_with = None, listed, frozenset()
             made = refresh(backend, configuration, made.table, now=now, executor=executor)
-    report = CatalogRefresh.model_construct(
+    report = models.CatalogRefresh.model_construct(
         media=len(made.table),
         read=made.read,
         removed=made.removed,

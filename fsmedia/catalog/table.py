@@ -13,15 +13,18 @@ from importlib import import_module
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Unpack
 
+from fsmedia import models  # its reports are loaded when one is made
 from fsmedia.catalog.schema import TableHeader, arrow
 from fsmedia.errors import InvalidMediaError, StorageError
-from fsmedia.models import CatalogRefresh, StoreStatistics, Tally, base, mime
+from fsmedia.models import base, mime
 from fsmedia.models.selection import Selection, SelectionWords, shows_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pyarrow as pa
+
+    from fsmedia.models import CatalogRefresh, StoreStatistics, Tally
 
 _INSTANTS = {"since": "timestamp", "until": "timestamp", "expires_before": "expires_at"}
 DAY = timedelta(days=1)
@@ -159,7 +162,7 @@ def statistics(catalog: Catalog, *, now: datetime, top: int) -> StoreStatistics:
     after = now + timedelta(microseconds=1)  # due: at or before now
     horizons = (("expired", None, after), ("within a day", after, now + DAY), ("within a week", after, now + 7 * DAY))
     expired, within_day, within_week = (_tally(name, _between(table, "expires_at", *ends)) for name, *ends in horizons)
-    return StoreStatistics(
+    return models.StoreStatistics(
         at=now,
         refreshed_at=catalog.refreshed_at,
         media=whole.media,
@@ -187,7 +190,7 @@ def _numbers(table: pa.Table) -> pa.Table:
 
 
 def _tally(name: str | None, table: pa.Table) -> Tally:
-    return Tally(name=name, media=len(table), bytes=int(arrow().compute.sum(table.column("bytes")).as_py() or 0))
+    return models.Tally(name=name, media=len(table), bytes=int(arrow().compute.sum(table.column("bytes")).as_py() or 0))
 
 
 def _grouped(table: pa.Table, name: str) -> Counts:
@@ -199,12 +202,12 @@ def _grouped(table: pa.Table, name: str) -> Counts:
 def _largest(counts: Mapping[Any, tuple[int, int]], top: int) -> tuple[tuple[Tally, ...], Tally | None]:
     """Return the names with most bytes, and the sum of the others; None if there are no others."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1][1], -item[1][0], item[0] or ""))
-    named = tuple(Tally(name=name or None, media=media, bytes=size) for name, (media, size) in ordered[:top])
+    named = tuple(models.Tally(name=name or None, media=media, bytes=size) for name, (media, size) in ordered[:top])
     rest = ordered[top:]
     if not rest:
         return named, None
     media, size = (sum(counted[index] for _, counted in rest) for index in (0, 1))
-    return named, Tally(name=f"{len(rest)} other{'s' if len(rest) > 1 else ''}", media=media, bytes=size)
+    return named, models.Tally(name=f"{len(rest)} other{'s' if len(rest) > 1 else ''}", media=media, bytes=size)
 
 
 def _between(table: pa.Table, name: str, begin: datetime | None, end: datetime | None) -> pa.Table:

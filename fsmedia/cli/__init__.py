@@ -11,16 +11,13 @@ import logging
 import os
 import signal
 import sys
-import threading
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fsmedia.cli.signals import SIGNALLED
+from fsmedia.cli.signals import SIGNALLED, interrupt_while_loading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from fsmedia.cli.commands import typer_app
 
 __all__ = ["main", "typer_app"]
@@ -28,8 +25,7 @@ __all__ = ["main", "typer_app"]
 
 def main(program: str = "fsmedia") -> NoReturn:
     """Run the command line of this process; `program` is what a user types for it."""
-    with _interrupt_while_loading():
-        # Half a second: typer, rich and all commands.
+    with interrupt_while_loading():
         from fsmedia.cli.commands import typer_app
     with ExitStack() as stack:
         if sys.stdout is None:  # closed by whoever started this
@@ -47,27 +43,6 @@ def main(program: str = "fsmedia") -> NoReturn:
 
 def _terminate(_number: int, _frame: object) -> NoReturn:
     sys.exit(SIGNALLED + signal.SIGTERM)
-
-
-@contextmanager
-def _interrupt_while_loading() -> Iterator[None]:
-    """End the process without a traceback if Ctrl-C comes in the block, in which nothing is done yet."""
-    own = threading.current_thread() is threading.main_thread()
-    # Not where somebody else handles it, or has it ignored as nohup does.
-    if not own or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, _leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _leave(number: int, _frame: object) -> NoReturn:
-    # At once: an exception out of the middle of an import may be caught there, and taken for another.
-    os.write(2, b"interrupted\n")
-    os._exit(SIGNALLED + number)
 
 
 def __getattr__(name: str) -> Any:

@@ -5,4 +5,5 @@ import sys
 
 from fsmedia.cli import main
 
-main(f"{shlex.quote(sys.executable)} -m fsmedia.cli")
+if __name__ == "__main__":
+    main(f"{shlex.quote(sys.executable)} -m fsmedia.cli")

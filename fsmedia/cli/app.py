@@ -8,7 +8,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,16 +20,15 @@ from typer.core import TyperCommand, TyperGroup
 
 from fsmedia.cli import output
 from fsmedia.errors import MediaError, MediaNotFoundError
-from fsmedia.format import keys
-from fsmedia.format.keys import temporary_name
-from fsmedia.format.settings import Configuration
-from fsmedia.models import RetentionPolicy
-from fsmedia.storage import open_backend
-from fsmedia.storage.address import URL_VARIABLE, resolve_root
-from fsmedia.store import MediaStore, utc_now
 
+# What opens stores is imported where one is opened: to show a help, or a version, takes a third of the time without.
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
+    from concurrent.futures import Executor
+
+    from fsmedia.format.settings import Configuration
+    from fsmedia.models import RetentionPolicy
+    from fsmedia.store import MediaStore
 
 _UNITS = {
     "s": timedelta(seconds=1),
@@ -112,6 +110,8 @@ def parse_storage_options(words: Iterable[str] | None) -> dict[str, Any]:
 
 def parse_policies(words: Iterable[str] | None) -> list[RetentionPolicy] | None:
     """Read `--policy NAME=DURATION`; `forever` keeps for ever. None if there are none."""
+    from fsmedia.models import RetentionPolicy
+
     given = parse_pairs(words, "--policy", "NAME=DURATION, e.g. audit=365d or legal=forever")
     return [
         RetentionPolicy(
@@ -169,12 +169,22 @@ EXIT_CODES = """\
 Exit codes: 0 done, 1 failed (the line on standard error says why), 2 wrong usage, 3 no such media or file,
 4 the store is not whole (verify), 130 interrupted, 141 the reader of a pipe went away."""
 _TIMEOUT = timedelta(seconds=60)
+
+
+def _store_names(incomplete: str) -> list[str]:
+    """Complete the name of a store, from the environment and fsspec's configuration; asks no storage."""
+    from fsmedia.storage.address import known_stores
+
+    return sorted(f"@{name}" for name in known_stores() if f"@{name}".startswith(incomplete))
+
+
 StoreUrl = Annotated[
     str | None,
     typer.Option(
         "--store",
         "-s",
         metavar="URL",
+        autocompletion=_store_names,
         help="The store: a folder, s3://bucket/media, any fsspec URL, @name (see stores); else $FSMEDIA_URL.",
     ),
 ]
@@ -221,8 +231,28 @@ class OptionGroup:
     without: tuple[str, ...] = ()
 
 
-def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command as typer reads it: with the options of its groups in their places."""
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress and no notes, only results and errors.")]
+
+
+def command_of(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a command as typer reads it: with the options of its groups in their places, and `--quiet`."""
+    flat = with_option_groups(function)
+    options = inspect.signature(flat).parameters
+
+    @wraps(flat)
+    def run(*, quiet: bool, **given: Any) -> None:
+        if quiet:
+            output.be_quiet(True)
+        flat(**given)
+
+    asked = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Quiet)
+    vars(run)["__signature__"] = inspect.Signature([*options.values(), asked])
+    run.__annotations__ = {name: each.annotation for name, each in options.items()} | {"quiet": _Quiet}
+    return run
+
+
+def with_option_groups(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that takes the options of its groups in the place of what these make of them."""
     options: dict[str, inspect.Parameter] = {}
     own: list[str] = []
     groups: dict[str, tuple[Callable[..., Any], list[str]]] = {}
@@ -233,14 +263,16 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
             own.append(name)
             options[name] = parameter
         else:
-            inner = inspect.signature(group.make, eval_str=True).parameters
-            groups[name] = group.make, [each for each in inner if each not in group.without]
+            make = with_option_groups(group.make)
+            inner = inspect.signature(make).parameters
+            groups[name] = make, [each for each in inner if each not in group.without]
             options |= {each: inner[each] for each in groups[name][1]}
 
     @wraps(command)
-    def run(**given: Any) -> None:
+    def run(**given: Any) -> Any:
         made = {name: make(**{each: given[each] for each in inner}) for name, (make, inner) in groups.items()}
-        command(**{name: given[name] for name in own}, **made)
+        # An option that a group leaves out has the default of its function.
+        return command(**{name: given[name] for name in own if name in given}, **made)
 
     keyword_only = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in options.values()]
     vars(run)["__signature__"] = inspect.Signature(keyword_only)
@@ -263,6 +295,8 @@ class StoreLocation:
 
     def url_or_default(self) -> str:
         """Return the URL, the environment's if the command line has none."""
+        from fsmedia.storage.address import URL_VARIABLE
+
         if self.url is not None and not self.url.strip():
             raise typer.BadParameter("is empty", param_hint="--store")
         url = self.url or os.environ.get(URL_VARIABLE, "").strip()
@@ -281,6 +315,8 @@ class StoreLocation:
 
     def open(self, **settings: Any) -> MediaStore:
         """Open the store, or the place of one. A file that a person names is taken whatever its size."""
+        from fsmedia.store import MediaStore
+
         return MediaStore(self.url_or_default(), storage_options=self.options, max_file_size=None, **settings)
 
     @contextmanager
@@ -297,8 +333,13 @@ class StoreLocation:
 
     def read_settings(self) -> Configuration | None:
         """Return the settings that lie at the root; None where no store was made yet."""
+        from fsmedia.format.keys import CONFIGURATION_KEY
+        from fsmedia.format.settings import Configuration
+        from fsmedia.storage import open_backend
+        from fsmedia.storage.address import resolve_root
+
         with open_backend(*resolve_root(self.url_or_default(), self.options), timeout=_TIMEOUT) as backend:
-            data = backend.read(keys.CONFIGURATION_KEY)
+            data = backend.read(CONFIGURATION_KEY)
         return None if data is None else Configuration.parse(data)
 
 
@@ -320,7 +361,7 @@ def conditions(
     ] = None,
 ) -> dict[str, Any]:
     """Return the conditions of a selection that are given, by their names in Python."""
-    now = utc_now()
+    now = datetime.now(UTC)
     given = {
         "run_id": run,
         "conversation_id": conversation,
@@ -336,6 +377,38 @@ def conditions(
 
 
 Selection = Annotated[dict[str, Any], OptionGroup(conditions)]
+
+
+@dataclass(frozen=True, slots=True)
+class MediaChoice:
+    """The media that a command line means: those it names, or those that meet its conditions."""
+
+    references: list[str]
+    conditions: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        references: Annotated[
+            list[str] | None, typer.Argument(metavar="[REF]...", help="References, as ls shows them; or conditions:")
+        ] = None,
+        selection: Selection,
+    ) -> Self:
+        """Refuse both, and neither: nobody shall mean a whole store by naming nothing."""
+        if bool(references) == bool(selection):
+            problem = "stands beside conditions: give one of them"
+            if not references:
+                problem = "none is given: name media, or say which by conditions, e.g. --run r1"
+            raise typer.BadParameter(problem, param_hint="REF")
+        return cls(references or [], selection)
+
+    def find(self, opened: MediaStore, *, held: bool | None = None) -> list[str]:
+        """Return the references of the media that are meant."""
+        return self.references or list(opened.list(**self.conditions, held=held))
+
+
+Choice = Annotated[MediaChoice, OptionGroup(MediaChoice.of)]
 
 
 def ids(
@@ -385,6 +458,7 @@ class CommandGroup(TyperGroup):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command line; exits unless `standalone_mode` is False, as typer's own does."""
+        output.be_quiet(False)
         alone = extra.get("standalone_mode", True)
         extra["standalone_mode"] = False
         if not alone:
@@ -426,14 +500,12 @@ class CommandGroup(TyperGroup):
         return result
 
 
-def command_group(text: str, commands: Iterable[tuple[str, Callable[..., None], str]]) -> typer.Typer:
+def command_group(commands: Iterable[tuple[str, Callable[..., None], str]]) -> typer.Typer:
     """Return a group of commands: of each its name, its function and its help."""
-    group = typer.Typer(
-        cls=CommandGroup, help=output.unwrapped(text), invoke_without_command=True, rich_markup_mode="rich"
-    )
+    group = typer.Typer(cls=CommandGroup, invoke_without_command=True, rich_markup_mode="rich")
 
     @group.callback()
-    @with_option_groups
+    @command_of
     def take_store(context: typer.Context, *, location: Store) -> None:
         """Take what stands before the command."""
         context.obj = location
@@ -441,7 +513,7 @@ def command_group(text: str, commands: Iterable[tuple[str, Callable[..., None], 
             typer.echo(context.get_help())
 
     for name, command, command_text in commands:
-        group.command(name, cls=Command, help=output.unwrapped(command_text))(with_option_groups(command))
+        group.command(name, cls=Command, help=output.unwrapped(command_text))(command_of(command))
     return group
 
 
@@ -462,6 +534,8 @@ def check_mapping(mapping: Path | None, *, dry_run: bool) -> None:
 @contextmanager
 def temporary_file(path: Path) -> Iterator[Path]:
     """Give a name beside a file, for what takes its place when it is whole; nothing stays there."""
+    from fsmedia.format.keys import temporary_name
+
     temporary = path.with_name(temporary_name())
     try:
         yield temporary
@@ -488,6 +562,8 @@ def thread_pool(threads: int | None) -> Iterator[Executor | None]:
     if threads is None:
         yield None
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     executor = ThreadPoolExecutor(threads, thread_name_prefix="fsmedia")
     try:
         yield executor
@@ -495,17 +571,19 @@ def thread_pool(threads: int | None) -> Iterator[Executor | None]:
         executor.shutdown(cancel_futures=True)
 
 
-def each_media(references: Iterable[str], act: Callable[[str], None]) -> NoReturn:
+def each_media(references: Collection[str], act: Callable[[str], None], word: str = "media") -> NoReturn:
     """Call a function for each media, print what fails and go on past it; exit with what all of it comes to."""
     errors: list[Exception] = []
-    for reference in references:
-        try:
-            act(reference)
-        except BrokenPipeError:
-            raise
-        except (MediaError, CommandError, OSError) as error:
-            output.error(output.error_text(error))
-            errors.append(error)
+    with output.count_progress(word, len(references), worth=len(references) > 1) as meter:
+        for reference in references:
+            try:
+                act(reference)
+            except BrokenPipeError:
+                raise
+            except (MediaError, CommandError, OSError) as error:
+                output.error(output.error_text(error))
+                errors.append(error)
+            meter.advance(1)
     raise typer.Exit(exit_code_of(errors))
 
 

@@ -9,10 +9,8 @@ import typer
 from fsmedia.cli import output
 from fsmedia.cli.app import AsJson, CommandError, HtmlFile, Store
 
-HELP = """Write what several runs made at the same position side by side into one HTML file.
-
-A row is a message and part, a column a run; what a run lacks is an empty cell. Needs pip install
-'fsmedia[notebook]'.
+HELP = """A row is a message and part, a column a run; what a run lacks is an empty cell. Needs the packages of the
+extra `notebook`.
 
 Examples:
   fsmedia compare r1 r2 -o compare.html

@@ -17,14 +17,14 @@ from rich.text import Text
 
 from fsmedia.cli import output
 from fsmedia.cli.app import AsJson, CommandError, Store, StoreLocation
+from fsmedia.errors import MediaError
 from fsmedia.models import MediaContent, MediaMetadata
 from fsmedia.models.text import size_text
 from fsmedia.store import MediaStore, utc_now
 
-HELP = """Store a small run of five media, list it, read one back and check it, and show what to type next.
-
-It goes to ./fsmedia-demo, or where `--store` says; $FSMEDIA_URL is not looked at, so that no demo lands in your own
-store by accident. Repeat it as often as you like: each time is a new run.
+HELP = """It goes to ./fsmedia-demo, or where `--store` says, and the gallery to ./fsmedia-demo.html; $FSMEDIA_URL is
+not looked at, so that no demo lands in your own store by accident. Repeat it as often as you like: each time is a new
+run.
 
 Examples:
   fsmedia demo
@@ -32,6 +32,7 @@ Examples:
 """
 
 DEMO_URL = "./fsmedia-demo"
+DEMO_PAGE = Path("fsmedia-demo.html")
 _CONVERSATION = "kitchen-garden"
 _PROVIDER = "fsmedia-demo"
 _READ_BACK = "image/png"
@@ -92,7 +93,11 @@ def demo(
         sha256 = _read_back(opened, references[chosen], samples[chosen])
         printer.step(f"Read back {samples[chosen].file_name}", f"{len(samples[chosen].data):,} bytes, sha256 ok")
         printer.line("  " + sha256, style="dim")
+        page = _gallery(opened, run)
         printer.next_steps(location, opened, run, references[chosen], samples[chosen].file_name)
+        if page is not None:
+            printer.line("The gallery of this run, to open in a browser:", style="bold")
+            printer.line(str(page.resolve()), style="green")
         if as_json:
             output.json_line(
                 {
@@ -101,6 +106,7 @@ def demo(
                     "run_id": run,
                     "references": references,
                     "read_back": {"reference": references[chosen], "sha256": sha256},
+                    "gallery": None if page is None else str(page.resolve()),
                 }
             )
 
@@ -129,6 +135,16 @@ def _media(sample: Sample, run: str) -> tuple[MediaContent, MediaMetadata]:
             provider_id=_PROVIDER,
         ),
     )
+
+
+def _gallery(opened: MediaStore, run: str) -> Path | None:
+    """Write a gallery of the run into the current folder; None where what draws it is not installed."""
+    try:
+        with output.count_progress("making previews", len(_SAMPLES)) as meter:
+            return opened.gallery(run_id=run, progress=meter.reach).save(DEMO_PAGE)
+    except MediaError as error:
+        output.note(f"no gallery: {output.error_text(error)}")
+        return None
 
 
 def _read_back(opened: MediaStore, reference: str, sample: Sample) -> str:
@@ -193,7 +209,6 @@ class _StepPrinter:
             f"info {at} {shlex.quote(reference)}",
             f"get {at} {shlex.quote(reference)} -o {target}",
             f"store {at} --run my-run {target}",
-            f"gallery {at} --run {run} -o {run}.html",
         ):
             self.line(f"  {self._program} {command}", style="cyan")
         if location.options:

@@ -77,11 +77,9 @@ def check_receipt_file(
     return DONE if report.holds else FAILED
 
 
-HELP = """Erase everything of a run, conversation, session or provider, wherever it lies, and tell what went.
-
-All ids that are given must fit. Besides the media go their due entries, rows of the catalog and whatever else in the
-store names them. Held media stay and are told, see `fsmedia policy release`; bytes that others use stay too. It looks
-into every sidecar of the store, and may be repeated: what was interrupted is finished.
+HELP = """All ids that are given must fit. Besides the media go their due entries, rows of the catalog and whatever else
+in the store names them. Held media stay and are told, see `fsmedia policy release`; bytes that others use stay too. It
+looks into every sidecar of the store, and may be repeated: what was interrupted is finished.
 
 `--receipt FILE` keeps what was done as JSON: it names the subject, so keep it like the media. `--check FILE` looks
 later whether anything is there again. Records below .fsmedia/deletions/ are evidence and stay, unless `--forget-log`

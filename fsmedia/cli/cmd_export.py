@@ -22,10 +22,8 @@ from fsmedia.exchange import export_audiofolder, export_imagefolder, export_webd
 from fsmedia.exchange.webdataset import SHARD_BYTES, SHARD_COUNT
 from fsmedia.models import ExportReport
 
-EXPORT_HELP = """Hand out media as other programs read them: imagefolder and audiofolder of Hugging Face, WebDataset.
-
-Which media: the words of `fsmedia ls`. Files appear whole or not at all, and nothing that is there is replaced without
-`--overwrite`; exporting again writes what is missing, also after a kill.
+HELP = """Which media: the words of `fsmedia ls`. Files appear whole or not at all, and nothing that is there is
+replaced without `--overwrite`; exporting again writes what is missing, also after a kill.
 
 Examples:
   fsmedia export imagefolder dataset/ --run r1 --store ./media
@@ -133,7 +131,6 @@ def _command(export: Callable[..., ExportReport], of_format: Callable[..., dict[
 
 
 group = command_group(
-    EXPORT_HELP,
     (
         ("imagefolder", _command(export_imagefolder, _of_folders), IMAGEFOLDER_HELP),
         ("audiofolder", _command(export_audiofolder, _of_folders), AUDIOFOLDER_HELP),

@@ -10,11 +10,9 @@ from fsmedia.cli import output
 from fsmedia.cli.app import AsJson, HtmlFile, Selection, Store
 from fsmedia.models.text import size_text
 
-HELP = """Write media as cards into one HTML file: previews, facts, policy and expiry, references, captions.
-
-The file needs nothing else and loads nothing: open it in any browser, send it to anybody who may see the media. It
-holds small pictures and short sounds, at most 2 MiB. Conditions are those of `fsmedia ls`. Previews are kept in the
-cache folder of this machine ($FSMEDIA_CACHE; "off" keeps none). Needs pip install 'fsmedia[notebook]'.
+HELP = """The file needs nothing else and loads nothing: open it in any browser, send it to anybody who may see the
+media. It holds small pictures and short sounds, at most 2 MiB. Conditions are those of `fsmedia ls`. Previews are kept
+in the cache folder of this machine ($FSMEDIA_CACHE; "off" keeps none). Needs the packages of the extra `notebook`.
 
 Examples:
   fsmedia gallery --run r1 -o gallery.html

@@ -12,20 +12,19 @@ from typing import Annotated, BinaryIO
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, CommandError, References, Store, each_media, temporary_file
+from fsmedia.cli.app import AsJson, Choice, CommandError, DryRun, Store, each_media, temporary_file
 from fsmedia.errors import CorruptSidecarError, LocalFileContext
 from fsmedia.models import MediaRecord, Reference
+from fsmedia.models.text import size_text
 from fsmedia.store import MediaStore
 
-HELP = """Write media into files, by default in the current folder under the last part of the reference.
-
-The bytes are compared with the digest that was stored. A file that exists is not replaced without `--force`; `-o -`
-writes to standard output. Prints the path of each file.
+HELP = """Which: references, or the conditions of `fsmedia ls`. The bytes are compared with the digest that was stored.
+A file that exists is not replaced without `--force`; `-o -` writes to standard output. Prints the path of each file.
 
 Examples:
   fsmedia get runs/r1/0003_01_u01m8.png -o plan.png
   fsmedia get runs/r1/0003_01_u01m8.txt -o - | less
-  fsmedia ls --run r1 --null | xargs -0 fsmedia get -o r1/
+  fsmedia get --run r1 --mime 'image/*' -o r1/
 """
 _STDOUT = "-"
 _CHUNK = 8 * 2**20  # each read is a request to an object store
@@ -33,12 +32,13 @@ _CHUNK = 8 * 2**20  # each read is a request to an object store
 
 def get(
     *,
-    references: References,
+    choice: Choice,
     target: Annotated[
         str | None,
         typer.Option("--output", "-o", metavar="FILE|DIR|-", help="A file, a folder (made if it ends with /), or -."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace files that exist.")] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
     location: Store,
 ) -> None:
@@ -51,24 +51,30 @@ def get(
     def download(reference: str) -> None:
         record = _record_of(opened, reference)
         if target == _STDOUT:
-            _copy(opened, record, sys.stdout.buffer)
+            _copy(opened, record, sys.stdout.buffer, alone=alone)
             return
         name = output.visible(record.reference.rpartition("/")[2])
         path = Path(target or ".") if folder is None else folder / name
+        size, sha256 = record.size_bytes, record.sha256
         with LocalFileContext(path):
-            sha256 = _write(opened, record, path, force=force)
+            if not dry_run:
+                sha256 = _write(opened, record, path, force=force, alone=alone)
+                size = path.stat().st_size
+            elif path.exists() and not force:
+                raise _exists(path)
         if as_json:
-            size = path.stat().st_size
             output.json_line({"reference": record.reference, "path": str(path), "size_bytes": size, "sha256": sha256})
         else:
-            output.line(str(path))
+            output.line(f"would write  {size_text(size)}  {path}" if dry_run else str(path))
 
     with location.open_existing(read_only=True) as opened:
-        folder = _folder(target, several=len(references) > 1)
-        each_media(references, download)
+        references = choice.find(opened)
+        alone = len(references) == 1
+        folder = _folder(target, several=not alone, make=not dry_run)
+        each_media(references, download, "writing files")
 
 
-def _folder(target: str | None, *, several: bool) -> Path | None:
+def _folder(target: str | None, *, several: bool, make: bool) -> Path | None:
     """Return the folder to write into; None where one file, or standard output, is named."""
     if target is None:
         return Path()
@@ -76,7 +82,9 @@ def _folder(target: str | None, *, several: bool) -> Path | None:
         return None
     path = Path(target)
     if target.endswith(("/", os.sep)) or (several and not path.exists()):
-        path.mkdir(parents=True, exist_ok=True)
+        if make:
+            path.mkdir(parents=True, exist_ok=True)
+        return path
     if path.is_dir():
         return path
     if several:
@@ -93,11 +101,12 @@ def _record_of(opened: MediaStore, reference: str) -> MediaRecord:
         return MediaRecord(reference=Reference(reference))
 
 
-def _copy(opened: MediaStore, record: MediaRecord, sink: BinaryIO) -> str:
+def _copy(opened: MediaStore, record: MediaRecord, sink: BinaryIO, *, alone: bool) -> str:
     """Write all bytes, refuse those that are not what was stored, and return their digest."""
     digest = hashlib.sha256()
     with (
-        output.byte_progress(record.reference.rpartition("/")[2], record.size_bytes or None) as meter,
+        # Beside others, whose bar counts files, it has none of its own.
+        output.byte_progress(record.reference.rpartition("/")[2], (record.size_bytes or None) if alone else 0) as meter,
         opened.open(record.reference) as file,
     ):
         while data := file.read(_CHUNK):
@@ -124,18 +133,18 @@ def _write_all(sink: BinaryIO, data: bytes) -> None:
         view = view[written:]
 
 
-def _write(opened: MediaStore, record: MediaRecord, path: Path, *, force: bool) -> str:
+def _write(opened: MediaStore, record: MediaRecord, path: Path, *, force: bool, alone: bool) -> str:
     """Write a media into a file and return its digest."""
     if path.exists() and not path.is_file() and not path.is_dir():  # /dev/null, a named pipe
         with path.open("wb") as file:
-            return _copy(opened, record, file)
+            return _copy(opened, record, file, alone=alone)
     if not force and (path.exists() or path.is_symlink()):
         raise _exists(path)
     if not path.parent.is_dir():
         raise CommandError(f"{path.parent}: no such folder; make it, or end it with / and leave the name to fsmedia")
     with temporary_file(path.resolve()) as temporary:
         with temporary.open("wb") as file:
-            found = _copy(opened, record, file)
+            found = _copy(opened, record, file, alone=alone)
         if force:
             temporary.replace(path.resolve())
         else:

@@ -21,7 +21,6 @@ from fsmedia.cli.app import (
     parse_storage_options,
 )
 from fsmedia.exchange import (
-    adopt_folder,
     import_folder,
     import_imagefolder,
     import_inspect,
@@ -31,10 +30,9 @@ from fsmedia.exchange import (
 from fsmedia.exchange.folders import DEFAULT_PATTERN
 from fsmedia.models import ImportReport
 
-IMPORT_HELP = """Take in media that others left: PromptArena's results, any tree of files, logs of inspect_ai, exports.
-
-Each media keeps where it came from (the attribute user.source). Importing again stores what is new and nothing twice,
-so an import that was killed goes on where it was; run one at a time. `--dry-run` reads all and says what would happen.
+HELP = """Each media keeps where it came from (the attribute user.source). Importing again stores what is new and
+nothing twice, so an import that was killed goes on where it was; run one at a time. `--dry-run` reads all and says what
+would happen.
 
 Examples:
   fsmedia import promptarena out/ --store ./media
@@ -58,13 +56,11 @@ Fields of a pattern: {run_id}, {conversation_id}, {session_id}, {provider_id}, {
 {timestamp:%Y-%m-%d}; it ends with {name}{ext}. What the path does not tell is given: --run, --conversation, --session.
 The time of a media is its file's, and policies count from it. Links, hidden files and sidecars are skipped.
 
-`--in-place` moves no bytes: the tree itself becomes the store, with the pattern as its layout and a sidecar beside each
-file.
+To make a store of the tree itself, without moving a byte: `fsmedia adopt`.
 
 Examples:
   fsmedia import folder pictures/ --store ./media
   fsmedia import folder pictures/ --pattern "{name}{ext}" --run holiday --store ./media
-  fsmedia import folder /data/old --in-place --pattern "by-date/{timestamp:%Y-%m-%d}/{run_id}/{name}{ext}"
 """
 
 INSPECT_HELP = """Import the pictures, sound, video and documents in logs of inspect_ai (needs: pip install inspect-ai).
@@ -132,23 +128,13 @@ def folder(
     *,
     path: Annotated[str, typer.Argument(metavar="DIR", help="The top of the tree.")],
     pattern: Annotated[str, typer.Option(metavar="TEMPLATE", help="What the paths below it tell.")] = DEFAULT_PATTERN,
-    in_place: Annotated[bool, typer.Option("--in-place", help="Make a store of the tree itself.")] = False,
     ids: Ids,
     settings: Settings,
     as_json: AsJson = False,
     location: Store,
 ) -> None:
     """Import a tree of files."""
-    settings |= {"pattern": pattern, "ids": ids}
-    if not in_place:
-        _run(location, import_folder, path, as_json=as_json, **settings)
-        return
-    if location.url is not None:
-        raise typer.BadParameter("the tree itself becomes the store: leave --store away", param_hint="--in-place")
-    settings["storage_options"] = {**location.options, **settings.get("storage_options", {})}
-    with output.count_progress("adopting", None) as meter:
-        report = adopt_folder(path, progress=meter.reach, **settings)
-    _show(report, as_json=as_json)
+    _run(location, import_folder, path, as_json=as_json, pattern=pattern, ids=ids, **settings)
 
 
 def inspect(
@@ -190,18 +176,12 @@ def _run(
     """Open the store, import under a progress bar, and print the report."""
     with location.open() as opened, output.count_progress("importing", None) as meter:
         report = run_import(opened, source, progress=meter.reach, **settings)
-    _show(report, as_json=as_json)
-
-
-def _show(report: ImportReport, *, as_json: bool) -> None:
-    """Print a report; what failed is an exit code too."""
     output.print_report(report, as_json=as_json)
     if report.failed:
         raise typer.Exit(FAILED)
 
 
 group = command_group(
-    IMPORT_HELP,
     (
         ("promptarena", promptarena, PROMPTARENA_HELP),
         ("folder", folder, FOLDER_HELP),

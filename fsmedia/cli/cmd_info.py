@@ -13,9 +13,7 @@ from fsmedia.models import MediaRecord
 from fsmedia.models.text import distance_text
 from fsmedia.store import utc_now
 
-HELP = """Show all that the store knows of media: type, size, digest, ids, time, policy, caption.
-
-With `--json` one record per line, with the names of the Python API.
+HELP = """With `--json` one record per line, with the names of the Python API.
 
 Examples:
   fsmedia info runs/r1/0003_01_u01m8.png
@@ -50,8 +48,8 @@ def info(
         if gap:
             screen.print()
         gap = True
-        screen.print(Text(output.visible(record.reference), style="bold", overflow="fold"))
-        screen.print(output.facts_table(_rows(record)))
+        screen.print(Text(output.visible(record.reference), style="bold"), soft_wrap=True)
+        output.print_facts(_rows(record))
 
     with location.open_existing(read_only=True) as opened:
         each_media(references, show)

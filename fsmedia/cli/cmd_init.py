@@ -19,7 +19,7 @@ from fsmedia.cli.app import (
 )
 from fsmedia.format.settings import Configuration
 
-HELP = """Make a store: write its settings. Not needed before `store`, which makes one with the defaults.
+HELP = """Not needed before `store`, which makes one with the defaults.
 
 Settings can't be changed afterwards; `fsmedia sync` brings the media to a new store that has others. Doing it again
 with the same settings, or with none, changes nothing and shows what is there; with other settings it is an error.
@@ -108,7 +108,7 @@ def init(
         return
     word = "made a store in" if before is None else "there was a store already in"
     output.Screen().print(Text(f"{word} {output.visible(url)}"), soft_wrap=True)
-    output.Screen().print(output.facts_table(_rows(facts)))
+    output.print_facts(_rows(facts))
 
 
 def _facts(made: Configuration) -> dict[str, Any]:

@@ -15,10 +15,8 @@ from fsmedia.models import MediaRecord, Reference
 from fsmedia.models.text import size_text
 from fsmedia.store import MediaStore
 
-HELP = """List media: one reference per line, in the order of their keys.
-
-All conditions must hold. A time is ISO 8601 (UTC unless it names a zone), or a duration from now such as 2d or 12h.
-A line is never cut, so it can be piped; control characters stand escaped, `--null` gives them as they are. With
+HELP = """All conditions must hold. A time is ISO 8601 (UTC unless it names a zone), or a duration from now such as 2d
+or 12h. A line is never cut, so it can be piped; control characters stand escaped, `--null` gives them as they are. With
 `--json` it is the whole record of each media, one JSON document per line.
 
 Examples:

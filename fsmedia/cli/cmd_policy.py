@@ -1,8 +1,11 @@
-"""`fsmedia policy`: policies of a store and of media, holds, the due index."""
+"""`fsmedia policy`: policies of a store and of media, holds, and sweeps that delete what is due."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 
+import sys
 from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -10,30 +13,41 @@ from rich.text import Text
 
 from fsmedia.cli import output
 from fsmedia.cli.app import (
+    DONE,
+    FAILED,
+    All,
     AsJson,
+    Choice,
     CommandError,
     DryRun,
-    References,
+    MediaChoice,
+    Selection,
     Store,
     StoreLocation,
+    Threads,
     Yes,
+    can_ask,
     command_group,
     confirm,
     each_media,
+    parse_duration,
+    parse_instant,
     policy_seconds,
     spell_duration,
+    thread_pool,
 )
+from fsmedia.cli.signals import StopSignal
 from fsmedia.errors import CorruptSidecarError, MediaError, UnknownPolicyError
 from fsmedia.format.policy import FORMS, expires_at, find_policy
 from fsmedia.format.settings import Configuration
-from fsmedia.models import MediaRecord, RetentionPolicy
-from fsmedia.models.text import distance_text
+from fsmedia.maintenance.expiry import FARTHEST_AHEAD
+from fsmedia.models import EnforcementReport, MediaRecord, RetentionPolicy
+from fsmedia.models.text import distance_text, size_text
 from fsmedia.store import MediaStore, utc_now
 
-POLICY_HELP = """How long media stay: put them under policies, hold and release them, list what policies there are.
-
-A policy lets a media go when its time since the media's timestamp is over; `fsmedia enforce` then deletes it. Names
-such as retain-30days speak for themselves, others are given to a store by `fsmedia init --policy audit=365d`.
+HELP = """A policy lets a media go when its time since the media's timestamp is over; `fsmedia policy enforce` then
+deletes it. Names such as retain-30days speak for themselves, others are given to a store by `fsmedia init --policy
+audit=365d`.
 
 Examples:
   fsmedia policy list --store ./media
@@ -48,30 +62,53 @@ Examples:
   fsmedia policy list --store ./media
   fsmedia policy list --json | jq .policies
 """
+ENFORCE_HELP = """Delete every media whose policy let it go, and tell what went, what stayed, what failed, and why.
+
+The cost follows what is due, not what is stored. `--dry-run` makes the same plan and changes nothing. `--every` sweeps
+at once and then again and again, until Ctrl-C or SIGTERM: it ends after the media it has in hand, a second signal ends
+it there. One sweep that is stopped so exits with 130 or 143; `--every` exits with how its last sweep went. With
+`--json` one document for each sweep, with all media in it.
+
+One sweep says how many would go and asks first where a person sits at the terminal; `--yes` does not ask. A `--now`
+that lies ahead needs `--dry-run`.
+
+Examples:
+  fsmedia policy enforce --store ./media --dry-run
+  fsmedia policy enforce --dry-run --now 7d
+  fsmedia policy enforce --store s3://bucket/media --every 5m
+  fsmedia policy enforce --json | jq -r '.deleted[].reference'
+"""
 APPLY_HELP = """Put media under a policy, from their timestamp on; `--forever` takes the policy away.
 
-The policy stands first, so that references can come from elsewhere. Prints for each media when it may go; what may go
-already is deleted by the next sweep. It asks first where more than one is named and a person sits at the terminal;
-`--yes` does not ask, `--dry-run` only tells.
+The policy stands first, then references, or the conditions of `fsmedia ls`. Prints for each media when it may go; what
+may go already is deleted by the next sweep. It asks first where more than one is meant and a person sits at the
+terminal; `--yes` does not ask, `--dry-run` only tells.
 
 Examples:
   fsmedia policy apply retain-30days runs/r1/0003_01_u01m8.png
+  fsmedia policy apply audit --run r1 --mime 'image/*' --dry-run
   fsmedia policy apply --forever runs/r1/0003_01_u01m8.png
-  fsmedia ls --run r1 --null | xargs -0 fsmedia policy apply audit
 """
 HOLD_HELP = """Hold media: nothing may delete, replace or move them until they are released, whatever their policy says.
 
-The last hold of a media counts. `fsmedia info` shows its reason.
+Which: references, or the conditions of `fsmedia ls`. The last hold of a media counts. `fsmedia info` shows its reason.
 
 Examples:
   fsmedia policy hold runs/r1/0003_01_u01m8.png --reason "case 4711"
-  fsmedia ls --run r1 --null | xargs -0 fsmedia policy hold --reason "case 4711" --who legal
+  fsmedia policy hold --run r1 --reason "case 4711" --who legal
 """
 RELEASE_HELP = """Release media that were held. What became due meanwhile goes with the next sweep.
 
+Which: references, or the conditions of `fsmedia ls`, which mean those of them that are held.
+
 Examples:
   fsmedia policy release runs/r1/0003_01_u01m8.png
+  fsmedia policy release --run r1 --dry-run
 """
+
+
+_Sweep = Callable[..., EnforcementReport]
+_Show = Callable[..., None]
 
 
 def list_policies(*, as_json: AsJson = False, location: Store) -> None:
@@ -85,16 +122,17 @@ def list_policies(*, as_json: AsJson = False, location: Store) -> None:
         return
     if settings is None:
         output.note(f"the store at {url} has no settings: another program wrote it")
-    screen = output.Screen()
-    screen.print(Text(f"policies of {output.visible(url)}"), soft_wrap=True)
-    screen.print(output.facts_table(_rows(facts)))
+    output.Screen().print(Text(f"policies of {output.visible(url)}"), soft_wrap=True)
+    output.print_facts(_rows(facts))
 
 
 def apply(
     *,
     arguments: Annotated[
-        list[str], typer.Argument(metavar="[POLICY] REF...", help="The policy, then references, as ls shows them.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="[POLICY] [REF]...", help="The policy, then references; or conditions:"),
+    ] = None,
+    selection: Selection,
     forever: Annotated[
         bool, typer.Option("--forever", "--none", help="Take the policy away; then no POLICY is given.")
     ] = False,
@@ -104,18 +142,14 @@ def apply(
     location: Store,
 ) -> None:
     """Put media under a policy."""
-    name, references = (None, arguments) if forever else (arguments[0], arguments[1:])
+    words = arguments or []
+    if not words and not forever:
+        raise typer.BadParameter("none is given: it stands first, then references or conditions", param_hint="POLICY")
+    name, references = (None, words) if forever else (words[0], words[1:])
+    choice = MediaChoice.of(references=references, selection=selection)
     location.url_or_default()
-    if not references:
-        raise typer.BadParameter("none is given: give the policy first, then one or more references", param_hint="REF")
     policy = None if name is None else _policy_of(name, location)
-    if len(references) > 1 and not (yes or dry_run):
-        confirm(
-            f"Put {len(references):,} media under {name}? The next sweep deletes what is due then."
-            if name
-            else f"Keep {len(references):,} media for ever?",
-            "nothing was changed",
-        )
+    question = f"under {name}? The next sweep deletes what is due then." if name else "under no policy, to be kept?"
 
     def act(opened: MediaStore, reference: str) -> tuple[str, dict[str, Any]]:
         if dry_run:
@@ -128,14 +162,18 @@ def apply(
         facts = {"policy_name": record.policy_name, "expires_at": _iso(record)}
         return _until(record), facts
 
-    _for_each_media(location, references, act, as_json=as_json)
+    _for_each_media(
+        location, choice, act, as_json=as_json, dry_run=dry_run, question="" if yes else f"Put {{}} media {question}"
+    )
 
 
 def hold(
     *,
-    references: References,
+    choice: Choice,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; shown to whoever is refused.")],
     who: Annotated[str | None, typer.Option(metavar="NAME", help="Who asks; else the user.")] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     location: Store,
 ) -> None:
@@ -143,16 +181,21 @@ def hold(
 
     def act(opened: MediaStore, reference: str) -> tuple[str, dict[str, Any]]:
         before = _hold_of(opened, reference)
-        opened.hold(reference, reason, who=who)
+        if not dry_run:
+            opened.hold(reference, reason, who=who)
         instead = "" if before is None else f", in place of: {before}"
-        return f"held{instead}", {"held": True, "reason": reason, "before": before}
+        said = "would hold" if dry_run else "held"
+        return f"{said}{instead}", {"held": not dry_run or before is not None, "reason": reason, "before": before}
 
-    _for_each_media(location, references, act, as_json=as_json)
+    question = "" if yes else "Hold {} media? Nothing deletes them until they are released."
+    _for_each_media(location, choice, act, as_json=as_json, dry_run=dry_run, question=question)
 
 
 def release(
     *,
-    references: References,
+    choice: Choice,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     as_json: AsJson = False,
     location: Store,
 ) -> None:
@@ -162,12 +205,16 @@ def release(
         try:
             before = _hold_of(opened, reference)
         except MediaError:
-            opened.release(reference)  # a hold may be left of what others deleted
+            if not dry_run:
+                opened.release(reference)  # a hold may be left of what others deleted
             raise
-        opened.release(reference)
-        return "was not held" if before is None else "released", {"held": False, "before": before}
+        if not dry_run:
+            opened.release(reference)
+        said = "was not held" if before is None else "would release" if dry_run else "released"
+        return said, {"held": dry_run and before is not None, "before": before}
 
-    _for_each_media(location, references, act, as_json=as_json)
+    question = "" if yes else "Release {} media? What is due of them goes with the next sweep."
+    _for_each_media(location, choice, act, as_json=as_json, dry_run=dry_run, question=question, held=True)
 
 
 def _hold_of(opened: MediaStore, reference: str) -> str | None:
@@ -180,12 +227,15 @@ def _hold_of(opened: MediaStore, reference: str) -> str | None:
 
 def _for_each_media(
     location: StoreLocation,
-    references: list[str],
+    choice: MediaChoice,
     act: Callable[[MediaStore, str], tuple[str, dict[str, Any]]],
     *,
     as_json: bool,
+    dry_run: bool,
+    question: str,
+    held: bool | None = None,
 ) -> None:
-    """Call a function for each media, print what it did, and go on past what fails."""
+    """Call a function for each media, print what it did, and go on past what fails; ask first where many are meant."""
 
     def act_and_tell(reference: str) -> None:
         said, facts = act(opened, reference)
@@ -194,7 +244,10 @@ def _for_each_media(
         else:
             output.line(f"{output.visible(said)}  {output.visible(reference)}")
 
-    with location.open_existing() as opened:
+    with location.open_existing(read_only=dry_run) as opened:
+        references = choice.find(opened, held=held)
+        if len(references) > 1 and question and not dry_run:
+            confirm(question.format(f"{len(references):,}"), "nothing was changed")
         each_media(references, act_and_tell)
 
 
@@ -243,12 +296,106 @@ def _iso(record: MediaRecord) -> str | None:
     return None if record.expires_at is None else record.model_dump(mode="json")["expires_at"]
 
 
+def enforce(
+    *,
+    dry_run: DryRun = False,
+    every: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Sweep again and again, with such a pause: 30s, 5m, 1h, 1d.")
+    ] = None,
+    now: Annotated[
+        str | None, typer.Option(metavar="TIME", help="What time it is: 2026-01-01T00:00:00Z, 7d (from now).")
+    ] = None,
+    delete_shared: Annotated[
+        bool, typer.Option("--delete-shared", help="Also what PromptKit's index names, which other runs may share.")
+    ] = False,
+    threads: Threads = None,
+    yes: Yes = False,
+    everything: All = False,
+    as_json: AsJson = False,
+    location: Store,
+) -> None:
+    """Sweep."""
+    pause = None if every is None else parse_duration(every, "--every")
+    if pause is not None and not pause:
+        raise typer.BadParameter("must be longer than nothing, e.g. 1m", param_hint="--every")
+    instant = _instant(now, repeated=pause is not None, dry_run=dry_run)
+    show = partial(output.print_report, as_json=as_json, rows=None if everything else output.ROWS, all_by="--all")
+    # Before the signals are caught: Ctrl-C at the question is an answer.
+    if pause is None and not (yes or dry_run) and can_ask():
+        with location.open_for_work("looking", threads, read_only=True) as (opened, work):
+            plan = opened.enforce_policy(now=instant, dry_run=True, delete_shared=delete_shared, **work)
+        if plan.deleted:
+            freed = size_text(plan.bytes_freed)
+            confirm(f"Delete {len(plan.deleted):,} media ({freed}) of {opened.url} that are due?")
+    # Before the store is opened: whoever stops a program that just began wants the same end.
+    with (
+        StopSignal() as stop,
+        location.open_existing(read_only=dry_run) as opened,
+        thread_pool(threads) as executor,
+    ):
+        sweep = partial(
+            opened.enforce_policy,
+            now=instant,
+            dry_run=dry_run,
+            executor=executor,
+            delete_shared=delete_shared,
+            stopped=stop.asked,
+        )
+        if pause is None:
+            code = _sweep(sweep, show)
+            raise typer.Exit(stop.code or code)
+        raise typer.Exit(_repeat(sweep, show, stop, pause, as_json=as_json))
+
+
+def _instant(text: str | None, *, repeated: bool, dry_run: bool) -> datetime | None:
+    """Read `--now`, and refuse what would delete too early."""
+    clock = utc_now()
+    instant = parse_instant(text, "--now", now=clock, ahead=True)
+    if instant is None:
+        return None
+    if repeated:
+        raise typer.BadParameter("stands still, and --every goes on: give one of them", param_hint="--now")
+    if instant - clock > FARTHEST_AHEAD and not dry_run:
+        raise typer.BadParameter(
+            f"{instant:%Y-%m-%d %H:%M}Z lies ahead, and what is to be kept until then would be deleted; add --dry-run",
+            param_hint="--now",
+        )
+    return instant
+
+
+def _repeat(sweep: _Sweep, show: _Show, stop: StopSignal, pause: timedelta, *, as_json: bool) -> int:
+    """Sweep until a signal comes; a sweep that fails is printed, and the next one comes at its time."""
+    code, hinted = DONE, False
+    while not stop.asked():
+        try:
+            code = _sweep(sweep, show, hint=not hinted)
+            hinted = True
+        except MediaError as error:
+            code = FAILED
+            output.error(output.error_text(error))
+            if as_json:
+                output.json_line({"now": utc_now().isoformat(), "error": output.error_text(error)})
+        sys.stdout.flush()  # who reads along sees each sweep when it is done
+        if stop.wait(pause.total_seconds()):
+            break
+    output.note("stopped")
+    return code
+
+
+def _sweep(sweep: _Sweep, show: _Show, *, hint: bool = True) -> int:
+    """Sweep once, print the report, and return the exit code."""
+    with output.without_reported_failures(), output.count_progress("sweeping", None) as meter:
+        report = sweep(progress=meter.reach)
+    show(report, notes=hint, bytes_freed=report.bytes_freed)
+    return FAILED if report.failed else DONE
+
+
 group = command_group(
-    POLICY_HELP,
     (
         ("list", list_policies, LIST_HELP),
         ("apply", apply, APPLY_HELP),
         ("hold", hold, HOLD_HELP),
         ("release", release, RELEASE_HELP),
+        ("enforce", enforce, ENFORCE_HELP),
     ),
 )

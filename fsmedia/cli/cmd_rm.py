@@ -2,24 +2,26 @@
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, DryRun, References, Store, Yes, confirm, each_media
+from fsmedia.cli.app import AsJson, Choice, DryRun, Store, Yes, confirm, each_media
 from fsmedia.errors import CorruptSidecarError, HeldMediaError, MediaNotFoundError
 from fsmedia.store import MediaStore
 
-HELP = """Delete media. What is not there any more is no error.
+HELP = """Which: references, or the conditions of `fsmedia ls`. What is not there any more is no error; what is held
+stays, see `fsmedia policy release`.
 
-Asks first where more than one is named and a person sits at the terminal; `--yes` does not ask, `--dry-run` only tells.
-What is held stays, see `fsmedia policy release`.
+Asks first where more than one is meant and a person sits at the terminal; `--yes` does not ask, `--dry-run` only tells.
+To erase all traces of a person, with a proof: `fsmedia erase`.
 
 Examples:
   fsmedia rm runs/r1/0003_01_u01m8.png
-  fsmedia ls --run r1 --null | xargs -0 fsmedia rm --dry-run
+  fsmedia rm --run r1 --mime 'image/*' --dry-run
+  fsmedia rm --until 90d --yes
 """
 
 
 def rm(
     *,
-    references: References,
+    choice: Choice,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -28,7 +30,7 @@ def rm(
     """Delete media."""
 
     def delete(reference: str) -> None:
-        there = _is_there(opened, reference)
+        there = not choice.references or _is_there(opened, reference)
         if dry_run:
             _refuse_held(opened, reference)
         else:
@@ -40,9 +42,10 @@ def rm(
             output.line(f"{word}  {output.visible(reference)}")
 
     with location.open_existing(read_only=dry_run) as opened:
+        references = choice.find(opened)
         if len(references) > 1 and not (yes or dry_run):
-            confirm(f"Delete {len(references)} media from {opened.url}?")
-        each_media(references, delete)
+            confirm(f"Delete {len(references):,} media from {opened.url}?")
+        each_media(references, delete, "deleting")
 
 
 def _is_there(opened: MediaStore, reference: str) -> bool:

@@ -11,10 +11,8 @@ from fsmedia.cli.app import AsJson, Store, Threads
 from fsmedia.cli.cmd_catalog import catalog_of
 from fsmedia.store import utc_now
 
-HELP = """Count media and bytes: by run, type, policy and age; what expires soon; what deduplication saves.
-
-Brings the catalog up to date first, see `fsmedia catalog refresh`; `--no-refresh` takes it as it is. It needs pyarrow:
-pip install 'fsmedia[catalog]'
+HELP = """Brings the catalog up to date first, see `fsmedia catalog refresh`; `--no-refresh` takes it as it is. It needs
+pyarrow.
 
 Examples:
   fsmedia stats --store ./media

@@ -37,12 +37,10 @@ from fsmedia.format.settings import Configuration
 from fsmedia.models import MediaContent, MediaMetadata, Reference, mime
 from fsmedia.store import MediaStore
 
-HELP = """Store files and print their references, one per line, in the order of the files.
-
-`-` is standard input, stored as it comes; a folder means all files below it, but hidden ones and links, many at a time
-on object stores; `--include` and `--exclude` choose among them by name or path. Several files get consecutive part
-numbers. Which id is required depends on the store's organization: the run, unless it was made otherwise. A file may be
-of any size; in Python, MediaStore takes up to `max_file_size`, 1 GiB unless told.
+HELP = """`-` is standard input, stored as it comes; a folder means all files below it, but hidden ones and links, many
+at a time on object stores; `--include` and `--exclude` choose among them by name or path. Several files get consecutive
+part numbers. Which id is required depends on the store's organization: the run, unless it was made otherwise. A file
+may be of any size; in Python, MediaStore takes up to `max_file_size`, 1 GiB unless told.
 
 What a store holds is brought to another by `fsmedia sync`, with its metadata: a folder that is a store, lies in one or
 holds sidecars is refused.

@@ -6,10 +6,8 @@ from fsmedia.cli.app import AsJson
 from fsmedia.models import public_url
 from fsmedia.storage.address import known_stores
 
-HELP = """List the stores that have names: @name wherever a store is named, media://@name/... for fsspec clients.
-
-A name comes from the environment, FSMEDIA_STORE_LAB=s3://bucket/media for @lab, or from fsspec's configuration,
-{"media": {"stores": {"lab": {"url": "s3://bucket/media", "storage_options": {}}}}}.
+HELP = """A name comes from the environment, FSMEDIA_STORE_LAB=s3://bucket/media for @lab, or from fsspec's
+configuration, {"media": {"stores": {"lab": {"url": "s3://bucket/media", "storage_options": {}}}}}.
 
 Examples:
   FSMEDIA_STORE_LAB=./media fsmedia stores

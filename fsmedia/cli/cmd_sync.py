@@ -31,11 +31,9 @@ from fsmedia.cli.signals import StopSignal
 from fsmedia.models import SyncReport, public_url
 from fsmedia.store import MediaStore
 
-HELP = """Bring the media of SRC to DST: bytes, metadata, policies, attributes, holds; between any two storages.
-
-What DST has already stays as it is, what differs in metadata only is updated. It may be interrupted: doing it again
-goes on. All bytes are compared with their digest before a media exists in DST. DST gets the settings of SRC, unless it
-holds a store with settings of its own.
+HELP = """What DST has already stays as it is, what differs in metadata only is updated. It may be interrupted: doing it
+again goes on. All bytes are compared with their digest before a media exists in DST. DST gets the settings of SRC,
+unless it holds a store with settings of its own.
 
 References stay valid where the layout stays and the media do not share their bytes; else `--mapping FILE` gets old and
 new ones as JSON lines. `--delete` deletes media of DST that SRC has not; held ones, and files of other programs, stay.

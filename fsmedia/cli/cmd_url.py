@@ -8,9 +8,7 @@ import typer
 from fsmedia.cli import output
 from fsmedia.cli.app import AsJson, References, Store, parse_duration
 
-HELP = """Print a URL under which other programs get a media: file:// on this machine, signed on S3 and GCS.
-
-Whoever has a signed URL can read that media until it expires: treat it as a password.
+HELP = """Whoever has a signed URL can read that media until it expires: treat it as a password.
 
 Examples:
   fsmedia url runs/r1/0003_01_u01m8.png --store s3://bucket/media --expires 15m

@@ -3,7 +3,6 @@
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 from collections import Counter
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,37 +15,31 @@ from fsmedia.cli.app import (
     All,
     AsJson,
     Command,
+    DryRun,
     Force,
     NobodyWrites,
-    StorageOptions,
-    StoreLocation,
-    StoreUrl,
+    Store,
     Threads,
     Yes,
     confirm,
     parse_duration,
     thread_pool,
 )
-from fsmedia.cli.cmd_erase import check_receipt_file
 from fsmedia.models import Finding, VerifyReport
 
-HELP = """Look at everything that lies in a store, tell what is wrong, and with --repair mend it.
-
-Lists the store once and reads every sidecar; `--deep` also reads all bytes and compares their digests. Without
-`--repair` and `--adopt` nothing is written. Exits with 0 if the store is whole and with 4 if it is not; after a repair
-that is said of what is left.
+HELP = """Lists the store once and reads every sidecar; `--deep` also reads all bytes and compares their digests.
+Without `--repair` and `--adopt` nothing is written. Exits with 0 if the store is whole and with 4 if it is not; after a
+repair that is said of what is left.
 
 A repair does what the line says and nothing else. What is held stays, and so does what is younger than the grace (the
 store's, 24 hours unless it was made with another): it may be on its way. What can't be judged, such as bytes of another
 digest than their sidecar says, moves to .fsmedia/quarantine/ with a note beside it. Other programs' files are told and
-stay; `--adopt` gives them sidecars, so that they are media like any other. `--repair` stops
+stay; `fsmedia adopt` makes media of them. `--repair` stops
 where fewer than half of the media of the newest catalog are listed; if that is right, say `--force`. It also makes a
 partial due index complete, which a store that PromptKit began has: PromptKit must have stopped writing for good.
 
 `--repair=leftovers` lists the store, reads no sidecar, and only removes what crashes left and no media needs, and puts
 back markers that media lack.
-
-`--receipt FILE` asks something else: whether what an erasure took (`fsmedia erase --receipt`) is still gone.
 
 A `--grace` shorter than the store's needs `--nobody-writes`: say so only when every program that stores is stopped. A
 repair asks first where a person sits at the terminal; `--yes` does not ask.
@@ -57,8 +50,7 @@ Examples:
   fsmedia verify --repair --dry-run
   fsmedia verify --repair && echo whole again
   fsmedia verify --repair=leftovers --grace 2d
-  fsmedia verify --adopt --json | jq .counts
-  fsmedia verify --receipt receipt.json
+  fsmedia verify --json | jq .counts
 """
 
 
@@ -81,7 +73,6 @@ COMMAND = VerifyCommand
 
 
 def verify(
-    context: typer.Context,
     *,
     deep: Annotated[bool, typer.Option("--deep", help="Read all bytes and compare their digests.")] = False,
     repair: Annotated[
@@ -92,10 +83,7 @@ def verify(
             show_default=False,
         ),
     ] = None,
-    adopt: Annotated[bool, typer.Option("--adopt", help="Give files of other programs sidecars.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="Write nothing, say what --repair and --adopt would do.")
-    ] = False,
+    dry_run: DryRun = False,
     force: Force = False,
     grace: Annotated[
         str | None,
@@ -104,28 +92,18 @@ def verify(
     nobody_writes: NobodyWrites = False,
     yes: Yes = False,
     threads: Threads = None,
-    receipt: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Look only for what this receipt says was erased.", show_default=False),
-    ] = None,
     everything: All = False,
     as_json: AsJson = False,
-    store: StoreUrl = None,
-    option: StorageOptions = None,
+    location: Store,
 ) -> None:
     """Look over a store."""
-    if receipt is not None:
-        if deep or repair or adopt:
-            raise typer.BadParameter("looks for what was erased and mends nothing", param_hint="--receipt")
-        location = StoreLocation.of(context, store, option)
-        raise typer.Exit(check_receipt_file(location, receipt, threads=threads, as_json=as_json))
-    if repair is Repair.leftovers and (deep or adopt):
-        raise typer.BadParameter("looks at no media; leave --deep and --adopt out", param_hint="--repair=leftovers")
+    if repair is Repair.leftovers and deep:
+        raise typer.BadParameter("looks at no media; leave --deep out", param_hint="--repair=leftovers")
     age = None if grace is None else parse_duration(grace, "--grace")
-    writes = bool(repair or adopt) and not dry_run
-    printer = _FindingPrinter(as_json=as_json, everything=everything, planned=bool(repair or adopt))
+    writes = repair is not None and not dry_run
+    printer = _FindingPrinter(as_json=as_json, everything=everything, planned=repair is not None)
     with (
-        StoreLocation.of(context, store, option).open_existing(read_only=not writes) as opened,
+        location.open_existing(read_only=not writes) as opened,
         thread_pool(threads) as executor,
     ):
         if (repair or nobody_writes) and writes and not yes:
@@ -139,7 +117,6 @@ def verify(
             report = opened.verify(
                 deep=deep,
                 repair="leftovers" if repair is Repair.leftovers else repair is not None,
-                adopt=adopt,
                 dry_run=dry_run,
                 force=force,
                 grace=age,
@@ -188,4 +165,4 @@ class _FindingPrinter:
         printed = ("findings",) if self._everything else ()
         output.print_report(told, as_json=self._as_json, rows=rows, all_by="--all", without=printed, whole=report.whole)
         if report.counts.get("file") and not (self._planned or self._as_json):
-            output.note("files without sidecar are other programs'; to make them media: fsmedia verify --adopt")
+            output.note("files without sidecar are other programs'; to make them media: fsmedia adopt")

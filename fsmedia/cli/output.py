@@ -13,30 +13,20 @@ import re
 import sys
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
 from fsmedia.errors import MediaError
-from fsmedia.models.text import minute_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
+
+    from rich.progress import Progress, TaskID
 
     from fsmedia.models import MediaRecord
     from fsmedia.models.base import Model, Report
@@ -50,6 +40,7 @@ _ANY = re.compile(r".", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # also what other programs may take for the end of a line
 _WIDE_ENOUGH = 100_000
 _LONGEST_NAME = 30
+_quiet = False
 
 
 class Screen(Console):
@@ -114,8 +105,15 @@ def warning(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Print something about the work."""
-    _print_message("", "", text)
+    """Print something about the work, unless `--quiet` was said."""
+    if not _quiet:
+        _print_message("", "", text)
+
+
+def be_quiet(quiet: bool) -> None:
+    """Print no notes and show no progress from now on; or, at the beginning of a command line, do so again."""
+    global _quiet  # noqa: PLW0603 - one process, one terminal
+    _quiet = quiet
 
 
 class WarningPrinter(logging.Handler):
@@ -219,14 +217,13 @@ def print_columns(rows: Sequence[Sequence[str]], *, right: Collection[int] = ())
         line("  ".join([*cells, *(row[place] or "-" for place in places[-1:])]))
 
 
-def facts_table(rows: Iterable[tuple[str, str]]) -> Table:
-    """Return names and values in two columns; what is not printable in a value must be escaped already."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(Text(name), Text(value, overflow="fold"))
-    return table
+def print_facts(rows: Iterable[tuple[str, str]]) -> None:
+    """Print names and values in two columns; a value stands whole on its line, for whoever copies it."""
+    shown = list(rows)
+    width = max((len(name) for name, _ in shown), default=0)
+    screen = Screen()
+    for name, value in shown:
+        screen.print(Text.assemble((name.ljust(width), "dim"), "  ", value), soft_wrap=True)
 
 
 def list_table() -> Table:
@@ -236,12 +233,16 @@ def list_table() -> Table:
 
 def exact_size_text(size: int) -> str:
     """Return a number of bytes both ways: `95.9 KiB (98,201 bytes)`."""
+    from fsmedia.models.text import size_text
+
     exact = f"{size:,} byte{'s' if size != 1 else ''}"
     return exact if size_text(size).endswith(" B") else f"{size_text(size)} ({exact})"
 
 
 def time_text(instant: datetime | None) -> str:
     """Return an instant to the minute, in UTC; `-` for none."""
+    from fsmedia.models.text import minute_text
+
     return minute_text(instant) or "-"
 
 
@@ -273,33 +274,39 @@ def byte_progress(name: str, total: int | None) -> AbstractContextManager[Progre
     """Show the progress of one file, if it is large (or of unknown size) and standard error is a terminal."""
     shown = visible(name)
     shown = shown if len(shown) <= _LONGEST_NAME else "..." + shown[3 - _LONGEST_NAME :]
-    columns = (BarColumn(None), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
-    return _progress(shown, total, columns, worth=total is None or total >= SHOWN_FROM_BYTES)
+    return _progress(shown, total, "bytes", worth=total is None or total >= SHOWN_FROM_BYTES)
 
 
-def count_progress(word: str, total: int | None) -> AbstractContextManager[ProgressMeter]:
+def count_progress(word: str, total: int | None, *, worth: bool = True) -> AbstractContextManager[ProgressMeter]:
     """Show how many of many things (None: nobody knows how many) are done, if standard error is a terminal."""
-    return _progress(word, total, (BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn()))
+    return _progress(word, total, "count", worth=worth)
 
 
 def transfer_progress(word: str) -> AbstractContextManager[ProgressMeter]:
     """Show how many media and bytes were brought over and how fast, if standard error is a terminal."""
-    media = TextColumn("{task.fields[media]} media", markup=False)
-    return _progress(word, None, (media, BarColumn(None), DownloadColumn(binary_units=True), TransferSpeedColumn()))
+    return _progress(word, None, "transfer")
 
 
 @contextmanager
 def _progress(
-    word: str, total: int | None, columns: tuple[ProgressColumn, ...], *, worth: bool = True
+    word: str, total: int | None, kind: Literal["bytes", "count", "transfer"], *, worth: bool = True
 ) -> Iterator[ProgressMeter]:
     screen = Screen(stderr=True)
-    if not (worth and screen.is_terminal):
+    if _quiet or not (worth and screen.is_terminal):
         yield ProgressMeter()
         return
-    description = TextColumn("{task.description}", markup=False)
+    from rich import progress as bars
+
+    size = (bars.DownloadColumn(binary_units=True), bars.TransferSpeedColumn())
+    columns: dict[str, tuple[bars.ProgressColumn, ...]] = {
+        "bytes": (bars.BarColumn(None), *size, bars.TimeRemainingColumn()),
+        "count": (bars.BarColumn(None), bars.MofNCompleteColumn(), bars.TimeRemainingColumn()),
+        "transfer": (bars.TextColumn("{task.fields[media]} media", markup=False), bars.BarColumn(None), *size),
+    }
+    description = bars.TextColumn("{task.description}", markup=False)
     # Redirecting would send standard output to standard error.
-    with Progress(
-        description, *columns, console=screen, transient=True, redirect_stdout=False, redirect_stderr=False
+    with bars.Progress(
+        description, *columns[kind], console=screen, transient=True, redirect_stdout=False, redirect_stderr=False
     ) as progress:
         yield ProgressMeter(progress, progress.add_task(word, total=total, media="0"))
 

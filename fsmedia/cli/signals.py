@@ -1,4 +1,4 @@
-"""Signals: work that ends between two media."""
+"""Signals: work that ends between two media, and programs that end while they load."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 import select
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType, TracebackType
 
 SIGNALLED = 128
@@ -72,3 +74,24 @@ class StopSignal:
         self._restore()
         for end in self._pipe:
             os.close(end)
+
+
+@contextmanager
+def interrupt_while_loading() -> Iterator[None]:
+    """End the process without a traceback if Ctrl-C comes in the block, in which nothing is done yet."""
+    own = threading.current_thread() is threading.main_thread()
+    # Not where somebody else handles it, or has it ignored as nohup does.
+    if not own or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _leave(number: int, _frame: object) -> NoReturn:
+    # At once: an exception out of the middle of an import may be caught there, and taken for another.
+    os.write(2, b"interrupted\n")
+    os._exit(SIGNALLED + number)

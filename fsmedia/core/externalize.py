@@ -23,15 +23,13 @@ from fsmedia.format.messages import (
 )
 from fsmedia.format.wav import HEADER_BYTES
 from fsmedia.models import Externalized, MediaContent, MediaMetadata, TakenOut
+from fsmedia.models.interfaces import LARGEST_DOCUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from fsmedia.models import Reference
     from fsmedia.models.interfaces import MessageStore
-
-LARGEST_DOCUMENT = 1 << 30
-"""Characters of a document with its media in it."""
 
 
 def externalize(store: MessageStore, document: Any, metadata: MediaMetadata, *, at_least: int = 1) -> Any:

@@ -10,9 +10,7 @@ from html import escape
 from importlib import import_module
 from typing import Any
 
-from fsmedia.errors import MediaError
-
-INSTALL = "pip install 'fsmedia[notebook]'"
+from fsmedia.errors import INSTALL, MediaError
 
 
 def html_of(thing: Any) -> str | None:
@@ -20,7 +18,7 @@ def html_of(thing: Any) -> str | None:
     try:
         html_text: str | None = import_module("fsmedia.display.reports").html_of(thing)
     except ImportError:
-        return f"<pre>{escape(repr(thing))}</pre><small>To see more: <code>{escape(INSTALL)}</code></small>"
+        return f"<pre>{escape(repr(thing))}</pre><small>To see more: <code>{escape(INSTALL['notebook'])}</code></small>"
     except Exception:  # noqa: BLE001 - a notebook prints tracebacks of displays; the plain text is better than that
         return None
     return html_text
@@ -31,5 +29,7 @@ def player_of(content: Any, *, max_size: int | None) -> Any:
     try:
         html = import_module("fsmedia.display.html")
     except ImportError as error:
-        raise MediaError(f"what draws it is not installed ({error.name or error})", next_step=INSTALL) from error
+        raise MediaError(
+            f"what draws it is not installed ({error.name or error})", next_step=INSTALL["notebook"]
+        ) from error
     return html.Player(content, max_size)

@@ -29,7 +29,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from fsmedia.core.records import ReadCheck, StoredFacts
 from fsmedia.display.documents import first_page
-from fsmedia.errors import CorruptMediaError, MediaError
+from fsmedia.errors import INSTALL, CorruptMediaError, MediaError
 from fsmedia.format import keys
 from fsmedia.models import mime
 from fsmedia.models.text import size_text, visible_lines
@@ -344,7 +344,6 @@ def _is_ours(folder: Path) -> bool:
 
 
 MOST_WHOLE = 20 * 2**20  # bytes up to which an original is read whole
-INSTALL = "pip install 'fsmedia[notebook]'"
 LARGEST_SIDE = 960
 """Longest side of the small picture that the cache keeps of an original; smaller ones are made of that."""
 PLAYED = {
@@ -521,7 +520,7 @@ def _page(source: Source, side: int, gate: AbstractContextManager[Any]) -> Previ
     if source.size > MOST_WHOLE:
         return Preview(reason=f"{size_text(source.size)} are not read for a page")
     if find_spec("pypdfium2") is None or find_spec("PIL") is None:
-        return Preview(reason=f"to see its first page: {INSTALL}")
+        return Preview(reason=f"to see its first page: {INSTALL['notebook']}")
     data = source.whole(MOST_WHOLE)
     if mime.detect(data[:_HEAD]) != _PDF:
         return Preview(reason="the bytes are no PDF")
@@ -546,7 +545,7 @@ def _decoded(module: str, function: str, otherwise: Preview, what: str, *args: A
     """Return what a function of an optional module makes of a media; `otherwise`, and why, where it makes nothing."""
     decoder = _optional_module(module)
     if decoder is None:
-        return replace(otherwise, reason=f"to see {what}: {INSTALL}")
+        return replace(otherwise, reason=f"to see {what}: {INSTALL['notebook']}")
     try:
         made: Preview = getattr(decoder, function)(*args)
     except UnshowableError as error:
@@ -559,7 +558,7 @@ def _sound(data: bytes, kind: str) -> Preview:
     made = Preview(kind="sound", sound=data, sound_type=PLAYED[kind]) if playable else Preview(kind="sound")
     films = _optional_module("films")
     if films is None:
-        return made if playable else replace(made, reason=f"to see its outline: {INSTALL}")
+        return made if playable else replace(made, reason=f"to see its outline: {INSTALL['notebook']}")
     try:
         found = films.outline(io.BytesIO(data), kind)
     except UnshowableError as error:

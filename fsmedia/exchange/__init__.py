@@ -7,13 +7,13 @@ where it was. There is no other memory of an import. Exporters take what a selec
 
 from __future__ import annotations
 
-from fsmedia.exchange.folders import adopt_folder, import_folder
+from fsmedia.exchange.folders import import_folder
 from fsmedia.exchange.imagefolder import export_audiofolder, export_imagefolder, import_imagefolder
 from fsmedia.exchange.inspect_logs import import_inspect
 from fsmedia.exchange.promptarena import import_promptarena
 from fsmedia.exchange.webdataset import export_webdataset, import_webdataset
 
 __all__ = [
-    "adopt_folder", "export_audiofolder", "export_imagefolder", "export_webdataset", "import_folder",
-    "import_imagefolder", "import_inspect", "import_promptarena", "import_webdataset",
+    "export_audiofolder", "export_imagefolder", "export_webdataset", "import_folder", "import_imagefolder",
+    "import_inspect", "import_promptarena", "import_webdataset",
 ]  # fmt: skip

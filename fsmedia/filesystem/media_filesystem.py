@@ -56,8 +56,9 @@ from fsmedia.errors import (
     StoreConflictError,
 )
 from fsmedia.filesystem import files
-from fsmedia.filesystem.views import VIEW_MAX_AGE, LazySettingsFile, ViewReader, Views, as_age
+from fsmedia.filesystem.views import LazySettingsFile, ViewReader, Views
 from fsmedia.format import keys
+from fsmedia.format.layout import VIEW_MAX_AGE, as_age
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.storage import SEEK_BLOCK, Entry, address, open_backend
 from fsmedia.storage.listing import NestedStores

@@ -8,15 +8,14 @@ and a part of one that was overwritten meanwhile is never returned as a part of 
 from __future__ import annotations
 
 import errno
-import math
 import os
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fsmedia.catalog.views import FOLDER, CatalogRows, RowsLoader, Tree, ViewTrees
 from fsmedia.core.settings_file import SettingsFile
-from fsmedia.errors import InvalidMediaError, MediaNotFoundError, ReadOnlyStoreError, StorageError
+from fsmedia.errors import MediaNotFoundError, ReadOnlyStoreError, StorageError
 from fsmedia.filesystem.files import folder_info, not_found, times_of
 from fsmedia.format import keys
 from fsmedia.format.layout import DEFAULT_VIEWS, PLAIN_FOLDERS, may_be_view
@@ -29,22 +28,7 @@ if TYPE_CHECKING:
     from fsmedia.format.layout import View
     from fsmedia.storage import Backend, Entry
 
-VIEW_MAX_AGE: Final = timedelta(minutes=1)
-"""Default of `view_max_age`: how old the data of views may be."""
 _DEFAULTS = {view.name: view for view in DEFAULT_VIEWS}
-
-
-def as_age(value: float | timedelta) -> timedelta:
-    """Return an age as a timedelta; numbers are seconds.
-
-    Raises `InvalidMediaError`: the value is negative, not finite or not a number.
-    """
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        value = timedelta(seconds=value)
-    if not isinstance(value, timedelta) or value < timedelta(0):
-        problem = f"view_max_age must be a timedelta or seconds from 0, not {value!r}"
-        raise InvalidMediaError(problem, next_step="None never looks again")
-    return value
 
 
 class LazySettingsFile:

@@ -7,9 +7,10 @@ template and what to write instead.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
 from itertools import chain, takewhile
@@ -692,3 +693,28 @@ def views(templates: Mapping[str, str], layouts: Mapping[str, Layout]) -> dict[s
                     key=name,
                 )
     return found
+
+
+def mode_of(template: str) -> str:
+    """Return the mode of the id that stands first in a template; `Layout` refuses a template without one."""
+    places = {mode: template.find(f"{{{field}}}") for mode, field in ID_FIELDS.items()}
+    named = {mode: place for mode, place in places.items() if place >= 0}
+    return min(named, key=lambda mode: named[mode], default="by-run")
+
+
+VIEW_MAX_AGE: Final = timedelta(minutes=1)
+"""Default of `view_max_age`: how old the data of views may be."""
+
+
+def as_age(value: float | timedelta) -> timedelta:
+    """Return an age as a timedelta; numbers are seconds.
+
+    Raises `InvalidMediaError`: the value is negative, not finite or not a number.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        value = timedelta(seconds=value)
+    if not isinstance(value, timedelta) or value < timedelta(0):
+        raise InvalidMediaError(
+            f"view_max_age must be a timedelta or seconds from 0, not {value!r}", next_step="None never looks again"
+        )
+    return value

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import imagesize
 from pydantic_core import from_json, to_json
 
 from fsmedia.errors import CorruptSidecarError, ForeignCall, InvalidReferenceError, MediaError
@@ -303,6 +302,8 @@ def _measure_image(head: bytes) -> dict[str, Any]:
     width = height = -1
     # Raises many things at a stranger's bytes; what can't be measured is left out.
     with ForeignCall():
+        import imagesize  # 14 ms, and only pictures need it
+
         width, height = imagesize.get(io.BytesIO(head))
     if not (1 <= width < _LARGEST_SIDE and 1 <= height < _LARGEST_SIDE):
         return {}

@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 _ANY_TYPE = "application/octet-stream"
 _TOGETHER = 100
 _FROM_BYTES = ("size_bytes", "sha256", "detected_mime_type", "fsmedia", "marker")
-_PLAN = "it is given a sidecar: ids from its path, type, size and digest from its bytes, no policy"
-_DETAIL = "it has no sidecar: another program's, or a client's whose store died"
 
 
 class DamagedBlobItem(NamedTuple):
@@ -433,47 +431,6 @@ def _is_after(pair: ListedPair) -> bool:
     if data is None or sidecar is None:
         return False
     return data.modified is not None and sidecar.modified is not None and data.modified >= sidecar.modified
-
-
-def adopt(context: VerifyContext, entries: Sequence[Entry], result: VerifyResult) -> None:
-    """Report files without sidecar, and adopt them where that is asked for."""
-    for entry in entries:
-        result.media += 1
-        result.bytes += entry.size
-    if not context.adopts:
-        plan = _PLAN if context.adopting else ""
-        for entry in entries:
-            result.find("file", entry.key, _DETAIL, plan, harmless=True)
-        return
-    for entry, content in zip(entries, survey.read_digests(context.backend, entries), strict=True):
-        try:
-            if isinstance(content, MediaError):
-                raise content
-            if content is not None:
-                result.bytes_read += content.size
-                _adopt(context, entry, content)
-                result.find("file", entry.key, _DETAIL, _PLAN, done=True, harmless=True)
-        except MediaError as error:
-            result.fail(entry.key, error)
-
-
-def _adopt(context: VerifyContext, entry: Entry, content: ContentDigest) -> None:
-    """Write a sidecar for a file, if it is still the one that was read and has none."""
-    backend, reference = context.backend, entry.key
-    # A client may still be writing the file: the sidecar must tell of the bytes that lie there in the end.
-    head = backend.head(reference)
-    if (None if head is None else head.token) != entry.token or content.size != entry.size:
-        raise _changed(reference)
-    sidecar = new_sidecar(context, entry, content)
-    if not backend.create(keys.sidecar_key(reference), sidecar.dump(), commit.SIDECAR_TYPE):
-        return  # somebody wrote one in this moment, and knows more
-    if backend.head(reference) is None:  # and somebody deleted the file, who saw no sidecar to remove
-        delete_one(context.backend, keys.sidecar_key(reference))
-        raise _changed(reference)
-
-
-def _changed(reference: str) -> StorageError:
-    return StorageError("was changed while it was adopted", next_step="adopt again", reference=reference)
 
 
 def readable_values(data: bytes) -> dict[str, Any]:

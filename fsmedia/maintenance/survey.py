@@ -86,9 +86,7 @@ class VerifyContext:
     before: datetime  # objects last touched before this instant are old
     now: datetime  # the time that repairs write
     deep: bool = False
-    repairs: bool = False  # whether to do what is planned; the same with `adopts`
-    adopting: bool = False  # whether adoption is planned; otherwise files without sidecar are only reported
-    adopts: bool = False
+    repairs: bool = False  # whether to do what is planned
     completing: bool = False  # whether the due index is partial and a repair is planned that makes it complete
 
     def is_old(self, entry: Entry | None) -> bool:

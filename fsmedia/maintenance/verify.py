@@ -39,7 +39,6 @@ from fsmedia.maintenance.repair import (
     Repairer,
     RepairItem,
     SpentDueItem,
-    adopt,
     digest_window,
     heal_window,
     lone_bytes,
@@ -77,6 +76,7 @@ _WINDOW = 256
 _FEW = 32
 _LEFTOVERS_WINDOW = 100
 _READ_TOGETHER = 500
+_FILE = "it has no sidecar: another program's, or a client's whose store died"
 
 
 def verify(
@@ -86,7 +86,6 @@ def verify(
     *,
     deep: bool,
     repair: bool | Literal["leftovers"],
-    adopt: bool,
     dry_run: bool,
     force: bool = False,
     executor: Executor | None = None,
@@ -96,13 +95,11 @@ def verify(
     """Verify a store; see `MediaStore.verify`."""
     if repair not in (False, True, LEFTOVERS):
         raise InvalidMediaError(f"repair must be True, False or {LEFTOVERS!r}, not {repair!r}")
-    if repair == LEFTOVERS and (deep or adopt):
+    if repair == LEFTOVERS and deep:
         raise InvalidMediaError(
-            f"repair={LEFTOVERS!r} looks at no media", next_step="give deep and adopt with repair=True, --repair"
+            f"repair={LEFTOVERS!r} looks at no media", next_step="give deep with repair=True, --repair"
         )
-    writes = bool(repair or adopt) and not dry_run
-    if writes and adopt:
-        settings_file.settle()
+    writes = bool(repair) and not dry_run
     # A repair goes by the storage's clock, as the grace does. Without one nothing is written, also not to ask the time.
     now = storage_time(backend) if writes else datetime.now(UTC)
     if now is None:
@@ -120,9 +117,7 @@ def verify(
         before(now, grace),
         now,
         deep=deep,
-        repairs=bool(repair) and writes,
-        adopting=adopt,
-        adopts=adopt and writes,
+        repairs=writes,
         completing=completing,
     )
     survey = Survey(CatalogComparison(backend, settings_file, datetime.now(UTC) - COARSEST))
@@ -177,7 +172,7 @@ class Verification:
             due_index=self.settings_file.configuration.due_index,
             failed=tuple(total.failed),
             deep=self.context.deep,
-            dry_run=not (self.context.repairs or self.context.adopts),
+            dry_run=not self.context.repairs,
             nested_stores=survey.nested.told(backend),
             took=timedelta(seconds=time.monotonic() - begun),
         )
@@ -435,7 +430,10 @@ def check_window(context: VerifyContext, pairs: Sequence[ListedPair]) -> VerifyR
         checker.result.guard(pair.key, partial(checker.check, pair, sidecars[pair.key], read.get(pair.key)))
     alone = [pair for pair in known if pair.sidecar is None]
     lone_bytes(context, [pair.data for pair in alone if pair.data and keys.is_own_name(pair.key)], checker.result)
-    adopt(context, [pair.data for pair in alone if pair.data and not keys.is_own_name(pair.key)], checker.result)
+    for entry in (pair.data for pair in alone if pair.data and not keys.is_own_name(pair.key)):
+        checker.result.media += 1
+        checker.result.bytes += entry.size
+        checker.result.find("file", entry.key, _FILE, harmless=True)
     return checker.result
 
 

@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
 from importlib import import_module
-from typing import Any, Self
+from inspect import Signature, cleandoc, formatannotation, signature
+from operator import or_
+from types import UnionType
+from typing import Annotated, Any, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -28,10 +32,19 @@ def explain(error: ValidationError, model: str) -> InvalidMediaError:
     return InvalidMediaError(f"{model}: {' / '.join(parts)}", next_step=f"see help(fsmedia.{model})")
 
 
+def _plain_type(annotation: Any) -> Any:
+    """Return a type without what pydantic checks besides."""
+    if get_origin(annotation) is Annotated:
+        return _plain_type(get_args(annotation)[0])
+    if isinstance(annotation, UnionType) or get_origin(annotation) is Union:
+        return reduce(or_, map(_plain_type, get_args(annotation)))
+    return annotation
+
+
 class Model(BaseModel):
     """A frozen model whose constructor and validators raise `InvalidMediaError`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     def __init__(self, /, **data: Any) -> None:
         try:
@@ -41,6 +54,19 @@ class Model(BaseModel):
 
     # Without this mark pydantic would call __init__ for nested models too, and lose the place in its errors.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # - a function has any attribute
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Let `help` show the fields of a subclass: types in its signature, and what each means in its docstring."""
+        shown = signature(cls)
+        plain = [each.replace(annotation=_plain_type(each.annotation)) for each in shown.parameters.values()]
+        cls.__signature__ = shown.replace(parameters=plain, return_annotation=Signature.empty)
+        text = [cleandoc(cls.__doc__ or ""), *(["", "Attributes", "----------"] if cls.model_fields else [])]
+        for name, field in cls.model_fields.items():
+            text.append(f"{name} : {formatannotation(_plain_type(field.annotation))}")
+            if field.description:
+                text.append(f"    {' '.join(field.description.split())}")
+        cls.__doc__ = "\n".join([*text, ""])
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
@@ -152,6 +178,9 @@ class ReportView:
 
 class Report(Model):
     """Base of reports: frozen, with HTML for notebooks; `str()` of it is one line, however many items it names."""
+
+    # It makes pydantic read the source of each class, so models that every program loads describe their fields in code.
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     def _told(self) -> ReportView:
         """Return what the report alone tells; what all reports tell of their work comes behind."""

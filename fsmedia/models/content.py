@@ -151,19 +151,24 @@ class MediaContent(ContentFields):
     `from_stream` guess the MIME type, the bare constructor requires it.
     """
 
-    data: Annotated[Any, BeforeValidator(_decode)] = None
-    """`bytes`, a binary file object, or standard base64 in a `str`; base64 in JSON."""
-    file_path: Annotated[str, Field(min_length=1)] | None = None
-    """Path of a file on this machine; that of a downloaded copy goes with the content and this text."""
-    url: Annotated[str, AfterValidator(checked_url)] | None = None
-    """An http(s) or data: URL."""
-    storage_reference: Reference | None = None
-    """Reference of a stored media item."""
-    mime_type: Annotated[str, AfterValidator(mime.check)]
-    size_kb: Annotated[int, Field(ge=0)] | None = None
-    """Size in KiB, rounded up, where it is known."""
-    policy_name: PolicyName = None
-    """Retention policy that the content asks for; metadata's own wins."""
+    data: Annotated[Any, BeforeValidator(_decode)] = Field(
+        default=None, description="`bytes`, a binary file object, or standard base64 in a `str`; base64 in JSON."
+    )
+    file_path: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="Path of a file on this machine; that of a downloaded copy goes with the content and this text.",
+    )
+    url: Annotated[str, AfterValidator(checked_url)] | None = Field(
+        default=None, description="An http(s) or data: URL."
+    )
+    storage_reference: Reference | None = Field(default=None, description="Reference of a stored media item.")
+    mime_type: Annotated[str, AfterValidator(mime.check)] = Field(description='MIME type, e.g. "image/png".')
+    size_kb: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="Size in KiB, rounded up, where it is known."
+    )
+    policy_name: PolicyName = Field(
+        default=None, description="Retention policy that the content asks for; metadata's own wins."
+    )
 
     _handle: ContentHandle | None = PrivateAttr(default=None)
     _copy: Path | None = PrivateAttr(default=None)

@@ -20,6 +20,8 @@ __all__ = ["ContentHandle", "MediaStorageService", "MessageStore", "OnError", "P
 
 OnError = Literal["raise", "return"]
 """What a call on many media does about some that fail: raise `BulkError` at the end, or return errors among results."""
+LARGEST_DOCUMENT = 1 << 30
+"""Characters of a message, or of a document of messages, with its media in it."""
 
 
 @runtime_checkable

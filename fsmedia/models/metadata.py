@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import core_schema
@@ -68,6 +68,8 @@ def _name_or_none(value: Any) -> Any:
 
 PolicyName = Annotated[Annotated[str, Field(max_length=255)] | None, BeforeValidator(_name_or_none)]
 """Name of a retention policy, None for none."""
+DueIndex = Literal["complete", "partial"]
+"""Whether every media item with an expiry has an entry in the due index."""
 _LARGEST_NUMBER = 2**63 - 1
 Number = Annotated[int, Field(ge=0, le=_LARGEST_NUMBER)]
 Seconds = Annotated[int | float, Field(ge=0, le=_LARGEST_NUMBER, allow_inf_nan=False)]
@@ -76,24 +78,19 @@ Seconds = Annotated[int | float, Field(ge=0, le=_LARGEST_NUMBER, allow_inf_nan=F
 class ContentFields(Model):
     """What is known of a content besides its bytes; all optional, kept in the sidecar."""
 
-    format: Text | None = None
-    """Short name of the encoding, e.g. "png"."""
-    detail: Text | None = None
-    """Level of detail a model is asked to look with: "low", "high", "auto"."""
-    caption: Annotated[str, Field(max_length=65536), AfterValidator(checked_text)] | None = None
-    """A text shown with the media item."""
-    duration: Seconds | None = None
-    """Length in seconds."""
-    bit_rate: Number | None = None
-    """Bits per second."""
-    channels: Number | None = None
-    """Number of audio channels."""
-    width: Number | None = None
-    """Width in pixels."""
-    height: Number | None = None
-    """Height in pixels."""
-    fps: Seconds | None = None
-    """Frames per second."""
+    format: Text | None = Field(default=None, description='Short name of the encoding, e.g. "png".')
+    detail: Text | None = Field(
+        default=None, description='Level of detail a model is asked to look with: "low", "high", "auto".'
+    )
+    caption: Annotated[str, Field(max_length=65536), AfterValidator(checked_text)] | None = Field(
+        default=None, description="A text shown with the media item."
+    )
+    duration: Seconds | None = Field(default=None, description="Length in seconds.")
+    bit_rate: Number | None = Field(default=None, description="Bits per second.")
+    channels: Number | None = Field(default=None, description="Number of audio channels.")
+    width: Number | None = Field(default=None, description="Width in pixels.")
+    height: Number | None = Field(default=None, description="Height in pixels.")
+    fps: Seconds | None = Field(default=None, description="Frames per second.")
 
 
 CONTENT_FIELDS = tuple(ContentFields.model_fields)
@@ -139,39 +136,42 @@ class MediaMetadata(Model):
     Only the id of the store's organization mode is required, and only when storing.
     """
 
-    run_id: Text = ""
-    conversation_id: Text = ""
-    session_id: Text = ""
-    message_idx: Index = 0
-    """Position of the message in its conversation, from 0."""
-    part_idx: Index = 0
-    """Position of the part in its message, from 0."""
-    mime_type: Annotated[str, AfterValidator(_mime_or_empty)] = ""
-    """MIME type; when storing, the content's own wins."""
-    size_bytes: Annotated[int, Field(ge=0)] = 0
-    """Size in bytes; when storing it is measured, not believed."""
-    provider_id: Text = ""
-    """Who made it, e.g. "openai"."""
-    timestamp: Instant = None
-    """When it was made, aware, in UTC; None (also 0, the year 1 or 1970) is the store's clock."""
-    policy_name: PolicyName = None
-    """Name of the retention policy; None asks the content, then the store's default."""
+    run_id: Text = Field(default="", description="The run: one execution of a program or an evaluation.")
+    conversation_id: Text = Field(default="", description="The conversation: messages that belong together.")
+    session_id: Text = Field(default="", description="The streaming or user session.")
+    message_idx: Index = Field(default=0, description="Position of the message in its conversation, from 0.")
+    part_idx: Index = Field(default=0, description="Position of the part in its message, from 0.")
+    mime_type: Annotated[str, AfterValidator(_mime_or_empty)] = Field(
+        default="", description="MIME type; when storing, the content's own wins."
+    )
+    size_bytes: int = Field(default=0, ge=0, description="Size in bytes; when storing it is measured, not believed.")
+    provider_id: Text = Field(default="", description='Who made it, e.g. "openai".')
+    timestamp: Instant = Field(
+        default=None,
+        description="When it was made, aware, in UTC; None (also 0, the year 1 or 1970) is the store's clock.",
+    )
+    policy_name: PolicyName = Field(
+        default=None, description="Name of the retention policy; None asks the content, then the store's default."
+    )
 
 
 class MediaRecord(MediaMetadata, ContentFields):
     """All that a store knows of one media item: its metadata, content fields and the store's own facts."""
 
-    reference: Reference
-    sha256: str | None = None
-    """Digest of the stored bytes, 64 lower-case hex digits; None where the writer left none (PromptKit)."""
-    expires_at: Instant = None
-    """When it expires by its policy; None: never."""
-    detected_mime_type: str | None = None
-    """What the bytes look like, where that contradicts `mime_type`."""
-    xattrs: dict[str, Any] = Field(default_factory=dict)
-    """Attributes that users set."""
-    hold: str | None = None
-    """Why nothing may delete or replace it; None: it is not held, or nobody asked (`info` does)."""
+    reference: Reference = Field(description="The string that names it in every method: its path below the root.")
+    sha256: str | None = Field(
+        default=None,
+        description="SHA-256 of the stored bytes, 64 hex digits; None where the writer left none (PromptKit).",
+    )
+    expires_at: Instant = Field(default=None, description="When it expires by its policy; None: never.")
+    detected_mime_type: str | None = Field(
+        default=None, description="What the bytes look like, where that contradicts `mime_type`."
+    )
+    xattrs: dict[str, Any] = Field(default_factory=dict, description="Attributes that users set.")
+    hold: str | None = Field(
+        default=None,
+        description="Why nothing may delete or replace it; None: it is not held, or nobody asked (`info` does).",
+    )
 
 
 def _whole_seconds(value: timedelta) -> timedelta:
@@ -185,6 +185,39 @@ def _whole_seconds(value: timedelta) -> timedelta:
 class RetentionPolicy(Model):
     """A named rule: how long after its timestamp a media item is kept."""
 
-    name: Annotated[str, Field(min_length=1, max_length=255)]
-    keep_for: Annotated[timedelta, Field(strict=True), AfterValidator(_whole_seconds)] | None = None
-    """How long, in whole seconds, at least one; None keeps for ever."""
+    name: str = Field(min_length=1, max_length=255, description="Name by which media and settings refer to it.")
+    keep_for: Annotated[timedelta, Field(strict=True), AfterValidator(_whole_seconds)] | None = Field(
+        default=None, description="How long, in whole seconds, at least one; None keeps for ever."
+    )
+
+
+class Retention(Model):
+    """The part of a sidecar that decides when a media item may go."""
+
+    timestamp: Instant = None
+    policy_name: PolicyName = None
+    expires_at: Instant = None
+
+
+SOURCE_ATTRIBUTE = "user.source"
+"""The attribute in which an importer keeps where a media item came from; importing again looks for it."""
+_LONGEST_VALUE = 65536
+
+
+def _of_users(names: dict[str, str]) -> dict[str, str]:
+    for name in names:
+        if not name.startswith("user.") or name == "user.":
+            raise ValueError("names of attributes begin with 'user.'")
+    return names
+
+
+class AttributedMetadata(MediaMetadata):
+    """Metadata with attributes that are stored in the very write that makes the media visible."""
+
+    xattrs: Annotated[
+        dict[str, Annotated[str, Field(max_length=_LONGEST_VALUE), AfterValidator(checked_text)]],
+        AfterValidator(_of_users),
+    ] = Field(default_factory=dict, description="Attributes `user.*`, text only.")
+
+    def __hash__(self) -> int:
+        return hash((*vars(self).values(),)[:-1])

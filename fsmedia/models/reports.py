@@ -1,88 +1,22 @@
-"""Reports of operations, what they list, and what is kept about media items: holds, deletions, receipts, events."""
+"""Reports of operations, and what they list."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, AliasChoices, ConfigDict, Field, PlainSerializer
+from pydantic import AliasChoices, ConfigDict, Field
 
-from fsmedia.errors import MediaError
 from fsmedia.models.base import Columns, Model, Report, ReportTable, ReportView
-from fsmedia.models.metadata import Instant, MediaMetadata, PolicyName, Reference, Text, checked_text
+from fsmedia.models.events import Deletion, Failed, Failure, Skipped
+from fsmedia.models.metadata import DueIndex, Instant, Reference
 from fsmedia.models.text import minute_text, plural, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Self
-
-DueIndex = Literal["complete", "partial"]
-"""Whether every media item with an expiry has an entry in the due index."""
-Failure = Annotated[MediaError, PlainSerializer(str)]
-"""An error of this package; in JSON its text."""
-_LONGEST_REASON = 65536
-
-
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be empty")
-    return text
-
-
-class Retention(Model):
-    """The part of a sidecar that decides when a media item may go."""
-
-    timestamp: Instant = None
-    policy_name: PolicyName = None
-    expires_at: Instant = None
-
-
-class Hold(Model):
-    """A hold: nothing may delete or replace the media item."""
-
-    reference: Reference
-    reason: Annotated[str, Field(max_length=_LONGEST_REASON), AfterValidator(checked_text), AfterValidator(_not_blank)]
-    """Why, as whoever placed it said."""
-    who: Text = ""
-    """Who placed it."""
-    when: Instant = None
-    """When, aware, in UTC."""
-
-
-class Deletion(Model):
-    """One media item that was deleted, or, in a dry run, would be."""
-
-    reference: Reference
-    sha256: str | None = None
-    """Digest of its bytes, where the sidecar had one."""
-    size_bytes: int = 0
-    """Size as its sidecar said; PromptKit may have written 0."""
-    policy_name: str | None = None
-    expires_at: Instant = None
-    """When it expired by its policy; None if it was deleted for another reason."""
-    deleted_at: Instant = None
-    """The sweep's or the store's clock, aware, in UTC."""
-    reason: str = ""
-
-
-class Skipped(Model):
-    """One media item that was due and stays."""
-
-    reference: Reference
-    reason: str
-
-
-class Failed(Model):
-    """One media item, or place in the store, that something went wrong with."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    reference: Reference
-    error: Failure
-
 
 _REASONED: Columns = {"media": "reference", "why": "reason"}
 
@@ -325,31 +259,6 @@ class SyncReport(Report):
                 ReportTable("skipped", self.skipped, _REASONED),
             ],
         )
-
-
-SOURCE_ATTRIBUTE = "user.source"
-"""The attribute in which an importer keeps where a media item came from; importing again looks for it."""
-_LONGEST_VALUE = 65536
-
-
-def _of_users(names: dict[str, str]) -> dict[str, str]:
-    for name in names:
-        if not name.startswith("user.") or name == "user.":
-            raise ValueError("names of attributes begin with 'user.'")
-    return names
-
-
-class AttributedMetadata(MediaMetadata):
-    """Metadata with attributes that are stored in the very write that makes the media visible."""
-
-    xattrs: Annotated[
-        dict[str, Annotated[str, Field(max_length=_LONGEST_VALUE), AfterValidator(checked_text)]],
-        AfterValidator(_of_users),
-    ] = Field(default_factory=dict)
-    """Attributes `user.*`, text only."""
-
-    def __hash__(self) -> int:
-        return hash((*vars(self).values(),)[:-1])
 
 
 class Imported(NamedTuple):
@@ -720,7 +629,7 @@ class StoreStatistics(Report):
                 for head, rows in tallies.items()
             ],
             warnings=[
-                f"{self.problems:,} sidecars can't be read: fsmedia query shows the column problem"
+                f"{self.problems:,} sidecars can't be read: fsmedia catalog query shows the column problem"
                 if self.problems
                 else ""
             ],
@@ -763,81 +672,3 @@ class Externalized(Model):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"
-
-
-_EVENT_NAMES = {
-    "store": "media.stored",
-    "retrieve": "media.retrieved",
-    "delete": "media.deleted",
-    "open": "media.opened",
-    "get_url": "media.url_given",
-    "apply_policy": "media.policy_applied",
-    "hold": "media.held",
-    "release": "media.released",
-    "enforce_policy": "media.swept",
-    "verify": "media.verified",
-    "erase": "media.erased",
-}
-"""Names of what succeeded, the first three as PromptKit has them; of any other operation it is `media.<operation>`."""
-_FAILED_EVENT = "media.store_error"  # PromptKit's, whatever the operation was
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One operation on a store that has ended, as hooks are given it.
-
-    Each call is one event. Bulk calls and sweeps are also one event for each media item that they stored, retrieved or
-    deleted, and for each that failed; those say `within` which call, have no duration, and come before the call's own.
-
-    Attributes
-    ----------
-    operation, within
-        `store`, `retrieve`, `delete`, `get_url`, `open`, ...: the method's name, without `_media`; and the operation
-        that this is a part of.
-    backend, url
-        Protocol of the store's URL (`file`, `memory`, `s3`, `gs`, ...), and its root, without user, password or query.
-    reference, mime_type, size_bytes, run_id, conversation_id, session_id, message_idx, part_idx
-        Of the media item, as far as they are known; None where there is none (yet), or where many are meant. The size
-        of a sweep is what it freed.
-    duration
-        Time from call to answer; None for one item of many.
-    reason
-        Of a deletion: `explicit`, or `policy`.
-    count, failed, skipped, examined
-        Of bulk calls and sweeps: items that were done, that failed, that had to stay, that were looked at.
-    dry_run
-        Whether nothing was changed.
-    error_type, error
-        Class name and text of what went wrong; the text only of this package's errors, at most 500 characters,
-        without user, password or query of any URL in it.
-    """
-
-    operation: str
-    backend: str
-    url: str
-    reference: str | None = None
-    mime_type: str | None = None
-    size_bytes: int | None = None
-    duration: timedelta | None = None
-    run_id: str | None = None
-    conversation_id: str | None = None
-    session_id: str | None = None
-    message_idx: int | None = None
-    part_idx: int | None = None
-    within: str | None = None
-    reason: str | None = None
-    count: int | None = None
-    failed: int | None = None
-    skipped: int | None = None
-    examined: int | None = None
-    dry_run: bool = False
-    error_type: str | None = None
-    error: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The event's name: `media.stored`, `media.retrieved`, `media.deleted`, ...; `media.store_error` of failures.
-
-        The first three and the last are PromptKit's.
-        """
-        return _FAILED_EVENT if self.error_type else _EVENT_NAMES.get(self.operation, f"media.{self.operation}")

@@ -15,7 +15,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
 
-from fsmedia.errors import MediaError, StorageError, StoreConflictError
+from fsmedia.errors import INSTALL, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.storage.errors import PreconditionFailed
 
@@ -490,7 +490,7 @@ class Backend(ABC):
 
 def missing_package(protocol: str, extra: str | None, error: Exception) -> StorageError:
     """Return the error that names the package a URL needs."""
-    hint = f"pip install 'fsmedia[{extra}]'" if extra else f"install the fsspec filesystem for {protocol}://"
+    hint = INSTALL[extra] if extra else f"install the fsspec filesystem for {protocol}://"
     return StorageError(f"{protocol}:// needs a package that is not installed ({error})", next_step=hint)
 
 

@@ -21,12 +21,12 @@ from fsmedia import (
     MediaMetadata,
     MediaStore,
     Reference,
-    adopt_folder,
     export_imagefolder,
     export_webdataset,
     import_folder,
 )
 from fsmedia.core.telemetry import Observer, observed
+from fsmedia.exchange.folders import DEFAULT_PATTERN
 from tests.bench.rounds import interleaved, repeated, s3_server, scratch, seconds, show
 
 COUNT = 300
@@ -371,7 +371,7 @@ def exchange() -> None:
             return once
 
         def adopt() -> None:
-            adopt_folder(adopted)
+            MediaStore(adopted, layouts={"by-run": DEFAULT_PATTERN}).adopt()
             for file in adopted.rglob("*.meta"):
                 file.unlink()
 

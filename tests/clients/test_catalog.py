@@ -12,7 +12,8 @@ import pandas as pd
 import polars as pl
 from pyarrow import dataset
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, utc_now
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.store import utc_now
 from tests.catalogs import check, filled, old_enough, opened, snapshots
 from tests.clients.test_media import PNG
 

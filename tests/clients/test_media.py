@@ -5,7 +5,6 @@ import json
 import multiprocessing
 import re
 import wave
-from pathlib import Path
 
 import av
 import fsspec
@@ -21,6 +20,7 @@ from upath import UPath
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from tests.clients.children import run_installed, size_of
 from tests.clients.conftest import Lab
+from tests.style.project import PACKAGE
 from tests.surfaces.specimens import sound
 
 ANYWHERE = """
@@ -39,7 +39,7 @@ import fsspec, json, os, sys
 with fsspec.open(sys.argv[1], **json.loads(os.environ["OPTIONS"])) as file:
     print(len(file.read()))
 """
-SECTION = (Path(__file__).parents[2] / "README.md").read_text().split("## media://")[1].split("\n## ")[0]
+SECTION = (PACKAGE / "docs/pipelines.md").read_text().split("## media://")[1].split("\n## ")[0]
 [CHAIN] = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
 [LINES] = re.findall(r"```py\n(.*?)```", SECTION, re.DOTALL)
 

@@ -4,7 +4,8 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, utc_now
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.store import utc_now
 from tests.contract.specimens import PNG
 
 

@@ -74,7 +74,6 @@ async def test_every_method_does_what_the_synchronous_one_does(storage, store, o
     assert content.model_dump() == plain.retrieve_media(reference).model_dump()
     assert await asyncio.to_thread(content.read_bytes) == PNG
     assert await store.info(reference) == plain.info(reference)
-    assert await store.metadata(reference) == plain.metadata(reference)
     assert await store.exists(reference) is True
     assert await store.folder(run_id="r1") == "runs/r1"
     async with await store.open(reference) as file:

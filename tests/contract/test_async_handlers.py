@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from fsmedia import AsyncMediaStore, AsyncTimeBasedPolicyHandler, EnforcementReport, MediaStore, errors
+from fsmedia import AsyncMediaStore, AsyncTimeBasedPolicyHandler, MediaStore, errors
 from fsmedia.maintenance import expiry
+from fsmedia.models import EnforcementReport
 from tests.contract.specimens import raised
 from tests.contract.test_handlers import NEVER, PATIENCE, SOON, Gate, put
 

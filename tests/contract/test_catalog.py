@@ -15,12 +15,13 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore, errors, utc_now
+from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore, errors
 from fsmedia.catalog import COLUMNS, current, refresh
 from fsmedia.catalog import snapshots as answers
 from fsmedia.catalog.refresh import PreviousRows
 from fsmedia.catalog.schema import NO_SIDECAR, VERSION, schema
 from fsmedia.format import keys
+from fsmedia.store import utc_now
 from tests.catalogs import OLD, PNG, check, eager, filled, old_enough, opened, snapshots
 from tests.conftest import on, storages
 from tests.contract.specimens import raised
@@ -306,7 +307,7 @@ def test_without_pyarrow_the_error_names_the_extra(local_storage, monkeypatch):
     store.catalog()
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     for asked in (store.catalog, lambda: store.catalog(refresh=False), store.stats):
-        assert "pip install 'fsmedia[catalog]'" in str(raised(errors.MediaError, asked))
+        assert "pip install pyarrow duckdb" in str(raised(errors.MediaError, asked))
     assert len(list(store.list(mime_type="image/*"))) == 6
 
 

@@ -117,7 +117,7 @@ def test_each_reference_is_a_media_of_its_own(storage, store, clock):
     assert (record.caption, record.size_bytes, record.sha256) == ("odd", len(PNG), told(first).digest)
     assert record.expires_at == clock.now + timedelta(days=365)
     assert store.info(first).expires_at == clock.now - timedelta(hours=22)
-    assert store.metadata(second).conversation_id == "c"
+    assert store.info(second).conversation_id == "c"
     for reference, mime_type in ((first, "image/png"), (second, "application/x-odd")):
         content = store.retrieve_media(reference)
         assert (content.mime_type, content.read_bytes()) == (mime_type, PNG)

@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore, Receipt, errors
+from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore, errors
 from fsmedia.catalog import snapshots
 from fsmedia.format import keys
 from fsmedia.maintenance import erase
+from fsmedia.models import Receipt
 from tests.conftest import on, storages
 from tests.contract.children import erase_or_store, put_shared
 from tests.contract.leftovers import Leftover, put

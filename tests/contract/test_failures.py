@@ -140,12 +140,12 @@ for url in sys.argv[1:]:
 
 
 def test_a_missing_package_is_named():
-    packages = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}
+    packages = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
     command = [sys.executable, "-c", WITHOUT_PACKAGES, *(f"{protocol}://bucket/media" for protocol in packages)]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
     for line, (protocol, package) in zip(said, packages.items(), strict=True):
         assert line.startswith(f"{protocol}:// needs a package")
-        assert line.endswith(f"pip install 'fsmedia[{package}]'")
+        assert line.endswith(f"pip install {package}")
 
 
 def test_no_repr_shows_a_secret(rclone_storage):

@@ -13,7 +13,8 @@ from threading import Barrier
 
 import pytest
 
-from fsmedia import AsyncMediaStore, MediaMetadata, MediaStore, OrganizationMode, errors, utc_now
+from fsmedia import AsyncMediaStore, MediaMetadata, MediaStore, OrganizationMode, errors
+from fsmedia.store import utc_now
 from tests.conftest import on, storages
 from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, R1, STORE_JSON, png, put, raised, traces, with_sidecars
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, switch_looks
@@ -229,7 +230,8 @@ def test_what_can_be_no_root_is_refused(tmp_path, monkeypatch):
 
 
 COMMANDS = (
-    "ls", "ls --run r1", "stats", "stats --no-refresh", "catalog refresh", "catalog show", "enforce", "enforce -n",
+    "ls", "ls --run r1", "stats", "stats --no-refresh", "catalog refresh", "catalog show", "policy enforce",
+    "policy enforce -n",
     "verify", "verify --repair", "verify --repair=leftovers", "policy list", "policy apply audit x",
     "policy hold x --reason y", "info x", "get x", "rm x", "url x", "gallery --run r1 -o g.html", "erase --run r1",
     "export webdataset shards",
@@ -244,7 +246,7 @@ def at(storage):
 def test_every_command_says_that_there_is_no_store(storage, tmp_path, monkeypatch):
     """`enforce` at a mistyped URL said that nothing was due, and others what would make a store there."""
     monkeypatch.chdir(tmp_path)
-    for words in (*map(str.split, COMMANDS), ["query", "select 1"]):
+    for words in (*map(str.split, COMMANDS), ["catalog", "query", "select 1"]):
         done = fsmedia(*at(storage), *words)
         assert (done.exit_code, "no store at" in done.stderr) == (3, True), (words, done.stderr)
         assert "init" not in done.stderr
@@ -302,5 +304,5 @@ def test_a_sweep_of_another_time_is_refused(storage):
 def test_a_duration_lies_ahead_in_both_options(local_storage):
     """`--now 31d` was 31 days ago, `--expires-before 2d` in 2 days."""
     kept = put(opened(local_storage), policy_name="retain-30days")
-    for words in (["enforce", "-n", "--now", "31d", "--json"], ["ls", "--expires-before", "31d"]):
+    for words in (["policy", "enforce", "-n", "--now", "31d", "--json"], ["ls", "--expires-before", "31d"]):
         assert kept in fsmedia(*at(local_storage), *words).stdout

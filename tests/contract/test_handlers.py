@@ -12,17 +12,11 @@ from queue import Queue
 
 import pytest
 
-from fsmedia import (
-    EnforcementReport,
-    MediaContent,
-    MediaMetadata,
-    MediaStore,
-    PolicyHandler,
-    TimeBasedPolicyHandler,
-    utc_now,
-)
+from fsmedia import MediaContent, MediaMetadata, MediaStore, PolicyHandler, TimeBasedPolicyHandler
 from fsmedia.errors import InvalidMediaError, StorageError
 from fsmedia.maintenance import expiry
+from fsmedia.models import EnforcementReport
+from fsmedia.store import utc_now
 
 SOON, NEVER = timedelta(microseconds=1), timedelta(days=10**6)
 PATIENCE = 30

@@ -258,7 +258,7 @@ def test_leftovers_of_it_stay_and_verify_reports_it_and_repairs_nothing_in_it(ne
     outer = nested.outer
     assert outer.verify(repair="leftovers", **NOW).nested_stores == nested.folders
     assert nested.is_untouched()
-    for settings in ({}, {"repair": True}, {"repair": True, "adopt": True}, {"deep": True, "repair": True}):
+    for settings in ({}, {"repair": True}, {"deep": True, "repair": True}):
         report = outer.verify(**NOW, **settings)
         found = {each.key: each.detail for each in report.findings if each.kind == "foreign"}
         assert tuple(sorted(found)) == nested.folders, settings

@@ -98,7 +98,7 @@ def test_a_smaller_grace_is_refused_while_somebody_may_write_and_so_is_a_look_at
     for words, problem in (
         ({"grace": NOW}, "nobody_writes"), ({"grace": timedelta(hours=23)}, "nobody_writes"),
         *(({"grace": wrong, "nobody_writes": True}, None) for wrong in (-timedelta(seconds=1), 5, "1h")),
-        ({"deep": True}, "repair"), ({"adopt": True}, "repair"), ({"repair": "orphans"}, "repair"),
+        ({"deep": True}, "repair"), ({"repair": "orphans"}, "repair"),
     ):  # fmt: skip
         with pytest.raises(InvalidMediaError, match=problem):
             store.verify(**{"repair": "leftovers", **words})

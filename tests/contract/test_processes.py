@@ -11,7 +11,8 @@ from itertools import repeat
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, utc_now
+from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError
+from fsmedia.store import utc_now
 from tests.conftest import on, storages
 from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png
 from tests.storages import GCS, LOCAL, MEMORY, OBJECT_STORAGES, S3_MOTO, S3_RCLONE

@@ -102,7 +102,7 @@ def test_old_references_still_lead_to_the_media(storage, clock):
     for store in (pickle.loads(pickle.dumps(opened(storage, clock))), opened(storage, clock)):
         assert store.retrieve_media(old).read_bytes() == store.read(old) == b"bytes"
         assert store.exists(old)
-        assert (store.info(old).reference, store.metadata(old).run_id) == (new, "r1")
+        assert (store.info(old).reference, store.info(old).run_id) == (new, "r1")
         with store.open(old) as file:
             assert file.read() == b"bytes"
     if storage.name != MEMORY:

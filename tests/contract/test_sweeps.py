@@ -9,10 +9,10 @@ from datetime import timedelta
 
 import pytest
 
-from fsmedia import utc_now
 from fsmedia.errors import ReadOnlyStoreError, StorageError, UnknownPolicyError
 from fsmedia.format import keys
 from fsmedia.maintenance import expiry, verify
+from fsmedia.store import utc_now
 from tests.conftest import on, storages
 from tests.contract.children import come_and_go, pair, sweep_rounds, work
 from tests.storages import LOCAL, MEMORY, S3_RCLONE

@@ -114,7 +114,7 @@ def check(store: MediaStore, media: list[Media], *, old_names: bool) -> None:
                 hashlib.sha256(each.data).hexdigest(), each.label == "held",
             )  # fmt: skip
             assert record.policy_name in each.policies
-            assert store.metadata(name).run_id == name.split("/")[1]
+            assert store.info(name).run_id == name.split("/")[1]
 
 
 def test_each_is_listed_and_read_under_its_old_names_and_new_ones(stores) -> None:

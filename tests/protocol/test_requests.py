@@ -89,7 +89,6 @@ def test_retrieve_and_read(object_storage: ObjectStorage, store: MediaStore) -> 
     costs(object_storage, local_copy, get=2, head=1)
     # Only `info` asks for the hold.
     costs(object_storage, lambda: store.info(reference), get=2, head=1)
-    costs(object_storage, lambda: store.metadata(reference), get=1, head=1)
     found = costs(object_storage, lambda: [store.exists(reference), store.exists(f"{reference}x")], head=4)
     assert found == [True, False]
 

@@ -15,18 +15,11 @@ from typing import Any
 
 import pytest
 
-from fsmedia import (
-    EnforcementReport,
-    InvalidMediaError,
-    MediaContent,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStore,
-    StorageError,
-)
+from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore, StorageError
 from fsmedia.core import commit
 from fsmedia.format import keys
 from fsmedia.maintenance import expiry
+from fsmedia.models import EnforcementReport
 from fsmedia.storage import Exclusion
 from fsmedia.storage.memory import MemoryBackend
 from tests.protocol import faults as faulty

@@ -15,9 +15,10 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fsmedia import EnforcementReport, HeldMediaError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
+from fsmedia import HeldMediaError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
 from fsmedia.core import blobs, commit
 from fsmedia.format import keys
+from fsmedia.models import EnforcementReport
 from tests.deduplicated import below, needed, sidecar_of
 from tests.protocol.retained import aged, entries
 from tests.stateful import BROKEN, fresh, run_machine

@@ -1,4 +1,4 @@
-"""docs/format.md and docs/operations.md say what the code does: keys, settings, escapes, sidecars, orders of writes."""
+"""docs/format.md and docs/orders.md say what the code does: keys, settings, escapes, sidecars, orders of writes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from fsmedia.storage import local, memory
 from fsmedia.storage.port import LONGEST_WAIT, SHORTEST_WAIT
 from tests.style.project import PACKAGE
 
-TEXT = "".join((PACKAGE / name).read_text() for name in ("docs/format.md", "docs/operations.md"))
+TEXT = "".join((PACKAGE / name).read_text() for name in ("docs/format.md", "docs/orders.md"))
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
 

@@ -1,11 +1,13 @@
-"""README.md is true: its Python runs in order, its commands run, its links lead somewhere.
+"""README.md and the pages in docs/ are true: their Python runs, their commands run, their links lead somewhere.
 
 `<!-- no-test: reason -->` before a block leaves it out, for blocks that install packages only; `.ci/run` runs those
-that carry a `<!-- ci:... -->` mark.
+that carry a `<!-- ci:... -->` mark. format.md, orders.md and scale.md have tests of their own (`test_format.py`,
+`tests/unit/test_lifecycle.py`, `tests/clients`).
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -17,8 +19,11 @@ import pytest
 from tests.style.project import PACKAGE, ROOT, run, run_python
 
 README = ROOT / "README.md"
-TEXT = README.read_text()
+DOCS = sorted((PACKAGE / "docs").glob("*.md"))
+OTHERS = {"format.md", "orders.md", "scale.md"}
+PAGES = {page.name: page for page in (README, *DOCS) if page.name not in OTHERS}
 SHELLS = {"sh", "console", "bash", "shell"}
+MOST_LINES = 250
 SHIM = f"""#!/bin/sh
 exec "{sys.executable}" -W error -c 'from fsmedia.cli import main; main()' "$@"
 """
@@ -33,20 +38,22 @@ class Block(NamedTuple):
     line: int
 
 
-def blocks() -> list[Block]:
-    """All fenced blocks, in order."""
+def blocks(page: str) -> list[Block]:
+    """All fenced blocks of a page, in order."""
+    text = PAGES[page].read_text()
     fence = re.compile(r"(?:^<!-- *(.*?) *-->\n+)?^```(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-    return [Block(f[1] or "", f[2], f[3], TEXT[: f.start(2)].count("\n") + 1) for f in fence.finditer(TEXT)]
+    return [Block(f[1] or "", f[2], f[3], text[: f.start(2)].count("\n") + 1) for f in fence.finditer(text)]
 
 
-def unmarked(languages: set[str]) -> list[Block]:
+def unmarked(page: str, languages: set[str]) -> list[Block]:
     """Blocks of these languages that carry no mark."""
-    return [block for block in blocks() if block.language in languages and not block.mark]
+    return [block for block in blocks(page) if block.language in languages and not block.mark]
 
 
-def test_no_block_is_left_out_but_what_installs_packages() -> None:
-    assert len(blocks()) * 2 == len(re.findall(r"^```", TEXT, re.MULTILINE))
-    for block in blocks():
+@pytest.mark.parametrize("page", PAGES)
+def test_no_block_is_left_out_but_what_installs_packages(page: str) -> None:
+    assert len(blocks(page)) * 2 == len(re.findall(r"^```", PAGES[page].read_text(), re.MULTILINE))
+    for block in blocks(page):
         assert block.language in SHELLS | {"python", "py"}, (
             f"line {block.line}: nothing runs a {block.language!r} block"
         )
@@ -57,25 +64,33 @@ def test_no_block_is_left_out_but_what_installs_packages() -> None:
             assert block.text.startswith("$ fsmedia"), f"line {block.line}: only `$ fsmedia` is run"
 
 
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text().splitlines()) <= MOST_LINES
+
+
 def test_the_two_commands_are_there() -> None:
-    marked = {block.mark: block.text.strip() for block in blocks() if block.mark.startswith("ci:")}
+    marked = {block.mark: block.text.strip() for block in blocks("README.md") if block.mark.startswith("ci:")}
     assert marked == {
         "ci:main": 'pip install ".[all]" && fsmedia demo',
         "ci:tests": 'pip install ".[all,dev,clients]" && pytest',
     }
 
 
-def test_the_python_runs_in_order(tmp_path: Path) -> None:
-    found = unmarked({"python"})
-    assert len(found) >= 5
-    # Each block stands at its own line, so that a traceback names the line of the README.
-    parts = [f"exec(compile({chr(10) * block.line + block.text!r}, 'README.md', 'exec'), names)" for block in found]
+@pytest.mark.parametrize("page", [page for page in PAGES if unmarked(page, {"python"})])
+def test_the_python_runs_in_order(page: str, tmp_path: Path) -> None:
+    # Each block stands at its own line, so that a traceback names the line of the page.
+    parts = [
+        f"exec(compile({chr(10) * block.line + block.text!r}, {page!r}, 'exec'), names)"
+        for block in unmarked(page, {"python"})
+    ]
     done = run_python("\n".join(["names = {'__name__': '__main__'}", *parts]), cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    said = re.search(r"print\(reference\) +# (\S+)", TEXT)
-    assert said
-    shape = re.sub(r"u[0-9a-z]{26}", "u[0-9a-z]{26}", re.escape(said[1]).replace(r"\-", "-"))
-    assert re.fullmatch(shape, done.stdout.splitlines()[0])
+    said = re.search(r"print\(reference\) +# (\S+)", PAGES[page].read_text())
+    if page == "README.md":
+        assert said
+    if said:
+        shape = re.sub(r"u[0-9a-z]{26}", "u[0-9a-z]{26}", re.escape(said[1]).replace(r"\-", "-"))
+        assert re.fullmatch(shape, done.stdout.splitlines()[0])
 
 
 @pytest.fixture
@@ -90,21 +105,21 @@ def shell(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def commands() -> list[str]:
+def commands(page: str) -> list[str]:
     """What stands behind `$` in shell blocks."""
-    return [line[2:] for block in unmarked(SHELLS) for line in block.text.splitlines() if line.startswith("$ ")]
+    return [line[2:] for block in unmarked(page, SHELLS) for line in block.text.splitlines() if line.startswith("$ ")]
 
 
-def test_the_commands_run_in_order(shell: Path) -> None:
-    assert len(commands()) >= 3
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
+def test_the_commands_run_in_order(page: str, shell: Path) -> None:
     path = f"{shell / 'bin'}:/usr/bin:/bin"
-    for command in commands():
+    for command in commands(page):
         done = run("/bin/sh", "-c", command, cwd=shell / "here", env={"PATH": path, "PYTHONPATH": str(PACKAGE.parent)})
         assert done.returncode == 0, f"$ {command}\n{done.stdout}"
 
 
 def test_the_commands_it_names_are_all_there_are(shell: Path) -> None:
-    told = re.search(r"shows all commands: ((?:`[\w-]+`,?\s*)+)", TEXT)
+    told = re.search(r"shows all commands: ((?:`[\w-]+`,?\s*)+)", README.read_text())
     assert told
     named = re.findall(r"`([\w-]+)`", told[1])
     helped = run(shell / "bin" / "fsmedia", "--help", env={"PYTHONPATH": str(PACKAGE.parent), "NO_COLOR": "1"}).stdout
@@ -112,11 +127,29 @@ def test_the_commands_it_names_are_all_there_are(shell: Path) -> None:
     assert sorted(named) == sorted(listed), helped
 
 
-def test_links_to_files_lead_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in link]
-    assert links
-    for link in links:
-        assert (ROOT / link.partition("#")[0]).exists(), link
+@pytest.mark.parametrize("page", [README, *DOCS], ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        file, _, heading = link.partition("#")
+        if "://" in link:
+            continue
+        target = page.parent / file if file else page
+        assert target.exists(), link
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if target.suffix == ".md" else []
+        anchors = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+        assert not heading or heading in anchors, link
+
+
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    """Dead links, pages that are in no menu, names of the API that are not there."""
+    build = run(
+        ROOT / ".ci" / "site",
+        "build",
+        tmp_path / "site",
+        env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
+    assert build.returncode == 0, build.stdout
+    assert "store_media" in (tmp_path / "site" / "api" / "index.html").read_text()
 
 
 def test_every_package_is_on_the_map() -> None:

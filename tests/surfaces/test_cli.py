@@ -20,14 +20,16 @@ import typer
 from fsspec.config import conf
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from fsmedia import AsyncMediaStore, InvalidMediaError, InvalidReferenceError, MediaContent, MediaMetadata, MediaStore
-from fsmedia.cli import app, commands, output
+from fsmedia.cli import app, commands, output, typer_app
 from fsmedia.exchange import export_webdataset, import_folder
 from fsmedia.format import keys
+from fsmedia.models.text import size_text
 from tests.storages import Storage
 from tests.style.project import PACKAGE
-from tests.surfaces.commands import HOSTILE, fsmedia, harmless, places, put, refused
+from tests.surfaces.commands import HOSTILE, fsmedia, harmless, on_terminal, places, put, refused
 
 # -- help, version, usage ----------------------------------------------------------------------------------
 
@@ -59,16 +61,16 @@ def test_the_commands_stand_in_groups_and_each_has_a_file_of_its_own() -> None:
 
 
 HELPS = {
-    "demo": [], "init": [], "store": [], "ls": [], "info": [], "get": [], "rm": [], "gallery": ["fsmedia[notebook]"],
+    "demo": [], "init": [], "store": [], "ls": [], "info": [], "get": [], "rm": [], "gallery": ["notebook"],
     "policy list": ["Examples:"], "policy apply": ["Examples:"], "policy hold": ["Examples:"],
-    "policy release": ["Examples:"], "enforce": ["Examples:"],
-    "catalog refresh": [], "catalog show": [], "query": [], "stats": [],
+    "policy release": ["Examples:"], "adopt": ["--dry-run", "--pattern"], "policy enforce": ["Examples:"],
+    "catalog refresh": [], "catalog show": [], "catalog query": [], "stats": [],
     "erase": ["--dry-run", "--receipt", "--check", "--forget-log", "--versions", "fsmedia erase --run r1 --dry-run"],
     "sync": ["fsmedia sync ./media s3://bucket/media --dry-run", "--delete", "--run", "--mapping", "--option",
              "--to-option", "--json"],
     "import promptarena": ["--dry-run"], "import folder": ["--dry-run"], "import inspect": ["--dry-run"],
     "export imagefolder": ["--dry-run"], "export audiofolder": ["--dry-run"], "export webdataset": ["--dry-run"],
-    "externalize": ["--in-place"], "inline": ["--in-place"],
+    "messages externalize": ["--in-place"], "messages inline": ["--in-place"],
 }  # fmt: skip
 
 
@@ -103,18 +105,21 @@ def test_help_teaches_with_examples(command: str) -> None:
         ("gallery -s x --sort random", "--sort"),
         ("verify -s x --repair=bogus", "for '--repair': 'bogus' is not one of 'all', 'leftovers'; see:"),
         ("policy aply", "Did you mean 'apply'?"),
-        ("policy apply -s x", "REF"),
-        ("policy apply retain -s x", "give the policy first"),
+        ("policy apply -s x", "it stands first"),
+        ("policy apply retain -s x", "name media, or say which by conditions"),
+        ("rm -s x", "name media, or say which by conditions"),
+        ("rm -s x ref --run r1", "beside conditions"),
+        ("enforce -s x", "is now: fsmedia policy enforce"),
         ("policy apply retain y", "no store is named"),
         ("policy hold x -s y", "--reason"),
-        ("enforce -s x --every 1minute!", "is not a duration such as 90s, 30m"),
-        ("enforce -s x --every 5", "is not a duration"),
-        ("enforce -s x --every -5m", "is not a duration"),
-        ("enforce -s x --every 0s", "longer than nothing"),
-        ("enforce -s x --now soonish", "ISO 8601"),
-        ("enforce -s x --now 2026-01-01 --every 1m", "stands still"),
-        ("enforce -s x --now 9999-01-01T00:00:00Z", "lies ahead"),
-        ("enforce -s x --threads 0", "--threads"),
+        ("policy enforce -s x --every 1minute!", "is not a duration such as 90s, 30m"),
+        ("policy enforce -s x --every 5", "is not a duration"),
+        ("policy enforce -s x --every -5m", "is not a duration"),
+        ("policy enforce -s x --every 0s", "longer than nothing"),
+        ("policy enforce -s x --now soonish", "ISO 8601"),
+        ("policy enforce -s x --now 2026-01-01 --every 1m", "stands still"),
+        ("policy enforce -s x --now 9999-01-01T00:00:00Z", "lies ahead"),
+        ("policy enforce -s x --threads 0", "--threads"),
     ],
 )
 def test_wrong_usage_is_one_line(line: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,7 +329,7 @@ def test_warnings_of_the_package_are_warnings_of_the_command(capsys: pytest.Capt
 
 
 def test_sizes_and_json_are_readable() -> None:
-    assert [output.size_text(n) for n in (0, 1023, 1024, 10**7)] == ["0 B", "1023 B", "1.0 KiB", "9.5 MiB"]
+    assert [size_text(n) for n in (0, 1023, 1024, 10**7)] == ["0 B", "1023 B", "1.0 KiB", "9.5 MiB"]
     assert output.exact_size_text(1) == "1 byte"
     text = output.json_text({"a": "é\x9b\U000e0001"})
     assert "é" in text
@@ -502,23 +507,54 @@ def test_storage_options_are_json_where_they_parse_as_such() -> None:
     }
 
 
-def helps(group: Any, *above: str) -> Iterator[tuple[list[str], str]]:
-    """Give the words of each command and the help that its file holds."""
-    for name, command in group.commands.items():
-        yield [*above, name], command.help
-        if hasattr(command, "commands"):
-            yield from helps(command, *above, name)
+def leaves() -> Iterator[tuple[list[str], Any]]:
+    """Give the words of each command that does something, and the command."""
+    for name in typer.main.get_command(typer_app).commands:  # type: ignore[attr-defined]
+        loaded = commands.load(name)
+        inner = getattr(loaded, "commands", {})
+        yield from (([name, each], command) for each, command in inner.items())
+        if not inner:
+            yield [name], loaded
 
 
-def test_no_help_loses_brackets_or_shows_a_flag_as_a_value() -> None:
+def test_no_help_loses_words_or_shows_a_flag_as_a_value() -> None:
     """`pip install 'fsmedia[catalog]'` stood there without `[catalog]`, and `--json` as `<bool>`."""
-    found = []
-    for words, _ in helps(typer.main.get_command(commands.typer_app)):
+    for words, command in leaves():
         shown = help_of(" ".join(words))
         assert "<bool>" not in shown, words
+        # Each takes the same words for the same: one document a line for programs, nothing but results for scripts.
+        assert {"--json", "--quiet"} <= {option for each in command.params for option in each.opts}, words
         module = sys.modules[f"fsmedia.cli.cmd_{words[0].replace('-', '_')}"]
         text = getattr(module, f"{words[-1].upper().replace('-', '_')}_HELP", getattr(module, "HELP", ""))
-        for bracketed in re.findall(r"\[[a-z]+\]", text):
-            assert bracketed in shown, words
-            found.append(bracketed)
-    assert found.count("[catalog]") >= 3
+        examples = text.partition("Examples:\n")[2].split()
+        assert examples, words
+        assert "".join(examples) in "".join(shown.split()), words
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_commands_options_and_names_of_stores(shell: str) -> None:
+    named = {
+        "FSMEDIA_STORE_LAB": "s3://bucket/lab",
+        "FSMEDIA_STORE_LOCAL": "/media",
+        "_FSMEDIA_COMPLETE": f"complete_{shell}",
+    }
+    for typed, wanted in (
+        ("po", ["policy"]),
+        ("policy en", ["enforce"]),
+        ("ls --mi", ["--mime"]),
+        ("ls -s @l", ["@lab", "@local"]),
+    ):
+        line = f"fsmedia {typed}"
+        asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_TYPER_COMPLETE_ARGS": line,
+                 "_TYPER_COMPLETE_FISH_ACTION": "get-args"}  # fmt: skip
+        shown = CliRunner().invoke(typer_app, [], env={**named, **asked}, prog_name="fsmedia").stdout
+        assert all(each in shown for each in wanted), (typed, shown)
+    assert "fsmedia" in CliRunner().invoke(typer_app, ["--show-completion"], env={"SHELL": f"/bin/{shell}"}).stdout
+
+
+def test_a_reference_is_never_broken_over_two_lines(url: str, tmp_path: Path) -> None:
+    reference = put(url, run_id="a-run-with-a-very-long-name-" * 3)
+    for words in (["info", reference], ["init"], ["policy", "list"]):
+        _, shown = on_terminal(*words, "-s", url, cwd=tmp_path, width=40)
+        whole = reference if words[0] == "info" else url
+        assert whole in shown.decode().replace("\x1b[1m", "").replace("\x1b[0m", "")

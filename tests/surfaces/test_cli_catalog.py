@@ -14,9 +14,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError, utc_now
+from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError
 from fsmedia.catalog import snapshots as room
-from fsmedia.cli import cmd_query
+from fsmedia.cli import cmd_catalog
+from fsmedia.store import utc_now
 from tests.catalogs import PNG, old_enough, snapshots
 from tests.storages import LOCAL, LocalStorage, Storage
 from tests.surfaces.commands import HOSTILE, fsmedia, places, put, refused
@@ -83,13 +84,13 @@ def test_damage_is_told(url: str, local_storage: LocalStorage) -> None:
 
 
 def test_bytes_of_images_per_run_that_expire_this_week(url: str, local_storage: LocalStorage) -> None:
-    """In one line, by `fsmedia query`, and by DuckDB alone on the Parquet file."""
+    """In one line, by `fsmedia catalog query`, and by DuckDB alone on the Parquet file."""
     wanted = weekly(url)
-    lines = fsmedia("query", "-s", url, WEEK, "--json").stdout.splitlines()
+    lines = fsmedia("catalog", "query", "-s", url, WEEK, "--json").stdout.splitlines()
     assert {row["run_id"]: row["bytes"] for row in map(json.loads, lines)} == wanted
-    table = fsmedia("query", "-s", url, WEEK).stdout.splitlines()
+    table = fsmedia("catalog", "query", "-s", url, WEEK).stdout.splitlines()
     assert [line.split() for line in table] == [["run_id", "bytes"], *([run, str(n)] for run, n in wanted.items())]
-    rows = csv.DictReader(io.StringIO(fsmedia("query", "-s", url, WEEK, "--csv").stdout))
+    rows = csv.DictReader(io.StringIO(fsmedia("catalog", "query", "-s", url, WEEK, "--csv").stdout))
     assert {row["run_id"]: int(row["bytes"]) for row in rows} == wanted
     file = Path(url) / snapshots(local_storage)[-1]
     assert dict(duckdb.sql(WEEK.replace("media", f"'{file}'")).fetchall()) == wanted
@@ -99,12 +100,12 @@ def test_what_comes_out_is_what_was_stored(url: str) -> None:
     put(url, caption=HOSTILE, run_id=HOSTILE)
     wanted = MediaStore(url).info(next(MediaStore(url).list()))
     sql = "select * from media"
-    (row,) = map(json.loads, fsmedia("query", "-s", url, sql, "--json").stdout.splitlines())
+    (row,) = map(json.loads, fsmedia("catalog", "query", "-s", url, sql, "--json").stdout.splitlines())
     assert (row["caption"], row["run_id"], row["size_bytes"]) == (HOSTILE, HOSTILE, wanted.size_bytes)
     assert row["timestamp"] == wanted.model_dump(mode="json")["timestamp"]
-    (row,) = csv.DictReader(io.StringIO(fsmedia("query", "-s", url, sql, "--csv").stdout))
+    (row,) = csv.DictReader(io.StringIO(fsmedia("catalog", "query", "-s", url, sql, "--csv").stdout))
     assert (row["caption"], row["policy_name"]) == (HOSTILE, "")
-    for text in (fsmedia("query", "-s", url, sql).stdout, fsmedia("stats", "-s", url).stdout):
+    for text in (fsmedia("catalog", "query", "-s", url, sql).stdout, fsmedia("stats", "-s", url).stdout):
         assert "\x1b" not in text
         assert "[red]x[/red]" in text
         assert "\ninjected" not in text
@@ -116,23 +117,30 @@ def test_values_of_every_kind(url: str) -> None:
         "select [1, 2] l, {'a': now()} s, 1.5 d, sum(size_bytes) n, 'nan'::double x, blob 'ab' b, interval 3 days i, "
         "date '2026-03-04' as day, null as nothing, true t, uuid() u, map {'k': 1} m from media"
     )
-    (row,) = map(json.loads, fsmedia("query", "-s", url, sql, "--json").stdout.splitlines())
+    (row,) = map(json.loads, fsmedia("catalog", "query", "-s", url, sql, "--json").stdout.splitlines())
     assert (row["l"], row["d"], row["n"], row["x"], row["b"], row["i"]) == ([1, 2], 1.5, 10, None, "6162", 259200.0)
     assert (row["day"], row["nothing"], row["t"], row["m"]) == ("2026-03-04", None, True, {"k": 1})
     assert row["s"]["a"].endswith("Z")
     for words in ([], ["--csv"]):
-        assert fsmedia("query", "-s", url, sql, *words).exit_code == 0
+        assert fsmedia("catalog", "query", "-s", url, sql, *words).exit_code == 0
 
 
 def test_limits_standard_input_and_tables_that_are_cut(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         put(url)
     sql = "select reference from media"
-    assert len(fsmedia("query", "-s", url, "-", "--json", "--limit", "2", stdin=sql.encode()).stdout.splitlines()) == 2
-    assert fsmedia("query", "-s", url, sql, "--limit", "0", "--csv").stdout == "reference\n"
-    assert "no rows" in fsmedia("query", "-s", url, "select 1 from media where false").stderr
-    monkeypatch.setattr(cmd_query, "_SHOWN", 5)
-    result = fsmedia("query", "-s", url, "select range from range(9)")
+    assert (
+        len(
+            fsmedia(
+                "catalog", "query", "-s", url, "-", "--json", "--limit", "2", stdin=sql.encode()
+            ).stdout.splitlines()
+        )
+        == 2
+    )
+    assert fsmedia("catalog", "query", "-s", url, sql, "--limit", "0", "--csv").stdout == "reference\n"
+    assert "no rows" in fsmedia("catalog", "query", "-s", url, "select 1 from media where false").stderr
+    monkeypatch.setattr(cmd_catalog, "_SHOWN", 5)
+    result = fsmedia("catalog", "query", "-s", url, "select range from range(9)")
     assert len(result.stdout.splitlines()) == 6
     assert "more than 5 rows" in result.stderr
 
@@ -140,15 +148,15 @@ def test_limits_standard_input_and_tables_that_are_cut(url: str, monkeypatch: py
 def test_a_catalog_as_it_is(url: str, local_storage: LocalStorage) -> None:
     count = "select count(*) n from media"
     MediaStore(url).create()
-    assert "no catalog yet" in refused(fsmedia("query", "-s", url, count, "--no-refresh"), 3)
+    assert "no catalog yet" in refused(fsmedia("catalog", "query", "-s", url, count, "--no-refresh"), 3)
     put(url)
     fsmedia("catalog", "refresh", "-s", url)
     put(url)
     before = local_storage.keys()
-    assert json.loads(fsmedia("query", "-s", url, count, "--no-refresh", "--json").stdout) == {"n": 1}
+    assert json.loads(fsmedia("catalog", "query", "-s", url, count, "--no-refresh", "--json").stdout) == {"n": 1}
     assert json.loads(fsmedia("stats", "-s", url, "--no-refresh", "--json").stdout)["media"] == 1
     assert local_storage.keys() == before
-    assert json.loads(fsmedia("query", "-s", url, count, "--json").stdout) == {"n": 2}
+    assert json.loads(fsmedia("catalog", "query", "-s", url, count, "--json").stdout) == {"n": 2}
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +183,7 @@ def test_a_strangers_sql_sees_nothing_else(catalogued: str, sql: str, tmp_path: 
     secret = tmp_path / "secret.csv"
     secret.write_text("hunter22")
     before = [sorted(os.walk(folder)) for folder in (tmp_path, catalogued)]
-    result = fsmedia("query", "-s", catalogued, "--no-refresh", sql.format(file=secret))
+    result = fsmedia("catalog", "query", "-s", catalogued, "--no-refresh", sql.format(file=secret))
     assert "hunter22" not in result.output.replace(sql.format(file=secret), "")
     assert sql.startswith("create secret") or refused(result, 1)
     assert secret.read_text() == "hunter22"
@@ -184,17 +192,17 @@ def test_a_strangers_sql_sees_nothing_else(catalogued: str, sql: str, tmp_path: 
 
 def test_wrong_usage_and_what_is_not_installed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     put(url)
-    assert "syntax error" in refused(fsmedia("query", "-s", url, "selec"), 1)
-    assert "size_bites" in refused(fsmedia("query", "-s", url, "select size_bites from media"), 1)
-    refused(fsmedia("query", "-s", url, " "), 2)
-    refused(fsmedia("query", "-s", url, "select 1", "--json", "--csv"), 2)
+    assert "syntax error" in refused(fsmedia("catalog", "query", "-s", url, "selec"), 1)
+    assert "size_bites" in refused(fsmedia("catalog", "query", "-s", url, "select size_bites from media"), 1)
+    refused(fsmedia("catalog", "query", "-s", url, " "), 2)
+    refused(fsmedia("catalog", "query", "-s", url, "select 1", "--json", "--csv"), 2)
     for missing, words in (
-        ("duckdb", ["query", "select 1"]),
+        ("duckdb", ["catalog", "query", "select 1"]),
         ("pyarrow", ["stats"]),
         ("pyarrow", ["catalog", "refresh"]),
     ):
         monkeypatch.setitem(sys.modules, missing, None)
-        assert "pip install 'fsmedia[catalog]'" in refused(fsmedia(*words, "-s", url), 1)
+        assert "pip install pyarrow duckdb" in refused(fsmedia(*words, "-s", url), 1)
 
 
 def test_a_store_that_may_only_be_read(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +213,7 @@ def test_a_store_that_may_only_be_read(url: str, monkeypatch: pytest.MonkeyPatch
         raise StorageError("access denied", key=".fsmedia/catalog/x")
 
     monkeypatch.setattr(room, "publish", refusing)
-    result = fsmedia("query", "-s", url, "select count(*) n from media", "--json")
+    result = fsmedia("catalog", "query", "-s", url, "select count(*) n from media", "--json")
     assert (result.exit_code, json.loads(result.stdout)) == (0, {"n": 1})
     assert "trying again without writing" in result.stderr
     assert "access denied" in result.stderr
@@ -233,7 +241,7 @@ def test_stats(url: str) -> None:
     reference = next(MediaStore(url).list())
     Path(url, f"{reference}.meta").write_text("{broken")
     told = fsmedia("stats", "-s", url)
-    assert told.stderr == "warning: 1 sidecars can't be read: fsmedia query shows the column problem\n"
+    assert told.stderr == "warning: 1 sidecars can't be read: fsmedia catalog query shows the column problem\n"
 
 
 def test_stats_tell_what_is_stored_of_shared_bytes(url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import io
 import json
 import os
@@ -56,14 +57,23 @@ def test_the_demo_stores_a_run_and_checks_it(storage: Storage) -> None:
 def test_the_demo_goes_to_a_folder_here_whatever_the_environment_says(here: Path, tmp_path: Path) -> None:
     result = fsmedia("demo", env={"FSMEDIA_URL": str(tmp_path / "mine")})
     assert result.exit_code == 0
-    assert os.listdir(here) == ["fsmedia-demo"]
+    assert sorted(os.listdir(here)) == ["fsmedia-demo", "fsmedia-demo.html"]
     assert not (tmp_path / "mine").exists()
+
+
+def test_the_demo_ends_with_a_gallery_that_it_wrote(here: Path) -> None:
+    for _ in range(2):  # the second run's replaces the first one's
+        *_, last = fsmedia("demo").stdout.splitlines()
+        assert last == str(here / "fsmedia-demo.html")
+        page = Path(last).read_text()
+        assert all(html.escape(sample.caption) in page for sample in sample_run())
+        assert page.count("<img") >= 3
 
 
 def test_the_next_commands_work_when_they_are_pasted(here: Path) -> None:
     for plan in ("plan.png", "demo-*-plan.png"):  # the second time there is a plan already
         commands = pasted(fsmedia("demo").stdout)
-        assert [command[1] for command in commands] == ["ls", "ls", "info", "get", "store", "gallery"]
+        assert [command[1] for command in commands] == ["ls", "ls", "info", "get", "store"]
         for command in commands:
             done = fsmedia(*command[1:])
             assert (command[0], done.exit_code, done.stderr) == ("fsmedia", 0, "")
@@ -75,7 +85,7 @@ def test_the_next_commands_work_when_they_are_pasted(here: Path) -> None:
 
 def pasted(shown: str) -> list[list[str]]:
     """Return the commands that a demo shows, cut into words as a shell does."""
-    return [shlex.split(line) for line in shown.partition("Try next:\n")[2].splitlines()]
+    return [shlex.split(line) for line in shown.partition("Try next:\n")[2].splitlines() if line.startswith("  ")]
 
 
 def test_the_next_commands_are_for_the_way_it_was_started(here: Path, memory_storage: MemoryStorage) -> None:
@@ -107,6 +117,10 @@ def test_the_demo_fits_a_store_of_any_organization_and_needs_no_pillow(
         done = fsmedia("demo", "-s", f"{url}-{mode}")
         assert (done.exit_code, done.stderr) == (0, "")
         assert len(list(MediaStore(f"{url}-{mode}").list())) == len(sample_run())
+    monkeypatch.setitem(sys.modules, "fsmedia.display.gallery", None)
+    done = fsmedia("demo", "-s", url)
+    assert done.exit_code == 0
+    assert re.match("no gallery: .*pip install", done.stderr)
 
 
 def test_a_wrong_digest_fails(monkeypatch: pytest.MonkeyPatch) -> None:

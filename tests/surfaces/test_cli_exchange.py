@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fsmedia import MediaStore
-from fsmedia.cli import cmd_externalize
+from fsmedia.cli import cmd_messages
 from fsmedia.format import keys
 from tests.contract.specimens import traces
 from tests.exchange.arena import inline, part, real, write
@@ -78,13 +78,14 @@ def test_import_folder_with_ids_and_pattern(url: str, tmp_path: Path) -> None:
     assert [(each.provider_id, each.policy_name) for each in records] == [("p", "retain-30days")] * 2
 
 
-def test_import_folder_in_place(tmp_path: Path) -> None:
+def test_a_tree_is_adopted(tmp_path: Path) -> None:
     tree = plant(tmp_path / "tree", {"r1/a.png": PNG, "r1/b.png": PNG})
-    words = ("import", "folder", tree, "--in-place")
+    words = ("adopt", "--pattern", "{run_id}/{name}{ext}", "-s", tree)
     dry = fsmedia(*words, "--dry-run")
     assert dry.exit_code == 0, dry.output
+    assert "would store 2 (" in dry.stdout
     assert not (tree / ".fsmedia").exists()
-    assert "--in-place" in refused(fsmedia(*words, "--store", tmp_path), 2)
+    assert "no store at" in refused(fsmedia("adopt", "-s", tmp_path / "no"), 3)
     assert fsmedia(*words).exit_code == 0
     assert fsmedia("ls", "-s", tree).stdout.split() == ["r1/a.png", "r1/b.png"]
     assert "2 unchanged" in fsmedia(*words).stdout
@@ -300,31 +301,31 @@ def chat(tmp_path: Path) -> Path:
 def test_there_and_back(storage: Storage, chat: Path, tmp_path: Path) -> None:
     options = ["-s", storage.url, *options_of(storage)]
     small, back = tmp_path / "small.json", tmp_path / "back.json"
-    dry = fsmedia("externalize", chat, "--run", "r1", "--dry-run", *options)
+    dry = fsmedia("messages", "externalize", chat, "--run", "r1", "--dry-run", *options)
     assert dry.exit_code == 0, dry.output
     assert dry.stdout.count("would take out") == 5
     assert storage.keys() == set()
-    done = fsmedia("externalize", chat, "--run", "r1", "-o", small, *options)
+    done = fsmedia("messages", "externalize", chat, "--run", "r1", "-o", small, *options)
     assert (done.exit_code, done.stdout) == (0, "")
     assert "took out 5 media" in done.stderr
     assert small.stat().st_size < chat.stat().st_size + 1000
     assert b64(PNG) not in small.read_text().replace("not a media", "")
-    assert fsmedia("inline", small, "-o", back, *options).exit_code == 0
+    assert fsmedia("messages", "inline", small, "-o", back, *options).exit_code == 0
     assert back.read_bytes() == chat.read_bytes() == TEXT.encode()
 
 
 def test_in_place_and_through_pipes(url: str, chat: Path) -> None:
-    piped = fsmedia("externalize", "-", "--run", "r1", "-s", url, stdin=TEXT.encode())
+    piped = fsmedia("messages", "externalize", "-", "--run", "r1", "-s", url, stdin=TEXT.encode())
     assert piped.exit_code == 0
-    again = fsmedia("inline", "-", "-s", url, stdin=piped.stdout_bytes)
+    again = fsmedia("messages", "inline", "-", "-s", url, stdin=piped.stdout_bytes)
     assert again.stdout_bytes == TEXT.encode()
-    told = fsmedia("externalize", chat, "--run", "r1", "--in-place", "--json", "-s", url)
+    told = fsmedia("messages", "externalize", chat, "--run", "r1", "--in-place", "--json", "-s", url)
     answer = json.loads(told.stdout)
     assert [len(answer["taken_out"]), answer["already"]] == [5, 0]
     assert answer["taken_out"][0]["reference"].startswith("runs/r1/0001_01_")
     assert chat.stat().st_mode & 0o777 == 0o640
     assert "media://" in chat.read_text()
-    assert fsmedia("inline", chat, "--in-place", "-s", url).exit_code == 0
+    assert fsmedia("messages", "inline", chat, "--in-place", "-s", url).exit_code == 0
     assert chat.read_bytes() == TEXT.encode()
     assert not [path for path in chat.parent.iterdir() if keys.is_temporary(path.name)]
 
@@ -334,11 +335,11 @@ def test_lines_of_json_are_messages(url: str, tmp_path: Path) -> None:
     part = {"role": "user", "content": [{"type": "text"}, {"inlineData": {"mimeType": "image/png", "data": b64(PNG)}}]}
     lines = [json.dumps(part), json.dumps(part).replace(b64(PNG), b64(PNG + b"2"))]
     log.write_text("\n".join(lines))
-    done = fsmedia("externalize", log, "--run", "r1", "--in-place", "-s", url)
+    done = fsmedia("messages", "externalize", log, "--run", "r1", "--in-place", "-s", url)
     assert done.exit_code == 0, done.output
     places = [(record.message_idx, record.part_idx) for record in map(MediaStore(url).info, MediaStore(url).list())]
     assert places == [(0, 1), (1, 1)]
-    fsmedia("inline", log, "--in-place", "-s", url)
+    fsmedia("messages", "inline", log, "--in-place", "-s", url)
     assert log.read_text() == "\n".join(lines)
 
 
@@ -353,33 +354,35 @@ def test_hostile_files_are_refused_in_one_line(url: str, tmp_path: Path, data: b
     file = tmp_path / "x.json"
     file.write_bytes(data)
     MediaStore(url).create()
-    for words in (["externalize", file, "--run", "r1"], ["inline", file]):
+    for words in (["messages", "externalize", file, "--run", "r1"], ["messages", "inline", file]):
         assert said in refused(fsmedia(*words, "--in-place", "-s", url), 1)
     assert file.read_bytes() == data
 
 
 def test_wrong_usage_is_refused(url: str, chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "--in-place" in refused(fsmedia("inline", chat, "--in-place", "-o", tmp_path / "x", "-s", url), 2)
-    assert "--in-place" in refused(fsmedia("inline", "-", "--in-place", "-s", url), 2)
-    for words in (["inline"], ["externalize", "--run", "r1"]):
+    assert "--in-place" in refused(
+        fsmedia("messages", "inline", chat, "--in-place", "-o", tmp_path / "x", "-s", url), 2
+    )
+    assert "--in-place" in refused(fsmedia("messages", "inline", "-", "--in-place", "-s", url), 2)
+    for words in (["messages", "inline"], ["messages", "externalize", "--run", "r1"]):
         assert "none.json: No such file" in refused(fsmedia(*words, tmp_path / "none.json", "-s", url), 3)
-    monkeypatch.setattr(cmd_externalize, "LARGEST_DOCUMENT", 100)
-    assert "larger than" in refused(fsmedia("externalize", chat, "--run", "r1", "-s", url), 1)
+    monkeypatch.setattr(cmd_messages, "LARGEST_DOCUMENT", 100)
+    assert "larger than" in refused(fsmedia("messages", "externalize", chat, "--run", "r1", "-s", url), 1)
 
 
 def test_a_failure_leaves_the_file_as_it_was(url: str, chat: Path, local_storage: LocalStorage) -> None:
     other = f"{url}-sessions"
     MediaStore(other, organization="by-session").create()
-    failed = fsmedia("externalize", chat, "--run", "r1", "--in-place", "-s", other)
+    failed = fsmedia("messages", "externalize", chat, "--run", "r1", "--in-place", "-s", other)
     assert failed.exit_code == 1
     assert "5 media could not be stored" in failed.stderr
     assert chat.read_bytes() == TEXT.encode()
-    fsmedia("externalize", chat, "--run", "r1", "--in-place", "-s", url)
+    fsmedia("messages", "externalize", chat, "--run", "r1", "--in-place", "-s", url)
     small, store = chat.read_bytes(), MediaStore(url)
     gone = next(store.list())
     store.delete_media(gone)
     before = traces(local_storage)
-    failed = fsmedia("inline", chat, "--in-place", "-s", url)
+    failed = fsmedia("messages", "inline", chat, "--in-place", "-s", url)
     assert (failed.exit_code, gone in failed.stderr) == (3, True)
     assert chat.read_bytes() == small
     assert traces(local_storage) == before

@@ -14,11 +14,12 @@ import tracemalloc
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
-from fsmedia.cli import cmd_externalize, cmd_get
+from fsmedia.cli import cmd_get, cmd_messages
 from fsmedia.format.messages import media_fields, parse_json
 from tests.messages import OPENAI_CHAT
 from tests.storages import S3Storage, Storage
@@ -168,9 +169,9 @@ def test_a_name_taken_meanwhile_is_not_replaced(
     assert fsmedia("get", reference, "-s", url, "-o", "first").exit_code == 0
     copy = cmd_get._copy
 
-    def late(*words: object) -> str:
+    def late(*words: Any, **more: bool) -> str:
         (here / "x").write_bytes(b"theirs")
-        return copy(*words)  # type: ignore[arg-type]
+        return copy(*words, **more)
 
     monkeypatch.setattr(cmd_get, "_copy", late)
     assert "exists already" in refused(fsmedia("get", reference, "-s", url, "-o", "x"), 1)
@@ -423,7 +424,7 @@ def test_a_result_goes_into_a_pipe_or_device_and_replaces_none(
     else:
         chat = tmp_path / "chat.json"
         chat.write_text('{"a": 1}')
-        done = fsmedia("externalize", chat, "--run", "r1", "-o", pipe, "-s", url)
+        done = fsmedia("messages", "externalize", chat, "--run", "r1", "-o", pipe, "-s", url)
         assert done.exit_code == 0, done.output
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     while not found:
@@ -445,8 +446,8 @@ def test_what_is_private_stays_so_while_it_is_replaced(
         modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
         real(descriptor)
 
-    monkeypatch.setattr(cmd_externalize.os, "fsync", watched)
-    done = fsmedia("externalize", chat, "--run", "r1", "--in-place", "-s", url)
+    monkeypatch.setattr(cmd_messages.os, "fsync", watched)
+    done = fsmedia("messages", "externalize", chat, "--run", "r1", "--in-place", "-s", url)
     assert done.exit_code == 0, done.output
     assert modes == [0o600]
     assert stat.S_IMODE(chat.stat().st_mode) == 0o600
@@ -456,7 +457,7 @@ def test_names_of_columns_command_no_terminal(url: str, tmp_path: Path) -> None:
     MediaStore(url).create()
     sql = 'select 1 as "\x1b]0;owned\x07"'
     for form in ("--csv", "--json"):
-        code, shown = on_terminal("query", form, sql, "-s", url, cwd=tmp_path)
+        code, shown = on_terminal("catalog", "query", form, sql, "-s", url, cwd=tmp_path)
         assert (code, b"\x1b]0" in shown, b"owned" in shown) == (0, False, True), shown
 
 
@@ -469,3 +470,59 @@ def test_a_deep_and_wide_document_takes_no_more_than_its_text() -> None:
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
+
+
+# -- conditions in the place of references ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def three(url: str) -> list[str]:
+    """Store two media of a run, of two types, and one of another run."""
+    fields = [("r1", "text/plain"), ("r1", "image/png"), ("r2", "text/plain")]
+    return [put(url, run_id=run, mime_type=kind) for run, kind in fields]
+
+
+def test_conditions_mean_what_ls_lists(url: str, three: list[str], tmp_path: Path) -> None:
+    for words in (["--run", "r1"], ["--mime", "text"], ["--run", "r1", "--mime", "image/*"], ["--until", "1d"]):
+        meant = fsmedia("ls", *words, "-s", url).stdout.split()
+        planned = fsmedia("rm", *words, "--dry-run", "-s", url)
+        assert [line.split()[-1] for line in planned.stdout.splitlines()] == meant
+        plan = fsmedia("get", *words, "-o", f"{tmp_path}/out/", "--dry-run", "--json", "-s", url).stdout
+        assert [json.loads(line)["reference"] for line in plan.splitlines()] == meant
+        held = fsmedia("policy", "hold", *words, "--reason", "why", "--dry-run", "-s", url).stdout
+        assert [line.split()[-1] for line in held.splitlines()] == meant
+    assert not (tmp_path / "out").exists()
+    assert sorted(MediaStore(url).list()) == sorted(three)
+    got = fsmedia("get", "--run", "r1", "-o", f"{tmp_path}/out/", "-s", url).stdout.split()
+    assert sorted(os.listdir(tmp_path / "out")) == sorted(Path(path).name for path in got)
+    assert len(got) == 2
+    assert "exists already" in fsmedia("get", "--run", "r1", "-o", f"{tmp_path}/out/", "--dry-run", "-s", url).stderr
+    assert fsmedia("rm", "--run", "r1", "--json", "-s", url).stdout.count('"deleted": true') == 2
+    assert list(MediaStore(url).list()) == [three[2]]
+    assert fsmedia("rm", "--run", "none", "-s", url).stdout == ""
+
+
+def test_a_hold_stays_in_a_plan_and_release_means_what_is_held(url: str, three: list[str]) -> None:
+    fsmedia("policy", "hold", three[0], "--reason", "case 1", "-s", url)
+    planned = fsmedia("rm", "--run", "r1", "--dry-run", "-s", url)
+    assert planned.exit_code == 1
+    assert "is held: 'case 1'" in planned.stderr
+    assert planned.stdout.split() == ["would", "delete", three[1]]
+    for dry in (["--dry-run"], []):
+        said = fsmedia("policy", "release", "--run", "r1", *dry, "-s", url).stdout
+        assert said.split()[-1] == three[0]
+        assert said.count("release") == 1
+    assert fsmedia("policy", "release", "--run", "r1", "-s", url).stdout == ""
+
+
+def test_quiet_is_results_and_errors_only(url: str, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".hidden").touch()
+    (tmp_path / "out" / "a.txt").write_text("a")
+    words = ["store", tmp_path / "out", "--run", "r1", "-s", url]
+    assert "left out 1 hidden" in fsmedia(*words).stderr
+    for quiet in (fsmedia(*words, "--quiet"), fsmedia("-q", *words)):
+        assert (quiet.exit_code, quiet.stderr) == (0, "")
+        assert quiet.stdout.startswith("runs/r1/")
+    assert "left out 1 hidden" in fsmedia(*words).stderr, "it is said anew each time"
+    assert "no such media" in fsmedia("info", "runs/r1/none", "-q", "-s", url).stderr

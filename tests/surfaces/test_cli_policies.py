@@ -1,4 +1,4 @@
-"""`fsmedia policy` and `fsmedia enforce`: policies, holds, the due index, sweeps once and until a signal."""
+"""`fsmedia policy` and `fsmedia policy enforce`: policies, holds, the due index, sweeps once and until a signal."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_a_dry_run_says_what_a_sweep_then_does(storage: Storage) -> None:
     later = ["--now", (datetime.now(UTC) + timedelta(minutes=4)).isoformat()]
     keys = storage.keys()
     for dry, verb in ((["--dry-run"], "would delete"), ([], "deleted")):
-        done = fsmedia("enforce", *dry, *later, *words)
+        done = fsmedia("policy", "enforce", *dry, *later, *words)
         assert (done.exit_code, done.stderr) == (0, "")
         first, second, total = done.stdout.splitlines()
         assert first.startswith(verb)
@@ -230,12 +230,12 @@ def test_a_dry_run_says_what_a_sweep_then_does(storage: Storage) -> None:
     assert {held, kept} <= storage.keys()
     assert gone not in set(storage.keys())
     for now, goes in (("in 31d", True), ("in 29d", False), ("2001-01-01T00:00:00Z", False)):
-        assert (kept in fsmedia("enforce", "-n", "--now", now, *words).stdout) == goes
+        assert (kept in fsmedia("policy", "enforce", "-n", "--now", now, *words).stdout) == goes
 
 
 def test_json_is_one_document_with_all_media(url: str) -> None:
     references = {put_due(url) for _ in range(3)}
-    report = json.loads(fsmedia("enforce", "--dry-run", "--json", "-s", url).stdout)
+    report = json.loads(fsmedia("policy", "enforce", "--dry-run", "--json", "-s", url).stdout)
     assert {each["reference"] for each in report["deleted"]} == references
     assert report["bytes_freed"] == 3 * len(b"some bytes")
     assert (report["dry_run"], report["due_index"], report["examined"]) == (True, "complete", 3)
@@ -248,7 +248,7 @@ def test_what_fails_is_told_once_with_its_name_and_the_rest_goes(url: str) -> No
     broken, fine = put_due(url), put_due(url)
     Path(url, f"{broken}.meta").write_bytes(b"{")
     for dry in (["--dry-run"], []):
-        done = fsmedia("enforce", *dry, "-s", url)
+        done = fsmedia("policy", "enforce", *dry, "-s", url)
         assert done.exit_code == 1
         assert done.stderr.startswith("error: ")
         assert done.stderr.count(broken) == 1
@@ -256,17 +256,17 @@ def test_what_fails_is_told_once_with_its_name_and_the_rest_goes(url: str) -> No
         assert fine in done.stdout
         assert "1 failed" in done.stdout
     assert list(MediaStore(url).list()) == [broken]
-    assert json.loads(fsmedia("enforce", "--json", "-s", url).stdout)["failed"][0]["reference"] == broken
+    assert json.loads(fsmedia("policy", "enforce", "--json", "-s", url).stdout)["failed"][0]["reference"] == broken
 
 
 def test_a_partial_index_names_the_command_that_completes_it(url: str) -> None:
     put_due(url)
     make_partial(url)
-    done = fsmedia("enforce", "--dry-run", "-s", url)
+    done = fsmedia("policy", "enforce", "--dry-run", "-s", url)
     assert done.exit_code == 0
     assert "fsmedia verify --repair" in done.stderr
     fsmedia("verify", "--repair", "-s", url)
-    assert fsmedia("enforce", "-s", url).stderr == ""
+    assert fsmedia("policy", "enforce", "-s", url).stderr == ""
 
 
 def test_what_promptkit_may_share_stays_unless_told(url: str) -> None:
@@ -278,10 +278,10 @@ def test_what_promptkit_may_share_stays_unless_told(url: str) -> None:
     Path(url, f"{reference}.meta").write_text(json.dumps({**sidecar, "timestamp": f"{LONG_AGO:%FT%TZ}"}))
     Path(url, ".dedup_index.json").write_text(json.dumps({"0" * 64: reference}))
     make_partial(url)
-    done = fsmedia("enforce", "-s", url)
+    done = fsmedia("policy", "enforce", "-s", url)
     assert f"skipped  {reference}  PromptKit's index names it" in done.stdout
     assert Path(url, reference).exists()
-    assert reference in fsmedia("enforce", "--delete-shared", "-s", url).stdout
+    assert reference in fsmedia("policy", "enforce", "--delete-shared", "-s", url).stdout
     assert not Path(url, reference).exists()
 
 
@@ -291,11 +291,11 @@ def test_long_tables_end_with_how_many_more(threads: list[str], url: str) -> Non
     references = sorted(put_due(url) for _ in range(53))
     for reference in references[:2]:
         store.hold(reference, "case")
-    done = fsmedia("enforce", "--dry-run", *threads, "-s", url).stdout.splitlines()
+    done = fsmedia("policy", "enforce", "--dry-run", *threads, "-s", url).stdout.splitlines()
     assert len(done) == 50 + 1 + 2 + 1
     assert "and 1 more would delete; --all shows them" in done
-    assert "--all" not in fsmedia("enforce", "--dry-run", "--all", "-s", url).stdout
-    assert len(json.loads(fsmedia("enforce", *threads, "--json", "-s", url).stdout)["deleted"]) == 51
+    assert "--all" not in fsmedia("policy", "enforce", "--dry-run", "--all", "-s", url).stdout
+    assert len(json.loads(fsmedia("policy", "enforce", *threads, "--json", "-s", url).stdout)["deleted"]) == 51
     assert list(store.list()) == references[:2]
 
 
@@ -308,7 +308,7 @@ def test_names_of_strangers_command_no_terminal(url: str) -> None:
     broken.write_bytes(b"x")
     Path(f"{broken}.meta").write_bytes(b"{")
     make_partial(url)
-    done = fsmedia("enforce", "--dry-run", "-s", url)
+    done = fsmedia("policy", "enforce", "--dry-run", "-s", url)
     assert "would delete 1" in done.stdout
     assert "1 failed" in done.stdout
     harmless(done.output)
@@ -335,7 +335,7 @@ def test_a_sweep_that_is_stopped_ends_in_order_and_says_so(
         return enforce_policy(store, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(MediaStore, "enforce_policy", stopped_at_once)
-    done = fsmedia("enforce", "-s", url)
+    done = fsmedia("policy", "enforce", "-s", url)
     assert done.exit_code == code
     assert ", stopped early" in done.stdout.splitlines()[-1]
     assert list(MediaStore(url).list()) == [reference]
@@ -347,7 +347,7 @@ def test_a_sweep_that_is_stopped_ends_in_order_and_says_so(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_every_sweeps_at_once_and_ends_at_a_signal(number: signal.Signals, url: str, tmp_path: Path) -> None:
     reference = put_due(url)
-    words = ["enforce", "--every", "1h", "-s", url]
+    words = ["policy", "enforce", "--every", "1h", "-s", url]
     with started(*words, cwd=tmp_path) as process:
         assert reference in process.stdout.readline().decode()
         assert b"1 examined, deleted 1" in process.stdout.readline()
@@ -363,7 +363,7 @@ def test_every_goes_on_with_a_line_of_json_for_each_sweep_also_past_one_that_fai
     make_partial(url)
     good = {path: path.read_bytes() for path in (sidecar, settings)}
     sidecar.write_bytes(b"{")
-    with started("enforce", "--every", "1s", "--dry-run", "--json", "-s", url, cwd=tmp_path) as process:
+    with started("policy", "enforce", "--every", "1s", "--dry-run", "--json", "-s", url, cwd=tmp_path) as process:
         first = json.loads(process.stdout.readline())
         assert (len(first["failed"]), first["deleted"]) == (1, [])
         sidecar.write_bytes(good[sidecar])
@@ -379,7 +379,7 @@ def test_every_goes_on_with_a_line_of_json_for_each_sweep_also_past_one_that_fai
 
 def test_every_ends_when_nobody_reads_any_more(url: str, tmp_path: Path) -> None:
     put_due(url)
-    words = ["enforce", "--every", "1s", "--dry-run", "-s", url]
+    words = ["policy", "enforce", "--every", "1s", "--dry-run", "-s", url]
     with started(*words, cwd=tmp_path) as process:
         process.stdout.readline()
         process.stdout.close()

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, utc_now
+from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.cli.output import SHOWN_FROM_BYTES
+from fsmedia.store import utc_now
 from tests.contract.specimens import traces
 from tests.storages import LocalStorage
 from tests.surfaces.commands import DEADLINE, child, environment, fsmedia, on_terminal, put, started
@@ -68,9 +69,10 @@ INTERRUPTED = """
 import os, signal, sys
 class Finder:
     def find_spec(self, name, *rest):
-        if name == "rich.progress":
+        if name == "{module}":
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Finder())
+sys.argv = ["fsmedia", "ls"]
 from fsmedia.cli import main
 main()
 """
@@ -87,8 +89,10 @@ print(found | {"PIL", "s3fs", "gcsfs", "pyarrow", "pandas"} & set(sys.modules))
 
 
 def test_ctrl_c_while_it_loads_is_no_traceback_and_only_the_command_line_imports_its_libraries(tmp_path: Path) -> None:
-    """In the first half second, in which typer and rich are imported, Python showed where."""
-    for code, wanted in ((INTERRUPTED, (130, b"", b"interrupted\n")), (IMPORTS, (0, b"set()\n", b""))):
+    """While typer and rich, and then the command, are imported, Python showed where."""
+    interrupted = (130, b"", b"interrupted\n")
+    loading = [(INTERRUPTED.replace("{module}", name), interrupted) for name in ("rich.console", "fsmedia.store")]
+    for code, wanted in (*loading, (IMPORTS, (0, b"set()\n", b""))):
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, check=False, timeout=60)
         assert (done.returncode, done.stdout, done.stderr) == wanted
@@ -178,10 +182,12 @@ def due(local_storage: LocalStorage) -> list[str]:
 
 
 ASKED = {
-    "enforce": "Delete 2 media (6 B) of",
+    "policy enforce": "Delete 2 media (6 B) of",
     "verify --repair": "Repair ",
     "verify --repair=leftovers": "Remove what crashes left in",
     "policy apply retain-30days {0} {1}": "Put 2 media under retain-30days?",
+    "policy hold --run r1 --reason why": "Hold 2 media?",
+    "rm --run r1": "Delete 2 media from",
     "sync --delete {empty} {url}": "Delete 2 media of",
 }
 
@@ -209,7 +215,7 @@ def test_it_asks_and_a_no_changes_nothing(
 
 def test_where_nothing_goes_nothing_is_asked(url: str, tmp_path: Path) -> None:
     MediaStore(url).create()
-    for words in (["enforce", "-s", url], ["sync", "--delete", url, str(tmp_path / "copy")]):
+    for words in (["policy", "enforce", "-s", url], ["sync", "--delete", url, str(tmp_path / "copy")]):
         code, shown = on_terminal(*words, cwd=tmp_path, width=200)
         assert (code, b"[y/N]" in shown) == (0, False), shown
 

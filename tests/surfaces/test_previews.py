@@ -281,7 +281,7 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         "audio/wav": specimens.sound(seconds=20),
         "application/pdf": specimens.paper(),
     }.items():
-        assert "pip install 'fsmedia[notebook]'" in seen(data, mime_type).reason
+        assert "pip install pillow av" in seen(data, mime_type).reason
 
 
 # -- the cache: private, bounded, never believed --------------------------------------------------------------

@@ -54,10 +54,9 @@ def test_a_media_from_its_store_to_its_delete(storage, store, heard):
     assert told(only(heard)) == {"operation": "open", "reference": reference}
     assert store.exists(reference)
     store.info(reference)
-    store.metadata(reference)
-    assert names(heard) == ["media.exists", "media.info", "media.metadata"]
+    assert names(heard) == ["media.exists", "media.info"]
     assert told(heard[1]) == {"operation": "info", **facts}
-    assert [event.reference for event in heard] == [reference] * 3
+    assert [event.reference for event in heard] == [reference] * 2
     heard.clear()
     store.delete_media(reference)
     event = only(heard)
@@ -94,7 +93,7 @@ def test_shared_bytes_are_told_by_their_final_name_and_what_is_not_there_by_the_
     references = [store.store_media(png(), R1) for _ in range(2)]
     assert [(event.reference, event.size_bytes) for event in heard] == [(each, len(PNG)) for each in references]
     heard.clear()
-    for ask in (store.retrieve_media, store.info, store.metadata, store.hold):
+    for ask in (store.retrieve_media, store.info, store.hold):
         raised(errors.MediaNotFoundError, ask, "runs/r1/nothing.png", *(["why"] if ask == store.hold else []))
     assert [(event.name, event.error_type, event.reference) for event in heard] == [
         ("media.store_error", "MediaNotFoundError", "runs/r1/nothing.png")

@@ -13,17 +13,10 @@ from typing import Any
 
 import pytest
 
-from fsmedia import (
-    AsyncMediaStore,
-    InvalidMediaError,
-    MediaContent,
-    MediaMetadata,
-    MediaStore,
-    ReadOnlyStoreError,
-    VerifyReport,
-)
+from fsmedia import AsyncMediaStore, InvalidMediaError, MediaContent, MediaMetadata, MediaStore, ReadOnlyStoreError
 from fsmedia.format import keys
-from fsmedia.maintenance import repair, verify
+from fsmedia.maintenance import verify
+from fsmedia.models import VerifyReport
 from tests.contract.specimens import PNG, traces
 from tests.golden.conftest import STORES, adopt
 from tests.storages import LOCAL, LocalStorage, S3Storage, Storage, switch_looks
@@ -64,7 +57,7 @@ def test_a_store_that_was_used(shared: bool, storage: Storage, open_store: Calla
     for deep in (False, True):
         assert spotless(open_store().verify(deep=deep, repair=True, dry_run=True, **NOW))
     before = traces(storage)
-    assert spotless(open_store().verify(deep=True, repair=True, adopt=True))
+    assert spotless(open_store().verify(deep=True, repair=True))
     assert traces(storage) == before
     if not shared:
         shared_in_place(storage)
@@ -103,22 +96,23 @@ def test_an_index_that_leads_nowhere(local_storage: LocalStorage) -> None:
 def test_files_of_others_are_told_and_adopted(storage: Storage, open_store: Callable[..., MediaStore]) -> None:
     files = {
         "runs/lab 1/photo.png": PNG, "runs/r1/noname": PNG, "deep/in/some/folder/words.txt": b"text",
-        "-early.png": OTHER, ".hidden": b"x",
+        "-early.png": OTHER,
     }  # fmt: skip
     store = open_store().create()
     mine = put(store, "r1")
     strange = dict.fromkeys((".fsmedia/notes.txt", ".fsmedia/holds/readme", ".fsmedia/blobs/x"), b"x")
-    for key, data in (files | strange).items():
+    for key, data in (files | strange | {".hidden": b"x"}).items():
         storage.write(key, data)
     before = traces(storage)
-    told = {("file", key) for key in files} | {("foreign", key) for key in strange}
-    for asked in ({}, {"adopt": True, "dry_run": True}, {"repair": True, **NOW}):
+    told = {("file", key) for key in (*files, ".hidden")} | {("foreign", key) for key in strange}
+    for asked in ({}, {"repair": True, "dry_run": True}, {"repair": True, **NOW}):
         report = store.verify(**asked)
         assert report.whole
         assert {(each.kind, each.key) for each in report.findings} == told
         assert traces(storage) == before
-    report = store.verify(adopt=True)
-    assert (report.mended, report.failed, report.dry_run) == (len(files), (), False)
+    report = store.adopt()
+    assert ({each.reference for each in report.stored}, report.failed) == (files.keys(), ())
+    assert [each.source for each in report.skipped] == [".hidden"]
     after = traces(storage)
     assert {key: after[key] for key in before} == before
     for key, data in files.items():
@@ -128,21 +122,8 @@ def test_files_of_others_are_told_and_adopted(storage: Storage, open_store: Call
     assert store.info("runs/lab 1/photo.png").run_id in ("lab 1", "")
     named = store.info("runs/r1/noname")
     assert (named.mime_type, named.run_id) == ("image/png", "r1")
-    assert set(store.verify(deep=True).counts) == {"foreign"}
+    assert store.verify(deep=True).counts == {"foreign": len(strange), "file": 1}
     assert store.info(mine).conversation_id == "c1"
-
-
-def test_a_sidecar_that_comes_meanwhile_wins(local_storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    local_storage.write("runs/r1/a.png", PNG)
-    real = repair.new_sidecar
-
-    def slow(*args: Any) -> Any:
-        local_storage.write("runs/r1/a.png.meta", b'{"run_id": "theirs"}')
-        return real(*args)
-
-    monkeypatch.setattr(repair, "new_sidecar", slow)
-    MediaStore(local_storage.url).create().verify(adopt=True)
-    assert local_storage.read("runs/r1/a.png.meta") == b'{"run_id": "theirs"}'
 
 
 # -- what is asked -------------------------------------------------------------------------------------------
@@ -151,8 +132,8 @@ def test_a_sidecar_that_comes_meanwhile_wins(local_storage: LocalStorage, monkey
 def test_a_repair_needs_a_store_that_may_be_written(storage: Storage, open_store: Callable[..., MediaStore]) -> None:
     filled(open_store().create())
     store = open_store(read_only=True)
-    assert store.verify(repair=True, adopt=True, dry_run=True).dry_run
-    for asked in ({"repair": True}, {"adopt": True}):
+    assert store.verify(repair=True, dry_run=True).dry_run
+    for asked in ({"repair": True}, {"repair": "leftovers"}):
         with pytest.raises(ReadOnlyStoreError):
             store.verify(**asked)
     with pytest.raises(InvalidMediaError, match="nobody_writes"):
@@ -322,7 +303,7 @@ def test_nothing_is_written_where_nothing_is_asked_for(shared: bool, moto_storag
     moto_storage.write("runs/r1/x.png", PNG)
     moto_storage.write("runs/r1/lonely.png.meta", b"{")
     store = opened(moto_storage, read_only=True)
-    for asked in ({}, {"deep": True}, {"repair": True, "adopt": True, "dry_run": True}):
+    for asked in ({}, {"deep": True}, {"repair": True, "dry_run": True}):
         with moto_storage.counted() as n:
             report = store.verify(**asked)
         assert report.counts == {"file": 1, "missing-bytes": 1}

@@ -1,4 +1,4 @@
-"""`fsmedia externalize`: store the base64 media of LLM messages, and put references in their place."""
+"""`fsmedia messages`: take the base64 media out of LLM messages into a store, and put them back, byte for byte."""
 
 from __future__ import annotations
 
@@ -11,10 +11,21 @@ from typing import Annotated
 import typer
 
 from fsmedia.cli import output
-from fsmedia.cli.app import FAILED, NOT_FOUND, AsJson, CommandError, DryRun, Ids, PolicyName, Store, temporary_file
-from fsmedia.core.externalize import LARGEST_DOCUMENT
+from fsmedia.cli.app import (
+    FAILED,
+    NOT_FOUND,
+    AsJson,
+    CommandError,
+    DryRun,
+    Ids,
+    PolicyName,
+    Store,
+    command_group,
+    temporary_file,
+)
 from fsmedia.errors import BulkError
 from fsmedia.models import MediaMetadata
+from fsmedia.models.interfaces import LARGEST_DOCUMENT
 from fsmedia.models.text import size_text
 
 _STREAM = "-"
@@ -79,19 +90,19 @@ def shown_name(file: str) -> str:
     return "standard input" if file == _STREAM else output.visible(file)
 
 
-HELP = """Store the base64 media of LLM messages (JSON or JSON Lines), and put references in their place.
+EXTERNALIZE_HELP = """Store the base64 media of LLM messages (JSON or JSON Lines), and put references in their place.
 
 Parts of OpenAI's, Anthropic's, Gemini's and PromptKit's messages are known. Everything else in the file stays as it is,
-character for character, and `fsmedia inline` puts the media back the same way. The result goes to standard output,
-to `-o OUT`, or with `--in-place` into the file itself, which is only replaced when all is stored.
+character for character, and `fsmedia messages inline` puts the media back the same way. The result goes to standard
+output, to `-o OUT`, or with `--in-place` into the file itself, which is only replaced when all is stored.
 
 Message and part stand in the names of the media. One that is in the file several times is stored once.
 
 Examples:
-  fsmedia externalize chat.json --run r1 -o chat-small.json
-  fsmedia externalize chat.json --run r1 --dry-run
-  fsmedia externalize log.jsonl --run r1 --at-least 10000 --in-place
-  curl ... | fsmedia externalize - --run r1 > answer.json
+  fsmedia messages externalize chat.json --run r1 -o chat-small.json
+  fsmedia messages externalize chat.json --run r1 --dry-run
+  fsmedia messages externalize log.jsonl --run r1 --at-least 10000 --in-place
+  curl ... | fsmedia messages externalize - --run r1 > answer.json
 """
 
 
@@ -113,7 +124,7 @@ def externalize(
     target = result_path(file, out, in_place=in_place)
     text = read_messages(file)
     metadata = MediaMetadata(**ids, policy_name=policy)
-    with location.open() as opened:
+    with location.open() as opened, output.count_progress("storing media", None):
         try:
             done = opened.externalize_text(text, metadata, at_least=at_least, dry_run=dry_run)
         except BulkError as error:
@@ -135,3 +146,48 @@ def externalize(
     for where in done.kept:
         output.note(f"stays as it is: {where}")
     output.note(f"{done}")
+
+
+INLINE_HELP = """Put media back into LLM messages from which `fsmedia messages externalize` took them.
+
+The file becomes the one that it was, byte for byte. The result goes to standard output, to `-o OUT`, or with
+`--in-place` into the file itself. A media that is gone is an error, and nothing is written.
+
+Examples:
+  fsmedia messages inline chat-small.json -o chat.json
+  fsmedia messages inline log.jsonl --in-place
+"""
+
+
+def inline(
+    *,
+    file: MessageFile,
+    out: OutputFile = None,
+    in_place: InPlace = False,
+    at_most: Annotated[
+        int, typer.Option("--at-most", min=1, metavar="BYTES", help="Refuse to put in more than this.")
+    ] = LARGEST_DOCUMENT,
+    as_json: AsJson = False,
+    location: Store,
+) -> None:
+    """Put media back."""
+    target = result_path(file, out, in_place=in_place)
+    if as_json and target is None:
+        raise typer.BadParameter("can't share standard output with messages: add -o or --in-place", param_hint="--json")
+    text = read_messages(file)
+    with location.open_existing(read_only=True) as opened, output.count_progress("reading media", None):
+        result = opened.inline_text(text, at_most=at_most)
+    write_messages(result, target)
+    if as_json:
+        output.json_line({"path": str(target), "characters": len(result)})
+
+
+HELP = """Parts of OpenAI's, Anthropic's, Gemini's, MCP's and PromptKit's messages are known. What comes back is the
+file as it was, byte for byte.
+
+Examples:
+  fsmedia messages externalize chat.json --run r1 --in-place
+  fsmedia messages inline chat.json --in-place
+"""
+
+group = command_group((("externalize", externalize, EXTERNALIZE_HELP), ("inline", inline, INLINE_HELP)))

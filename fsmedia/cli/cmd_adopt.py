@@ -1,0 +1,57 @@
+"""`fsmedia adopt`: make media of files that other programs put into a root, where they are."""
+
+# No `from __future__ import annotations`: typer reads these annotations when it runs.
+from typing import Annotated, Any
+
+import typer
+
+from fsmedia.cli import output
+from fsmedia.cli.app import FAILED, AsJson, DryRun, Ids, PolicyName, Store, Threads, Yes, can_ask, confirm, thread_pool
+from fsmedia.format.layout import mode_of
+from fsmedia.models.text import size_text
+
+HELP = """Each file without a sidecar gets one beside it: ids from its path, type, size and digest from its bytes, which
+are read once, and its own time. Hidden files are skipped; nothing is moved, renamed or changed. Adopting again goes on.
+
+Where no store was made, `--pattern` says how its paths read, and becomes the layout of the store; {name}{ext} stands at
+its end. `--run` and its like are ids of files whose path tells none of that kind. A policy counts from the files'
+times: what is older than it is deleted by the next sweep, so look at `--dry-run` first.
+
+Examples:
+  fsmedia adopt --store ./media --dry-run
+  fsmedia adopt --store /data/old --pattern "{run_id}/{name}{ext}"
+  fsmedia adopt --store s3://bucket/old --pattern "by-date/{timestamp:%Y-%m-%d}/{run_id}/{name}{ext}" --threads 8
+"""
+
+
+def adopt(
+    *,
+    pattern: Annotated[
+        str | None, typer.Option(metavar="TEMPLATE", help="The layout of a root that is no store yet.")
+    ] = None,
+    ids: Ids,
+    policy: PolicyName = None,
+    dry_run: DryRun = False,
+    threads: Threads = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    location: Store,
+) -> None:
+    """Adopt files."""
+    settings: dict[str, Any] = {}
+    if pattern is not None:
+        mode = mode_of(pattern)
+        settings = {"organization": mode, "layouts": {mode: pattern}}
+    words = {"policy_name": policy, **{name: value for name, value in ids.items() if value}}
+    with location.open(**settings) as opened, thread_pool(threads) as executor:
+        if not (yes or dry_run) and can_ask():
+            with output.count_progress("looking", None) as meter:
+                plan = opened.adopt(dry_run=True, executor=executor, progress=meter.reach, **words)
+            confirm(
+                f"Adopt {len(plan.stored):,} files ({size_text(plan.bytes)}) in {opened.url}?", "nothing was changed"
+            )
+        with output.count_progress("adopting", None) as meter:
+            report = opened.adopt(dry_run=dry_run, executor=executor, progress=meter.reach, **words)
+    output.print_report(report, as_json=as_json)
+    if report.failed:
+        raise typer.Exit(FAILED)

@@ -1,0 +1,198 @@
+"""Adoption: files that other programs put into a root become media where they lie; no byte is moved.
+
+For each file its due entry is written, if it expires, then its sidecar, and the bytes are looked at once more. A file
+that has a sidecar was adopted before, so an adoption that was killed goes on when it is done again.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsmedia.core import commit, records
+from fsmedia.core.parallel import JobResult, run_windows, windows
+from fsmedia.errors import MediaError, StorageError
+from fsmedia.format import keys
+from fsmedia.format.policy import expires_at, find_policy
+from fsmedia.format.sidecar import Sidecar
+from fsmedia.maintenance.survey import read_digests
+from fsmedia.models import ContentFields, Imported, ImportReport, MediaMetadata, NotImported, PassedOver, mime
+from fsmedia.storage.listing import NestedStores
+from fsmedia.storage.port import delete_one
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from concurrent.futures import Executor
+
+    from fsmedia.core.named import ContentDigest
+    from fsmedia.core.settings_file import SettingsFile
+    from fsmedia.format.settings import Configuration
+    from fsmedia.models import RetentionPolicy
+    from fsmedia.storage import Backend, Entry
+
+_WINDOW = 64
+_UNKNOWN = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptContext:
+    """What the windows of an adoption share. `ids` are those of files whose path tells none of that kind."""
+
+    backend: Backend
+    configuration: Configuration
+    now: datetime
+    ids: Mapping[str, str]
+    policy: RetentionPolicy | None
+    writes: bool
+
+
+@dataclass(slots=True)
+class AdoptResult(JobResult):
+    """What became of some files."""
+
+    unchanged: int = 0
+    adopted: list[tuple[str, int, str]] = field(default_factory=list)  # key, size and digest
+
+
+def adopt(
+    backend: Backend,
+    settings_file: SettingsFile,
+    *,
+    ids: Mapping[str, str | None],
+    policy_name: str | None,
+    now: datetime,
+    dry_run: bool,
+    executor: Executor | None,
+    progress: Callable[[int], object] | None,
+) -> ImportReport:
+    """Adopt all files of a root that have no sidecar; see `MediaStore.adopt`."""
+    began = time.monotonic()
+    given = MediaMetadata.model_validate({name: value for name, value in ids.items() if value})
+    policy = None if policy_name is None else find_policy(policy_name, settings_file.refresh().policies)
+    settings_file.check_exists()  # a mistyped root is no tree to adopt
+    if not dry_run:
+        settings_file.settle()
+    stated = {name: getattr(given, name) for name in ids if getattr(given, name)}
+    context = AdoptContext(backend, settings_file.configuration, now, stated, policy, not dry_run)
+    nested, skipped, total = NestedStores(), list[PassedOver](), AdoptResult()
+    run_windows(
+        adopt_window,
+        context,
+        windows(_files(backend, nested, skipped, total), _WINDOW),
+        total,
+        backends=[backend],
+        key=lambda entry: entry.key,
+        again="adopt again",
+        executor=executor,
+        progress=progress,
+    )
+    skipped += [
+        PassedOver(f"{folder}/", "is another store's: nothing in it is taken") for folder in nested.told(backend)
+    ]
+    sizes = {sha256: size for _, size, sha256 in total.adopted}
+    size = sum(size for _, size, _ in total.adopted)
+    return ImportReport(
+        dry_run=dry_run,
+        examined=total.examined + total.unchanged + len(skipped),
+        stored=tuple(Imported(key, "" if dry_run else key) for key, _, _ in total.adopted),
+        bytes=size,
+        unchanged=total.unchanged,
+        duplicates=len(total.adopted) - len(sizes),
+        duplicate_bytes=size - sum(sizes.values()),
+        skipped=tuple(skipped),
+        failed=tuple(NotImported(source=each.reference, error=each.error) for each in total.failed),
+        took=timedelta(seconds=time.monotonic() - began),
+    )
+
+
+def _files(backend: Backend, nested: NestedStores, skipped: list[PassedOver], total: AdoptResult) -> Iterator[Entry]:
+    """Yield the files that have no sidecar and can be media, in the order of keys."""
+    for pair in records.paired(nested.entries(backend), shown_only=True):
+        if pair.sidecar is not None:
+            total.unchanged += pair.data is not None
+        elif pair.data is not None:
+            reason = _unfit(pair.key)
+            if reason:
+                skipped.append(PassedOver(pair.key, reason))
+            else:
+                yield pair.data
+
+
+def _unfit(key: str) -> str:
+    """Return why a file can't be a media; empty for one that can."""
+    if any(part.startswith(".") for part in key.split("/")):
+        return "is hidden"
+    if keys.is_own_name(key):
+        return "its name is one that stores give: it is what a crash left, or a copy"
+    try:
+        keys.check_reference(key)
+    except MediaError as error:
+        return f"its path can't be a reference: {error.problem}"
+    return ""
+
+
+def adopt_window(context: AdoptContext, entries: Sequence[Entry]) -> AdoptResult:
+    """Read some files and write their sidecars."""
+    result = AdoptResult(examined=len(entries))
+    for entry, content in zip(entries, read_digests(context.backend, entries), strict=True):
+        try:
+            if isinstance(content, MediaError):
+                raise content
+            # Deleted since it was listed: there is nothing to adopt.
+            if content is not None and _adopt(context, entry, content):
+                result.adopted.append((entry.key, content.size, content.sha256))
+        except MediaError as error:
+            result.fail(entry.key, error)
+    return result
+
+
+def _adopt(context: AdoptContext, entry: Entry, content: ContentDigest) -> bool:
+    """Write the sidecar of a file, if it is still the one that was read and has none; tell whether it is adopted."""
+    backend, key = context.backend, entry.key
+    keys.check_lengths(key, backend.root_length)
+    # A client may still be writing the file: the sidecar must tell of the bytes that lie there in the end.
+    head = backend.head(key)
+    if head is None or head.token != entry.token or content.size != entry.size:
+        raise StorageError("was changed while it was read", next_step="adopt again", reference=key)
+    timestamp = _own_time(backend, head) or context.now
+    due = None if context.policy is None else expires_at(context.policy, timestamp)
+    sidecar = _sidecar(context, entry, content, timestamp, due)
+    if not context.writes:
+        return True
+    if due is not None:  # first: without a due entry nothing would ever expire the media
+        backend.write(keys.due_key(due, key), b"", commit.DUE_TYPE)
+    if not backend.create(keys.sidecar_key(key), sidecar.dump(), commit.SIDECAR_TYPE):
+        return False  # a client of the live store wrote one in this moment, and knows more
+    # Last of all: a sidecar that outlives its bytes would be a media that can't be read.
+    if backend.head(key) is None:
+        delete_one(backend, keys.sidecar_key(key))
+        raise StorageError("was deleted while it was adopted", next_step="adopt again", reference=key)
+    return True
+
+
+def _own_time(backend: Backend, head: Entry) -> datetime | None:
+    """Return the time that a file has itself; on a disk a copy or a `touch -d` may have kept it."""
+    path = backend.local_path(head.key)
+    if path is None:
+        return head.modified
+    try:
+        return datetime.fromtimestamp(Path(path).stat().st_mtime, UTC)
+    except (OSError, OverflowError, ValueError):  # gone, or a stranger's file from the year 36812
+        return head.modified
+
+
+def _sidecar(
+    context: AdoptContext, entry: Entry, content: ContentDigest, timestamp: datetime, due: datetime | None
+) -> Sidecar:
+    """Return a sidecar: ids from the path, else those given; facts from the bytes."""
+    record = records.foreign_record(entry, context.configuration)
+    fields: dict[str, Any] = {name: getattr(record, name) for name in MediaMetadata.model_fields}
+    fields |= {name: value for name, value in context.ids.items() if not fields[name]}
+    named = mime.guess_from_name(keys.file_name(entry.key)) or mime.detect(content.head)
+    text = "text/plain" if content.head and mime.is_text(content.head) else _UNKNOWN
+    policy_name = None if context.policy is None else context.policy.name
+    fields |= {"mime_type": named or text, "timestamp": timestamp, "policy_name": policy_name}
+    return Sidecar.of_bytes(fields, ContentFields(), content, expires_at=due)
