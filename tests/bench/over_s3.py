@@ -251,13 +251,7 @@ def _small(server: RcloneServer, folder: Path) -> None:
         assert store.sync_to(f"{url}/ours{next(turn)}", storage_options=options).copied == SYNCED
 
     found = interleaved({"s3fs cp -r": copy, "fsmedia sync": ours_copy})
-    show(
-        f"S3 -> S3, in the storage: {SYNCED} x {SYNCED_SIZE // 1000} KB",
-        found,
-        "s3fs cp -r",
-        SYNCED,
-        "<= 1.5 x",
-    )
+    show(f"S3 -> S3, in the storage: {SYNCED} x {SYNCED_SIZE // 1000} KB", found, "s3fs cp -r", SYNCED, "<= 1.5 x")
 
 
 def _large(server: RcloneServer, folder: Path) -> None:
@@ -285,10 +279,7 @@ def gallery() -> None:
     """Print the figures."""
     server = RcloneServer().start()
     url, options = server.new_root()
-    with (
-        scratch() as cache,
-        MediaStore(url, storage_options=options) as store,
-    ):
+    with scratch() as cache, MediaStore(url, storage_options=options) as store:
         os.environ["FSMEDIA_CACHE"] = cache
         data = picture(_SIDES, "JPEG")
         store.store_many(

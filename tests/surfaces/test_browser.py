@@ -105,15 +105,13 @@ def shown(page: Any) -> int:
 def test_it_filters_pages_and_plays(browser: Any, saved: Path) -> None:
     with visiting(browser, saved) as page:
         assert page.locator(".fsm-total").inner_text().startswith(f"{ALL} media, ")
-        assert shown(page) == 24
-        assert page.locator(".fsm-pager span").inner_text() == f"1\u201324 of {ALL}"
+        assert (shown(page), page.locator(".fsm-pager span").inner_text()) == (24, f"1\u201324 of {ALL}")
         assert page.get_by_role("button", name="Previous").is_disabled()
         page.get_by_role("button", name="Next").click()
         assert shown(page) == ALL - 24
         assert page.get_by_role("button", name="Next").is_disabled()
         page.get_by_text("Images", exact=False).first.click()
-        assert shown(page) == 24
-        assert page.locator(".fsm-pager span").inner_text() == f"1\u201324 of {PICTURES}"
+        assert (shown(page), page.locator(".fsm-pager span").inner_text()) == (24, f"1\u201324 of {PICTURES}")
         page.get_by_text("Audio").first.click()
         assert shown(page) == SOUNDS
         assert not page.locator(".fsm-pager").is_visible()
@@ -172,8 +170,7 @@ def test_without_scripts_it_filters_pages_and_enlarges_too(browser: Any, saved: 
         page.locator(".fsm-pages label").nth(1).click()
         assert shown(page) == ALL - 24
         page.locator(".fsm-types label", has_text="Audio").click()
-        assert shown(page) == SOUNDS
-        assert page.locator(".fsm-group:visible").count() == 1 + SOUNDS
+        assert (shown(page), page.locator(".fsm-group:visible").count()) == (SOUNDS, 1 + SOUNDS)
         page.locator(".fsm-types label", has_text="Images").click()
         assert shown(page) == PICTURES  # a filter shows all pages
         page.locator(".fsm-types label", has_text="All").click()

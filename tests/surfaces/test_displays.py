@@ -199,12 +199,10 @@ def test_runs_stand_side_by_side(storage: Storage) -> None:
     put(store, b"only here", "text/plain", message_idx=2, part_idx=1)
     put(store, specimens.sound(), "audio/wav", run_id="r3", conversation_id="other")
     made = store.compare(["r1", "r2", "r3"])
-    assert repr(made) == "<Comparison of 3 runs, 2 positions>"
-    assert made.positions == [("", 0, 0), ("", 2, 1)]
+    assert (repr(made), made.positions) == ("<Comparison of 3 runs, 2 positions>", [("", 0, 0), ("", 2, 1)])
     assert made.missing == [("r2", ("", 2, 1)), ("r3", ("", 2, 1))]
     page = shown(made)
-    assert len(page.of("fsm-card")) == 4
-    assert len(page.of("fsm-missing")) == 2
+    assert (len(page.of("fsm-card")), len(page.of("fsm-missing"))) == (4, 2)
     assert page.text.count("same bytes as r1") == 1
     assert "message 2, part 1" in page.text
     assert store.compare(["r1", "r3"], by="conversation").positions == [("c1", 0, 0), ("c1", 2, 1), ("other", 0, 0)]

@@ -66,8 +66,7 @@ def opened(preview: Preview) -> Image.Image:
 def test_pictures_of_all_kinds_become_small_ones(data: bytes, mime_type: str, size: tuple[int, int]) -> None:
     preview = seen(data, mime_type)
     assert preview.kind == "picture", preview.reason
-    assert preview.image_type == "image/webp"
-    assert opened(preview).size == size
+    assert (preview.image_type, opened(preview).size) == ("image/webp", size)
     assert preview.width
     assert len(preview.image) < 20_000
 
@@ -166,16 +165,14 @@ def test_text_is_its_first_lines() -> None:
 def test_a_short_sound_comes_along_and_a_long_one_only_as_an_outline() -> None:
     short = seen(specimens.sound(), "audio/wav")
     assert short.sound == specimens.sound()
-    assert short.sound_type == "audio/wav"
-    assert short.duration == pytest.approx(1, abs=0.05)
+    assert (short.sound_type, short.duration) == ("audio/wav", pytest.approx(1, abs=0.05))
     assert len(short.peaks) == PEAKS
     assert short.peaks[-1] > 90
     assert short.peaks[0] < 10
     long = seen(specimens.sound(seconds=20), "audio/wav")
     assert len(specimens.sound(seconds=20)) > MOST_SOUND
     assert not long.sound
-    assert len(long.peaks) == PEAKS
-    assert long.duration == pytest.approx(20, abs=0.1)
+    assert (len(long.peaks), long.duration) == (PEAKS, pytest.approx(20, abs=0.1))
 
 
 @pytest.mark.parametrize("container", ["mp4", "webm"])
@@ -185,8 +182,7 @@ def test_a_film_has_a_poster_that_is_not_the_black_at_its_start(
     data = specimens.film(container=container)
     preview = seen(data, f"video/{container}")
     assert preview.kind == "film", preview.reason
-    assert (preview.width, preview.height) == (160, 120)
-    assert preview.duration == pytest.approx(2, abs=0.2)
+    assert (preview.width, preview.height, preview.duration) == (160, 120, pytest.approx(2, abs=0.2))
     assert max(opened(preview).getpixel((100, 90))) > 60
     monkeypatch.setattr(films.time, "monotonic", iter([0.0, *[99.0] * 1000]).__next__)
     assert "takes longer than" in seen(data, f"video/{container}").reason
@@ -213,8 +209,7 @@ def test_a_playlist_opens_nothing(mime_type: str, monkeypatch: pytest.MonkeyPatc
 
 def test_a_paper_shows_its_first_page() -> None:
     preview = seen(specimens.paper(), "application/pdf")
-    assert preview.pages == 2
-    assert opened(preview).size[1] == SIDE
+    assert (preview.pages, opened(preview).size[1]) == (2, SIDE)
     assert opened(preview).getpixel((90, 40))[2] > 150
 
 

@@ -109,7 +109,7 @@ def test_text_that_is_handed_in_as_base64_warns_and_names_from_text() -> None:
 # -- sources -----------------------------------------------------------------------------------------------------
 
 
-def test_from_bytes_of_any_kind_and_from_url() -> None:
+def test_contents_come_from_bytes_of_any_kind_from_text_that_utf_8_holds_and_from_urls() -> None:
     for data in [b"ab", bytearray(b"ab"), memoryview(b"ab")]:
         content = MediaContent(data=data, mime_type="image/png")
         assert type(content.data) is bytes
@@ -129,31 +129,6 @@ def test_from_bytes_of_any_kind_and_from_url() -> None:
         content = MediaContent.from_url(url, caption="c")
         assert (content.url, content.mime_type, content.caption) == (url, mime_type, "c")
         assert MediaContent.from_url(url, "image/x-own").mime_type == "image/x-own"
-
-
-def test_one_source_and_a_mime_type_are_needed() -> None:
-    url = "https://example.org/x.png"
-    assert "no source" in refused(mime_type="image/png")
-    assert "no source" in refused(mime_type="image/png", storage_reference="")
-    assert "file_path: " in refused(mime_type="image/png", file_path="")
-    assert "name one source" in refused(mime_type="image/png", url=url, data=b"")
-    assert "name one source" in refused(mime_type="image/png", url=url, file_path="x")
-    both = MediaContent(data=b"ab", file_path="x.png", mime_type="image/png")
-    assert both.read_bytes() == b"ab"
-    assert MediaContent(data=b"", mime_type="image/png").read_bytes() == b""
-    assert type(MediaContent(storage_reference="a/b", mime_type="image/png").storage_reference) is Reference
-    assert "mime_type: " in refused(data=b"")
-    assert "mime_type: " in refused(data=b"", mime_type="")
-    assert "mime_type: " in refused(data=b"", mime_type="png")
-    assert "mime_type: " in refused(data=b"", mime_type="image/png\r\nX-Evil: 1")
-    assert MediaContent(data=b"", mime_type="Text/Plain; charset=utf-8").mime_type == "Text/Plain; charset=utf-8"
-    assert "url: " in refused(url=f"data:{SECRET}", mime_type="image/png")
-    with pytest.raises(InvalidMediaError) as info:
-        MediaContent.from_url(f"data:{SECRET}")
-    assert SECRET not in str(info.value)
-
-
-def test_from_bytes_takes_only_bytes_and_from_text_what_utf_8_holds() -> None:
     buffer = bytearray(b"ab")
     content = MediaContent.from_bytes(buffer, "image/png")
     buffer[:] = b"xx"
@@ -169,15 +144,35 @@ def test_from_bytes_takes_only_bytes_and_from_text_what_utf_8_holds() -> None:
         MediaContent.from_text("\ud800")
 
 
-def test_from_path_and_what_is_wrong_with_one(tmp_path: Path) -> None:
+def test_one_source_and_a_mime_type_are_needed() -> None:
+    url = "https://example.org/x.png"
+    assert "no source" in refused(mime_type="image/png")
+    assert "no source" in refused(mime_type="image/png", storage_reference="")
+    assert "file_path: " in refused(mime_type="image/png", file_path="")
+    assert "name one source" in refused(mime_type="image/png", url=url, data=b"")
+    assert "name one source" in refused(mime_type="image/png", url=url, file_path="x")
+    both = MediaContent(data=b"ab", file_path="x.png", mime_type="image/png")
+    assert (both.read_bytes(), MediaContent(data=b"", mime_type="image/png").read_bytes()) == (b"ab", b"")
+    assert type(MediaContent(storage_reference="a/b", mime_type="image/png").storage_reference) is Reference
+    assert "mime_type: " in refused(data=b"")
+    assert "mime_type: " in refused(data=b"", mime_type="")
+    assert "mime_type: " in refused(data=b"", mime_type="png")
+    assert "mime_type: " in refused(data=b"", mime_type="image/png\r\nX-Evil: 1")
+    assert MediaContent(data=b"", mime_type="Text/Plain; charset=utf-8").mime_type == "Text/Plain; charset=utf-8"
+    assert "url: " in refused(url=f"data:{SECRET}", mime_type="image/png")
+    with pytest.raises(InvalidMediaError) as info:
+        MediaContent.from_url(f"data:{SECRET}")
+    assert SECRET not in str(info.value)
+
+
+def test_contents_come_from_paths_and_streams_and_what_is_wrong_with_a_path(tmp_path: Path) -> None:
     for spelled in (str, Path):
         for name, data, kind in (("x.PNG", b"", "image/png"), ("x", PNG, "image/png"), ("y", b"hi", "text/plain")):
             path = tmp_path / name
             path.write_bytes(data)
             content = MediaContent.from_path(spelled(path), height=2)
             assert (content.file_path, content.mime_type, content.height) == (str(path), kind, 2)
-            assert content.read_bytes() == data
-            assert content.local_path() == path
+            assert (content.read_bytes(), content.local_path()) == (data, path)
             assert MediaContent(file_path=spelled(path), mime_type=kind).file_path == str(path)
     with pytest.raises(MediaNotFoundError, match="file_path"):
         MediaContent.from_path(tmp_path / "missing")
@@ -187,6 +182,18 @@ def test_from_path_and_what_is_wrong_with_one(tmp_path: Path) -> None:
     later = MediaContent.from_path(tmp_path / "missing.png")  # nothing is read before it is needed
     with pytest.raises(MediaNotFoundError):
         later.open()
+    stream = io.BytesIO(b"skip" + PNG)
+    stream.seek(4)
+    content = MediaContent.from_stream(stream)
+    assert content.mime_type == "image/png"
+    assert content.data is stream
+    assert (stream.tell(), content.read_bytes()) == (4, PNG)
+    pipe = MediaContent.from_stream(Pipe(PNG))  # type: ignore[arg-type]
+    assert (pipe.mime_type, pipe.read_bytes()) == ("application/octet-stream", PNG)
+    (tmp_path / "x.gif").write_bytes(PNG)
+    with (tmp_path / "x.gif").open("rb") as file:
+        assert MediaContent.from_stream(file).mime_type == "image/gif"
+        assert MediaContent.from_stream(file, "image/x-own").mime_type == "image/x-own"
 
 
 class Pipe(io.RawIOBase):
@@ -200,23 +207,6 @@ class Pipe(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         return self._inner.readinto(buffer)
-
-
-def test_from_stream(tmp_path: Path) -> None:
-    stream = io.BytesIO(b"skip" + PNG)
-    stream.seek(4)
-    content = MediaContent.from_stream(stream)
-    assert content.mime_type == "image/png"
-    assert content.data is stream
-    assert stream.tell() == 4
-    assert content.read_bytes() == PNG
-    pipe = MediaContent.from_stream(Pipe(PNG))  # type: ignore[arg-type]
-    assert pipe.mime_type == "application/octet-stream"
-    assert pipe.read_bytes() == PNG
-    (tmp_path / "x.gif").write_bytes(PNG)
-    with (tmp_path / "x.gif").open("rb") as file:
-        assert MediaContent.from_stream(file).mime_type == "image/gif"
-        assert MediaContent.from_stream(file, "image/x-own").mime_type == "image/x-own"
 
 
 URL = f"https://user:{SECRET}@host.example:8443/a/x.png?sig={SECRET}&more=1#{SECRET}"
@@ -289,7 +279,7 @@ def test_promptkits_json_validates_and_a_file_object_has_no_json_form() -> None:
 # -- opening -----------------------------------------------------------------------------------------------------
 
 
-def test_bytes_and_files_open_again_and_again_where_they_lie(tmp_path: Path) -> None:
+def test_bytes_files_and_handles_open_again_and_again_and_a_copy_may_still_open(tmp_path: Path) -> None:
     content = MediaContent.from_bytes(PNG)
     assert content.open().read() == content.open().read() == content.read_bytes() == PNG
     path = tmp_path / "x.png"
@@ -301,37 +291,31 @@ def test_bytes_and_files_open_again_and_again_where_they_lie(tmp_path: Path) -> 
     del content, file
     gc.collect()
     assert path.read_bytes() == PNG  # the caller's file is no copy of ours
-
-
-@pytest.mark.parametrize(
-    "source", [{"url": URL}, {"storage_reference": "runs/r1/x.png"}], ids=lambda source: next(iter(source))
-)
-def test_a_content_that_only_names_its_bytes_says_so(source: dict[str, str]) -> None:
-    content = MediaContent(mime_type="image/png", **source)
-    for read in (content.open, content.read_bytes, content.local_path, content.base64, content.data_url):
-        with pytest.raises(InvalidMediaError, match=rf"{next(iter(source))}; store it, or open") as info:
-            read()
-        assert SECRET not in str(info.value)
-        assert info.value.reference == content.storage_reference
-
-
-def test_a_handle_brings_the_bytes_and_a_copy_may_still_open(tmp_path: Path) -> None:
     content = MediaContent(storage_reference="runs/r1/x.png", mime_type="image/png")
     assert content.attach(Handle(PNG, tmp_path / "copy.png")) is content
     assert content.open().read() == content.read_bytes() == PNG
-    assert content.local_path() == tmp_path / "copy.png"
-    assert base64.b64decode(content.base64()) == PNG
+    assert (content.local_path(), base64.b64decode(content.base64())) == (tmp_path / "copy.png", PNG)
     content = MediaContent(storage_reference="a/b", mime_type="image/png").attach(Handle(PNG))
     assert content.model_copy(update={"caption": "c"}).read_bytes() == PNG
     assert copy.copy(content).read_bytes() == PNG
 
 
-def test_a_local_copy_is_made_once_and_goes_when_nobody_holds_it() -> None:
+@pytest.mark.parametrize(("source", "value"), [("url", URL), ("storage_reference", "runs/r1/x.png")])
+def test_a_content_that_only_names_its_bytes_says_so(source: str, value: str) -> None:
+    content = MediaContent(mime_type="image/png", **{source: value})
+    for read in (content.open, content.read_bytes, content.local_path, content.base64, content.data_url):
+        with pytest.raises(InvalidMediaError, match=rf"{source}; store it, or open") as info:
+            read()
+        assert SECRET not in str(info.value)
+        assert info.value.reference == content.storage_reference
+
+
+def test_a_local_copy_is_made_once_goes_when_nobody_holds_it_and_is_not_left_by_a_stream_that_breaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = MediaContent.from_bytes(PNG)
     path = content.local_path()
-    assert content.local_path() == path
-    assert path.suffix == ".png"
-    assert path.read_bytes() == PNG
+    assert (content.local_path(), path.suffix, path.read_bytes()) == (path, ".png", PNG)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     name = str(path)
     del path
@@ -345,8 +329,6 @@ def test_a_local_copy_is_made_once_and_goes_when_nobody_holds_it() -> None:
     gc.collect()
     assert not os.path.exists(name)
 
-
-def test_a_stream_that_breaks_leaves_no_local_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             if self.tell():
@@ -367,33 +349,29 @@ def test_base64_and_data_url(data: bytes) -> None:
     assert MediaContent(data=content.base64(), mime_type="image/png") == content
 
 
-@pytest.mark.parametrize("name", ["base64", "data_url"])
-def test_too_much_to_hold_inline_is_refused_unless_told(name: str) -> None:
-    inline = getattr(MediaContent.from_bytes(bytes(LIMIT), "image/png"), name)
-    assert len(inline()) >= LIMIT * 4 // 3
-    larger = MediaContent.from_bytes(bytes(LIMIT + 1), "image/png")
-    with pytest.raises(MediaTooLargeError, match="max_size=None") as info:
-        getattr(larger, name)()
-    assert str(LIMIT) in str(info.value)
-    assert len(getattr(larger, name)(max_size=None)) > LIMIT * 4 // 3
-    assert getattr(MediaContent.from_bytes(b"abc", "image/png"), name)(max_size=3)
-    with pytest.raises(MediaTooLargeError):
-        getattr(MediaContent.from_bytes(b"abcd", "image/png"), name)(max_size=3)
-
-
-def test_files_are_not_read_whole_to_be_refused_and_data_urls_hold_no_blanks(tmp_path: Path) -> None:
+def test_too_much_to_hold_inline_is_refused_unless_told_and_no_file_is_read_whole_for_that(tmp_path: Path) -> None:
+    small, large, larger = (MediaContent.from_bytes(bytes(size), "image/png") for size in (4, LIMIT, LIMIT + 1))
+    for name in ("base64", "data_url"):
+        assert len(getattr(large, name)()) >= LIMIT * 4 // 3
+        with pytest.raises(MediaTooLargeError, match="max_size=None") as info:
+            getattr(larger, name)()
+        assert str(LIMIT) in str(info.value)
+        assert len(getattr(larger, name)(max_size=None)) > LIMIT * 4 // 3
+        assert getattr(small, name)(max_size=4)
+        with pytest.raises(MediaTooLargeError):
+            getattr(small, name)(max_size=3)
     with (tmp_path / "x.png").open("wb") as file:
         file.truncate(50 * 2**30)
     with pytest.raises(MediaTooLargeError):
         MediaContent.from_path(tmp_path / "x.png").base64(max_size=10)
     content = MediaContent.from_text("x", "text/plain; charset=utf-8")
-    assert content.data_url() == "data:text/plain;charset=utf-8;base64,eA=="
+    assert content.data_url() == "data:text/plain;charset=utf-8;base64,eA==", "no blanks"
 
 
 # -- what must not get out ---------------------------------------------------------------------------------------
 
 
-def test_repr_shows_size_and_digest_never_the_data_and_contents_are_frozen() -> None:
+def test_repr_shows_size_and_digest_never_the_data_no_query_no_user_and_contents_are_frozen() -> None:
     content = MediaContent(data=SECRET.encode(), mime_type="image/png", caption="y" * 1000)
     for text in (repr(content), str(content), f"{content}", repr([content])):
         assert SECRET not in text
@@ -406,11 +384,7 @@ def test_repr_shows_size_and_digest_never_the_data_and_contents_are_frozen() -> 
     for name in ("data", "mime_type", "caption"):
         with pytest.raises(ValidationError, match="frozen"):
             setattr(content, name, None)
-    assert content.data == PNG
-    assert hash(content) == hash(MediaContent.from_bytes(PNG))
-
-
-def test_repr_shows_no_query_and_no_user() -> None:
+    assert (content.data, hash(content)) == (PNG, hash(MediaContent.from_bytes(PNG)))
     for url, shown in [
         (URL, "https://host.example:8443/a/x.png?..."), (f"https://host/x@y.png#{SECRET}", "https://host/x@y.png"),
         (f"HTTP://{SECRET}@[::1]:80/x", "http://[::1]:80/x"), (f"https://a@b:{SECRET}@host/x", "https://host/x"),
@@ -418,8 +392,7 @@ def test_repr_shows_no_query_and_no_user() -> None:
         (f"DATA:image/png,{SECRET}", "DATA:image/png,..."),
     ]:  # fmt: skip
         content = MediaContent(url=url, mime_type="image/png")
-        assert repr(content) == f"MediaContent(url={shown!r}, mime_type='image/png')"
-        assert content.url == url
+        assert (repr(content), content.url) == (f"MediaContent(url={shown!r}, mime_type='image/png')", url)
 
 
 def test_a_pickle_leaves_the_handle_and_the_copy_behind() -> None:
@@ -468,8 +441,7 @@ def test_a_content_inside_another_model_keeps_its_place_in_errors() -> None:
         media: list[MediaContent]
 
     turn = Conversion(media=[{"data": PNG, "mime_type": "image/png"}])
-    assert turn.media[0].data == PNG
-    assert Conversion.model_validate_json(turn.model_dump_json()) == turn
+    assert (turn.media[0].data, Conversion.model_validate_json(turn.model_dump_json())) == (PNG, turn)
     assert Conversion(media=[turn.media[0]]).media[0] is turn.media[0]
     with pytest.raises(ValidationError) as info:
         Conversion(media=[turn.media[0], {"data": "!" + SECRET, "mime_type": "image/png"}])

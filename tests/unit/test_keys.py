@@ -26,14 +26,12 @@ INDEX = st.integers(0, 10**18 - 1)
 def test_unique_names_are_u_and_26_lower_case_fresh_and_in_order() -> None:
     for _ in range(1000):
         name = keys.new_unique()
-        assert len(name) == 27
-        assert name[0] == "u"
+        assert (len(name), name[0]) == (27, "u")
         assert set(name[1:]) <= set("0123456789abcdefghijklmnopqrstuvwxyz")
     before = keys.new_unique(int(time.time() * 1000) - 1)
     names = [keys.new_unique() for _ in range(20_000)]
     after = keys.new_unique(int(time.time() * 1000) + 1)
-    assert len(set(names)) == len(names)
-    assert names == sorted(names)
+    assert (len(set(names)), names) == (len(names), sorted(names))
     assert before < names[0] < names[-1] < after
 
 
@@ -55,39 +53,32 @@ def test_unique_names_sort_by_time(one: int, other: int) -> None:
     assert names[0] != names[1]
 
 
-@pytest.mark.parametrize("milliseconds", [-1, 2**48])
-def test_unique_refuses_a_time_that_it_cannot_hold(milliseconds: int) -> None:
-    with pytest.raises(InvalidMediaError, match="1970"):
-        keys.new_unique(milliseconds)
-
-
 @given(INDEX, INDEX, st.sampled_from(["", ".png", ".tar.gz", ".", ".12-ab-cd.png", ".\n", ".é"]))
 def test_plain_names_parse_back(message_idx: int, part_idx: int, ext: str) -> None:
     name = keys.plain_name(message_idx, part_idx, UNIQUE) + ext
     expected = keys.OwnName(message_idx, part_idx, UNIQUE, ext)
-    assert keys.parse_own_name(name) == expected
-    assert keys.parse_own_name(f"runs/r1/{name}") == expected
+    assert (keys.parse_own_name(name), keys.parse_own_name(f"runs/r1/{name}")) == (expected, expected)
     assert keys.is_own_name(name)
     assert keys.is_own_name(f"runs/r1/{name}")
 
 
-def test_plain_and_temporary_names() -> None:
+def test_plain_and_temporary_names_and_what_they_can_not_hold() -> None:
     assert keys.plain_name(3, 1, UNIQUE) == f"0003_01_{UNIQUE}"
     assert keys.plain_name(12345, 678, UNIQUE) == f"12345_678_{UNIQUE}"
     own = keys.OwnName(3, 1, UNIQUE, ".png")
     assert pickle.loads(pickle.dumps(own)) == own
+    for indices in ((-1, 0), (0, -1), (10**18, 0), (0, 10**18)):
+        with pytest.raises(InvalidMediaError, match="message_idx"):
+            keys.plain_name(*indices, UNIQUE)
+    for milliseconds in (-1, 2**48):
+        with pytest.raises(InvalidMediaError, match="1970"):
+            keys.new_unique(milliseconds)
     name = keys.temporary_name()
     assert name.startswith(".tmp-u")
     assert len(name) == 32
     assert name != keys.temporary_name()
     assert keys.is_temporary(name)
     assert keys.is_temporary(f"runs/r1/{name}")
-
-
-@pytest.mark.parametrize("indices", [(-1, 0), (0, -1), (10**18, 0), (0, 10**18)])
-def test_plain_name_refuses_what_would_not_parse(indices: tuple[int, int]) -> None:
-    with pytest.raises(InvalidMediaError, match="message_idx"):
-        keys.plain_name(*indices, UNIQUE)
 
 
 NOT_OUR_OWN = [
@@ -112,17 +103,19 @@ NOT_HIDDEN = [
 ]  # fmt: skip
 
 
-def test_other_names_are_neither_our_own_nor_temporary_nor_hidden() -> None:
-    for name in NOT_OUR_OWN:
-        assert keys.parse_own_name(name) is None, name
-        assert not keys.is_own_name(name), name
-        assert not keys.is_own_name(f"runs/r1/{name}"), name
+def test_other_names_are_neither_our_own_nor_temporary_nor_hidden_nor_sidecars() -> None:
+    assert [name for name in NOT_OUR_OWN if keys.parse_own_name(name) is not None] == []
+    assert [name for name in NOT_OUR_OWN if keys.is_own_name(name) or keys.is_own_name(f"runs/r1/{name}")] == []
     assert [name for name in NOT_TEMPORARY if keys.is_temporary(name)] == []
     assert [key for key in HIDDEN if not keys.is_hidden(key)] == []
     assert [key for key in NOT_HIDDEN if keys.is_hidden(key)] == []
     for key in HIDDEN:
         with pytest.raises(InvalidReferenceError):
             keys.check_reference(key)
+    for key in ("", "runs/r1/x.png", "runs/r1/xmeta", "runs/x.meta/y", ".meta", "runs/r1/.meta"):
+        assert not keys.is_sidecar(key)
+        with pytest.raises(InvalidReferenceError, match="not a sidecar"):
+            keys.media_key(key)
 
 
 @given(st.text(min_size=1).filter(lambda text: not text.endswith("/")))
@@ -130,13 +123,6 @@ def test_sidecar_and_media_are_inverse(reference: str) -> None:
     sidecar = keys.sidecar_key(reference)
     assert keys.is_sidecar(sidecar)
     assert keys.media_key(sidecar) == reference
-
-
-@pytest.mark.parametrize("key", ["", "runs/r1/x.png", "runs/r1/xmeta", "runs/x.meta/y", ".meta", "runs/r1/.meta"])
-def test_what_is_no_sidecar_has_no_media(key: str) -> None:
-    assert not keys.is_sidecar(key)
-    with pytest.raises(InvalidReferenceError, match="not a sidecar"):
-        keys.media_key(key)
 
 
 # --- sidecars and what is hidden
@@ -161,7 +147,7 @@ def test_references_that_are_refused(text: object, problem: str) -> None:
     assert caught.value.reference == (text if isinstance(text, str) else None)
 
 
-def test_references_and_lengths_that_are_accepted() -> None:
+def test_references_that_are_accepted_and_lengths_that_are_and_are_not() -> None:
     for text in [
         "x.png", "runs/r1/x.png", f"runs/r1/0003_01_{UNIQUE}.png", "runs/ lead trail /x.gif",
         "runs/tab\tnew\nline/x.gif",
@@ -175,6 +161,15 @@ def test_references_and_lengths_that_are_accepted() -> None:
         ("/".join(["x" * 248] * 4)[:893], 100),  # 100 + 1 + 30 + 893
     ]:  # fmt: skip
         keys.check_lengths(reference, root)
+    for reference, root, problem in [
+        ("r/" + "x" * 251, 0, "250 bytes, one here has 251"), ("x" * 251 + "/y", 0, "250 bytes"),
+        ("é" * 126, 0, "has 252"), ("/".join(["x" * 248] * 4)[:995], 0, "1025 bytes"),
+        ("/".join(["x" * 248] * 4)[:894], 100, "1025 bytes"), ("/".join(["é" * 124] * 4)[:600], 0, "over the 1024"),
+    ]:  # fmt: skip
+        with pytest.raises(InvalidLayoutError, match=problem) as caught:
+            keys.check_lengths(reference, root)
+        assert caught.value.reference == reference
+        assert caught.value.next_step
 
 
 @given(st.text(alphabet=st.sampled_from("ab./:~\0é\n"), max_size=12))
@@ -203,8 +198,7 @@ def test_relative_to_root_in_any_of_its_spellings() -> None:
         ("file:///elsewhere/a%20b", "file:///elsewhere/a%20b"), ("s3://other/media/x.png", "s3://other/media/x.png"),
         ("runs/r1/x.png", "runs/r1/x.png"), ("runs/a%20b/x.png", "runs/a%20b/x.png"), ("", ""),
     ]:  # fmt: skip
-        assert keys.relative_to_root(text, ROOTS) == rest
-        assert keys.relative_to_root(text, ROOTS[::-1]) == rest
+        assert (keys.relative_to_root(text, ROOTS), keys.relative_to_root(text, ROOTS[::-1])) == (rest, rest)
     for root, text in [("/", "/runs/x.png"), ("memory://", "memory://runs/x.png"), ("s3://b/", "s3://b/runs/x.png")]:
         assert keys.relative_to_root(text, [root]) == "runs/x.png"
     assert keys.relative_to_root("/a/b/c", ["/a", "/a/b", "/"]) == "c"
@@ -213,43 +207,21 @@ def test_relative_to_root_in_any_of_its_spellings() -> None:
         keys.check_reference(rest)
 
 
-# --- lengths
-
-
-@pytest.mark.parametrize(("reference", "root", "problem"), [
-    ("r/" + "x" * 251, 0, "250 bytes, one here has 251"), ("x" * 251 + "/y", 0, "250 bytes"), ("é" * 126, 0, "has 252"),
-    ("/".join(["x" * 248] * 4)[:995], 0, "1025 bytes"), ("/".join(["x" * 248] * 4)[:894], 100, "1025 bytes"),
-    ("/".join(["é" * 124] * 4)[:600], 0, "over the 1024"),
-])  # fmt: skip
-def test_lengths_that_do_not_fit(reference: str, root: int, problem: str) -> None:
-    with pytest.raises(InvalidLayoutError, match=problem) as caught:
-        keys.check_lengths(reference, root)
-    assert caught.value.reference == reference
-    assert caught.value.next_step
-
-
 INSTANTS = st.datetimes(timezones=st.just(UTC))
 REFERENCES = st.sampled_from(["a", "runs/r1/x.png", "runs/r 1/ä%#?*.png", "x" * 200, "a\nb/c"])
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
 
-@given(INSTANTS, REFERENCES)
-def test_a_key_is_read_back(instant: datetime, reference: str) -> None:
-    found = keys.parse_due(keys.due_key(instant, reference))
-    assert found == keys.DueKey(keys.due_minute(instant), reference)
-
-
-@given(INSTANTS, INSTANTS)
-def test_keys_sort_by_time(one: datetime, other: datetime) -> None:
+@given(INSTANTS, INSTANTS, REFERENCES)
+def test_a_key_is_read_back_sorts_by_time_and_is_never_due_before_its_instant(
+    one: datetime, other: datetime, reference: str
+) -> None:
+    minute = keys.due_minute(one)
+    assert keys.parse_due(keys.due_key(one, reference)) == keys.DueKey(minute, reference)
+    assert minute >= one or minute == datetime(9999, 12, 31, 23, 59, tzinfo=UTC)
+    assert minute - one < timedelta(minutes=1)
     first, second = sorted([one, other])
     assert keys.due_key(first, "a") <= keys.due_key(second, "a")
-
-
-@given(INSTANTS)
-def test_a_media_is_never_due_before_its_instant(instant: datetime) -> None:
-    minute = keys.due_minute(instant)
-    assert minute >= instant or minute == datetime(9999, 12, 31, 23, 59, tzinfo=UTC)
-    assert minute - instant < timedelta(minutes=1)
 
 
 def test_keys_of_retention_have_the_minute_at_or_after_and_one_length() -> None:

@@ -50,8 +50,8 @@ def test_sorting_in_runs_gives_all_of_it_unchanged_and_once(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sorted_listing_is_given_as_it_comes() -> None:
-    """Who stops after the first page asks for no second one."""
+def test_a_sorted_listing_is_given_as_it_comes_and_a_first_page_out_of_order_makes_it_all_sorted() -> None:
+    # Who stops after the first page asks for no second one.
     asked: list[str | None] = []
 
     def ask(token: str | None) -> Page:
@@ -62,9 +62,6 @@ def test_a_sorted_listing_is_given_as_it_comes() -> None:
     assert [next(found), next(found)] == [entry(1), entry(2)]
     assert asked == [None]
     assert list(found) == [entry(3)]
-
-
-def test_a_first_page_out_of_order_makes_it_all_sorted() -> None:
     order = KeyOrder("s3://b")
     assert list(order.entries(listing(page_of(5, 2), page_of(1, 9)))) == [entry(each) for each in (1, 2, 5, 9)]
     assert list(order.entries(listing(page_of(7, 8), page_of(3)))) == [entry(each) for each in (3, 7, 8)]
@@ -115,9 +112,8 @@ def by_definition(names: list[str], folder: str = "") -> list[str]:
 
 
 def test_a_store_below_is_left_out_in_any_case_of_letters() -> None:
-    inner = [
-        f"runs/r1/{name}" for name in ("!a", "(1).png", "+x/y.png", "-1.png", ".DS_Store", "0.png", "x/.fsmedia/y")
-    ]
+    names = ("!a", "(1).png", "+x/y.png", "-1.png", ".DS_Store", "0.png", "x/.fsmedia/y")
+    inner = [f"runs/r1/{name}" for name in names]
     outer = [".fsmedia/store.json", "!x.png", "+/x.png", "runs/-1/x.png", "runs/r0/x.png", "runs/r10/x.png", "z.png"]
     names = [*inner, *outer, "runs/r1/.fsmedia/store.json", "runs/r1/.fsmedia/blobs/00/x"]
     assert own_names(names) == (sorted(outer), ("runs/r1",))

@@ -57,28 +57,18 @@ def document(**changes: Any) -> bytes:
 
 
 def test_what_lies_in_a_new_store_and_in_one_with_everything() -> None:
-    assert made().dump().decode() == (
-        "{\n"
-        '  "fsmedia": 1,\n'
-        '  "organization": "by-run",\n'
-        '  "layouts": {\n'
-        '    "by-session": "sessions/{session_id}/{name}{ext}",\n'
-        '    "by-conversation": "conversations/{conversation_id}/{name}{ext}",\n'
-        '    "by-run": "runs/{run_id}/{name}{ext}"\n'
-        "  },\n"
-        '  "policies": {},\n'
-        '  "default_policy": null,\n'
-        '  "deduplicate": false,\n'
-        '  "orphan_grace_seconds": 86400,\n'
-        '  "due_index": "complete"\n'
-        "}\n"
-    )
-    settings = asked(
-        "by-session",
-        {"by-run": TEMPLATE},
-        [RetentionPolicy(name="audit", keep_for=365 * DAY), RetentionPolicy(name="legal")],
-        "audit",
-    )
+    layouts = {
+        "by-session": "sessions/{session_id}/{name}{ext}",
+        "by-conversation": "conversations/{conversation_id}/{name}{ext}",
+        "by-run": "runs/{run_id}/{name}{ext}",
+    }
+    values = {
+        "fsmedia": 1, "organization": "by-run", "layouts": layouts, "policies": {}, "default_policy": None,
+        "deduplicate": False, "orphan_grace_seconds": 86400, "due_index": "complete",
+    }  # fmt: skip
+    assert made().dump().decode() == json.dumps(values, indent=2) + "\n"
+    policies = [RetentionPolicy(name="audit", keep_for=365 * DAY), RetentionPolicy(name="legal")]
+    settings = asked("by-session", {"by-run": TEMPLATE}, policies, "audit")
     values = json.loads(made(settings, adopted=True).dump())
     assert values == {
         "fsmedia": FORMAT, "organization": "by-session", "layouts": {**DEFAULT_TEMPLATES, "by-run": TEMPLATE},
@@ -99,8 +89,7 @@ def test_settings_come_back_from_store_json(organization: Any, templates: Any, p
     settings = asked(organization, templates, policies, default)
     configuration = made(settings, adopted=adopted)
     again = Configuration.parse(configuration.dump())
-    assert again == configuration
-    assert again.dump() == configuration.dump()
+    assert (again, again.dump()) == (configuration, configuration.dump())
     assert again.layout.template == configuration.layouts[configuration.organization].template
     again.check(settings)
     again.check(asked())
@@ -175,14 +164,11 @@ def test_what_can_not_be_meant_is_refused(arguments: dict[str, Any], error: type
     assert str(info.value).isprintable()
 
 
-@pytest.mark.parametrize("name", ["audit", "retain-0days", "delete-after-x", ""])
-def test_a_default_policy_is_judged_at_the_latest_when_the_store_is_made(name: str) -> None:
-    with pytest.raises(UnknownPolicyError):
-        made(asked(default_policy=name))
-
-
 def test_a_default_policy_may_be_of_the_stores_own_and_begin_like_promptkits() -> None:
     made(asked(policies={"audit": DAY}, default_policy="audit")).check(asked(default_policy="audit"))
+    for name in ("audit", "retain-0days", "delete-after-x", ""):  # judged at the latest when the store is made
+        with pytest.raises(UnknownPolicyError):
+            made(asked(default_policy=name))
     # Whoever opens the store again with its own default policy must not be told that it is unknown.
     try:
         store = made(asked(policies={"retain-legal": DAY}, default_policy="retain-legal"))
@@ -240,52 +226,53 @@ def test_the_environment_may_name_the_store_and_a_grace_must_fit_the_file(monkey
 NOON = datetime(2026, 3, 4, 12, 30, tzinfo=UTC)
 
 
-def test_retain_and_no_policy_keep_for_ever_and_no_instant_is_past_the_year_9999() -> None:
-    """PromptArena's default, which PromptKit's own parser refuses."""
+def test_retain_and_no_policy_keep_for_ever_and_no_instant_is_past_the_year_9999_nor_a_duration_too_long() -> None:
+    # PromptArena's default, which PromptKit's own parser refuses.
     assert find_policy("retain", {}) == RetentionPolicy(name="retain", keep_for=None)
     assert expires_at(find_policy("retain", {}), NOON) is None
     assert expires_at(None, NOON) is None
     with pytest.raises(UnknownPolicyError, match="9999"):
         expires_at(find_policy("retain-2913000days", {}), NOON)
     assert expires_at(find_policy("retain-2912000days", {}), NOON) == NOON + 2912000 * DAY
+    for digits in ("1000000000", "9" * 30, "9" * 5000):
+        with pytest.raises(UnknownPolicyError, match="longer than any duration") as info:
+            find_policy(f"retain-{digits}days", {})
+        assert len(str(info.value)) < 300
+    assert find_policy("retain-999999999days", {}).keep_for == timedelta(days=999999999)
 
 
-@given(st.integers(1, 10**6), st.sampled_from(["delete-after-{}min", "retain-{}hours", "retain-{}days"]))
-def test_a_number_counts_its_unit(number: int, form: str) -> None:
+@given(
+    st.integers(1, 10**6),
+    st.sampled_from(["delete-after-{}min", "retain-{}hours", "retain-{}days"]),
+    st.datetimes(datetime(1971, 1, 1), datetime(2500, 1, 1), timezones=st.just(UTC)),
+)
+def test_a_number_counts_its_unit_and_a_media_expires_its_duration_after_its_timestamp(
+    number: int, form: str, timestamp: datetime
+) -> None:
     unit = {"min": 60, "urs": 3600, "ays": 86400}[form[-3:]]
     policy = find_policy(form.format(number), {})
     assert policy.keep_for is not None
     assert policy.keep_for.total_seconds() == number * unit
-
-
-def understood(name: str) -> RetentionPolicy | str:
-    """The policy that a name means, or the text that says that it means none."""
-    try:
-        return find_policy(name, {})
-    except UnknownPolicyError as error:
-        return str(error)
+    keep_for = timedelta(seconds=number * 8640 + 1)
+    expires = expires_at(RetentionPolicy(name="a", keep_for=keep_for), timestamp)
+    assert (expires, expires.tzinfo) == (timestamp + keep_for, UTC)
 
 
 @given(st.one_of(st.text(), st.from_regex(r"(retain|delete-after)-?.{0,6}(min|hours|days)?", fullmatch=True)))
 def test_any_text_is_a_policy_that_keeps_or_is_unknown(name: str) -> None:
-    found = understood(name)
-    if isinstance(found, str):
-        assert len(found) < 600
-        assert found.isprintable()
+    try:
+        found, said = find_policy(name, {}), ""
+    except UnknownPolicyError as error:
+        found, said = None, str(error)
+    if found is None:
+        assert len(said) < 600
+        assert said.isprintable()
     else:
         assert found.name == name
         assert name == KEEP_FOREVER or (found.keep_for is not None and found.keep_for >= timedelta(minutes=1))
 
 
-@pytest.mark.parametrize("digits", ["1000000000", "9" * 30, "9" * 5000], ids=len)
-def test_durations_that_nothing_can_hold_are_refused(digits: str) -> None:
-    with pytest.raises(UnknownPolicyError, match="longer than any duration") as info:
-        find_policy(f"retain-{digits}days", {})
-    assert len(str(info.value)) < 300
-    assert find_policy("retain-999999999days", {}).keep_for == timedelta(days=999999999)
-
-
-def test_a_stores_own_names_are_found_and_listed() -> None:
+def test_a_stores_own_names_are_found_and_listed_and_take_no_name_that_means_something() -> None:
     named = named_policies({"audit": 365 * DAY, "for ever": RetentionPolicy(name="for ever")})
     assert find_policy("audit", named) == RetentionPolicy(name="audit", keep_for=365 * DAY)
     assert find_policy("for ever", named).keep_for is None
@@ -301,25 +288,18 @@ def test_a_stores_own_names_are_found_and_listed() -> None:
     assert len(str(info.value)) < 400
     audit = RetentionPolicy(name="audit", keep_for=DAY)
     expected = {"audit": audit}
-    assert named_policies({"audit": DAY}) == expected
-    assert named_policies({"audit": audit}) == expected
-    assert named_policies([audit]) == expected
-    assert named_policies(iter([audit])) == expected
+    assert (named_policies({"audit": DAY}), named_policies({"audit": audit})) == (expected, expected)
+    assert (named_policies([audit]), named_policies(iter([audit]))) == (expected, expected)
     assert named_policies({}) == named_policies([]) == {}
     assert list(named_policies({"b": DAY, "a": DAY})) == ["b", "a"]
+    # A name that means something is not given another meaning.
+    for name in ("retain-1days", "delete-after-5min", "retain", "retain-1000000000days"):
+        with pytest.raises((InvalidMediaError, UnknownPolicyError), match=name):
+            named_policies({name: timedelta(days=777)})
+    assert named_policies({"retain-1days": DAY})["retain-1days"].keep_for == DAY
 
 
 # -- when --------------------------------------------------------------------------------------------------------
-
-
-@given(
-    st.datetimes(datetime(1971, 1, 1), datetime(2500, 1, 1), timezones=st.just(UTC)),
-    st.integers(1, 10**5 * 86400).map(lambda seconds: timedelta(seconds=seconds)),
-)
-def test_a_media_expires_its_duration_after_its_timestamp(timestamp: datetime, keep_for: timedelta) -> None:
-    expires = expires_at(RetentionPolicy(name="a", keep_for=keep_for), timestamp)
-    assert expires == timestamp + keep_for
-    assert expires.tzinfo is UTC
 
 
 # -- policies given to a store -----------------------------------------------------------------------------------
@@ -335,29 +315,19 @@ def test_policies_that_are_refused(policies: Any) -> None:
         named_policies(policies)
 
 
-@pytest.mark.parametrize("name", ["retain-1days", "delete-after-5min", "retain", "retain-1000000000days"])
-def test_a_name_that_means_something_is_not_given_another_meaning(name: str) -> None:
-    with pytest.raises((InvalidMediaError, UnknownPolicyError), match=name) as info:
-        named_policies({name: timedelta(days=777)})
-    assert isinstance(info.value, MediaError)
-    assert named_policies({"retain-1days": DAY})["retain-1days"].keep_for == DAY
-
-
 def opened(url: str, endpoint: str | None):
     options = {"key": "k", "secret": "s"} | ({} if endpoint is None else {"endpoint_url": endpoint})
     return open_backend(url, options, timeout=timedelta(seconds=1))
 
 
 def test_spellings_of_one_server_are_one_place_and_roots_beside_each_other_two() -> None:
+    server = "http://127.0.0.1:9000"
     for one, other, same in [
-        ("http://127.0.0.1:9000", "http://127.0.0.1:9000/", True),
-        ("http://localhost:9000", "http://127.0.0.1:9000", True),
+        (server, f"{server}/", True), ("http://localhost:9000", server, True), (server, None, True),
         ("http://[::1]:9000", "HTTP://LOCALHOST:9000", True),
-        ("https://S3.example.org", "https://s3.example.org:443/", True), ("http://127.0.0.1:9000", None, True),
-        ("http://127.0.0.1:9000", "http://127.0.0.1:9001", False),
+        ("https://S3.example.org", "https://s3.example.org:443/", True), (server, "http://127.0.0.1:9001", False),
         ("https://a.example.org", "https://b.example.org", False),
     ]:  # fmt: skip
         source, target = opened("s3://bucket/media", one), opened("s3://bucket/media/copy", other)
         assert overlap(source, target) is overlap(target, source) is same
-    server = "http://127.0.0.1:9000"
     assert not overlap(opened("s3://bucket/media", server), opened("s3://bucket/media-copy", server))

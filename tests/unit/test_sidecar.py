@@ -19,18 +19,11 @@ REFERENCE = "runs/r1/0003_01_u01m8343t30ehsv9fkm039etnz4.png"
 NOON = datetime(2026, 3, 4, 12, 30, 5, 890123, tzinfo=UTC)
 DIGEST = "ab" * 32
 
-# As PromptKit wrote it (store by-run, label png-full), but for the key that no version of it knows.
+# What PromptKit wrote (store by-run, label png-full), in fewer lines, but for the key that no version of it knows.
 PROMPTKIT = b"""{
-  "run_id": "run-2026-03-04",
-  "conversation_id": "conv-1",
-  "session_id": "sess-1",
-  "message_idx": 3,
-  "part_idx": 1,
-  "mime_type": "image/png",
-  "size_bytes": 0,
-  "provider_id": "openai\\u003cx\\u003e",
-  "timestamp": "2026-03-04T05:06:07.890123456+02:00",
-  "policy_name": "retain-30days",
+  "run_id": "run-2026-03-04", "conversation_id": "conv-1", "session_id": "sess-1", "message_idx": 3, "part_idx": 1,
+  "mime_type": "image/png", "size_bytes": 0, "provider_id": "openai\\u003cx\\u003e",
+  "timestamp": "2026-03-04T05:06:07.890123456+02:00", "policy_name": "retain-30days",
   "later": {"b": [1, 2.50, null], "a": "\\u00e9", "n": 12345678901234567890123}
 }"""
 
@@ -38,14 +31,9 @@ INSTANTS = st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1), timezones=st
 METADATA = metadata(INSTANTS)
 CONTENT = st.builds(
     ContentFields,
-    format=st.none() | TEXTS,
-    detail=st.none() | TEXTS,
-    caption=st.none() | TEXTS,
+    **dict.fromkeys(("format", "detail", "caption"), st.none() | TEXTS),
+    **dict.fromkeys(("bit_rate", "channels", "width", "height"), st.none() | st.integers(0, 2**40)),
     duration=st.none() | st.integers(0, 10**6) | st.floats(0, 1e9),
-    bit_rate=st.none() | st.integers(0, 2**50),
-    channels=st.none() | st.integers(0, 64),
-    width=st.none() | st.integers(0, 2**40),
-    height=st.none() | st.integers(0, 2**40),
     fps=st.none() | st.floats(0, 1e4),
 )
 JSON = st.recursive(
@@ -56,30 +44,20 @@ JSON = st.recursive(
 
 
 def built(metadata: MediaMetadata, content: ContentFields, **facts: Any) -> Sidecar:
-    """The sidecar of a media."""
     return Sidecar.build(dict(metadata), dict(content), sha256=DIGEST, **facts)
 
 
 def full() -> Sidecar:
     """A sidecar with every key."""
     metadata = MediaMetadata(
-        run_id="r1",
-        conversation_id="c1",
-        session_id="s1",
-        message_idx=3,
-        part_idx=1,
-        mime_type="image/png",
-        size_bytes=7,
-        provider_id="openai",
-        timestamp=NOON,
-        policy_name="retain-30days",
-    )
+        run_id="r1", conversation_id="c1", session_id="s1", message_idx=3, part_idx=1, mime_type="image/png",
+        size_bytes=7, provider_id="openai", timestamp=NOON, policy_name="retain-30days",
+    )  # fmt: skip
     content = ContentFields(caption="é", width=3, duration=1.5)
     return built(metadata, content, expires_at=NOON + timedelta(days=30), detected_mime_type="image/gif")
 
 
 def parsed(data: bytes) -> Sidecar:
-    """A sidecar out of its bytes."""
     return Sidecar.parse(data, REFERENCE)
 
 
@@ -94,29 +72,13 @@ def refused(data: bytes) -> str:
 
 
 def test_what_is_written_is_promptkits_json_and_ours_after_it() -> None:
-    assert full().dump().decode() == (
-        "{\n"
-        '  "run_id": "r1",\n'
-        '  "conversation_id": "c1",\n'
-        '  "session_id": "s1",\n'
-        '  "message_idx": 3,\n'
-        '  "part_idx": 1,\n'
-        '  "mime_type": "image/png",\n'
-        '  "size_bytes": 7,\n'
-        '  "provider_id": "openai",\n'
-        '  "timestamp": "2026-03-04T12:30:05.890123Z",\n'
-        '  "policy_name": "retain-30days",\n'
-        f'  "sha256": "{DIGEST}",\n'
-        '  "expires_at": "2026-04-03T12:30:05.890123Z",\n'
-        '  "detected_mime_type": "image/gif",\n'
-        '  "content": {\n'
-        '    "caption": "é",\n'
-        '    "duration": 1.5,\n'
-        '    "width": 3\n'
-        "  },\n"
-        '  "fsmedia": 1\n'
-        "}"
-    )
+    wanted = {
+        "run_id": "r1", "conversation_id": "c1", "session_id": "s1", "message_idx": 3, "part_idx": 1,
+        "mime_type": "image/png", "size_bytes": 7, "provider_id": "openai", "timestamp": "2026-03-04T12:30:05.890123Z",
+        "policy_name": "retain-30days", "sha256": DIGEST, "expires_at": "2026-04-03T12:30:05.890123Z",
+        "detected_mime_type": "image/gif", "content": {"caption": "é", "duration": 1.5, "width": 3}, "fsmedia": 1,
+    }  # fmt: skip
+    assert full().dump().decode() == json.dumps(wanted, indent=2, ensure_ascii=False)
     metadata = MediaMetadata(timestamp=NOON.replace(microsecond=0))
     values = json.loads(built(metadata, ContentFields(), expires_at=None).dump())
     assert values == {
@@ -128,17 +90,13 @@ def test_what_is_written_is_promptkits_json_and_ours_after_it() -> None:
     assert tuple(values["content"]) == CONTENT_FIELDS
 
 
-@given(INSTANTS)
-def test_instants_are_written_as_go_reads_them(instant: datetime) -> None:
-    text = timestamp_text(instant)
-    assert text.endswith("Z")
-    assert datetime.fromisoformat(text) == instant
-
-
 @given(METADATA, CONTENT, st.none() | INSTANTS, st.none() | st.just("image/gif"), st.integers(0, 2**50))
 def test_a_record_comes_out_of_what_was_built(
     metadata: MediaMetadata, content: ContentFields, expires_at: datetime | None, detected: str | None, size: int
 ) -> None:
+    if expires_at is not None:  # Go reads it too
+        text = timestamp_text(expires_at)
+        assert (text[-1], datetime.fromisoformat(text)) == ("Z", expires_at)
     made = built(metadata, content, expires_at=expires_at, detected_mime_type=detected)
     read = parsed(made.dump())
     assert read == made
@@ -146,21 +104,16 @@ def test_a_record_comes_out_of_what_was_built(
     described = read.content_values(REFERENCE)
     assert ContentFields(**{name: described[name] for name in CONTENT_FIELDS if name in described}) == content
     assert read.record(REFERENCE, size) == MediaRecord(
-        **{**dict(metadata), **dict(content), "size_bytes": size},
-        reference=Reference(REFERENCE),
-        sha256=DIGEST,
-        expires_at=expires_at,
-        detected_mime_type=detected,
-    )
+        **{**dict(metadata), **dict(content), "size_bytes": size}, reference=Reference(REFERENCE), sha256=DIGEST,
+        expires_at=expires_at, detected_mime_type=detected,
+    )  # fmt: skip
 
 
 @given(st.dictionaries(TEXTS.filter(lambda name: name not in _TYPES), JSON))
 def test_no_key_is_lost_by_a_rewrite(values: dict[str, Any]) -> None:
     values = {**values, "fsmedia": 1}
     data = parsed(json.dumps(values).encode()).dump()
-    assert json.loads(data) == values
-    assert list(json.loads(data)) == list(values)
-    assert parsed(data).dump() == data
+    assert (json.loads(data), list(json.loads(data)), parsed(data).dump()) == (values, list(values), data)
 
 
 def test_promptkits_sidecars_read_and_survive() -> None:
@@ -204,19 +157,6 @@ def test_what_is_no_json_is_corrupt(data: bytes) -> None:
     assert "is no JSON" in refused(data)
 
 
-@pytest.mark.parametrize("data", [b"[]", b"null", b"1", b'"text"'], ids=repr)
-def test_what_is_no_object_is_corrupt(data: bytes) -> None:
-    assert "is no JSON object" in refused(data)
-
-
-@pytest.mark.parametrize("version", [FORMAT + 1, 10**30, "1", None, 1.5, [1]], ids=repr)
-def test_a_newer_format_is_refused_with_both_numbers(version: object) -> None:
-    text = refused(json.dumps({"fsmedia": version}).encode())
-    assert "upgrade fsmedia" in text
-    assert f"up to {FORMAT}" in text
-    assert str(version) in text
-
-
 @pytest.mark.parametrize(("name", "value"), [
     ("run_id", 5), ("run_id", "x" * 5000), ("message_idx", -1), ("message_idx", "x"), ("part_idx", 1e3),
     ("timestamp", "yesterday"), ("timestamp", "2026-03-04T05:06:07"), ("mime_type", "image/png\r\nX-Evil: 1"),
@@ -224,12 +164,16 @@ def test_a_newer_format_is_refused_with_both_numbers(version: object) -> None:
     ("content", {"width": -1}), ("content", {"caption": 5}),
 ])  # fmt: skip
 def test_wrong_values_are_corrupt_and_the_field_is_named(name: str, value: object) -> None:
-    assert (next(iter(value)) if name == "content" and isinstance(value, dict) else name) in refused(
-        json.dumps({"run_id": "r", name: value}).encode()
-    )
+    named = next(iter(value)) if name == "content" and isinstance(value, dict) else name
+    assert named in refused(json.dumps({"run_id": "r", name: value}).encode())
 
 
-def test_parts_are_corrupt_on_their_own_too_and_so_is_what_is_too_large() -> None:
+def test_parts_are_corrupt_on_their_own_too_and_so_is_what_is_too_large_no_object_or_of_a_newer_format() -> None:
+    for data in (b"[]", b"null", b"1", b'"text"'):
+        assert "is no JSON object" in refused(data)
+    for version in (FORMAT + 1, 10**30, "1", None, 1.5, [1]):
+        text = refused(json.dumps({"fsmedia": version}).encode())
+        assert [said for said in ("upgrade fsmedia", f"up to {FORMAT}", str(version)) if said not in text] == []
     with pytest.raises(CorruptSidecarError, match="message_idx"):
         parsed(b'{"message_idx":-1}').metadata(REFERENCE)
     with pytest.raises(CorruptSidecarError, match="width"):

@@ -117,18 +117,15 @@ def test_a_generator_that_fails_does_not_lose_what_was_stored(tmp_path: Path, on
             store.store_many(pairs())
         assert list(caught.value.errors) == [200]
         results = caught.value.results
-    assert sorted(results.values()) == sorted(store.list())
-    assert len(results) == 200
+    assert (sorted(results.values()), len(results)) == (sorted(store.list()), 200)
 
 
 def test_files_that_do_not_tell_their_size_can_seek() -> None:
     store = MediaStore("simplecache::memory://no-size")
     reference = store.store_media(MediaContent.from_bytes(bytes(range(200)), "application/octet-stream"), R1)
     with store.open(reference) as file:
-        assert file.read(3) == b"\0\1\2"
-        assert file.seek(-1, 2) == 199
-        assert file.read() == bytes([199])
-        assert file.seek(0) == 0
+        assert (file.read(3), file.seek(-1, 2)) == (b"\0\1\2", 199)
+        assert (file.read(), file.seek(0)) == (bytes([199]), 0)
         with pytest.raises(ValueError, match="whence"):
             file.seek(0, 7)
         with pytest.raises(ValueError, match="negative"):
@@ -140,9 +137,7 @@ def test_lines_are_read_ahead(moto_storage) -> None:
     lines = [b"%d line\n" % number for number in range(20_000)]
     reference = store.store_media(MediaContent.from_bytes(b"".join(lines), "text/plain"), R1)
     with store.open(reference) as file:
-        assert file.readline() == lines[0]
-        assert file.tell() == len(lines[0])
-        assert list(file) == lines[1:]
+        assert (file.readline(), file.tell(), list(file)) == (lines[0], len(lines[0]), lines[1:])
         file.seek(0)
         assert list(io.TextIOWrapper(file, "ascii")) == [line.decode() for line in lines]
 
@@ -164,8 +159,7 @@ def test_a_file_from_the_far_future_hides_no_other(tmp_path: Path) -> None:
     store = MediaStore(tmp_path / "m").create()
     (tmp_path / "m" / "x.txt").write_bytes(b"x")
     os.utime(tmp_path / "m" / "x.txt", (2**33, 2**33))
-    assert list(store.list()) == ["x.txt"]
-    assert store.info("x.txt").size_bytes == 1
+    assert (list(store.list()), store.info("x.txt").size_bytes) == (["x.txt"], 1)
 
 
 def test_a_huge_sidecar_is_not_read(tmp_path: Path) -> None:
