@@ -1,6 +1,6 @@
-"""`python -m tests.bench [NAME ...]`: the benches named below, all of them without arguments.
+"""`python -m tests.bench NAME ...` runs benches, without a name it says which there are.
 
-`objects` compares with obstore too, which no extra brings along: `pip install obstore`.
+The README's test command installs all they need; `objects` compares with obstore too where that is installed.
 """
 
 from __future__ import annotations
@@ -21,5 +21,8 @@ BENCHES = {name: module for module, names in MODULES.items() for name in names}
 unknown = set(sys.argv[1:]) - BENCHES.keys()
 if unknown:
     sys.exit(f"no such bench: {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
-for name in sys.argv[1:] or BENCHES:
+if len(sys.argv) == 1:
+    for module, names in MODULES.items():
+        print(f"{', '.join(names)}\n    {import_module(f'tests.bench.{module}').__doc__}")
+for name in sys.argv[1:]:
     getattr(import_module(f"tests.bench.{BENCHES[name]}"), name)()

@@ -27,7 +27,7 @@ from fsmedia import (
     import_folder,
 )
 from fsmedia.core.telemetry import Observer, observed
-from tests.bench.rounds import interleaved, repeated, s3_server, scratch, seconds, show
+from tests.bench.rounds import compare, interleaved, repeated, s3_server, scratch, seconds, show
 
 COUNT = 300
 DATA = b"\x89PNG\r\n\x1a\n" + os.urandom(20_472)
@@ -37,24 +37,23 @@ class Floor:
     """The least that must be done by hand: write + rename + sidecar; stat + read + json; two unlinks."""
 
     def __init__(self, folder: Path, sidecar: bytes, *, sync: bool) -> None:
-        self.folder = str(folder)
+        self.folder, self.sidecar, self.sync = str(folder), sidecar, sync
         os.makedirs(self.folder)
-        self.sidecar = sidecar
-        self.sync = sync
+
+    def _close(self, descriptor: int) -> None:
+        if self.sync:
+            os.fsync(descriptor)
+        os.close(descriptor)
 
     def _sync_folder(self) -> None:
         if self.sync:
-            descriptor = os.open(self.folder, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
+            self._close(os.open(self.folder, os.O_RDONLY))
 
     def _write(self, path: str, data: bytes) -> None:
         temporary = f"{path}.tmp"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         os.write(descriptor, data)
-        if self.sync:
-            os.fsync(descriptor)
-        os.close(descriptor)
+        self._close(descriptor)
         os.rename(temporary, path)
         self._sync_folder()
 
@@ -71,10 +70,9 @@ class Floor:
 
     def delete(self) -> None:
         for i in range(COUNT):
-            os.unlink(f"{self.folder}/{i}.meta")
-            self._sync_folder()
-            os.unlink(f"{self.folder}/{i}")
-            self._sync_folder()
+            for path in (f"{self.folder}/{i}.meta", f"{self.folder}/{i}"):
+                os.unlink(path)
+                self._sync_folder()
 
 
 class Ours:
@@ -135,12 +133,10 @@ print((peak() - before) / 1024)
 
 
 def large() -> None:
-    """Print the ratios and the memory."""
     with scratch() as folder:
         source = folder / "source.mp4"
         with source.open("wb") as file:
-            for _ in range(LARGE_SIZE // 10**6):
-                file.write(os.urandom(10**6))
+            file.writelines(os.urandom(10**6) for _ in range(LARGE_SIZE // 10**6))
         _compare_large(folder, source)
 
 
@@ -166,16 +162,15 @@ def _compare_large(folder: Path, source: Path) -> None:
                 digest.update(data)
                 target.write(data)
 
-    show("500 MB in, rename", interleaved({"cp + sha256": by_hand, "fsmedia": ours_in}), "cp + sha256", 1, "<= 1.2 x")
+    compare("500 MB in, rename", {"cp + sha256": by_hand, "fsmedia": ours_in}, "cp + sha256", 1, "<= 1.2 x")
     reference = next(store.list())
-    show("500 MB out", interleaved({"cp + sha256": by_hand, "fsmedia": ours_out}), "cp + sha256", 1, "<= 1.2 x")
+    compare("500 MB out", {"cp + sha256": by_hand, "fsmedia": ours_out}, "cp + sha256", 1, "<= 1.2 x")
     child = [sys.executable, "-c", IN_AND_OUT, str(source), str(folder / "child"), str(folder / "out")]
     added = subprocess.run(child, check=True, capture_output=True, text=True).stdout.strip()
     print(f"\npeak memory that 500 MB in and out add to a child: {float(added):.1f} MiB   (goal: < 64 MiB)")
 
 
 def reads() -> None:
-    """Print the ratios."""
     with s3_server() as server:
         url, options = server.new_root(direct=True)
         _compare_reads("S3", url, options)
@@ -185,10 +180,8 @@ def reads() -> None:
 
 def _compare_reads(where: str, url: str, options: dict[str, Any]) -> None:
     """Read the same media with and without checks."""
-    stores = {
-        "unchecked": MediaStore(url, storage_options=options, verify_reads=False),
-        "checked": MediaStore(url, storage_options=options),
-    }
+    opened = partial(MediaStore, url, storage_options=options)
+    stores = {"unchecked": opened(verify_reads=False), "checked": opened()}
     for size, times in ((20_000, 100), (500_000_000, 1)):
         content = MediaContent.from_bytes(os.urandom(size), "application/x-bench")
         reference = stores["checked"].store_media(content, MediaMetadata(run_id="reads"))
@@ -204,8 +197,8 @@ def _compare_reads(where: str, url: str, options: dict[str, Any]) -> None:
                         pass
 
         for way in (read_bytes, in_pieces):
-            found = interleaved({name: partial(way, store) for name, store in stores.items()})
-            show(f"{where}: {way.__name__}, {size:,} bytes", found, "unchecked", times, "at most 1.15 x")
+            ways = {name: partial(way, store) for name, store in stores.items()}
+            compare(f"{where}: {way.__name__}, {size:,} bytes", ways, "unchecked", times, "at most 1.15 x")
 
 
 CALLS = 100_000
@@ -226,13 +219,13 @@ class Empty:
 
 def _rounds(title: str, candidates: dict[str, Ours]) -> None:
     for operation in ("store", "retrieve"):
-        figures = interleaved({name: getattr(each, operation) for name, each in candidates.items()}, rounds=9)
-        show(f"{operation}, {title}", figures, "not watched", COUNT)
+        calls = {name: getattr(each, operation) for name, each in candidates.items()}
+        compare(f"{operation}, {title}", calls, "not watched", COUNT, rounds=9)
 
 
 def _empty(title: str) -> None:
-    figures = interleaved({name: partial(repeated, getattr(Empty(), name), CALLS) for name in ("plain", "watched")})
-    show(f"an empty method, {title}", figures, "plain", CALLS, "under 2 us")
+    calls = {name: partial(repeated, getattr(Empty(), name), CALLS) for name in ("plain", "watched")}
+    compare(f"an empty method, {title}", calls, "plain", CALLS, "under 2 us")
 
 
 def telemetry() -> None:
@@ -240,11 +233,9 @@ def telemetry() -> None:
     with scratch() as folder:
         if "opentelemetry.trace" not in sys.modules:
             _empty("OpenTelemetry not loaded")
-        candidates = {
-            "not watched": Ours(folder / "a", below=True),
-            "nobody listens": Ours(folder / "b"),
-            "a hook": Ours(folder / "c", hooks=(str,)),
-        }
+        bare, unheard = Ours(folder / "a", below=True), Ours(folder / "b")
+        hooked = Ours(folder / "c", hooks=(str,))
+        candidates = {"not watched": bare, "nobody listens": unheard, "a hook": hooked}
         _rounds("OpenTelemetry not loaded", candidates)
         from opentelemetry import metrics, trace
         from opentelemetry.sdk.metrics import MeterProvider
@@ -254,10 +245,7 @@ def telemetry() -> None:
         _empty("OpenTelemetry's API loaded, not set up")
         trace.set_tracer_provider(TracerProvider())
         metrics.set_meter_provider(MeterProvider([InMemoryMetricReader()]))
-        _rounds(
-            "OpenTelemetry's SDK set up",
-            {"not watched": candidates["not watched"], "spans": candidates["nobody listens"]},
-        )
+        _rounds("OpenTelemetry's SDK set up", {"not watched": bare, "spans": unheard})
 
 
 CONTENTS = int(os.environ.get("FSMEDIA_BENCH_CONTENTS", "20000"))
@@ -284,7 +272,6 @@ def _deleted(store: MediaStore, references: list[str]) -> float:
 
 
 def deduplication() -> None:
-    """Print the figures."""
     with scratch() as folder:
         store = MediaStore(f"{folder}/store", deduplicate=True, durability="rename")
         plain = MediaStore(f"{folder}/plain", durability="rename")
@@ -301,30 +288,23 @@ def deduplication() -> None:
         delete_plain = _deleted(plain, stored)
         took = time.perf_counter() - begun
         print(f"\n{CONTENTS:,} unique contents of {CONTENT_SIZE:,} bytes, local, durability=rename ({took:.0f} s)")
-        for name, taken in {
-            "store, the first 500": first,
-            "store, the last 500": last,
-            "store, already there": hits,
-            "store, without deduplication": plainly,
-            "delete of a last reference, early": delete_early,
-            "delete of a last reference, late": delete_last,
-            "delete of a shared reference": delete_shared,
-            "delete, without deduplication": delete_plain,
-        }.items():
-            print(f"  {name:<42}{taken * 1e6:>12.1f} us")
         mixed = MediaStore(f"{folder}/mixed", deduplicate=True, durability="rename")
-        begun = time.perf_counter()
-        for number in range(CONTENTS // 10):
-            _timed(mixed, range(number % (CONTENTS // 100), number % (CONTENTS // 100) + 1), f"m{number % 10}")
-        each = (time.perf_counter() - begun) / (CONTENTS // 10)
-        print(f"  {'store, 90 % duplicates':<42}{each * 1e6:>12.1f} us")
+
+        def store_mixed() -> None:
+            for number in range(CONTENTS // 10):
+                _timed(mixed, range(number % (CONTENTS // 100), number % (CONTENTS // 100) + 1), f"m{number % 10}")
+
+        for name, taken in {
+            "store, the first 500": first, "store, the last 500": last, "store, already there": hits,
+            "store, without deduplication": plainly, "delete of a last reference, early": delete_early,
+            "delete of a last reference, late": delete_last, "delete of a shared reference": delete_shared,
+            "delete, without deduplication": delete_plain,
+            "store, 90 % duplicates": seconds(store_mixed) / (CONTENTS // 10),
+        }.items():  # fmt: skip
+            print(f"  {name:<42}{taken * 1e6:>12.1f} us")
 
 
-FILES = int(os.environ.get("FSMEDIA_BENCH_MEDIA", "3000"))
-ROUNDS = 3
-_RUNS = 30
-FILE_SIZE = 20_000
-_HEAD = b"\x89PNG\r\n\x1a\n"
+FILES, FILE_SIZE, _RUNS = int(os.environ.get("FSMEDIA_BENCH_MEDIA", "3000")), 20_000, 30
 
 
 def planted(top: Path) -> Path:
@@ -332,18 +312,17 @@ def planted(top: Path) -> Path:
     for number in range(FILES):
         file = top / f"r{number % _RUNS}" / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes((_HEAD + number.to_bytes(8, "big")).ljust(FILE_SIZE, b"x"))
+        file.write_bytes((DATA[:8] + number.to_bytes(8, "big")).ljust(FILE_SIZE, b"x"))
     return top
 
 
 def copied(tree: Path, target: Path) -> None:
     """Copy every file and take its digest: the least that an import does."""
     for file in sorted(tree.rglob("*.png")):
-        data = file.read_bytes()
-        hashlib.sha256(data).hexdigest()
         place = target / file.relative_to(tree)
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
+        place.write_bytes(data := file.read_bytes())
+        hashlib.sha256(data).hexdigest()
 
 
 def archived(tree: Path, target: Path) -> None:
@@ -354,7 +333,6 @@ def archived(tree: Path, target: Path) -> None:
 
 
 def exchange() -> None:
-    """Measure, and print figures."""
     with scratch() as folder:
         tree = planted(folder / "tree")
         store = MediaStore(folder / "known", durability="rename")
@@ -375,16 +353,14 @@ def exchange() -> None:
             for file in adopted.rglob("*.meta"):
                 file.unlink()
 
-        times = interleaved(
-            {
-                "copy with digests": on(lambda place: copied(tree, place)),
-                "tar": on(lambda place: archived(tree, place)),
-                "import": on(lambda place: import_folder(MediaStore(place, durability="rename"), tree)),
-                "import again": lambda: import_folder(store, tree),
-                "adopt in place (fsync)": adopt,
-                "export imagefolder": on(lambda place: export_imagefolder(store, place)),
-                "export webdataset": on(lambda place: export_webdataset(store, place)),
-            },
-            ROUNDS,
-        )
-        show(f"exchange, {FILES} files of {FILE_SIZE} bytes, per file", times, "copy with digests", FILES)
+        candidates: dict[str, Callable[[], object]] = {
+            "copy with digests": on(partial(copied, tree)),
+            "tar": on(partial(archived, tree)),
+            "import": on(lambda place: import_folder(MediaStore(place, durability="rename"), tree)),
+            "import again": partial(import_folder, store, tree),
+            "adopt in place (fsync)": adopt,
+            "export imagefolder": on(partial(export_imagefolder, store)),
+            "export webdataset": on(partial(export_webdataset, store)),
+        }
+        title = f"exchange, {FILES} files of {FILE_SIZE} bytes, per file"
+        compare(title, candidates, "copy with digests", FILES, rounds=3)

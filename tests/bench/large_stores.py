@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,9 @@ from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.catalog.views import CatalogRows, Tree
 from fsmedia.format import keys
 from fsmedia.format.layout import DEFAULT_VIEWS, View
-from tests.bench.rounds import interleaved, repeated, scratch, seconds, show
+from tests.bench.rounds import compare, interleaved, repeated, scratch, seconds
 
 COUNT = int(os.environ.get("FSMEDIA_BENCH_MEDIA", "100000"))
-ROUNDS = 3
 _RUNS = 100
 
 
@@ -45,52 +44,54 @@ def filled(root: str, count: int, due: int, *, runs: int = 100, **settings: Any)
     store.store_many(pairs())
 
 
-def walk(root: str, *, delete: bool = False) -> int:
-    """Open every sidecar, compare its time and remove what is past: the least that a sweep without an index does."""
-    now, found = datetime.now(UTC), 0
+def sidecars(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Open and parse every sidecar: the least that whoever has no index, or trusts no folder, does."""
     for folder, _, names in os.walk(root):
         for name in names:
-            if not name.endswith(".meta"):
-                continue
-            path = f"{folder}/{name}"
-            with open(path, "rb") as file:
-                expires_at = json.loads(file.read()).get("expires_at")
-            if expires_at and datetime.fromisoformat(expires_at) <= now:
-                found += 1
-                if delete:
-                    os.unlink(path)
-                    os.unlink(path.removesuffix(".meta"))
+            if name.endswith(".meta"):
+                with open(f"{folder}/{name}", "rb") as file:
+                    yield f"{folder}/{name}", json.loads(file.read())
+
+
+def walk(root: str, *, delete: bool = False) -> int:
+    """Count what is past by its sidecar, and remove it: the least that a sweep without an index does."""
+    now, found = datetime.now(UTC), 0
+    for path, sidecar in sidecars(root):
+        expires_at = sidecar.get("expires_at")
+        if expires_at and datetime.fromisoformat(expires_at) <= now:
+            found += 1
+            if delete:
+                os.unlink(path)
+                os.unlink(path.removesuffix(".meta"))
     return found
 
 
+def read_all(root: str) -> int:
+    return sum(sidecar["run_id"] == "r7" for _, sidecar in sidecars(root))
+
+
 def retention() -> None:
-    """Print the figures."""
     with scratch() as folder:
         idle, due = f"{folder}/idle", f"{folder}/due"
         filled(idle, COUNT, 0)
-        figures = interleaved(
-            {
-                "walk that opens every sidecar": lambda: walk(idle),
-                "sweep, idle": lambda: MediaStore(idle).enforce_policy(),
-            },
-            ROUNDS,
-        )
-        show(f"sweep of {COUNT:,} media, none due", figures, "sweep, idle", 1, "walk at least 100 x")
+        sweeps = {
+            "walk that opens every sidecar": lambda: walk(idle),
+            "sweep, idle": lambda: MediaStore(idle).enforce_policy(),
+        }
+        compare(f"sweep of {COUNT:,} media, none due", sweeps, "sweep, idle", 1, "walk at least 100 x", rounds=3)
         shutil.rmtree(idle)
         part = COUNT // 100
         filled(due, COUNT, part)
         copies = [f"{folder}/copy-{number}" for number in range(3)]
         for copy in copies:
             shutil.copytree(due, copy, copy_function=os.link)
-        figures = interleaved(
-            {
-                "walk, opens every sidecar, deletes": lambda: walk(copies[0], delete=True),
-                "sweep, durability=rename": lambda: MediaStore(copies[1], durability="rename").enforce_policy(),
-                "sweep, durability=fsync": lambda: MediaStore(copies[2]).enforce_policy(),
-            },
-            1,
-        )
-        show(f"sweep of {COUNT:,} media, {part:,} due", figures, "sweep, durability=rename", 1, "walk at least 5 x")
+        sweeps = {
+            "walk, opens every sidecar, deletes": lambda: walk(copies[0], delete=True),
+            "sweep, durability=rename": lambda: MediaStore(copies[1], durability="rename").enforce_policy(),
+            "sweep, durability=fsync": lambda: MediaStore(copies[2]).enforce_policy(),
+        }
+        title = f"sweep of {COUNT:,} media, {part:,} due"
+        compare(title, sweeps, "sweep, durability=rename", 1, "walk at least 5 x", rounds=1)
         assert walk(copies[1]) == walk(copies[2]) == 0
         assert Path(due).exists()
 
@@ -123,35 +124,30 @@ print(json.dumps([took, count, peak / 1024]))
 """
 
 
-def measured(what: str, root: str) -> tuple[float, int, float]:
-    """Return seconds, things counted, and MiB of peak memory of a child."""
-    done = subprocess.run([sys.executable, "-c", CATALOG_CHILD, what, root], capture_output=True, text=True, check=True)
-    took, count, peak = json.loads(done.stdout)
-    return took, count, peak
+def measured(code: str, *arguments: str) -> list[Any]:
+    """Return the figures that a child prints."""
+    child = [sys.executable, "-c", code, *arguments]
+    figures: list[Any] = json.loads(subprocess.run(child, stdout=subprocess.PIPE, check=True).stdout)
+    return figures
 
 
 def catalog() -> None:
-    """Print the figures."""
     with scratch() as folder:
         root = f"{folder}/media"
         filled(root, COUNT, 0)
         print(f"catalog of {COUNT:,} media on a local disk")
         print(f"  {'':34}{'seconds':>9}{'rows/s':>10}{'peak MiB':>10}")
         for title, what in (
-            ("only open the store", "open"),
-            ("fsspec find, detail=True", "find"),
-            ("list(mime_type=...), no catalog", "list"),
-            ("first refresh", "refresh"),
-            ("refresh, nothing changed", "refresh"),
-            ("list(mime_type=...), with catalog", "list"),
+            ("only open the store", "open"), ("fsspec find, detail=True", "find"),
+            ("list(mime_type=...), no catalog", "list"), ("first refresh", "refresh"),
+            ("refresh, nothing changed", "refresh"), ("list(mime_type=...), with catalog", "list"),
             ("read the snapshot and filter", "filter"),
-        ):
-            took, count, peak = measured(what, root)
+        ):  # fmt: skip
+            took, count, peak = measured(CATALOG_CHILD, what, root)
             print(f"  {title:34}{took:>9.2f}{count / took:>10,.0f}{peak:>10.0f}")
 
 
 VERIFY_SIZE = 2_000
-
 VERIFY_CHILD = """
 import json, resource, sys, time
 from fsmedia import MediaStore
@@ -178,15 +174,12 @@ def _filled_to_verify(root: str, *, shared: bool) -> None:
 
 
 def verify() -> None:
-    """Print the figures."""
     print(f"\nverify of {COUNT:,} media of {VERIFY_SIZE:,} bytes on local disk, each with a policy")
     for shared in (False, True):
         with scratch() as folder:
             _filled_to_verify(f"{folder}/store", shared=shared)
             for depth in ("shallow", "deep"):
-                command = [sys.executable, "-c", VERIFY_CHILD, f"{folder}/store", depth, str(COUNT)]
-                answer = subprocess.run(command, check=True, capture_output=True)
-                took, kilobytes = json.loads(answer.stdout)
+                took, kilobytes = measured(VERIFY_CHILD, f"{folder}/store", depth, str(COUNT))
                 name = f"{'shared' if shared else 'plain'}, {depth}"
                 print(
                     f"  {name:<20}{took:>8.1f} s{took / COUNT * 1e6:>10.1f} us a media{kilobytes / 1024:>10.1f} MiB "
@@ -197,30 +190,16 @@ def verify() -> None:
 PICTURE = bytes(range(256)) * 4096
 
 
-def read_all(root: str) -> int:
-    """Read every sidecar and parse it: the least that whoever trusts no folder does."""
-    found = 0
-    for folder, _, names in os.walk(root):
-        for name in names:
-            if name.endswith(".meta"):
-                with open(f"{folder}/{name}", "rb") as file:
-                    found += json.loads(file.read())["run_id"] == "r7"
-    return found
-
-
 def erasure() -> None:
-    """Print the figures."""
     with scratch() as folder:
         root = f"{folder}/media"
         filled(root, COUNT, 0)
-        figures = interleaved(
-            {
-                "read and parse every sidecar": lambda: read_all(root),
-                "erase, dry run": lambda: MediaStore(root).erase(run_id="r7", dry_run=True),
-            },
-            ROUNDS,
-        )
-        show(f"one run of {COUNT // 100:,} among {COUNT:,} media", figures, "erase, dry run", 1, "no budget")
+        reads = {
+            "read and parse every sidecar": lambda: read_all(root),
+            "erase, dry run": lambda: MediaStore(root).erase(run_id="r7", dry_run=True),
+        }
+        title = f"one run of {COUNT // 100:,} among {COUNT:,} media"
+        compare(title, reads, "erase, dry run", 1, "no budget", rounds=3)
         tracemalloc.start()
         receipt = MediaStore(root).erase(run_id="r7")
         peak = tracemalloc.get_traced_memory()[1]
@@ -233,25 +212,21 @@ def erasure() -> None:
         text = json.dumps({"messages": [{"content": [{"inlineData": {"mimeType": "video/mp4", "data": data}}]}] * 20})
         small = store.externalize_text(text, MediaMetadata(run_id="r1")).text
         assert store.inline_text(small) == text
-        figures = interleaved(
-            {
-                "json.loads and dumps": lambda: json.dumps(json.loads(text)),
-                "externalize_text": lambda: store.externalize_text(text, MediaMetadata(run_id="r1")),
-                "inline_text": lambda: store.inline_text(small),
-            },
-            ROUNDS,
-        )
-        show(f"20 times 1 MiB in {len(text) / 2**20:.0f} MiB of JSON", figures, "externalize_text", 1, "no budget")
+        ways = {
+            "json.loads and dumps": lambda: json.dumps(json.loads(text)),
+            "externalize_text": lambda: store.externalize_text(text, MediaMetadata(run_id="r1")),
+            "inline_text": lambda: store.inline_text(small),
+        }
+        title = f"20 times 1 MiB in {len(text) / 2**20:.0f} MiB of JSON"
+        compare(title, ways, "externalize_text", 1, "no budget", rounds=3)
 
 
-MEDIA = 100_000
-RUNS = 1000
+MEDIA, RUNS = 100_000, 1000
 BY_DAY = View("by-day", "{timestamp:%Y-%m-%d}/{mime_type}/{name}{ext}")
 CALLS = 200
 
 
 def views() -> None:
-    """Print the figures."""
     with scratch() as folder:
         _trees()
         _store(folder / "m")
@@ -268,22 +243,21 @@ def _columns() -> Callable[[str], list[Any]]:
     references = sorted(f"runs/run-{number % RUNS:04d}/{name}.png" for number, name in enumerate(names))
     times = [begun + number * 26_000_000 for number in range(MEDIA)]
     columns: dict[str, list[Any]] = {
-        "reference": references,
-        "run_id": [each.split("/")[1] for each in references],
-        "session_id": [f"session-{number % 700}" for number in range(MEDIA)],
-        "conversation_id": [None] * MEDIA,
-        "mime_type": ["image/png"] * MEDIA,
-        "size_bytes": list(range(MEDIA)),
-        "timestamp": times,
-        "modified": times,
-    }
+        "reference": references, "run_id": [each.split("/")[1] for each in references],
+        "session_id": [f"session-{number % 700}" for number in range(MEDIA)], "conversation_id": [None] * MEDIA,
+        "mime_type": ["image/png"] * MEDIA, "size_bytes": list(range(MEDIA)), "timestamp": times, "modified": times,
+    }  # fmt: skip
     return columns.__getitem__
 
 
 def _trees() -> None:
     print(f"\ntrees of {MEDIA:,} rows")
     column = _columns()
-    taken = interleaved({view.name: partial(_grown, column, view) for view in (*DEFAULT_VIEWS, BY_DAY)}, 3)
+
+    def grown(view: View) -> Tree:
+        return Tree(view, CatalogRows(column))
+
+    taken = interleaved({view.name: partial(grown, view) for view in (*DEFAULT_VIEWS, BY_DAY)}, 3)
     for name, took in taken.items():
         _line(f"rows and tree of {name}", took)
     tracemalloc.start()
@@ -293,10 +267,6 @@ def _trees() -> None:
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     print(f"  memory: names {before / 2**20:.1f} MiB, {len(trees)} trees {(after - before) / 2**20:.1f} MiB")
-
-
-def _grown(column: Callable[[str], list[Any]], view: View) -> Tree:
-    return Tree(view, CatalogRows(column))
 
 
 def _store(root: Path) -> None:

@@ -8,13 +8,14 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
-from tests.bench.rounds import interleaved, s3_server, scratch, show
+from tests.bench.rounds import compare, repeated, s3_server, scratch
 from tests.servers import RcloneServer
 from tests.surfaces.specimens import picture
 
@@ -23,29 +24,17 @@ DATA = b"\x89PNG\r\n\x1a\n" + os.urandom(20_472)
 
 
 def objects() -> None:
-    """Print the ratios."""
     with s3_server() as server:
         _compare_objects(server)
 
 
 def _compare_objects(server: RcloneServer) -> None:
-    import obstore
-    from obstore.store import S3Store
-
     url, options = server.new_root(direct=True)
     store = MediaStore(url, storage_options=options).create()
     raw = fsspec.filesystem("s3", use_listings_cache=False, **options)
     root = url.removeprefix("s3://")
     first = store.store_media(MediaContent(data=DATA, mime_type="image/png"), MediaMetadata(run_id="first"))
     sidecar = raw.cat_file(f"{root}/{first}.meta")
-    far = S3Store(
-        root.partition("/")[0],
-        endpoint=server.direct_url,
-        access_key_id=server.key,
-        secret_access_key=server.secret,
-        region="us-east-1",
-        client_options={"allow_http": True},
-    )
     turn = itertools.count()
     stored: list[str] = []
 
@@ -61,67 +50,58 @@ def _compare_objects(server: RcloneServer) -> None:
     def s3fs_put() -> None:
         raw.pipe(objects(f"{root}/raw{next(turn)}"))
 
-    def obstore_put() -> None:
-        async def put() -> None:
-            gate = asyncio.Semaphore(32)
+    puts: dict[str, Callable[[], object]] = {"s3fs pipe, the same objects": s3fs_put, "fsmedia store_many": ours}
+    if find_spec("obstore") is None:  # no extra brings it along
+        print("obstore is not installed: its row is left out")
+    else:
+        puts["obstore, 32 at once"] = _obstore_put(server, root.partition("/")[0], objects)
+    compare(f"S3: store {BULK} x 20 KB with sidecars", puts, "s3fs pipe, the same objects", BULK, "<= 1.15 x")
 
-            async def one(key: str, data: bytes) -> None:
-                async with gate:
-                    await obstore.put_async(far, key, data)
-
-            await asyncio.gather(*(one(key, data) for key, data in objects(f"far{next(turn)}").items()))
-
-        asyncio.run(put())
-
-    puts = interleaved(
-        {"s3fs pipe, the same objects": s3fs_put, "fsmedia store_many": ours, "obstore, 32 at once": obstore_put}
-    )
-    show(f"S3: store {BULK} x 20 KB with sidecars", puts, "s3fs pipe, the same objects", BULK, "<= 1.15 x")
-
-    def s3fs_get() -> None:
-        raw.cat([f"{root}/{reference}" for reference in stored])
-
-    def ours_get() -> None:
-        for content in store.retrieve_many(stored):
-            assert content.mime_type
-
-    def s3fs_sidecars() -> None:
-        raw.cat([f"{root}/{reference}.meta" for reference in stored])
-
-    gets = interleaved(
-        {
-            "s3fs cat of the bytes": s3fs_get,
-            "s3fs cat of the sidecars": s3fs_sidecars,
-            "fsmedia retrieve_many": ours_get,
-        }
-    )
-    show(f"S3: look at {BULK} media (a GET and a HEAD each)", gets, "s3fs cat of the bytes", BULK)
+    gets = {
+        "s3fs cat of the bytes": lambda: raw.cat([f"{root}/{reference}" for reference in stored]),
+        "s3fs cat of the sidecars": lambda: raw.cat([f"{root}/{reference}.meta" for reference in stored]),
+        "fsmedia retrieve_many": lambda: [content.mime_type for content in store.retrieve_many(stored)],
+    }
+    compare(f"S3: look at {BULK} media (a GET and a HEAD each)", gets, "s3fs cat of the bytes", BULK)
 
     def ours_delete() -> None:
         store.delete_many(stored)
         ours()
 
-    begun = interleaved({"fsmedia store_many + delete_many": ours_delete, "fsmedia store_many": ours}, rounds=1)
-    show("S3: delete_many, beside store_many", begun, "fsmedia store_many", BULK)
+    both = {"fsmedia store_many + delete_many": ours_delete, "fsmedia store_many": ours}
+    compare("S3: delete_many, beside store_many", both, "fsmedia store_many", BULK, rounds=1)
+
+
+def _obstore_put(server: RcloneServer, bucket: str, objects: Callable[[str], dict[str, bytes]]) -> Callable[[], None]:
+    import obstore
+    from obstore.store import S3Store
+
+    login = {"access_key_id": server.key, "secret_access_key": server.secret, "region": "us-east-1"}
+    far = S3Store(bucket, endpoint=server.direct_url, client_options={"allow_http": True}, **login)
+    turn = itertools.count()
+
+    async def put() -> None:
+        gate = asyncio.Semaphore(32)
+
+        async def one(key: str, data: bytes) -> None:
+            async with gate:
+                await obstore.put_async(far, key, data)
+
+        await asyncio.gather(*(one(key, data) for key, data in objects(f"far{next(turn)}").items()))
+
+    return lambda: asyncio.run(put())
 
 
 CALLS = 1000
 FOLDER = 10_000
-GOAL = "<= 1.2 x or + 5 us"
 
 
 def filesystem() -> None:
-    """Print the ratios."""
     with scratch() as folder:
         for root, protocol in ((str(folder / "m"), "file"), ("memory://bench", "memory")):
             _single(root, fsspec.filesystem(protocol))
     with s3_server() as server:
         _bulk(server)
-
-
-def _repeat(call: Callable[[], Any], times: int) -> None:
-    for _ in range(times):
-        call()
 
 
 def _opened(fs: Any, path: str) -> bytes:
@@ -147,26 +127,16 @@ def _single(root: str, raw: Any) -> None:
         "ls": lambda each, path: each.ls(path.rpartition("/")[0]),
     }
     for what, call in pairs.items():
-        taken = interleaved(
-            {
-                "raw": partial(_repeat, partial(call, raw, f"{below}/{reference}"), CALLS),
-                "media://": partial(_repeat, partial(call, fs, "runs/r1/x.png"), CALLS),
-                "media://, own name": partial(_repeat, partial(call, fs, reference), CALLS),
-            }
-        )
-        show(f"{title}: {what}", taken, "raw", CALLS, GOAL)
+        places = {"raw": (raw, f"{below}/{reference}"), "media://": (fs, "runs/r1/x.png")}
+        places["media://, own name"] = (fs, reference)
+        calls = {name: partial(repeated, partial(call, *place), CALLS) for name, place in places.items()}
+        compare(f"{title}: {what}", calls, "raw", CALLS, "<= 1.2 x or + 5 us")
+    raw.makedirs(f"{below}/runs/many")
     for number in range(FOLDER):
-        if title == "memory":
-            raw.pipe_file(f"{below}/runs/many/{number:05d}.png", b"x")
-            raw.pipe_file(f"{below}/runs/many/{number:05d}.png.meta", b"{}")
-        else:
-            Path(below, "runs/many").mkdir(exist_ok=True)
-            Path(below, f"runs/many/{number:05d}.png").write_bytes(b"x")
-            Path(below, f"runs/many/{number:05d}.png.meta").write_bytes(b"{}")
-    taken = interleaved(
-        {"raw": lambda: raw.ls(f"{below}/runs/many", detail=True), "media://": lambda: fs.ls("runs/many", detail=True)}
-    )
-    show(f"{title}: ls of {FOLDER} media (raw lists the sidecars too)", taken, "raw", FOLDER)
+        raw.pipe_file(f"{below}/runs/many/{number:05d}.png", b"x")
+        raw.pipe_file(f"{below}/runs/many/{number:05d}.png.meta", b"{}")
+    both = {"raw": lambda: raw.ls(f"{below}/runs/many"), "media://": lambda: fs.ls("runs/many")}
+    compare(f"{title}: ls of {FOLDER} media (raw lists the sidecars too)", both, "raw", FOLDER)
 
 
 def _bulk(server: RcloneServer) -> None:
@@ -177,27 +147,22 @@ def _bulk(server: RcloneServer) -> None:
     raw = fsspec.filesystem("s3", use_listings_cache=False, **options)
     root = url.removeprefix("s3://")
     fs = store.fs
-    taken = interleaved(
-        {
-            "raw": lambda: raw.cat([f"{root}/{reference}" for reference in references]),
-            "raw, one request each": lambda: raw.cat(
-                [f"{root}/{reference}" for reference in references], max_concurrency=1
-            ),
-            "media://": lambda: fs.cat(references),
-        }
-    )
-    show(f"S3 (rclone): cat of {BULK} x 20 KB", taken, "raw", BULK)
-    listed = interleaved({"raw": lambda: raw.ls(f"{root}/runs/r1", detail=True), "media://": lambda: fs.ls("runs/r1")})
-    show(f"S3 (rclone): ls of {BULK} media", listed, "raw", BULK)
+    paths = [f"{root}/{reference}" for reference in references]
+    cats: dict[str, Callable[[], object]] = {
+        "raw": lambda: raw.cat(paths),
+        "raw, one request each": lambda: raw.cat(paths, max_concurrency=1),
+        "media://": lambda: fs.cat(references),
+    }
+    compare(f"S3 (rclone): cat of {BULK} x 20 KB", cats, "raw", BULK)
+    lists = {"raw": lambda: raw.ls(f"{root}/runs/r1", detail=True), "media://": lambda: fs.ls("runs/r1")}
+    compare(f"S3 (rclone): ls of {BULK} media", lists, "raw", BULK)
 
 
 SYNCED = 500
-SYNCED_SIZE = 20_000
 LARGE = 64 * 2**20
 
 
 def sync() -> None:
-    """Print the ratios."""
     with s3_server() as server, scratch() as folder:
         _small(server, folder)
         _large(server, folder)
@@ -212,7 +177,7 @@ def _fill(store: MediaStore, count: int, size: int) -> None:
 def _small(server: RcloneServer, folder: Path) -> None:
     turn = itertools.count()
     source = MediaStore(folder / "source", durability="rename").create()
-    _fill(source, SYNCED, SYNCED_SIZE)
+    _fill(source, SYNCED, 20_000)
     url, options = server.new_root(direct=True)
     raw = fsspec.filesystem("s3", use_listings_cache=False, **options)
     bucket = url.removeprefix("s3://")
@@ -230,8 +195,8 @@ def _small(server: RcloneServer, folder: Path) -> None:
     def again() -> None:
         assert source.sync_to(far, storage_options=options).unchanged == SYNCED
 
-    found = interleaved({"s3fs put -r": put, "fsmedia sync": ours, "fsmedia sync, nothing new": again})
-    show(f"local -> S3: {SYNCED} x {SYNCED_SIZE // 1000} KB with sidecars", found, "s3fs put -r", SYNCED, "<= 1.5 x")
+    puts = {"s3fs put -r": put, "fsmedia sync": ours, "fsmedia sync, nothing new": again}
+    compare(f"local -> S3: {SYNCED} x 20 KB with sidecars", puts, "s3fs put -r", SYNCED, "<= 1.5 x")
 
     def get() -> None:
         raw.get(f"{bucket}/far/runs", str(folder / f"raw{next(turn)}"), recursive=True)
@@ -240,8 +205,8 @@ def _small(server: RcloneServer, folder: Path) -> None:
         store = MediaStore(far, storage_options=options, durability="rename")
         assert store.sync_to(folder / f"ours{next(turn)}").copied == SYNCED
 
-    found = interleaved({"s3fs get -r": get, "fsmedia sync": ours_back})
-    show(f"S3 -> local: {SYNCED} x {SYNCED_SIZE // 1000} KB with sidecars", found, "s3fs get -r", SYNCED, "<= 1.5 x")
+    gets = {"s3fs get -r": get, "fsmedia sync": ours_back}
+    compare(f"S3 -> local: {SYNCED} x 20 KB with sidecars", gets, "s3fs get -r", SYNCED, "<= 1.5 x")
 
     def copy() -> None:
         raw.copy(f"{bucket}/far/runs", f"{bucket}/raw{next(turn)}", recursive=True)
@@ -250,8 +215,8 @@ def _small(server: RcloneServer, folder: Path) -> None:
         store = MediaStore(far, storage_options=options)
         assert store.sync_to(f"{url}/ours{next(turn)}", storage_options=options).copied == SYNCED
 
-    found = interleaved({"s3fs cp -r": copy, "fsmedia sync": ours_copy})
-    show(f"S3 -> S3, in the storage: {SYNCED} x {SYNCED_SIZE // 1000} KB", found, "s3fs cp -r", SYNCED, "<= 1.5 x")
+    copies = {"s3fs cp -r": copy, "fsmedia sync": ours_copy}
+    compare(f"S3 -> S3, in the storage: {SYNCED} x 20 KB", copies, "s3fs cp -r", SYNCED, "<= 1.5 x")
 
 
 def _large(server: RcloneServer, folder: Path) -> None:
@@ -267,8 +232,8 @@ def _large(server: RcloneServer, folder: Path) -> None:
     def ours() -> None:
         assert source.sync_to(f"{url}/ours{next(turn)}", storage_options=options).copied == 3
 
-    found = interleaved({"s3fs put -r": put, "fsmedia sync": ours}, rounds=3)
-    show("local -> S3: 3 x 64 MiB", found, "s3fs put -r", 3, "<= 1.5 x")
+    puts = {"s3fs put -r": put, "fsmedia sync": ours}
+    compare("local -> S3: 3 x 64 MiB", puts, "s3fs put -r", 3, "<= 1.5 x", rounds=3)
 
 
 PICTURES = int(os.environ.get("FSMEDIA_BENCH_PICTURES", "1000"))
@@ -276,11 +241,10 @@ _SIDES = (1024, 768)
 
 
 def gallery() -> None:
-    """Print the figures."""
-    server = RcloneServer().start()
-    url, options = server.new_root()
-    with scratch() as cache, MediaStore(url, storage_options=options) as store:
-        os.environ["FSMEDIA_CACHE"] = cache
+    with s3_server() as server, scratch() as cache:
+        url, options = server.new_root()
+        store = MediaStore(url, storage_options=options)
+        os.environ["FSMEDIA_CACHE"] = str(cache)
         data = picture(_SIDES, "JPEG")
         store.store_many(
             (MediaContent.from_bytes(data, "image/jpeg"), MediaMetadata(run_id="r1", message_idx=index))
@@ -293,4 +257,3 @@ def gallery() -> None:
                 html = store.gallery(run_id="r1", limit=PICTURES, progress=False).html()
             took = time.perf_counter() - begun
             print(f"  {name:<10}{took:>8.1f} s  {dict(requests)}, a page of {len(html.encode()):,} bytes")
-    server.stop()

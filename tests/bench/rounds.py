@@ -39,6 +39,13 @@ def show(title: str, figures: Mapping[str, float], base: str, per: int, goal: st
         print(f"  {name:<42}{taken / per * 1e6:>12.1f} us{taken / figures[base]:>9.2f} x")
 
 
+def compare(
+    title: str, candidates: dict[str, Callable[[], object]], base: str, per: int, goal: str = "", rounds: int = ROUNDS
+) -> None:
+    """Measure candidates, and print the figures."""
+    show(title, interleaved(candidates, rounds), base, per, goal)
+
+
 def repeated(call: Callable[[], object], times: int) -> None:
     for _ in range(times):
         call()
@@ -46,7 +53,6 @@ def repeated(call: Callable[[], object], times: int) -> None:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """Give a folder for one bench."""
     with tempfile.TemporaryDirectory(prefix="fsmedia-bench-") as folder:
         yield Path(folder)
 

@@ -447,7 +447,7 @@ def test_certificate_of_another_host_or_of_an_unknown_authority_is_refused(
 def test_redirects_go_from_http_to_https_only_and_tls_that_ends_without_goodbye_is_broken_off(
     resolve: Callable[..., Resolver], tls: Any
 ) -> None:
-    resolve(files_example=[["127.0.0.1"]])
+    resolve(**{name: [["127.0.0.1"]] for name in ("files_example", "127_0_0_1")})
     with Server(with_length(b"plain")) as plain:
         safe = Server(moved(f"http://files.example:{plain.port}/"), context=tls)
         with safe, pytest.raises(InvalidMediaError, match="redirects from https to http"):
