@@ -57,8 +57,7 @@ def visiting(browser: Any, path: Path, **options: Any) -> Iterator[Any]:
     context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
     context.set_default_timeout(15_000)
     page = context.new_page()
-    said: list[str] = []
-    wanted: list[str] = []
+    said, wanted = [], []
     page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: said.append(f"error: {error}"))
     page.on("request", lambda request: wanted.append(request.url))
@@ -122,7 +121,7 @@ def test_it_filters_pages_and_plays(browser: Any, saved: Path) -> None:
         assert shown(page) == 24
 
 
-def test_it_sorts_and_takes_the_groups_back(browser: Any, saved: Path) -> None:
+def test_it_sorts_takes_the_groups_back_and_enlarges_a_picture_by_mouse_and_keyboard(browser: Any, saved: Path) -> None:
     with visiting(browser, saved) as page:
         before = page.locator(".fsm-card:visible .fsm-caption").all_inner_texts()
         page.locator(".fsm-sort select").select_option("largest")
@@ -132,25 +131,20 @@ def test_it_sorts_and_takes_the_groups_back(browser: Any, saved: Path) -> None:
         page.locator(".fsm-sort select").select_option("")
         assert page.locator(".fsm-card:visible .fsm-caption").all_inner_texts() == before
         assert page.locator(".fsm-group:visible").count()
-
-
-def test_a_picture_is_enlarged_by_mouse_and_keyboard(browser: Any, saved: Path) -> None:
-    with visiting(browser, saved) as page:
-        picture = page.locator(".fsm-zoom").first
+        picture, enlarged = page.locator(".fsm-zoom").first, page.locator(".fsm-zoom[open]")
         small = picture.locator("img").bounding_box()
         picture.locator("summary").click()
         large = picture.locator("img").bounding_box()
         assert large["width"] > 2 * small["width"]
         assert large["x"] + large["width"] <= 1200
         page.keyboard.press("ArrowRight")
-        assert page.locator(".fsm-zoom[open]").count() == 1
-        assert page.locator(".fsm-zoom[open] img").get_attribute("alt") == "picture 1"
+        assert (enlarged.count(), enlarged.locator("img").get_attribute("alt")) == (1, "picture 1")
         page.keyboard.press("Escape")
-        assert page.locator(".fsm-zoom[open]").count() == 0
+        assert enlarged.count() == 0
         page.keyboard.press("Enter")  # the focus stayed on it
-        assert page.locator(".fsm-zoom[open]").count() == 1
-        page.locator(".fsm-zoom[open] summary").click(position={"x": 3, "y": 3})
-        assert page.locator(".fsm-zoom[open]").count() == 0
+        assert enlarged.count() == 1
+        enlarged.locator("summary").click(position={"x": 3, "y": 3})
+        assert enlarged.count() == 0
 
 
 def test_a_reference_is_copied(browser: Any, saved: Path, store: MediaStore) -> None:
@@ -180,7 +174,7 @@ def test_without_scripts_it_filters_pages_and_enlarges_too(browser: Any, saved: 
         assert not page.locator(".fsm-copy:visible, .fsm-sort:visible").count()  # what does nothing is not there
 
 
-def test_strangers_names_do_not_run_even_where_the_policy_of_the_page_is_gone(
+def test_strangers_names_do_not_run_where_the_policy_is_gone_and_it_stops_what_would_get_through(
     browser: Any, saved: Path, tmp_path: Path
 ) -> None:
     text = saved.read_text()
@@ -191,22 +185,17 @@ def test_strangers_names_do_not_run_even_where_the_policy_of_the_page_is_gone(
         page.get_by_role("button", name="Next").click()
         assert page.get_by_text("onerror=").first.is_visible()
         assert page.locator("img[onerror], .fsm-card script").count() == 0
-
-
-def test_the_policy_of_the_page_stops_what_would_get_through(browser: Any, saved: Path, tmp_path: Path) -> None:
-    """A second wall: markup that got in runs nothing and asks for nothing."""
-    torn = tmp_path / "torn.html"
+    # A second wall: markup that got in runs nothing and asks for nothing.
     wound = "<script>document.title='ran'</script><img src='http://127.0.0.1:9/x' onerror=\"document.title='ran'\">"
-    torn.write_text(saved.read_text().replace("</main>", f"{wound}</main>"))
-    context = browser.new_context()
-    page = context.new_page()
+    bare.write_text(text.replace("</main>", f"{wound}</main>"))
+    page = browser.new_page()
     answered: list[str] = []
     page.on("requestfinished", lambda request: answered.append(request.url))
-    page.goto(torn.as_uri())
+    page.goto(bare.as_uri())
     page.get_by_role("button", name="Next").click()
     assert page.title() != "ran"
     assert not [url for url in answered if url.startswith("http")]
-    context.close()
+    page.close()
 
 
 @pytest.mark.parametrize("scripts", [True, False])
@@ -218,8 +207,7 @@ def test_two_galleries_on_one_page_do_not_disturb_each_other(
     with visiting(browser, file, java_script_enabled=scripts) as page:
         first, second = page.locator(".fsm-gallery").nth(0), page.locator(".fsm-gallery").nth(1)
         first.locator(".fsm-types label", has_text="Audio").click()
-        assert first.locator(".fsm-card:visible").count() == SOUNDS
-        assert second.locator(".fsm-card:visible").count() == 24
+        assert (shown(first), shown(second)) == (SOUNDS, 24)
         assert second.locator(".fsm-types :checked").get_attribute("value") == "all"
 
 
@@ -255,16 +243,15 @@ def test_it_can_be_read_in_light_and_dark_wide_and_narrow(browser: Any, saved: P
         assert {name for name, value in page.evaluate(CONTRAST, texts).items() if value < 4.5} == set()  # WCAG AA
 
 
-def test_a_comparison_stands_side_by_side(browser: Any, store: MediaStore, tmp_path: Path) -> None:
+def test_a_comparison_stands_side_by_side_and_an_empty_gallery_and_one_of_one(
+    browser: Any, store: MediaStore, tmp_path: Path
+) -> None:
     with visiting(browser, store.compare(["r1", "r2"]).save(tmp_path / "c.html")) as page:
         left, right = page.locator("tbody tr").first.locator("td").all()
         assert left.locator(".fsm-card").first.bounding_box()["y"] == right.locator(".fsm-card").bounding_box()["y"]
         assert page.locator(".fsm-missing").count() >= ALL - 3
         page.locator(".fsm-zoom summary").first.click()
         assert page.locator(".fsm-zoom[open]").count() == 1
-
-
-def test_an_empty_gallery_and_one_of_one(browser: Any, store: MediaStore, tmp_path: Path) -> None:
     with visiting(browser, store.gallery(run_id="none").save(tmp_path / "none.html")) as page:
         assert page.get_by_text("No media here.").is_visible()
         assert not page.locator(".fsm-tools").count()
@@ -319,12 +306,11 @@ def test_every_cell_has_a_display_and_plain_text(notebook: nbformat.NotebookNode
 def test_an_exported_notebook_works_in_a_browser_with_scripts_and_without(browser: Any, exported: Path) -> None:
     with visiting(browser, exported) as page:
         first, second = page.locator(".fsm-gallery").nth(0), page.locator(".fsm-gallery").nth(1)
-        assert first.locator(".fsm-card:visible").count() == 24
+        assert shown(first) == 24
         first.get_by_role("button", name="Next").click()
-        assert first.locator(".fsm-card:visible").count() == ALL + 1 - 24
+        assert shown(first) == ALL + 1 - 24
         first.locator(".fsm-types label", has_text="Audio").click()
-        assert first.locator(".fsm-card:visible").count() == SOUNDS
-        assert second.locator(".fsm-card:visible").count() == 5
+        assert (shown(first), shown(second)) == (SOUNDS, 5)
         second.locator(".fsm-zoom summary").first.click()
         assert second.locator(".fsm-zoom[open] img").bounding_box()["width"] > 200
         page.keyboard.press("Escape")
