@@ -59,29 +59,17 @@ from tests.storages import (  # noqa: E402
 hypothesis.settings.register_profile("default", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("full", max_examples=500, deadline=None)
 MEMORY_NUMBERS = count(1)
-CLIENTS = Path(__file__).with_name("clients")
 MOST_WORKERS = 6  # each has servers of its own, and imports what clients bring along
-
-
 TESTS = Path(__file__).parent
 ON_SEAWEED = (
-    "contract/test_conditions.py",
-    "contract/test_store.py",
-    "contract/test_named.py",
-    "protocol/test_requests.py",
-)
+    "contract/test_conditions.py", "contract/test_store.py", "contract/test_named.py", "protocol/test_requests.py"
+)  # fmt: skip
 """Files whose cases run on SeaweedFS at small size too: it is the third S3, and the slowest of them."""
 ON_MOTO = (
     *ON_SEAWEED, "contract/test_deduplication.py", "contract/test_erasure.py", "contract/test_servers.py",
     "contract/test_sync.py", "contract/test_urls.py", "filesystem/test_writing.py", "protocol",
 )  # fmt: skip
 """Files and folders whose cases run on moto at small size too where rclone, which is faster, has the same case."""
-
-
-def is_seaweed(item: pytest.Item) -> bool:
-    """Say whether a case runs on SeaweedFS because it runs on every storage."""
-    case = getattr(item, "callspec", None)
-    return case is not None and S3_SEAWEED in case.params.values()
 
 
 def asked_for_full(config: pytest.Config) -> bool:
@@ -102,20 +90,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(cores, MOST_WORKERS)
 
 
-def is_among(item: pytest.Item, paths: tuple[str, ...]) -> bool:
-    """Say whether a case stands in one of these files and folders."""
-    return any(item.path.is_relative_to(TESTS / path) for path in paths)
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Make `-m full` mean everything, and any other run what is not marked so; clients come last."""
     usual = {(item.path, item.name) for item in items if not item.get_closest_marker("full")}
     for item in items:
-        on_rclone = item.name.replace(S3_MOTO, S3_RCLONE)
-        is_second = on_rclone != item.name and (item.path, on_rclone) in usual and not is_among(item, ON_MOTO)
-        if is_second or (is_seaweed(item) and not is_among(item, ON_SEAWEED)):
-            item.add_marker("full")
+        on_rclone, case = item.name.replace(S3_MOTO, S3_RCLONE), getattr(item, "callspec", None)
+        is_second = on_rclone != item.name and (item.path, on_rclone) in usual
+        is_third = case is not None and S3_SEAWEED in case.params.values()
+        for is_spared, paths in ((is_second, ON_MOTO), (is_third, ON_SEAWEED)):
+            if is_spared and not any(item.path.is_relative_to(TESTS / path) for path in paths):
+                item.add_marker("full")
     if asked_for_full(config):
         for item in items:
             item.add_marker("full")
@@ -123,7 +108,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
         items[:] = [item for item in items if not item.get_closest_marker("full")]
     # Each fork and each collection of garbage pays for what these import: pandas, dask, datasets, ...
-    items.sort(key=lambda item: item.path.is_relative_to(CLIENTS))
+    items.sort(key=lambda item: item.path.is_relative_to(TESTS / "clients"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -212,12 +197,7 @@ def storages(*usual: str, of: tuple[str, ...] = ALL_STORAGES) -> Any:
 
 def only(name: str) -> Any:
     """Return a fixture that gives a fresh storage of this name."""
-
-    @pytest.fixture
-    def made(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-        return make_storage(name, request, tmp_path)
-
-    return made
+    return pytest.fixture(lambda request, tmp_path: make_storage(name, request, tmp_path))
 
 
 storage, object_storage = storages(*ALL_STORAGES), storages(*OBJECT_STORAGES, of=OBJECT_STORAGES)

@@ -58,11 +58,6 @@ class Request(NamedTuple):
     fields: dict[str, str]
 
     @property
-    def decoded(self) -> str:
-        """The target as a person writes it."""
-        return urllib.parse.unquote(self.target)
-
-    @property
     def query(self) -> dict[str, str]:
         """The words after the question mark."""
         return dict(urllib.parse.parse_qsl(self.target.partition("?")[2], keep_blank_values=True))
@@ -94,8 +89,7 @@ class Rules:
     """The rules of a file, and how often each was met."""
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        self.text = b""
+        self.path, self.text = path, b""
         self.rules: list[dict[str, Any]] = []
         self.met: list[int] = []
         self.firsts: dict[str, Answer] = {}
@@ -107,7 +101,7 @@ class Rules:
             method = rule.get("method")
             if not (request.lists if method == "LIST" else method in (None, request.method)):
                 continue
-            if re.search(rule.get("target", ""), request.decoded) is None:
+            if re.search(rule.get("target", ""), urllib.parse.unquote(request.target)) is None:
                 continue
             if f"\r\n{rule.get('field', '')}".encode() not in request.head.lower():
                 continue
@@ -123,11 +117,9 @@ class Rules:
 
     def read(self) -> None:
         """Read the file again if it says something else."""
-        try:
-            with open(self.path, "rb") as file:
-                text = file.read()
-        except FileNotFoundError:
-            text = b""
+        text = b""
+        with contextlib.suppress(FileNotFoundError), open(self.path, "rb") as file:
+            text = file.read()
         if text != self.text:
             self.text = text
             self.rules = json.loads(text) if text else []
@@ -258,9 +250,8 @@ class Relay:
         count = max(1, -(-len(items) // page_size))
         if rule["change"] == "hashed":
             items.sort(key=lambda item: hashlib.md5(item).digest())
-        number = int(next((request.query[name] for name in TOKENS_ASKED if name in request.query), "0"))
-        if rule["change"] == "repeated":
-            number = 0
+        asked_for = next((request.query[name] for name in TOKENS_ASKED if name in request.query), "0")
+        number = 0 if rule["change"] == "repeated" else int(asked_for)
         which = count - 1 - number if rule["change"] == "turned" else number
         shown = items[which * page_size : (which + 1) * page_size]
         following = str(number + 1) if number + 1 < count or rule["change"] == "repeated" else None
@@ -271,9 +262,8 @@ class Relay:
         reader, writer = await asyncio.open_connection(HOST, self.port, limit=1 << 20)
         try:
             lines = request.head.decode("latin-1").split("\r\n")
-            kept = [
-                line for line in lines[1:] if line and line.partition(":")[0].lower() not in (*HOP_FIELDS, "expect")
-            ]
+            dropped = ("", "expect", *HOP_FIELDS)
+            kept = [line for line in lines[1:] if line.partition(":")[0].lower() not in dropped]
             head = "\r\n".join([lines[0], *kept, f"Content-Length: {len(body)}", "Connection: close", "", ""])
             writer.write(head.encode("latin-1") + body)
             await writer.drain()
@@ -315,6 +305,9 @@ BODIES: dict[str, Callable[[bytes], bytes]] = {
 TOKENS_ASKED = ("continuation-token", "pageToken")
 
 
+ITEM = re.compile(rb"<(?:Contents|CommonPrefixes)>.*?</(?:Contents|CommonPrefixes)>", re.DOTALL)
+
+
 class XmlListing:
     """Pages of S3."""
 
@@ -327,9 +320,8 @@ class XmlListing:
     @staticmethod
     def put_together(body: bytes, items: list[bytes], token: str | None) -> bytes:
         """Return a page like this one that lists something else."""
-        body = ITEM.sub(b"", re.sub(rb"<NextContinuationToken>.*?</NextContinuationToken>", b"", body, flags=re.DOTALL))
-        body = re.sub(rb"<KeyCount>\d+</KeyCount>", b"", body)
-        body = re.sub(rb"<IsTruncated>\w+</IsTruncated>", b"", body)
+        counts = rb"<(NextContinuationToken|KeyCount|IsTruncated)>.*?</\1>"
+        body = ITEM.sub(b"", re.sub(counts, b"", body, flags=re.DOTALL))
         added = b"<IsTruncated>%s</IsTruncated><KeyCount>%d</KeyCount>" % (b"true" if token else b"false", len(items))
         if token:
             added += b"<NextContinuationToken>%s</NextContinuationToken>" % token.encode()
@@ -341,7 +333,6 @@ class JsonListing:
 
     @staticmethod
     def taken_apart(body: bytes) -> tuple[list[bytes], tuple[str, str] | None]:
-        """Return what a page lists, and what the next one is asked for with."""
         page = json.loads(body)
         token = page.get("nextPageToken")
         items = [*page.get("items", ()), *page.get("prefixes", ())]
@@ -349,17 +340,13 @@ class JsonListing:
 
     @staticmethod
     def put_together(body: bytes, items: list[bytes], token: str | None) -> bytes:
-        """Return a page like this one that lists something else."""
-        page = {"kind": json.loads(body).get("kind")}
         parsed_items = [json.loads(item) for item in items]
-        page["items"] = [item for item in parsed_items if isinstance(item, dict)]
-        page["prefixes"] = [item for item in parsed_items if isinstance(item, str)]
-        if token:
-            page["nextPageToken"] = token
-        return json.dumps(page).encode()
+        kinds = {"items": dict, "prefixes": str}
+        page = {name: [item for item in parsed_items if isinstance(item, kind)] for name, kind in kinds.items()}
+        page["kind"] = json.loads(body).get("kind")
+        return json.dumps({**page, "nextPageToken": token} if token else page).encode()
 
 
-ITEM = re.compile(rb"<(?:Contents|CommonPrefixes)>.*?</(?:Contents|CommonPrefixes)>", re.DOTALL)
 LISTINGS = {False: XmlListing, True: JsonListing}
 
 
