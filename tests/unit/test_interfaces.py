@@ -14,17 +14,7 @@ from typing import Any
 import pytest
 
 import fsmedia
-from fsmedia import (
-    AsyncMediaStore,
-    Catalog,
-    MediaContent,
-    MediaMetadata,
-    MediaNotFoundError,
-    MediaStorageService,
-    MediaStore,
-    MediaWriter,
-    Reference,
-)
+from fsmedia import AsyncMediaStore, Catalog, MediaContent, MediaMetadata, MediaStore, MediaWriter, Reference
 from fsmedia.aio import AsyncMediaWriter
 from fsmedia.core.records import StoredBytes
 from fsmedia.models.interfaces import ContentHandle
@@ -45,7 +35,7 @@ class Shelf:
 
     def retrieve_media(self, reference: str) -> MediaContent:
         if reference not in self.kept:
-            raise MediaNotFoundError("no such media", reference=reference)
+            raise fsmedia.MediaNotFoundError("no such media", reference=reference)
         return self.kept[reference]
 
     def get_url(self, reference: str, expiry: timedelta | None = None) -> str:
@@ -87,20 +77,20 @@ MORE = {"retrieve_media": [("local_copy", inspect.Parameter.KEYWORD_ONLY, False)
 
 def test_signatures_are_those_of_the_protocol() -> None:
     for kind in [MediaStore, Shelf]:
-        for name in methods(MediaStorageService):
-            mine, asked = shape(getattr(kind, name)), shape(getattr(MediaStorageService, name))
+        for name in methods(fsmedia.MediaStorageService):
+            mine, asked = shape(getattr(kind, name)), shape(getattr(fsmedia.MediaStorageService, name))
             assert [part for part in mine if part[:3] not in MORE.get(name, [])] == asked
     for kind in [StoredBytes, Handle]:
         for name in methods(ContentHandle):
             mine, asked = shape(getattr(kind, name)), shape(getattr(ContentHandle, name))
             assert [part[:3] for part in mine] == [part[:3] for part in asked]
-    assert methods(MediaStorageService) == ["store_media", "retrieve_media", "get_url", "delete_media"]
+    assert methods(fsmedia.MediaStorageService) == ["store_media", "retrieve_media", "get_url", "delete_media"]
     assert methods(ContentHandle) == ["open", "local_path"]
 
 
-def use(service: MediaStorageService) -> None:
+def use(service: fsmedia.MediaStorageService) -> None:
     """What a program does that knows the interface only."""
-    assert isinstance(service, MediaStorageService)
+    assert isinstance(service, fsmedia.MediaStorageService)
     reference = service.store_media(MediaContent.from_bytes(b"ab", "image/png"), MediaMetadata(run_id="r1"))
     assert isinstance(reference, Reference)
     assert service.retrieve_media(reference).read_bytes() == b"ab"
@@ -117,10 +107,10 @@ def test_a_store_and_somebody_elses_class_can_stand_where_the_interface_is_asked
     handle: ContentHandle = Handle()
     content = MediaContent(storage_reference="a/b", mime_type="image/png").attach(handle)
     assert (content.read_bytes(), content.local_path()) == (b"ab", Path("x"))
-    for missing in methods(MediaStorageService):
+    for missing in methods(fsmedia.MediaStorageService):
         kept = {name: value for name, value in vars(Shelf).items() if inspect.isfunction(value) and name != missing}
-        assert not isinstance(type("Half", (), kept)(), MediaStorageService)
-        assert not isinstance({}, MediaStorageService)
+        assert not isinstance(type("Half", (), kept)(), fsmedia.MediaStorageService)
+        assert not isinstance({}, fsmedia.MediaStorageService)
 
 
 PLAIN = {"create_media", "fs", "media_url", "url", "organization", "url_options"}

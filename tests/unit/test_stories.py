@@ -12,15 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fsmedia import (
-    BulkError,
-    InvalidMediaError,
-    InvalidReferenceError,
-    MediaContent,
-    MediaMetadata,
-    MediaStore,
-    StoreConflictError,
-)
+from fsmedia import MediaContent, MediaMetadata, MediaStore, errors
 from fsmedia.format import keys
 from fsmedia.storage.errors import secrets_of, storage_error
 
@@ -60,7 +52,7 @@ def test_a_pipe_by_name_in_bulk_was_read_twice_and_lost_its_beginning(tmp_path: 
 
 def test_a_media_drafted_before_others_founded_the_store_is_refused(tmp_path: Path) -> None:
     early = MediaStore(tmp_path / "m")
-    with pytest.raises(StoreConflictError), early.create_media(R1, "text/plain") as writer:  # noqa: PT012
+    with pytest.raises(errors.StoreConflictError), early.create_media(R1, "text/plain") as writer:  # noqa: PT012
         writer.write(b"hi")
         MediaStore(tmp_path / "m", organization="by-session", default_policy="retain-1days").create()
         assert list(early.list()) == []
@@ -110,10 +102,10 @@ def test_a_generator_that_fails_does_not_lose_what_was_stored(tmp_path: Path, on
     store = MediaStore(tmp_path / "m", durability="rename")
     if on_error == "return":
         answers = store.store_many(pairs(), on_error="return")
-        assert isinstance(answers.pop(), InvalidMediaError)
+        assert isinstance(answers.pop(), errors.InvalidMediaError)
         results = dict(enumerate(answers))
     else:
-        with pytest.raises(BulkError, match="no more") as caught:
+        with pytest.raises(errors.BulkError, match="no more") as caught:
             store.store_many(pairs())
         assert list(caught.value.errors) == [200]
         results = caught.value.results
@@ -150,7 +142,7 @@ def test_a_secret_in_a_url_is_a_secret() -> None:
 
 def test_a_clock_without_a_zone_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     store = MediaStore(tmp_path / "m", now=datetime.now)
-    with pytest.raises(InvalidMediaError, match="naive"):
+    with pytest.raises(errors.InvalidMediaError, match="naive"):
         store.store_media(TEXT, R1)
     assert not (tmp_path / "m").exists()
 
@@ -173,13 +165,13 @@ def test_a_huge_sidecar_is_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", [b"/tmp/x", 5, ["a"]])
 def test_a_root_of_another_kind_is_refused_readably(url: object) -> None:
-    with pytest.raises(InvalidReferenceError, match="must be a path or a URL"):
+    with pytest.raises(errors.InvalidReferenceError, match="must be a path or a URL"):
         MediaStore(url)  # type: ignore[arg-type]
 
 
 def test_a_view_with_gaps_is_written_as_it_reads(tmp_path: Path) -> None:
     with MediaStore(tmp_path / "m").create_media(R1, "text/plain") as writer:
         writer.write(memoryview(b"abcdef")[::2])
-        with pytest.raises(InvalidMediaError, match="takes bytes"):
+        with pytest.raises(errors.InvalidMediaError, match="takes bytes"):
             writer.write(None)  # type: ignore[arg-type]
     assert MediaStore(tmp_path / "m").retrieve_media(writer.reference).read_bytes() == b"ace"

@@ -20,7 +20,7 @@ from fsmedia.format.keys import MAX_NAME, VIEWS
 from fsmedia.format.layout import DEFAULT_VIEWS, View, layouts, may_be_view, views
 from fsmedia.format.settings import Configuration, Settings
 from fsmedia.models import OrganizationMode
-from tests.bench.rounds import seconds
+from tests.bench import seconds
 from tests.conftest import Clock
 from tests.unit.templates import AT, FULL, IDS, NAME, TAIL, UNIQUE
 
