@@ -296,16 +296,6 @@ def test_one_private_address_among_public_ones_is_enough_and_else_the_next_is_tr
         assert get(f"http://files.example:{server.port}/") == b"here"
 
 
-def test_ipv6_host_keeps_its_brackets() -> None:
-    try:
-        server = Server(with_length(b"six"), "::1")
-    except OSError:
-        pytest.skip("no IPv6 on this machine")
-    with server:
-        assert get(f"http://[0:0::1]:{server.port}/") == b"six"
-        assert f"\r\nHost: [::1]:{server.port}\r\n" in server.requests[0]
-
-
 # --- URLs
 
 
@@ -349,12 +339,19 @@ def test_target_is_percent_encoded(tail: str, sent: str) -> None:
         assert server.requests[0].startswith(f"GET {sent} HTTP/1.1\r\n")
 
 
-def test_international_host_is_asked_for_in_ascii(resolve: Callable[..., Resolver]) -> None:
-    resolver = resolve(**{"xn--bcher-kva_example": [["127.0.0.1"]]})
+def test_international_host_is_asked_for_in_ascii_and_ipv6_keeps_its_brackets(resolve: Callable[..., Resolver]) -> None:
+    resolver = resolve(**{"xn--bcher-kva_example": [["127.0.0.1"]], "::1": [["::1"]]})
     with Server(with_length(b"x")) as server:
         get(f"http://BÜCHER。example.:{server.port}/")
         assert f"\r\nHost: xn--bcher-kva.example:{server.port}\r\n" in server.requests[0]
     assert resolver.asked == ["xn--bcher-kva.example"]
+    try:
+        server = Server(with_length(b"six"), "::1")
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    with server:
+        assert get(f"http://[0:0::1]:{server.port}/") == b"six"
+        assert f"\r\nHost: [::1]:{server.port}\r\n" in server.requests[0]
 
 
 @pytest.mark.parametrize("version", ["1.2.3", None])
@@ -730,14 +727,11 @@ def test_flood_that_brings_no_body_is_given_up(answer: Any) -> None:
     refused(answer, StorageError, "in time", timeout=timedelta(seconds=2), clock=ticking(0.25).__next__)
 
 
-def test_redirects_share_one_allowance() -> None:
+def test_redirects_share_one_allowance_and_a_caller_who_takes_long_is_not_the_servers_fault() -> None:
     with Server([moved("/")] * 5 + [with_length(b"end")]) as server:
         with pytest.raises(StorageError, match=r"redirected to .*in time"):
             get(server.url, timeout=timedelta(seconds=15), clock=ticking(1.0).__next__)
         assert 2 < len(server.requests) < 6
-
-
-def test_caller_who_takes_long_is_not_the_servers_fault() -> None:
     now = 0.0
     with opened(with_length(b"x" * (4 * MIB)), clock=lambda: now) as download:
         for _ in download.chunks():

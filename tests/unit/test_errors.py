@@ -137,6 +137,7 @@ PASSWORD = "hunter2-wJalrXUtnFEMI-bPxRfiCYEXAMPLEKEY"
 KEY_FILE = "-----BEGIN KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQEF\n-----END KEY-----\n"
 SECRETS = frozenset({PASSWORD, KEY_FILE})
 LINES_OF_KEY = ("MIIEvQIBADANBg", "kqhkiG9w0BAQEF")
+WORDS = st.text(alphabet=st.sampled_from("abc"), min_size=4, max_size=8)
 
 
 class Odd(Exception):  # noqa: N818 - what a client of a storage may raise
@@ -254,31 +255,21 @@ def test_no_secret_gets_out_in_any_way_nor_through_a_chain() -> None:
             show_nothing(caught(error))
 
 
-@given(st.integers(0, 400))
-@example(290)
-def test_a_secret_that_is_cut_is_gone_all_the_same(before: int) -> None:
-    raised = storage_error(OSError("x" * before + PASSWORD + " denied"), "k", frozenset({PASSWORD}))
-    assert PASSWORD[:6] not in str(raised)
-
-
-@given(st.text())
-@example("a\nERROR b")
-@example("\x1b[2J\x1b[31mred")
-@example("\u2028\x85")
-def test_the_text_is_one_line(text: str) -> None:
+@given(st.text(), st.integers(0, 400), st.frozensets(WORDS, max_size=4), st.text(alphabet=st.sampled_from("abc ")))
+@example("a\nERROR b", 290, frozenset(), "")
+@example("\x1b[2J\x1b[31mred", 0, frozenset(), "")
+@example("\u2028\x85", 0, frozenset(), "")
+def test_the_text_is_one_line_and_no_secret_is_left_also_of_one_that_is_cut(
+    text: str, before: int, secrets: frozenset[str], rest: str
+) -> None:
     """A server's words must neither forge a line of a log nor steer a terminal."""
     shown = str(storage_error(OSError(text), "k"))
     assert shown.isprintable()
     assert len(shown) < 700
-
-
-WORDS = st.text(alphabet=st.sampled_from("abc"), min_size=4, max_size=8)
-
-
-@given(st.frozensets(WORDS, max_size=4), st.text(alphabet=st.sampled_from("abc ")))
-def test_redact_leaves_no_secret(secrets: frozenset[str], rest: str) -> None:
-    text = redact(rest + "".join(secrets) + rest, secrets)
-    assert not any(secret in text for secret in secrets)
+    cut = storage_error(OSError("x" * before + PASSWORD + " denied"), "k", frozenset({PASSWORD}))
+    assert PASSWORD[:6] not in str(cut)
+    redacted = redact(rest + "".join(secrets) + rest, secrets)
+    assert not any(secret in redacted for secret in secrets)
 
 
 def test_secrets_are_all_but_what_is_known_to_be_open_and_those_inside_an_endpoint() -> None:

@@ -52,21 +52,21 @@ def test_unique_holds_all_bits_of_its_uuid(monkeypatch: pytest.MonkeyPatch) -> N
         assert number == value
 
 
-@given(MILLISECONDS, MILLISECONDS)
-def test_unique_names_sort_by_time(one: int, other: int) -> None:
+@given(
+    MILLISECONDS, MILLISECONDS, INDEX, INDEX,
+    st.sampled_from(["", ".png", ".tar.gz", ".", ".12-ab-cd.png", ".\n", ".é"]),
+)  # fmt: skip
+def test_unique_names_sort_by_time_and_plain_names_parse_back(
+    one: int, other: int, message_idx: int, part_idx: int, ext: str
+) -> None:
     names = keys.new_unique(one), keys.new_unique(other)
     if one != other:
         assert (names[0] < names[1]) == (one < other)
     assert names[0] != names[1]
-
-
-@given(INDEX, INDEX, st.sampled_from(["", ".png", ".tar.gz", ".", ".12-ab-cd.png", ".\n", ".é"]))
-def test_plain_names_parse_back(message_idx: int, part_idx: int, ext: str) -> None:
     name = keys.plain_name(message_idx, part_idx, UNIQUE) + ext
-    expected = keys.OwnName(message_idx, part_idx, UNIQUE, ext)
-    assert (keys.parse_own_name(name), keys.parse_own_name(f"runs/r1/{name}")) == (expected, expected)
-    assert keys.is_own_name(name)
-    assert keys.is_own_name(f"runs/r1/{name}")
+    for each in (name, f"runs/r1/{name}"):
+        assert keys.parse_own_name(each) == keys.OwnName(message_idx, part_idx, UNIQUE, ext)
+        assert keys.is_own_name(each)
 
 
 def test_plain_and_temporary_names_and_what_they_can_not_hold() -> None:
@@ -125,13 +125,6 @@ def test_other_names_are_neither_our_own_nor_temporary_nor_hidden_nor_sidecars()
             keys.media_key(key)
 
 
-@given(st.text(min_size=1).filter(lambda text: not text.endswith("/")))
-def test_sidecar_and_media_are_inverse(reference: str) -> None:
-    sidecar = keys.sidecar_key(reference)
-    assert keys.is_sidecar(sidecar)
-    assert keys.media_key(sidecar) == reference
-
-
 # --- sidecars and what is hidden
 
 
@@ -179,15 +172,18 @@ def test_references_that_are_accepted_and_lengths_that_are_and_are_not() -> None
         assert caught.value.next_step
 
 
-@given(st.text(alphabet=st.sampled_from("ab./:~\0é\n"), max_size=12))
-def test_an_accepted_reference_is_below_the_root_and_not_hidden(text: str) -> None:
+@given(st.text(alphabet=st.sampled_from("ab./:~\0é\n"), max_size=12), st.text(min_size=1))
+def test_an_accepted_reference_is_below_the_root_and_not_hidden_and_has_one_sidecar(text: str, other: str) -> None:
+    if not other.endswith("/"):
+        sidecar = keys.sidecar_key(other)
+        assert keys.is_sidecar(sidecar)
+        assert keys.media_key(sidecar) == other
     try:
         keys.check_reference(text)
     except InvalidReferenceError:
         return
     assert not keys.is_hidden(text)
-    assert "" not in text.split("/")
-    assert not {".", ".."} & set(text.split("/"))
+    assert not {"", ".", ".."} & set(text.split("/"))
 
 
 ROOTS = ("/data/my media", "file:///data/my media", "s3://bucket/media", "memory://m")
@@ -294,13 +290,15 @@ def test_escaped_forms_what_escape_never_renders_and_what_it_refuses() -> None:
 
 
 @THOROUGH
-@given(IDS)
-def test_unescape_is_the_inverse_or_knows_that_it_is_not(text: str) -> None:
+@given(IDS, st.text(alphabet=st.sampled_from("~_2eE.metaA3c9"), max_size=12))
+def test_unescape_is_the_inverse_or_knows_that_it_is_not_and_only_of_what_was_escaped(text: str, given: str) -> None:
     segment = escape_id(text)
     whole = escape_id(text, limit=10**6)
     assert unescape_id(whole, limit=10**6) == text
     assert unescape_id(segment) == (text if len(whole) <= 250 else None)
     assert read_id(segment) == (text if len(whole) <= 250 else "")
+    unescaped = unescape_id(given)
+    assert unescaped is None or escape_id(unescaped) == given
 
 
 @THOROUGH
@@ -314,14 +312,6 @@ def test_a_segment_is_a_harmless_name_and_two_ids_never_share_one(text: str, oth
     assert segment not in {".", ".."}
     assert not segment.endswith(".meta")
     assert text == other or escape_id(other, limit=limit) != segment
-
-
-@THOROUGH
-@given(st.text(alphabet=st.sampled_from("~_2eE.metaA3c9"), max_size=12))
-def test_only_what_was_escaped_is_unescaped(segment: str) -> None:
-    text = unescape_id(segment)
-    if text is not None:
-        assert escape_id(text) == segment
 
 
 @THOROUGH

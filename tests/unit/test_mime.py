@@ -129,9 +129,9 @@ def test_what_passes_is_one_line_of_visible_ascii(kind: str) -> None:
     assert mime.check(mime.normalize(kind))
 
 
-def picture(form: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    Image.linear_gradient("L").convert("RGB").resize((24, 16)).save(file, form, **options)
+def picture(form: str) -> bytes:
+    """Return a small picture in a format of Pillow."""
+    Image.linear_gradient("L").convert("RGB").resize((24, 16)).save(file := io.BytesIO(), form)
     return file.getvalue()
 
 

@@ -386,8 +386,7 @@ def test_repr_shows_size_and_digest_never_the_data_no_query_no_user_and_contents
         assert SECRET not in text
         assert f"{len(SECRET)} bytes" in text
         assert hashlib.sha256(SECRET.encode()).hexdigest()[:12] in text
-        assert "y" * 81 not in text
-        assert "None" not in text
+        assert [said for said in ("y" * 81, "None") if said in text] == []
     assert "BytesIO, not read" in repr(MediaContent(data=io.BytesIO(SECRET.encode()), mime_type="image/png"))
     content = MediaContent.from_bytes(PNG)
     for name in ("data", "mime_type", "caption"):
@@ -408,8 +407,7 @@ def test_a_pickle_leaves_the_handle_and_the_copy_behind() -> None:
     content = MediaContent(storage_reference="runs/r1/x.png", mime_type="image/png", caption="c")
     content.attach(Handle(SECRET.encode()))
     pickled = pickle.dumps(content)
-    assert SECRET.encode() not in pickled
-    assert b"Handle" not in pickled
+    assert [said for said in (SECRET.encode(), b"Handle") if said in pickled] == []
     again = pickle.loads(pickled)
     assert again == MediaContent(storage_reference="runs/r1/x.png", mime_type="image/png", caption="c")
     with pytest.raises(InvalidMediaError, match=r"store\.open"):

@@ -342,7 +342,7 @@ def source(clock: Clock) -> Source:
     return Source(clock)
 
 
-def test_it_looks_again_when_it_is_older_than_it_may_be(source: Source, clock: Clock) -> None:
+def test_it_looks_again_when_it_is_older_than_it_may_be_and_after_an_error(source: Source, clock: Clock) -> None:
     shown = ViewTrees(source, MINUTE, clock)
     assert (source.count, [source.seen(shown) for _ in range(3)]) == (0, ["1.png"] * 3)
     clock.advance(MINUTE)
@@ -357,9 +357,18 @@ def test_it_looks_again_when_it_is_older_than_it_may_be(source: Source, clock: C
     assert source.seen(shown) == "7.png"
     clock.advance(timedelta(days=1000))
     assert source.seen(shown) == "7.png", "and none once"
+    shown = ViewTrees(source, MINUTE, clock)
+    source.error = OSError("no")
+    for _ in range(2):
+        with pytest.raises(OSError, match="no"):
+            shown.tree(BY_RUN)
+    source.error = None
+    assert source.seen(shown) == "8.png"
 
 
-def test_a_snapshots_age_counts_and_the_same_rows_keep_their_trees(source: Source, clock: Clock) -> None:
+def test_a_snapshots_age_counts_the_same_rows_keep_their_trees_and_a_long_look_lasts_as_long(
+    source: Source, clock: Clock
+) -> None:
     source.age = MINUTE / 2
     shown = ViewTrees(source, MINUTE, clock)
     source.seen(shown)
@@ -383,16 +392,6 @@ def test_where_looking_takes_long_it_does_for_as_long(source: Source, clock: Clo
     assert source.seen(shown) == "1.png"
     clock.advance(timedelta(seconds=1))
     assert source.seen(shown) == "2.png"
-
-
-def test_an_error_is_told_and_the_next_call_looks_again(source: Source, clock: Clock) -> None:
-    shown = ViewTrees(source, MINUTE, clock)
-    source.error = OSError("no")
-    for _ in range(2):
-        with pytest.raises(OSError, match="no"):
-            shown.tree(BY_RUN)
-    source.error = None
-    assert source.seen(shown) == "1.png"
 
 
 @pytest.mark.parametrize("first", [True, False])
