@@ -96,8 +96,7 @@ def test_a_run_is_shown_with_what_is_known_of_it(storage: Storage, clock: Clock)
                  "kept", "held", "audit", "# hello"):  # fmt: skip
         assert said in found.text, said
     assert any(badge["title"] == "2027-03-04 05:06:07 UTC" for badge in found.of("fsm-badge"))
-    assert found.of("fsm-copy")[0]["data-copy"] == reference
-    assert (found.count("audio"), found.count("video")) == (1, 0)
+    assert (found.of("fsm-copy")[0]["data-copy"], found.count("audio"), found.count("video")) == (reference, 1, 0)
     assert f"store.retrieve_media('{gallery.items[2].record.reference}').player()" in found.text
 
 
@@ -120,8 +119,7 @@ def test_totals_count_what_is_not_shown_up_to_some_point(storage: Storage, monke
     gallery = store.gallery(limit=3, progress=told.append)
     assert gallery.totals == (7, 28, False)
     assert "3 of 7 media, 28 B in all" in Page(gallery.html()).text
-    assert [item.record.message_idx for item in gallery.items] == [0, 1, 2]
-    assert told == [1, 2, 3]
+    assert ([item.record.message_idx for item in gallery.items], told) == ([0, 1, 2], [1, 2, 3])
     assert len(store.gallery(limit=0)) == 0
     assert "none shown" in page(store, limit=0).text
     for most, said in ((5, "2 of more than 5 media"), (7, "2 of 7 media")):
@@ -156,8 +154,7 @@ def test_groups_fold(group_by: Any, heads: list[str], store: MediaStore) -> None
     put_texts(store, b"a", b"b")
     put(store, b"c", "text/plain", run_id="r2", conversation_id="")
     html = store.gallery(group_by=group_by).html()
-    assert re.findall(r"<summary>([^<]*)<span", html) == heads
-    assert html.count('<article class="fsm-card"') == 3
+    assert (re.findall(r"<summary>([^<]*)<span", html), html.count('<article class="fsm-card"')) == (heads, 3)
     assert html.count('<details class="fsm-group" open') == len(heads)
 
 
