@@ -44,14 +44,12 @@ ROUNDS = 5
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Return how long one call takes."""
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun
 
 
 def interleaved(candidates: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
-    """Return the median seconds of each candidate."""
     taken: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(rounds):
         for name, run in candidates.items():
@@ -70,7 +68,6 @@ def show(title: str, figures: Mapping[str, float], base: str, per: int, goal: st
 def compare(
     title: str, candidates: dict[str, Callable[[], object]], base: str, per: int, goal: str = "", rounds: int = ROUNDS
 ) -> None:
-    """Measure candidates, and print the figures."""
     show(title, interleaved(candidates, rounds), base, per, goal)
 
 
@@ -87,7 +84,6 @@ def scratch() -> Iterator[Path]:
 
 @contextmanager
 def s3_server() -> Iterator[RcloneServer]:
-    """Give an S3 server in a process of its own."""
     server = RcloneServer().start()
     try:
         yield server
@@ -167,7 +163,6 @@ class Ours:
 
 
 def local() -> None:
-    """Print the ratios for both durabilities."""
     with scratch() as folder:
         sample = MediaStore(folder / "sample")
         reference = sample.store_media(MediaContent(data=DATA, mime_type="image/png"), MediaMetadata(run_id="r1"))
@@ -248,7 +243,6 @@ def reads() -> None:
 
 
 def _compare_reads(where: str, url: str, options: dict[str, Any]) -> None:
-    """Read the same media with and without checks."""
     opened = partial(MediaStore, url, storage_options=options)
     stores = {"unchecked": opened(verify_reads=False), "checked": opened()}
     for size, times in ((20_000, 100), (500_000_000, 1)):
@@ -377,7 +371,6 @@ FILES, FILE_SIZE, FOLDERS = int(os.environ.get("FSMEDIA_BENCH_MEDIA", "3000")), 
 
 
 def planted(top: Path) -> Path:
-    """Write the files that are imported."""
     for number in range(FILES):
         file = top / f"r{number % FOLDERS}" / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -539,7 +532,6 @@ print(json.dumps([took, count, peak / 1024]))
 
 
 def measured(code: str, *arguments: str) -> list[Any]:
-    """Return the figures that a child prints."""
     child = [sys.executable, "-c", code, *arguments]
     figures: list[Any] = json.loads(subprocess.run(child, stdout=subprocess.PIPE, check=True).stdout)
     return figures

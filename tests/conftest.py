@@ -78,7 +78,6 @@ def asked_for_full(config: pytest.Config) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose how hard hypothesis tries."""
     hypothesis.settings.load_profile("full" if asked_for_full(config) else "default")
 
 
@@ -119,13 +118,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def full_run(pytestconfig: pytest.Config) -> bool:
-    """Whether this is the full-size run, `pytest -m full`."""
     return asked_for_full(pytestconfig)
 
 
 def served(server_class: type[Server]) -> Any:
-    """Return a fixture that starts a server at its first use."""
-
     @pytest.fixture(scope="session")
     def server() -> Iterator[Server]:
         started = server_class().start()
@@ -196,7 +192,6 @@ def storages(*usual: str, of: tuple[str, ...] = ALL_STORAGES) -> Any:
 
 
 def only(name: str) -> Any:
-    """Return a fixture that gives a fresh storage of this name."""
     return pytest.fixture(lambda request, tmp_path: make_storage(name, request, tmp_path))
 
 
@@ -212,11 +207,9 @@ class Clock:
         self.now = now
 
     def __call__(self) -> datetime:
-        """Return the time."""
         return self.now
 
     def advance(self, by: timedelta) -> datetime:
-        """Let time pass and return the new one."""
         self.now += by
         return self.now
 

@@ -50,8 +50,6 @@ HOP_FIELDS = ("connection", "content-length", "transfer-encoding", "keep-alive")
 
 
 class Request(NamedTuple):
-    """One request, without its body."""
-
     method: str
     target: str
     head: bytes
@@ -59,7 +57,6 @@ class Request(NamedTuple):
 
     @property
     def query(self) -> dict[str, str]:
-        """The words after the question mark."""
         return dict(urllib.parse.parse_qsl(self.target.partition("?")[2], keep_blank_values=True))
 
     @property
@@ -70,14 +67,11 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One whole answer."""
-
     status: str
     fields: list[tuple[str, str]]
     body: bytes
 
     def dump(self, method: str) -> bytes:
-        """Return what goes over the wire."""
         lines = [f"HTTP/1.1 {self.status}", *(f"{name}: {value}" for name, value in self.fields)]
         told = any(name.lower() == "content-length" for name, _ in self.fields)
         if not self.status.startswith("204") and not told:
@@ -116,7 +110,6 @@ class Rules:
         return None
 
     def read(self) -> None:
-        """Read the file again if it says something else."""
         text = b""
         with contextlib.suppress(FileNotFoundError), open(self.path, "rb") as file:
             text = file.read()
@@ -128,8 +121,6 @@ class Rules:
 
 
 class Relay:
-    """One listening port, one server behind it."""
-
     def __init__(self, wire_log: str, port: int) -> None:
         self.log = os.open(wire_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self.rules = Rules(f"{wire_log}.rules")
@@ -309,8 +300,6 @@ ITEM = re.compile(rb"<(?:Contents|CommonPrefixes)>.*?</(?:Contents|CommonPrefixe
 
 
 class XmlListing:
-    """Pages of S3."""
-
     @staticmethod
     def taken_apart(body: bytes) -> tuple[list[bytes], tuple[str, str] | None]:
         """Return what a page lists, and what the next one is asked for with."""
@@ -329,8 +318,6 @@ class XmlListing:
 
 
 class JsonListing:
-    """Pages of GCS."""
-
     @staticmethod
     def taken_apart(body: bytes) -> tuple[list[bytes], tuple[str, str] | None]:
         page = json.loads(body)
@@ -390,7 +377,6 @@ async def read_body(source: asyncio.StreamReader, fields: dict[str, str], *, to_
 
 
 async def pass_bytes(source: asyncio.StreamReader, sink: asyncio.StreamWriter, count: int) -> None:
-    """Copy exactly so many bytes."""
     while count:
         block = await source.read(min(count, BLOCK))
         if not block:

@@ -136,7 +136,6 @@ class ObjectStorage(Storage):
 
     @property
     def bucket(self) -> str:
-        """The bucket's name."""
         return self.url.partition("://")[2].partition("/")[0]
 
     @property
@@ -146,7 +145,6 @@ class ObjectStorage(Storage):
         return f"{prefix}/" if prefix else ""
 
     def counted(self) -> AbstractContextManager[Requests]:
-        """Count requests, see `Server.counted`."""
         return self.server.counted()
 
     def keys(self) -> set[str]:

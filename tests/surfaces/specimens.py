@@ -25,7 +25,6 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def picture(size: tuple[int, int] = (400, 300), kind: str = "PNG", mode: str = "RGB", **options: object) -> bytes:
-    """A gradient with a red left half."""
     image = Image.linear_gradient("L").resize(size).convert("RGB")
     ImageDraw.Draw(image).rectangle((0, 0, size[0] // 2, size[1]), fill=(220, 40, 30))
     return encoded(image.convert(mode), kind, **options)
@@ -56,7 +55,6 @@ def deep_png() -> bytes:
 
 
 def moving_gif() -> bytes:
-    """Three frames."""
     frames = [Image.new("P", (40, 40), index * 80) for index in range(3)]
     return encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=50)
 
@@ -89,7 +87,6 @@ def jpeg_with_preview() -> bytes:
 
 @cache
 def sound(seconds: float = 1.0, rate: int = 8000) -> bytes:
-    """A tone that grows: WAV."""
     count = int(seconds * rate)
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
@@ -120,7 +117,6 @@ def film(seconds: float = 2.0, container: str = "mp4", size: tuple[int, int] = (
 
 @cache
 def paper(pages: int = 2) -> bytes:
-    """A PDF."""
     sheets = [Image.new("RGB", (300, 420), "white") for _ in range(pages)]
     ImageDraw.Draw(sheets[0]).rectangle((20, 20, 280, 120), fill=(60, 90, 200))
     return encoded(sheets[0], "PDF", save_all=True, append_images=sheets[1:])

@@ -49,7 +49,6 @@ class Page(HTMLParser):
         self.texts.append(data)
 
     def of(self, style: str) -> list[dict[str, str | None]]:
-        """Attributes of the elements with a class."""
         return [attributes for _, attributes in self.tags if style in (attributes.get("class") or "").split()]
 
     def count(self, tag: str) -> int:
@@ -705,7 +704,6 @@ def test_a_store_tells_all_it_did_in_a_notebook(memory_storage: MemoryStorage, c
 
 
 def asked(widget: Any, question: object) -> list[tuple[dict[str, Any], list[bytes]]]:
-    """Let a browser ask, and return what was sent to it."""
     sent: list[tuple[dict[str, Any], list[bytes]]] = []
     widget.send = lambda content, buffers=(): sent.append((content, list(buffers)))
     widget._handle_custom_msg(question, [])

@@ -123,7 +123,6 @@ def get(url: str, max_size: int | None = None, **options: Any) -> bytes:
 
 
 def taken(answer: Any, **options: Any) -> bytes:
-    """Serve one answer and download it."""
     with Server(answer) as server:
         return get(server.url, **options)
 
@@ -672,7 +671,6 @@ def test_bytes_are_handed_on_as_they_arrive() -> None:
 
 
 def ticking(seconds: float) -> Iterator[float]:
-    """A clock that goes on at each look."""
     return count(seconds, seconds)
 
 

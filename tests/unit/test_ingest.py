@@ -66,18 +66,15 @@ class Stream(io.BytesIO):
 
 
 def rules(max_size: int | None = None, open_stored: Any = None) -> SourceRules:
-    """What a store allows."""
     return SourceRules(max_size, timedelta(seconds=5), allow_private=False, open_stored=open_stored)
 
 
 def read(content: MediaContent, max_size: int | None = None) -> bytes:
-    """All bytes of a source."""
     with open_source(content, rules(max_size)) as source:
         return b"".join(source.chunks)
 
 
 def of(data: Any) -> MediaContent:
-    """A content of any data."""
     return MediaContent(data=data, mime_type="image/png")
 
 
@@ -248,7 +245,6 @@ MOST_SOUND = 2**32 - 1 - 36  # RIFF counts all but its first 8 bytes in 32 bits
 
 
 def by_python(form: PcmFormat, samples: bytes) -> bytes:
-    """Return a WAV file as Python's standard library writes it."""
     out = io.BytesIO()
     with wave.open(out, "wb") as sound:
         sound.setparams((form.channels, 2, form.rate, 0, "NONE", ""))

@@ -56,12 +56,10 @@ class Handle:
 
 
 def methods(protocol: type) -> list[str]:
-    """What a protocol asks for."""
     return [name for name, value in vars(protocol).items() if inspect.isfunction(value) and not name.startswith("_")]
 
 
 def parameters(function: Callable[..., Any]) -> list[tuple[str, object, object, object]]:
-    """Name, kind, default and annotation of each parameter."""
     found = inspect.signature(function).parameters.values()
     return [(each.name, each.kind, each.default, each.annotation) for each in found]
 
@@ -122,7 +120,6 @@ PAIRS = [(MediaStore, AsyncMediaStore), (MediaWriter, AsyncMediaWriter)]
 
 
 def public(kind: type) -> set[str]:
-    """Return the public names of a class, inherited ones included."""
     return {name for name in dir(kind) if not name.startswith("_")}
 
 
@@ -172,7 +169,6 @@ def spelled(words: type) -> dict[str, object]:
 
 
 def keywords(function: Callable[..., Any]) -> dict[str, object]:
-    """Return name and annotation of each keyword-only parameter."""
     return {name: kind for name, how, _, kind in parameters(function) if how is inspect.Parameter.KEYWORD_ONLY}
 
 

@@ -19,7 +19,6 @@ START = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 
 
 def entry(number: int) -> Entry:
-    """Every field filled, or not."""
     modified = START + timedelta(seconds=number) if number % 3 else None
     token = str(number) if number % 2 else None
     return Entry(f"runs/r{number:05d}/\N{GREEK SMALL LETTER ALPHA}\n\U0001f600.png", number, modified, token)

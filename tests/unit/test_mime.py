@@ -130,7 +130,6 @@ def test_what_passes_is_one_line_of_visible_ascii(kind: str) -> None:
 
 
 def picture(form: str) -> bytes:
-    """Return a small picture in a format of Pillow."""
     Image.linear_gradient("L").convert("RGB").resize((24, 16)).save(file := io.BytesIO(), form)
     return file.getvalue()
 
@@ -144,7 +143,6 @@ def sound() -> bytes:
 
 
 def archive(*names: str) -> bytes:
-    """Return a ZIP file with members of these names."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as out:
         for name in names:
@@ -160,7 +158,6 @@ def tape() -> bytes:
 
 
 def box(brand: bytes, others: bytes = b"isommp41") -> bytes:
-    """Return the first box of an ISO media file."""
     return (16 + len(others)).to_bytes(4, "big") + b"ftyp" + brand + b"\0\0\2\0" + others + bytes(64)
 
 

@@ -38,7 +38,6 @@ ALMOST_BASE64 = st.text(alphabet=st.sampled_from("aGVz+/09=\r\n"), max_size=16)
 
 
 def model_refused(model: type[BaseModel], **fields: Any) -> str:
-    """The text with which a constructor refuses fields."""
     with pytest.raises(InvalidMediaError) as info:
         model(**fields)
     assert info.value.__cause__ is None
@@ -223,8 +222,6 @@ LIMIT = 20 * 2**20
 
 
 class Handle:
-    """What a store attaches."""
-
     def __init__(self, data: bytes, path: Path | None = None) -> None:
         self.data = data
         self.path = path
@@ -632,7 +629,6 @@ SOME = st.sampled_from(["", "a", "b"])
 
 
 def means(record: MediaRecord, **words: Any) -> bool:
-    """Whether a selection of these words means a record."""
     return Selection(**words).matches(record)
 
 

@@ -211,19 +211,16 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
 def asked(
     organization: str | None = None, templates: Any = None, policies: Any = None, default_policy: str | None = None
 ) -> Settings:
-    """What a caller passed."""
     return Settings.read(
         {"organization": organization, "layouts": templates, "policies": policies, "default_policy": default_policy}
     )
 
 
 def made(settings: Settings | None = None, *, adopted: bool = False) -> Configuration:
-    """The settings of a store that is new."""
     return Configuration.first(settings or asked(), organization=OrganizationMode.BY_RUN, adopted=adopted)
 
 
 def document(**changes: Any) -> bytes:
-    """The default `store.json`, changed."""
     return json.dumps({**json.loads(made().dump()), **changes}).encode()
 
 
