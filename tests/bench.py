@@ -6,7 +6,6 @@ take turns: each runs once a round, and the median of its rounds counts.
 
 from __future__ import annotations
 
-import base64
 import gc
 import hashlib
 import itertools
@@ -16,7 +15,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 import tracemalloc
@@ -29,7 +27,6 @@ from typing import Any
 
 import fsspec
 
-import fsmedia
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.catalog.views import CatalogRows, Tree
 from fsmedia.core.telemetry import Observer, observed
@@ -367,67 +364,6 @@ def deduplication() -> None:
             print(f"  {name:<42}{taken * 1e6:>12.1f} us")
 
 
-FILES, FILE_SIZE, FOLDERS = int(os.environ.get("FSMEDIA_BENCH_MEDIA", "3000")), 20_000, 30
-
-
-def planted(top: Path) -> Path:
-    for number in range(FILES):
-        file = top / f"r{number % FOLDERS}" / f"{number}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes((DATA[:8] + number.to_bytes(8, "big")).ljust(FILE_SIZE, b"x"))
-    return top
-
-
-def copied(tree: Path, target: Path) -> None:
-    """Copy every file and take its digest: the least that an import does."""
-    for file in sorted(tree.rglob("*.png")):
-        place = target / file.relative_to(tree)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data := file.read_bytes())
-        hashlib.sha256(data).hexdigest()
-
-
-def archived(tree: Path, target: Path) -> None:
-    """Put every file into one tar file: the least that an export of shards does."""
-    with tarfile.open(target, "w") as archive:
-        for file in sorted(tree.rglob("*.png")):
-            archive.add(file, file.name)
-
-
-def exchange() -> None:
-    with scratch() as folder:
-        tree = planted(folder / "tree")
-        store = MediaStore(folder / "known", durability="rename")
-        fsmedia.import_folder(store, tree)
-        adopted = planted(folder / "adopted")
-        numbers = iter(range(10**6))
-
-        def on(work: Callable[[Path], object]) -> Callable[[], None]:
-            def once() -> None:
-                place = folder / f"x{next(numbers)}"
-                work(place)
-                shutil.rmtree(place) if place.is_dir() else place.unlink()
-
-            return once
-
-        def adopt() -> None:
-            fsmedia.adopt_folder(adopted)
-            for file in adopted.rglob("*.meta"):
-                file.unlink()
-
-        candidates: dict[str, Callable[[], object]] = {
-            "copy with digests": on(partial(copied, tree)),
-            "tar": on(partial(archived, tree)),
-            "import": on(lambda place: fsmedia.import_folder(MediaStore(place, durability="rename"), tree)),
-            "import again": partial(fsmedia.import_folder, store, tree),
-            "adopt in place (fsync)": adopt,
-            "export imagefolder": on(partial(fsmedia.export_imagefolder, store)),
-            "export webdataset": on(partial(fsmedia.export_webdataset, store)),
-        }
-        title = f"exchange, {FILES} files of {FILE_SIZE} bytes, per file"
-        compare(title, candidates, "copy with digests", FILES, rounds=3)
-
-
 # -- large local stores: sweeps, the catalog, verify, erasures and views ---------------------------------------------
 
 
@@ -451,30 +387,19 @@ def filled(root: str, count: int, due: int, *, runs: int = 100, **settings: Any)
     store.store_many(pairs())
 
 
-def sidecars(root: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Open and parse every sidecar: the least that whoever has no index, or trusts no folder, does."""
-    for folder, _, names in os.walk(root):
-        for name in names:
-            if name.endswith(".meta"):
-                with open(f"{folder}/{name}", "rb") as file:
-                    yield f"{folder}/{name}", json.loads(file.read())
-
-
 def walk(root: str, *, delete: bool = False) -> int:
-    """Count what is past by its sidecar, and remove it: the least that a sweep without an index does."""
+    """Open every sidecar, compare its time, remove what is past: the least that a sweep without an index does."""
     now, found = datetime.now(UTC), 0
-    for path, sidecar in sidecars(root):
-        expires_at = sidecar.get("expires_at")
-        if expires_at and datetime.fromisoformat(expires_at) <= now:
-            found += 1
-            if delete:
-                os.unlink(path)
-                os.unlink(path.removesuffix(".meta"))
+    for folder, _, names in os.walk(root):
+        for path in (f"{folder}/{name}" for name in names if name.endswith(".meta")):
+            with open(path, "rb") as file:
+                expires_at = json.loads(file.read()).get("expires_at")
+            if expires_at and datetime.fromisoformat(expires_at) <= now:
+                found += 1
+                if delete:
+                    os.unlink(path)
+                    os.unlink(path.removesuffix(".meta"))
     return found
-
-
-def read_all(root: str) -> int:
-    return sum(sidecar["run_id"] == "r7" for _, sidecar in sidecars(root))
 
 
 def retention() -> None:
@@ -591,40 +516,6 @@ def verify() -> None:
                     f"  {name:<20}{took:>8.1f} s{took / STORED * 1e6:>10.1f} us a media{kilobytes / 1024:>10.1f} MiB "
                     f"more{kilobytes * 1024 / STORED:>8.0f} bytes a media"
                 )
-
-
-PICTURE = bytes(range(256)) * 4096
-
-
-def erasure() -> None:
-    with scratch() as folder:
-        root = f"{folder}/media"
-        filled(root, STORED, 0)
-        reads = {
-            "read and parse every sidecar": lambda: read_all(root),
-            "erase, dry run": lambda: MediaStore(root).erase(run_id="r7", dry_run=True),
-        }
-        title = f"one run of {STORED // 100:,} among {STORED:,} media"
-        compare(title, reads, "erase, dry run", 1, "no budget", rounds=3)
-        tracemalloc.start()
-        receipt = MediaStore(root).erase(run_id="r7")
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        print(f"  erased {len(receipt.erased):,}, peak {peak / 2**20:.0f} MiB with its receipt")
-        assert read_all(root) == 0
-        shutil.rmtree(root)
-        store = MediaStore(f"{folder}/messages", durability="rename")
-        data = base64.b64encode(PICTURE).decode()
-        text = json.dumps({"messages": [{"content": [{"inlineData": {"mimeType": "video/mp4", "data": data}}]}] * 20})
-        small = store.externalize_text(text, MediaMetadata(run_id="r1")).text
-        assert store.inline_text(small) == text
-        ways = {
-            "json.loads and dumps": lambda: json.dumps(json.loads(text)),
-            "externalize_text": lambda: store.externalize_text(text, MediaMetadata(run_id="r1")),
-            "inline_text": lambda: store.inline_text(small),
-        }
-        title = f"20 times 1 MiB in {len(text) / 2**20:.0f} MiB of JSON"
-        compare(title, ways, "externalize_text", 1, "no budget", rounds=3)
 
 
 MEDIA, RUNS = 100_000, 1000
@@ -918,9 +809,9 @@ def gallery() -> None:
 
 BENCHES = {
     "Single calls on local disk, against the same work by hand": (
-        local, large, reads, deduplication, exchange, telemetry,
+        local, large, reads, deduplication, telemetry
     ),
-    "Large local stores, against the least work there is": (retention, catalog, views, verify, erasure),
+    "Large local stores, against the least work there is": (retention, catalog, views, verify),
     "Over S3 (rclone, in its own process), against raw s3fs": (objects, filesystem, sync, gallery),
 }  # fmt: skip
 
