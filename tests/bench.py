@@ -308,13 +308,7 @@ def telemetry() -> None:
         _rounds("OpenTelemetry's SDK set up", {"not watched": bare, "spans": unheard})
 
 
-CONTENTS = int(os.environ.get("FSMEDIA_BENCH_CONTENTS", "20000"))
-_SAMPLE = 500
-CONTENT_SIZE = 2_000
-
-
-def _content(number: int) -> MediaContent:
-    return MediaContent.from_bytes(number.to_bytes(8, "big") * (CONTENT_SIZE // 8), "application/octet-stream")
+CONTENTS, CONTENT_SIZE, _SAMPLE = int(os.environ.get("FSMEDIA_BENCH_CONTENTS", "20000")), 2_000, 500
 
 
 def _timed(store: MediaStore, numbers: range, run: str) -> tuple[float, list[str]]:
@@ -322,7 +316,8 @@ def _timed(store: MediaStore, numbers: range, run: str) -> tuple[float, list[str
     references: list[str] = []
 
     def put(number: int) -> None:
-        references.append(store.store_media(_content(number), MediaMetadata(run_id=run, message_idx=number % 1000)))
+        content = MediaContent.from_bytes(number.to_bytes(8, "big") * (CONTENT_SIZE // 8), "application/octet-stream")
+        references.append(store.store_media(content, MediaMetadata(run_id=run, message_idx=number % 1000)))
 
     return statistics.median(seconds(partial(put, number)) for number in numbers), references
 
@@ -364,7 +359,7 @@ def deduplication() -> None:
             print(f"  {name:<42}{taken * 1e6:>12.1f} us")
 
 
-# -- large local stores: sweeps, the catalog, verify, erasures and views ---------------------------------------------
+# -- large local stores: sweeps, the catalog, verify and views ---------------------------------------------
 
 
 STORED = int(os.environ.get("FSMEDIA_BENCH_MEDIA", "100000"))
@@ -431,25 +426,21 @@ def retention() -> None:
 CATALOG_CHILD = """
 import json, sys, time
 what, root = sys.argv[1:]
-begun = None
 if what == "find":
     import fsspec
     fs = fsspec.filesystem("file")
-    begun = time.perf_counter()
-    count = len(fs.find(root, detail=True))
 else:
     import pyarrow, pyarrow.compute, pyarrow.parquet
     from fsmedia import MediaStore
     store = MediaStore(root, durability="rename")
-    begun = time.perf_counter()
-    if what == "open":
-        count = 0
-    elif what == "list":
-        count = len(list(store.list(mime_type="text/*")))
-    elif what == "filter":
-        count = len(store.catalog(refresh=False).filter(mime_type="text/*", policy_name="retain-30days"))
-    else:
-        count = len(store.catalog())
+begun = time.perf_counter()
+count = len({
+    "find": lambda: fs.find(root, detail=True),
+    "open": lambda: (),
+    "list": lambda: list(store.list(mime_type="text/*")),
+    "filter": lambda: store.catalog(refresh=False).filter(mime_type="text/*", policy_name="retain-30days"),
+    "refresh": lambda: store.catalog(),
+}[what]())
 took = time.perf_counter() - begun
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(json.dumps([took, count, peak / 1024]))
@@ -712,76 +703,47 @@ LARGE = 64 * 2**20
 
 def sync() -> None:
     with s3_server() as server, scratch() as folder:
-        _small(server, folder)
-        _large(server, folder)
+        for name, count, size, rounds in (("small", SYNCED, 20_000, ROUNDS), ("large", 3, LARGE, 3)):
+            source = MediaStore(folder / name, durability="rename").create()
+            contents = (MediaContent(data=os.urandom(size), mime_type="image/png") for _ in range(count))
+            source.store_many((content, MediaMetadata(run_id="r1")) for content in contents)
+            _synced(source, server, folder / f"{name} copies", f"{count} x {size:,} bytes", count, rounds)
 
 
-def _fill(store: MediaStore, count: int, size: int) -> None:
-    store.store_many(
-        (MediaContent(data=os.urandom(size), mime_type="image/png"), MediaMetadata(run_id="r1")) for _ in range(count)
-    )
-
-
-def _small(server: RcloneServer, folder: Path) -> None:
+def _synced(source: MediaStore, server: RcloneServer, folder: Path, title: str, count: int, rounds: int) -> None:
     turn = itertools.count()
-    source = MediaStore(folder / "source", durability="rename").create()
-    _fill(source, SYNCED, 20_000)
     url, options = server.new_root(direct=True)
     raw = fsspec.filesystem("s3", use_listings_cache=False, **options)
-    bucket = url.removeprefix("s3://")
+    bucket, far = url.removeprefix("s3://"), f"{url}/far"
+    source.sync_to(far, storage_options=options)
 
     def put() -> None:
         raw.put(f"{source.url}/runs", f"{bucket}/raw{next(turn)}", recursive=True)
 
-    def ours() -> None:
-        report = source.sync_to(f"{url}/ours{next(turn)}", storage_options=options)
-        assert report.copied == SYNCED, report
-
-    far = f"{url}/far"
-    source.sync_to(far, storage_options=options)
+    def ours(store: MediaStore) -> None:
+        assert store.sync_to(f"{url}/ours{next(turn)}", storage_options=options).copied == count
 
     def again() -> None:
-        assert source.sync_to(far, storage_options=options).unchanged == SYNCED
+        assert source.sync_to(far, storage_options=options).unchanged == count
 
-    puts = {"s3fs put -r": put, "fsmedia sync": ours, "fsmedia sync, nothing new": again}
-    compare(f"local -> S3: {SYNCED} x 20 KB with sidecars", puts, "s3fs put -r", SYNCED, "<= 1.5 x")
+    puts = {"s3fs put -r": put, "fsmedia sync": partial(ours, source), "fsmedia sync, nothing new": again}
+    compare(f"local -> S3: {title}", puts, "s3fs put -r", count, "<= 1.5 x", rounds)
 
     def get() -> None:
         raw.get(f"{bucket}/far/runs", str(folder / f"raw{next(turn)}"), recursive=True)
 
     def ours_back() -> None:
         store = MediaStore(far, storage_options=options, durability="rename")
-        assert store.sync_to(folder / f"ours{next(turn)}").copied == SYNCED
+        assert store.sync_to(folder / f"ours{next(turn)}").copied == count
 
     gets = {"s3fs get -r": get, "fsmedia sync": ours_back}
-    compare(f"S3 -> local: {SYNCED} x 20 KB with sidecars", gets, "s3fs get -r", SYNCED, "<= 1.5 x")
+    compare(f"S3 -> local: {title}", gets, "s3fs get -r", count, "<= 1.5 x", rounds)
 
     def copy() -> None:
         raw.copy(f"{bucket}/far/runs", f"{bucket}/raw{next(turn)}", recursive=True)
 
-    def ours_copy() -> None:
-        store = MediaStore(far, storage_options=options)
-        assert store.sync_to(f"{url}/ours{next(turn)}", storage_options=options).copied == SYNCED
-
-    copies = {"s3fs cp -r": copy, "fsmedia sync": ours_copy}
-    compare(f"S3 -> S3, in the storage: {SYNCED} x 20 KB", copies, "s3fs cp -r", SYNCED, "<= 1.5 x")
-
-
-def _large(server: RcloneServer, folder: Path) -> None:
-    turn = itertools.count()
-    source = MediaStore(folder / "large", durability="rename").create()
-    _fill(source, 3, LARGE)
-    url, options = server.new_root(direct=True)
-    raw = fsspec.filesystem("s3", use_listings_cache=False, **options)
-
-    def put() -> None:
-        raw.put(f"{source.url}/runs", f"{url.removeprefix('s3://')}/raw{next(turn)}", recursive=True)
-
-    def ours() -> None:
-        assert source.sync_to(f"{url}/ours{next(turn)}", storage_options=options).copied == 3
-
-    puts = {"s3fs put -r": put, "fsmedia sync": ours}
-    compare("local -> S3: 3 x 64 MiB", puts, "s3fs put -r", 3, "<= 1.5 x", rounds=3)
+    copies = {"s3fs cp -r": copy, "fsmedia sync": lambda: ours(MediaStore(far, storage_options=options))}
+    compare(f"S3 -> S3, in the storage: {title}", copies, "s3fs cp -r", count, "<= 1.5 x", rounds)
 
 
 PICTURES = int(os.environ.get("FSMEDIA_BENCH_PICTURES", "1000"))

@@ -99,8 +99,6 @@ def shown(page: Any) -> int:
 
 
 # -- a saved gallery -------------------------------------------------------------------------------------------
-
-
 def test_it_filters_pages_and_plays(browser: Any, saved: Path) -> None:
     with visiting(browser, saved) as page:
         assert page.locator(".fsm-total").inner_text().startswith(f"{ALL} media, ")
@@ -295,15 +293,14 @@ def exported(notebook: nbformat.NotebookNode, tmp_path_factory: pytest.TempPathF
     return path
 
 
-def test_every_cell_has_a_display_and_plain_text(notebook: nbformat.NotebookNode) -> None:
+def test_an_exported_notebook_works_with_scripts_and_without_and_every_cell_has_a_display_and_plain_text(
+    notebook: nbformat.NotebookNode, browser: Any, exported: Path
+) -> None:
     for cell in notebook.cells:
         *_, output = cell.outputs  # before it a progress bar, where previews take longer than half a second
         assert output["output_type"] == "execute_result", output
         assert output["data"]["text/plain"]
         assert "text/html" in output["data"] or "application/vnd.jupyter.widget-view+json" in output["data"]
-
-
-def test_an_exported_notebook_works_in_a_browser_with_scripts_and_without(browser: Any, exported: Path) -> None:
     with visiting(browser, exported) as page:
         first, second = page.locator(".fsm-gallery").nth(0), page.locator(".fsm-gallery").nth(1)
         assert shown(first) == 24

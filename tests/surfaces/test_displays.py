@@ -395,8 +395,6 @@ def test_a_summary_of_a_store_asks_a_bounded_number_of_requests(moto_storage: S3
 
 
 # -- `fsmedia gallery`, `fsmedia compare` ---------------------------------------------------------------------
-
-
 def test_a_gallery_and_a_comparison_are_written(storage: Storage, here: Path) -> None:
     store = opened(storage)
     put(store, specimens.picture(), "image/png")
@@ -535,8 +533,6 @@ def test_without_the_libraries_there_is_a_plain_card_that_names_them(
 
 
 # -- stores and reports ------------------------------------------------------------------------------------
-
-
 def test_a_store_shows_a_summary(storage: Storage, clock: Clock) -> None:
     store = MediaStore(storage.url, storage_options=storage.options, deduplicate=True, now=clock, read_only=False)
     put(store, bytes(3000), "image/png")
@@ -588,8 +584,6 @@ def test_a_report_of_a_sweep_shows_a_table(storage: Storage, clock: Clock) -> No
 
 
 # -- comparisons -------------------------------------------------------------------------------------------
-
-
 def test_runs_stand_side_by_side(storage: Storage) -> None:
     store = MediaStore(storage.url, storage_options=storage.options)
     put(store, specimens.picture(), "image/png")
@@ -624,8 +618,6 @@ def test_runs_that_can_not_be_compared_and_the_asynchronous_store_shows_the_same
 
 
 # -- reports --------------------------------------------------------------------------------------------------
-
-
 def failing() -> models.Failed:
     error = errors.MediaTooLargeError("too large", next_step="cut it")
     return models.Failed(reference=models.Reference(HOSTILE), error=error)
@@ -701,8 +693,6 @@ def test_a_store_tells_all_it_did_in_a_notebook(memory_storage: MemoryStorage, c
 
 
 # -- the gallery as a widget ----------------------------------------------------------------------------------
-
-
 def asked(widget: Any, question: object) -> list[tuple[dict[str, Any], list[bytes]]]:
     sent: list[tuple[dict[str, Any], list[bytes]]] = []
     widget.send = lambda content, buffers=(): sent.append((content, list(buffers)))

@@ -355,8 +355,6 @@ def test_an_erasure_takes_the_previews_of_what_is_gone(url: str, cache_folder: P
 
 
 # -- small files that would take gigabytes or hours -----------------------------------------------------------
-
-
 def bits(*numbers: tuple[int, int]) -> bytes:
     text = "".join(f"{value:0{width}b}" for value, width in numbers)
     return bytes(int(text[start : start + 8], 2) for start in range(0, len(text), 8))

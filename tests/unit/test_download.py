@@ -161,17 +161,13 @@ def check_chain(error: BaseException) -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_open() -> Iterator[None]:
+def no_proxies_and_nothing_left_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Turn sockets that a failure left open into failures of the test that did it."""
-    yield
-    gc.collect(1)  # what a test left is young; looking at everything takes 50 ms
-
-
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+    yield
+    gc.collect(1)  # what a test left is young; looking at everything takes 50 ms
 
 
 @pytest.fixture
@@ -249,8 +245,6 @@ def test_which_addresses_are_public() -> None:
 
 
 # --- where a connection goes
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "localhost.", "LOCALHOST", "[::ffff:127.0.0.1]"])
 def test_private_hosts_are_refused_before_a_connection(host: str) -> None:
     with Server(with_length(b"secret")) as server:
@@ -275,18 +269,15 @@ def test_public_name_with_a_private_address_is_refused(
     assert opened == []
 
 
-def test_rebinding_connects_to_the_checked_address(resolve: Callable[..., Resolver]) -> None:
+def test_rebinding_connects_to_the_checked_address_and_one_private_among_public_ones_is_enough(
+    resolve: Callable[..., Resolver],
+) -> None:
     resolver = resolve(files_example=[["127.0.0.1"], ["127.0.0.2"]])
     with Server(with_length(b"public")) as public, Server(with_length(b"private"), "127.0.0.2", public.port) as private:
         assert get(f"http://files.example:{public.port}/", address_allowed=first_only) == b"public"
         assert private.connections == 0
         assert f"\r\nHost: files.example:{public.port}\r\n" in public.requests[0]
     assert resolver.asked == ["files.example"]
-
-
-def test_one_private_address_among_public_ones_is_enough_and_else_the_next_is_tried(
-    resolve: Callable[..., Resolver],
-) -> None:
     resolve(files_example=[["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
     with Server(with_length(b"here")) as server:
         with pytest.raises(InvalidMediaError, match="not public"):
@@ -296,8 +287,6 @@ def test_one_private_address_among_public_ones_is_enough_and_else_the_next_is_tr
 
 
 # --- URLs
-
-
 @pytest.mark.parametrize(("url", "problem"), [
     ("file:///etc/passwd", "http://"), ("ftp://h.example/a", "http://"), ("gopher://h.example/a", "http://"),
     ("//h.example/a", "http://"), ("http:/h.example/a", "host"), ("http:///a", "host"),
@@ -369,8 +358,6 @@ def test_request_says_no_more_than_it_must(monkeypatch: pytest.MonkeyPatch, vers
 
 
 # --- network failures
-
-
 def test_networks_that_fail_are_storage_errors(resolve: Callable[..., Resolver]) -> None:
     def answer(connection: socket.socket) -> None:
         connection.sendall(OK + b"\r\n" + b"x" * 10)
@@ -410,8 +397,6 @@ def test_no_error_tells_the_query(answer: Any) -> None:
 
 
 # --- TLS
-
-
 @pytest.mark.usefixtures("trusted")
 def test_tls_asks_for_the_host_by_name(resolve: Callable[..., Resolver], tls: Any) -> None:
     resolver = resolve(files_example=[["127.0.0.1"], ["127.0.0.2"]])
@@ -458,8 +443,6 @@ def test_redirects_go_from_http_to_https_only_and_tls_that_ends_without_goodbye_
 
 
 # --- proxies
-
-
 def test_proxy_is_used_only_where_private_addresses_are_allowed(
     monkeypatch: pytest.MonkeyPatch, resolve: Callable[..., Resolver]
 ) -> None:
@@ -511,8 +494,6 @@ def test_proxy_that_refuses_or_is_of_another_kind_is_a_storage_error(monkeypatch
 
 
 # --- redirects
-
-
 def test_redirects_are_followed_to_another_port_too_up_to_five_and_cookies_are_not_kept() -> None:
     for status in (301, 302, 303, 307, 308):
         answers = [moved("../b c/ü?x=1#f\r\nSet-Cookie: a=1", status), with_length(b"there")]
@@ -564,8 +545,6 @@ def test_redirect_to_what_is_no_public_url_is_refused(location: str, problem: st
 
 
 # --- answers
-
-
 @pytest.mark.parametrize("status", [
     201, 202, 204, 205, 206, 226, 300, 304, 305, 400, 401, 403, 404, 410, 429, 451, 700, 500, 502, 503, 504, 599,
 ])  # fmt: skip
@@ -611,8 +590,6 @@ def test_answer_that_does_not_tell_its_end_is_refused(head: bytes) -> None:
 
 
 # --- sizes
-
-
 def test_sizes_are_held_against_the_body_that_comes_and_chunks_that_break_off_are_refused() -> None:
     error = refused(with_length(b"123456"), MediaTooLargeError, max_size=5)
     assert str(error) == "larger than the store's max_file_size of 5 bytes; open the store with a larger one"
@@ -668,8 +645,6 @@ def test_bytes_are_handed_on_as_they_arrive() -> None:
 
 
 # --- time
-
-
 def ticking(seconds: float) -> Iterator[float]:
     return count(seconds, seconds)
 
@@ -781,8 +756,6 @@ def test_addresses_share_the_time_to_connect(resolve: Callable[..., Resolver], m
 
 
 # --- data: URLs
-
-
 @pytest.mark.parametrize(("url", "expected"), [
     ("data:,", ("text/plain;charset=US-ASCII", b"")),
     ("data:,A%20brief%20note", ("text/plain;charset=US-ASCII", b"A brief note")),

@@ -79,8 +79,6 @@ def of(data: Any) -> MediaContent:
 
 
 # -- intake ------------------------------------------------------------------------------------------------------
-
-
 @given(CHUNKS, st.none() | st.integers(0, 200))
 def test_an_intake_counts_hashes_and_passes_on_and_stops_where_it_gets_too_large(
     pieces: list[bytes], limit: int | None
@@ -115,9 +113,9 @@ def test_the_head_is_the_first_bytes_however_they_come(sizes: list[int]) -> None
 
 
 # -- in memory ---------------------------------------------------------------------------------------------------
-
-
-def test_small_bytes_and_data_urls_are_in_memory_anyway(tmp_path: Path) -> None:
+def test_small_bytes_and_data_urls_are_in_memory_anyway_and_files_are_read_and_closed_or_refused_and_named(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "x.png").write_bytes(b"ab")
     assert (small_bytes(of(b"ab")), small_bytes(of("YWI="))) == (b"ab", b"ab")
     assert small_bytes(of(io.BytesIO(b"ab"))) is None
@@ -141,11 +139,32 @@ def test_small_bytes_and_data_urls_are_in_memory_anyway(tmp_path: Path) -> None:
     intake.write(b"")
     with pytest.raises(MediaTooLargeError):
         intake.write(b"e")
+    path = tmp_path / "x.png"
+    path.write_bytes(b"x" * (CHUNK_BYTES + 3))
+    with open_source(MediaContent.from_path(path), rules(CHUNK_BYTES + 3)) as source:
+        assert (source.size, [len(chunk) for chunk in source.chunks]) == (CHUNK_BYTES + 3, [CHUNK_BYTES, 3])
+    with (tmp_path / "x.png").open("wb") as file:
+        file.truncate(50 * 2**30)
+    with pytest.raises(MediaTooLargeError):
+        read(MediaContent.from_path(tmp_path / "x.png"), 10)
+    path = tmp_path / "y.png"
+    path.write_bytes(b"abc")
+    assert read(MediaContent.from_path(path), 3) == b"abc"
+    with pytest.raises(MediaTooLargeError):
+        read(MediaContent.from_path(path), 2)
+    (tmp_path / "file").write_bytes(b"")
+    for path in ("missing.png", "file/x.png"):
+        with pytest.raises(MediaNotFoundError, match="check file_path") as info:
+            read(MediaContent(file_path=str(tmp_path / path), mime_type="image/png"))
+        assert info.value.key == str(tmp_path / path)
+    with pytest.raises(InvalidMediaError, match="is a folder"):
+        read(MediaContent(file_path=str(tmp_path), mime_type="image/png"))
+    for path in ("a\0b", str(tmp_path / ("x" * 300))):
+        with pytest.raises(StorageError, match="can't be read"):
+            read(MediaContent(file_path=path, mime_type="image/png"))
 
 
 # -- streams -----------------------------------------------------------------------------------------------------
-
-
 def test_streams_are_read_once_to_their_end_and_stay_the_callers() -> None:
     stream = Stream(b"skip" + b"x" * (2 * CHUNK_BYTES + 5))
     stream.seek(4)
@@ -191,33 +210,7 @@ def test_a_stream_that_gives_no_bytes_is_refused(answer: object, reason: str) ->
 
 
 # -- files -------------------------------------------------------------------------------------------------------
-
-
-def test_files_are_read_and_closed_or_refused_by_their_size_and_what_is_none_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "x.png"
-    path.write_bytes(b"x" * (CHUNK_BYTES + 3))
-    with open_source(MediaContent.from_path(path), rules(CHUNK_BYTES + 3)) as source:
-        assert (source.size, [len(chunk) for chunk in source.chunks]) == (CHUNK_BYTES + 3, [CHUNK_BYTES, 3])
-    with (tmp_path / "x.png").open("wb") as file:
-        file.truncate(50 * 2**30)
-    with pytest.raises(MediaTooLargeError):
-        read(MediaContent.from_path(tmp_path / "x.png"), 10)
-    path = tmp_path / "y.png"
-    path.write_bytes(b"abc")
-    assert read(MediaContent.from_path(path), 3) == b"abc"
-    with pytest.raises(MediaTooLargeError):
-        read(MediaContent.from_path(path), 2)
-    (tmp_path / "file").write_bytes(b"")
-    for path in ("missing.png", "file/x.png"):
-        with pytest.raises(MediaNotFoundError, match="check file_path") as info:
-            read(MediaContent(file_path=str(tmp_path / path), mime_type="image/png"))
-        assert info.value.key == str(tmp_path / path)
-    with pytest.raises(InvalidMediaError, match="is a folder"):
-        read(MediaContent(file_path=str(tmp_path), mime_type="image/png"))
-    for path in ("a\0b", str(tmp_path / ("x" * 300))):
-        with pytest.raises(StorageError, match="can't be read"):
-            read(MediaContent(file_path=path, mime_type="image/png"))
-    # An unclosed file would be a ResourceWarning, which is an error here.
+# An unclosed file would be a ResourceWarning, which is an error here.
 
 
 def test_a_reference_is_opened_in_the_store_that_takes_it_or_brings_its_own_way() -> None:

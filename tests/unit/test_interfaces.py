@@ -141,9 +141,6 @@ def test_both_stores_have_the_same_names_parameters_and_contexts_and_what_blocks
             assert callable(getattr(plain, name))
             assert inspect.iscoroutinefunction(getattr(asynchronous, async_name))
             assert not hasattr(asynchronous, name)
-
-
-def test_what_blocks_is_awaited_and_each_method_is_described_on_both_sides() -> None:
     for name in METHODS:
         method = getattr(AsyncMediaStore, name)
         plain = inspect.signature(getattr(MediaStore, name)).return_annotation

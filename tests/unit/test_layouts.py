@@ -28,9 +28,9 @@ INDEX = st.integers(0, 10**18 - 1)
 
 
 # --- names
-
-
-def test_unique_names_are_u_and_26_lower_case_fresh_and_in_order() -> None:
+def test_unique_names_are_u_and_26_lower_case_fresh_in_order_and_hold_all_bits_of_their_uuid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for _ in range(1000):
         name = keys.new_unique()
         assert (len(name), name[0]) == (27, "u")
@@ -40,9 +40,6 @@ def test_unique_names_are_u_and_26_lower_case_fresh_and_in_order() -> None:
     after = keys.new_unique(int(time.time() * 1000) + 1)
     assert (len(set(names)), names) == (len(names), sorted(names))
     assert before < names[0] < names[-1] < after
-
-
-def test_unique_holds_all_bits_of_its_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
     digits = "0123456789abcdefghjkmnpqrstvwxyz"
     for value in (0, 2**128 - 1, *(1 << bit for bit in range(128)), 0x018BCFE5687B7FFFBFFF0123456789AB):
         monkeypatch.setattr(uuid_utils, "uuid7", lambda value=value: uuid.UUID(int=value))
@@ -126,8 +123,6 @@ def test_other_names_are_neither_our_own_nor_temporary_nor_hidden_nor_sidecars()
 
 
 # --- sidecars and what is hidden
-
-
 @pytest.mark.parametrize(("text", "problem"), [
     (None, "is text, not NoneType"), (b"runs/r1/x.png", "is text, not bytes"), (7, "is text, not int"), ("", "empty"),
     ("runs/r1/\0.png", "NUL"), ("/data/media/runs/r1/x.png", "absolute"), ("/", "absolute"),
@@ -249,7 +244,7 @@ def test_keys_of_retention_have_the_minute_at_or_after_and_one_length() -> None:
     assert keys.due_key(NOON, "a").startswith(keys.due_folders(NOON)[2])
     assert len({len(keys.hold_key(each)) for each in ("a", "b" * 900, "ä")}) == 1
     assert keys.hold_key("a") != keys.hold_key("b")
-    assert keys.deletions_key(NOON) != keys.deletions_key(NOON)
+    assert keys.dated_key(keys.DELETIONS, NOON) != keys.dated_key(keys.DELETIONS, NOON)
     assert keys.is_temporary(keys.probe_key())
 
 
@@ -329,8 +324,6 @@ def test_long_ids_become_prefix_and_digest(text: str, limit: int) -> None:
 
 
 # --- render and parse
-
-
 def test_default_layouts_are_promptkits_folders_require_their_modes_id_and_one_escape_too_many_is_its_id() -> None:
     assert list(layouts()) == list(MODES) == ["by-session", "by-conversation", "by-run"]
     references = {mode: layout.render(FULL, NAME, ".png") for mode, layout in layouts().items()}
@@ -348,7 +341,6 @@ def test_default_layouts_are_promptkits_folders_require_their_modes_id_and_one_e
     # The last one begins with a sharp s: by-session on a disk that folds case.
     for template, folder in [("{run_id}", "~61bc"), ("runs/{run_id}", "~62y-run"), ("by-se{run_id}", "~dfion")]:
         parsed = Layout(template + TAIL, "by-run").parse(f"{template.format(run_id=folder)}/x.png")
-        assert parsed is not None
         assert parsed["run_id"] == folder
 
 
@@ -368,7 +360,6 @@ def test_parse_gives_back_what_was_rendered(
     name = plain_name(*indices, UNIQUE)
     reference = layout.render(fields, name, ".png")
     parsed = layout.parse(reference)
-    assert parsed is not None
     assert (parsed["name"], parsed["ext"]) == (name, ".png")
     assert (parsed["message_idx"], parsed["part_idx"]) == indices
     for used in TEXT_FIELDS:
@@ -405,7 +396,6 @@ def test_only_what_would_be_reserved_is_escaped_once_more() -> None:
         reference = layout.render({"run_id": reserved}, NAME, ".png")
         assert reference == f"{escaped}/{NAME}.png"
         parsed = layout.parse(reference)
-        assert parsed is not None
         assert parsed["run_id"] == reserved
         assert layout.parse(f"{reserved}/{NAME}.png") is None
         assert layout.folder(reserved) == escaped
@@ -421,7 +411,6 @@ def test_only_what_would_be_reserved_is_escaped_once_more() -> None:
         layout = Layout(template + TAIL, "by-run")
         assert layout.render({"run_id": run_id}, NAME, "") == f"{folder}/{NAME}"
         parsed = layout.parse(f"{folder}/{NAME}")
-        assert parsed is not None
         assert parsed["run_id"] == run_id
 
 
@@ -469,7 +458,6 @@ def test_names_of_promptkits_folders_and_of_files_are_read_and_rendered_and_othe
 def test_ids_and_timestamps_of_one_segment_share_its_bytes_and_others_may_be_missing() -> None:
     layout = layouts()["by-run"]
     parsed = layout.parse(layout.render({"run_id": "é" * 200}, NAME, ".png"))
-    assert parsed is not None
     assert parsed["run_id"] == ""
     layout = Layout("{run_id}+{session_id}+{message_idx:04d}" + TAIL, "by-run")
     reference = layout.render({**FULL, "run_id": "r" * 300, "session_id": "s" * 300, "message_idx": 10**17}, NAME, "")
@@ -487,7 +475,6 @@ def test_ids_and_timestamps_of_one_segment_share_its_bytes_and_others_may_be_mis
     reference = layout.render({"run_id": "r1", "provider_id": "", "session_id": None}, NAME, ".png")
     assert reference == f"r1/~_/~_/~_/{NAME}.png"
     parsed = layout.parse(reference)
-    assert parsed is not None
     assert (parsed["provider_id"], parsed["session_id"], parsed["mime_type"]) == ("", "", "")
     layout = Layout("{run_id}/{timestamp:%Y%m%d-%H.%M_%S}/{timestamp:%j}" + TAIL, "by-run")
     zone = timezone(timedelta(hours=2))
@@ -555,7 +542,6 @@ def test_layouts_take_overrides_and_are_values() -> None:
     wide = {"wide": Layout("{session_id}/{run_id}/{name}{ext}", "by-run"), **known}
     for order, wanted in ((wide, wide["wide"]), ({**known, "wide": wide["wide"]}, known["by-run"])):
         first = parse_any(order, "runs/r1/x.png")
-        assert first is not None
         assert first[0] is wanted
     with pytest.raises(InvalidMediaError, match="run_id is required"):
         layouts()["by-run"].folder("")
@@ -597,7 +583,6 @@ def test_whatever_template_is_accepted_loses_nothing(folders: str, one: str, oth
     segments = reference.split("/")
     assert not any(is_hidden("/".join(segments[:length])) for length in range(1, len(segments)))
     parsed = layout.parse(reference)
-    assert parsed is not None
     for used, value in parsed.items():
         if used not in {"name", "ext"}:
             assert value == fields[used] or (value == "" and "~~" in reference)

@@ -32,7 +32,7 @@ def listing(*found: Page) -> Iterator[Page]:
     return iter(found)
 
 
-def test_sorting_in_runs_gives_all_of_it_unchanged_and_once(
+def test_sorting_in_runs_and_names_that_wait_lose_nothing_in_bounded_memory(
     tmp_path: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for at_once in [1, 7, 1000, 10_000]:
@@ -47,6 +47,14 @@ def test_sorting_in_runs_gives_all_of_it_unchanged_and_once(
     assert next(found) == entry(1)
     found.close()
     assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(listings, "MOST_WAITING", 1000)
+    waiting = [f"runs/-{number:05d}/x.png" for number in range(1000)]
+    found = NestedStores()._own((Entry(name, 1) for name in [*waiting, "runs/a/x.png"]), 0)
+    assert [next(found).key for _ in range(5)] == waiting[:5]
+    held = found.gi_frame.f_locals["waiting"]
+    assert held._rolled
+    assert ([each.key for each in found], list(tmp_path.iterdir())) == ([*waiting[5:], "runs/a/x.png"], [])
 
 
 def test_a_sorted_listing_is_given_as_it_comes_and_a_first_page_out_of_order_makes_it_all_sorted() -> None:
@@ -88,8 +96,6 @@ def test_a_later_page_out_of_order_is_an_error_and_remembered(later: tuple[int, 
 
 
 # -- stores below a store ----------------------------------------------------------------------------------
-
-
 def own_names(names: list[str], folder: str = "") -> tuple[list[str], tuple[str, ...]]:
     """Return what is left of a listing, and the folders that were found to be other stores'."""
     nested, begin = NestedStores(), len(folder.rpartition("/")[0])
@@ -141,15 +147,3 @@ def test_a_listing_leaves_out_what_the_definition_says(monkeypatch: pytest.Monke
             for folder in ("a", "-", "a/b", "a/-"):
                 below = [name for name in files if name.startswith(f"{folder}/")]
                 assert own_names(below, folder)[0] == by_definition(below, folder)
-
-
-def test_names_that_wait_take_bounded_memory(tmp_path: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(listings, "MOST_WAITING", 1000)
-    waiting = [f"runs/-{number:05d}/x.png" for number in range(1000)]
-    found = NestedStores()._own((Entry(name, 1) for name in [*waiting, "runs/a/x.png"]), 0)
-    assert [next(found).key for _ in range(5)] == waiting[:5]
-    held = found.gi_frame.f_locals["waiting"]
-    assert held._rolled
-    assert [each.key for each in found] == [*waiting[5:], "runs/a/x.png"]
-    assert list(tmp_path.iterdir()) == []

@@ -56,8 +56,6 @@ def test_usual_spellings_have_names_and_other_text_none() -> None:
 
 
 # -- markers -----------------------------------------------------------------------------------------------------
-
-
 @given(st.text(st.characters(codec="utf-8"), min_size=1), st.sampled_from(SPELLINGS), st.none() | HEADS)
 def test_a_marker_reads_as_it_was_written(reference: str, spelling: str, head: str | None) -> None:
     marker = InlineReference(reference, DIGEST, spelling, head)
@@ -68,8 +66,6 @@ def test_a_marker_reads_as_it_was_written(reference: str, spelling: str, head: s
 
 
 # -- JSON text ---------------------------------------------------------------------------------------------------
-
-
 @given(json_texts())
 def test_text_is_read_as_json_reads_it(text: str) -> None:
     def plain(value: Any) -> Any:
@@ -114,8 +110,6 @@ def test_what_is_no_json_is_refused_with_its_place(text: str) -> None:
 
 
 # -- places ------------------------------------------------------------------------------------------------------
-
-
 def test_each_shape_is_known_and_a_place_says_its_message_and_part() -> None:
     for name, (document, count) in DOCUMENTS.items():
         for read in (document, parse_json(json.dumps(document))):

@@ -51,8 +51,6 @@ refused = partial(model_refused, MediaContent)
 
 
 # -- base64 ------------------------------------------------------------------------------------------------------
-
-
 @given(st.binary(), st.sampled_from(["\n", "\r\n", "\r"]), st.integers(1, 76))
 def test_base64_text_becomes_bytes_and_its_line_breaks_are_skipped(data: bytes, line_break: str, width: int) -> None:
     text = base64.b64encode(data).decode()
@@ -115,8 +113,6 @@ def test_text_that_is_handed_in_as_base64_warns_and_names_from_text() -> None:
 
 
 # -- sources -----------------------------------------------------------------------------------------------------
-
-
 def test_contents_come_from_bytes_of_any_kind_from_text_that_utf_8_holds_and_from_urls() -> None:
     for data in [b"ab", bytearray(b"ab"), memoryview(b"ab")]:
         content = MediaContent(data=data, mime_type="image/png")
@@ -283,8 +279,6 @@ def test_promptkits_json_validates_and_a_file_object_has_no_json_form() -> None:
 
 
 # -- opening -----------------------------------------------------------------------------------------------------
-
-
 def test_bytes_files_and_handles_open_again_and_again_and_a_copy_may_still_open(tmp_path: Path) -> None:
     content = MediaContent.from_bytes(PNG)
     assert content.open().read() == content.open().read() == content.read_bytes() == PNG
@@ -375,8 +369,6 @@ def test_too_much_to_hold_inline_is_refused_unless_told_and_no_file_is_read_whol
 
 
 # -- what must not get out ---------------------------------------------------------------------------------------
-
-
 def test_repr_shows_size_and_digest_never_the_data_no_query_no_user_and_contents_are_frozen() -> None:
     content = MediaContent(data=SECRET.encode(), mime_type="image/png", caption="y" * 1000)
     for text in (repr(content), str(content), f"{content}", repr([content])):
@@ -471,7 +463,6 @@ def test_metadata_and_records_come_back_from_json_and_timestamps_become_utc(
     assert MediaMetadata.model_validate(metadata.model_dump()) == metadata
     assert pickle.loads(pickle.dumps(metadata)) == metadata
     timestamp = MediaMetadata(timestamp=instant).timestamp
-    assert timestamp is not None
     assert timestamp.timestamp() == instant.timestamp()  # == is never true for a time in a zone's repeated hour
     assert timestamp.tzinfo is UTC
 

@@ -225,8 +225,6 @@ def document(**changes: Any) -> bytes:
 
 
 # -- store.json --------------------------------------------------------------------------------------------------
-
-
 def test_what_lies_in_a_new_store_and_in_one_with_everything() -> None:
     layouts = {
         "by-session": "sessions/{session_id}/{name}{ext}",
@@ -298,11 +296,9 @@ def test_wrong_settings_are_damage_not_defaults(changes: dict[str, Any]) -> None
 
 
 # -- what a caller asks ------------------------------------------------------------------------------------------
-
-
 def test_what_was_not_given_is_not_asked_and_read_with_the_defaults_and_a_newer_store_is_not_opened() -> None:
     for changes in ({"fsmedia": FORMAT + 1}, {"dedup": True}, {"fsmedia": 9, "policies": 5}):
-        with pytest.raises(errors.StoreConflictError, match=f"this one knows format {FORMAT}.*newer fsmedia") as info:
+        with pytest.raises(errors.StoreConflictError, match=f"newer fsmedia.*knows format {FORMAT}") as info:
             Configuration.parse(document(**changes))
         assert "upgrade" in info.value.next_step
     assert asked() == Settings()
@@ -332,8 +328,6 @@ def test_what_can_not_be_meant_is_refused(arguments: dict[str, Any], error: type
 
 
 # -- differences -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("arguments", "here", "wanted"), [
     ({"organization": "by-session"}, "by-run", "by-session"),
     ({"default_policy": "retain-1days"}, "retain-30days", "retain-1days"),
@@ -369,8 +363,6 @@ def test_settings_that_are_no_difference_may_be_of_the_stores_own_and_begin_like
 
 
 # -- environment -------------------------------------------------------------------------------------------------
-
-
 def test_the_environment_may_name_the_store_and_a_grace_must_fit_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(URL_VARIABLE, " s3://bucket/media ")
     assert url_from_environment() == "s3://bucket/media"
@@ -466,8 +458,6 @@ def test_a_stores_own_names_are_found_and_listed_and_take_no_name_that_means_som
 
 
 # -- policies given to a store -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("policies", [
     {"audit": RetentionPolicy(name="other")}, [RetentionPolicy(name="a"), RetentionPolicy(name="a", keep_for=DAY)],
     {"": DAY}, {"x" * 256: DAY}, {"audit": timedelta(0)}, {"audit": -DAY}, {"audit": timedelta(microseconds=1)},
