@@ -127,7 +127,6 @@ class Server(ABC):
             # A session of its own: Ctrl-C must reach pytest alone, so that fixtures are torn down in order.
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
             self._process = subprocess.Popen(relay, **pipes, env=environment, start_new_session=True)
-        assert self._process.stdout is not None
         readable, _, _ = select.select([self._process.stdout], [], [], START_SECONDS)
         line = self._process.stdout.readline() if readable else b""
         if not line:
@@ -146,7 +145,6 @@ class Server(ABC):
         if process is None:
             return
         with process:
-            assert process.stdin is not None
             process.stdin.close()
             process.terminate()  # should a fork of pytest still hold that pipe
             try:

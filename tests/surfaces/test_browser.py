@@ -172,9 +172,7 @@ def test_without_scripts_it_filters_pages_and_enlarges_too(browser: Any, saved: 
         assert not page.locator(".fsm-copy:visible, .fsm-sort:visible").count()  # what does nothing is not there
 
 
-def test_strangers_names_do_not_run_where_the_policy_is_gone_and_it_stops_what_would_get_through(
-    browser: Any, saved: Path, tmp_path: Path
-) -> None:
+def test_strangers_names_do_not_run_and_the_policy_stops_the_rest(browser: Any, saved: Path, tmp_path: Path) -> None:
     text = saved.read_text()
     assert "Content-Security-Policy" in text
     bare = tmp_path / "bare.html"
@@ -197,9 +195,7 @@ def test_strangers_names_do_not_run_where_the_policy_is_gone_and_it_stops_what_w
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_two_galleries_on_one_page_do_not_disturb_each_other(
-    scripts: bool, browser: Any, gallery: Any, tmp_path: Path
-) -> None:
+def test_two_galleries_do_not_disturb_each_other(scripts: bool, browser: Any, gallery: Any, tmp_path: Path) -> None:
     file = tmp_path / "two.html"
     file.write_text(f"<!doctype html><meta charset=utf-8><body>{gallery.html()}<hr>{gallery.html()}")
     with visiting(browser, file, java_script_enabled=scripts) as page:
@@ -241,9 +237,7 @@ def test_it_can_be_read_in_light_and_dark_wide_and_narrow(browser: Any, saved: P
         assert {name for name, value in page.evaluate(CONTRAST, texts).items() if value < 4.5} == set()  # WCAG AA
 
 
-def test_a_comparison_stands_side_by_side_and_an_empty_gallery_and_one_of_one(
-    browser: Any, store: MediaStore, tmp_path: Path
-) -> None:
+def test_comparisons_stand_side_by_side_and_galleries_of_few(browser: Any, store: MediaStore, tmp_path: Path) -> None:
     with visiting(browser, store.compare(["r1", "r2"]).save(tmp_path / "c.html")) as page:
         left, right = page.locator("tbody tr").first.locator("td").all()
         assert left.locator(".fsm-card").first.bounding_box()["y"] == right.locator(".fsm-card").bounding_box()["y"]
@@ -293,9 +287,7 @@ def exported(notebook: nbformat.NotebookNode, tmp_path_factory: pytest.TempPathF
     return path
 
 
-def test_an_exported_notebook_works_with_scripts_and_without_and_every_cell_has_a_display_and_plain_text(
-    notebook: nbformat.NotebookNode, browser: Any, exported: Path
-) -> None:
+def test_an_exported_notebook_works(notebook: nbformat.NotebookNode, browser: Any, exported: Path) -> None:
     for cell in notebook.cells:
         *_, output = cell.outputs  # before it a progress bar, where previews take longer than half a second
         assert output["output_type"] == "execute_result", output

@@ -126,9 +126,7 @@ def test_totals_count_what_is_not_shown_up_to_some_point(storage: Storage, monke
         assert said in page(store, limit=2).text
 
 
-def test_sort_chooses_and_what_has_no_time_comes_last(
-    store: MediaStore, memory_storage: MemoryStorage, clock: Clock
-) -> None:
+def test_sort_chooses_and_no_time_comes_last(store: MediaStore, memory_storage: MemoryStorage, clock: Clock) -> None:
     for index, (size, age) in enumerate([(30, 2), (10, 1), (20, 3)]):
         put(store, b"x" * size, "text/plain", message_idx=index, timestamp=clock() - timedelta(days=age))
     orders = {"position": [0, 1, 2], "largest": [0, 2, 1], "newest": [1, 0, 2], "oldest": [2, 0, 1]}
@@ -261,9 +259,7 @@ def test_saving_replaces_whole_or_not_at_all(store: MediaStore, memory_storage: 
     assert [path.name for path in tmp_path.iterdir()] == ["g.html"]
 
 
-def test_a_notebook_and_a_terminal_show_a_bar_to_whoever_waits_and_leave_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bar_is_shown_to_whoever_waits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     shown: list[str] = []
 
     def display(data: dict[str, str], **_: object) -> Any:
@@ -321,9 +317,7 @@ def received(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.full)])
-def test_a_gallery_reads_each_original_once_and_then_none(
-    count: int, moto_storage: S3Storage, cache_folder: Path
-) -> None:
+def test_a_gallery_reads_each_original_only_once(count: int, moto_storage: S3Storage, cache_folder: Path) -> None:
     data = specimens.noise()
     filled(moto_storage, count, data)
     store = opened(moto_storage)
@@ -345,9 +339,7 @@ def test_a_gallery_reads_each_original_once_and_then_none(
     assert all(preview.image for preview in small.previews)
 
 
-def test_bytes_read_are_bounded_and_deduplicated_media_are_read_once_whoever_refers_to_them(
-    moto_storage: S3Storage, cache_folder: Path, received: list[int]
-) -> None:
+def test_bytes_read_are_bounded(moto_storage: S3Storage, cache_folder: Path, received: list[int]) -> None:
     store = opened(moto_storage, deduplicate=True).create()
     picture, text = specimens.noise(), b"line\n" * 100_000
     put(store, picture, "image/png")
@@ -474,7 +466,7 @@ def test_a_content_shows_itself(name: str) -> None:
     assert "secret" not in page.text
 
 
-def test_a_stored_content_shows_itself_from_any_storage_and_a_stream_is_not_read(
+def test_a_stored_content_shows_itself_and_a_stream_is_not_read(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = MediaStore(storage.url, storage_options=storage.options)
@@ -507,7 +499,7 @@ def test_a_player_holds_all_of_it_and_refuses_what_is_too_large_or_of_no_use() -
         MediaContent.from_bytes(b"PK\x03\x04" + bytes(50)).player()
 
 
-def test_without_the_libraries_there_is_a_plain_card_that_names_them(
+def test_without_the_libraries_a_card_names_them(
     memory_storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = builtins.__import__
@@ -713,9 +705,7 @@ def test_a_card_gets_all_bytes_from_any_storage(storage: Storage) -> None:
     assert "<script" not in widget.html
 
 
-def test_nothing_but_the_number_of_a_card_is_answered_nor_what_is_too_large(
-    memory_storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_number_of_a_card_is_answered(memory_storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     store = MediaStore(memory_storage.url)
     put(store, specimens.sound(), "audio/wav")
     widget = store.gallery(interactive=True)

@@ -36,9 +36,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 class Server:
     """Answers on a loopback address with whatever bytes a test says."""
 
-    def __init__(
-        self, answer: Any, host: str = "127.0.0.1", port: int = 0, context: ssl.SSLContext | None = None
-    ) -> None:
+    def __init__(self, answer: Any, host: str = "127.0.0.1", port: int = 0, context: Any = None) -> None:
         self._answer, self._context = answer, context
         self.connections = 0
         self.requests: list[str] = []
@@ -269,9 +267,7 @@ def test_public_name_with_a_private_address_is_refused(
     assert opened == []
 
 
-def test_rebinding_connects_to_the_checked_address_and_one_private_among_public_ones_is_enough(
-    resolve: Callable[..., Resolver],
-) -> None:
+def test_rebinding_meets_the_checked_address_and_one_private_one_is_enough(resolve: Callable[..., Resolver]) -> None:
     resolver = resolve(files_example=[["127.0.0.1"], ["127.0.0.2"]])
     with Server(with_length(b"public")) as public, Server(with_length(b"private"), "127.0.0.2", public.port) as private:
         assert get(f"http://files.example:{public.port}/", address_allowed=first_only) == b"public"
@@ -425,9 +421,7 @@ def test_certificate_of_another_host_or_of_an_unknown_authority_is_refused(
 
 
 @pytest.mark.usefixtures("trusted")
-def test_redirects_go_from_http_to_https_only_and_tls_that_ends_without_goodbye_is_broken_off(
-    resolve: Callable[..., Resolver], tls: Any
-) -> None:
+def test_redirects_go_to_https_only_and_tls_ends_with_a_goodbye(resolve: Callable[..., Resolver], tls: Any) -> None:
     resolve(**{name: [["127.0.0.1"]] for name in ("files_example", "127_0_0_1")})
     with Server(with_length(b"plain")) as plain:
         safe = Server(moved(f"http://files.example:{plain.port}/"), context=tls)
@@ -443,9 +437,7 @@ def test_redirects_go_from_http_to_https_only_and_tls_that_ends_without_goodbye_
 
 
 # --- proxies
-def test_proxy_is_used_only_where_private_addresses_are_allowed(
-    monkeypatch: pytest.MonkeyPatch, resolve: Callable[..., Resolver]
-) -> None:
+def test_proxy_is_for_private_addresses_only(monkeypatch: pytest.MonkeyPatch, resolve: Callable[..., Resolver]) -> None:
     resolve(**{"files_example": [["127.0.0.1"]], "127_0_0_2": [["127.0.0.2"]]})
     with Server(with_length(b"proxied"), "127.0.0.2") as proxy, Server(with_length(b"direct")) as server:
         monkeypatch.setenv("http_proxy", f"http://me:p%40ss@127.0.0.2:{proxy.port}")
@@ -511,9 +503,7 @@ def test_redirects_are_followed_to_another_port_too_up_to_five_and_cookies_are_n
     refused(moved("/").replace(b"Location: /", b"Location: /\xfc"), InvalidMediaError, "no valid URL")  # in Latin-1
 
 
-def test_redirect_to_a_private_address_is_refused_also_of_the_same_host_which_is_resolved_and_checked_anew(
-    resolve: Callable[..., Resolver],
-) -> None:
+def test_redirect_to_a_private_address_is_refused_also_of_the_same_host(resolve: Callable[..., Resolver]) -> None:
     with Server(with_length(b"private"), "127.0.0.2") as private, Server(moved(private.url)) as public:
         with pytest.raises(InvalidMediaError, match=rf"redirected to {private.url}/, which leads to .* not public"):
             get(public.url, address_allowed=first_only)

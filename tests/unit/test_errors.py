@@ -81,7 +81,7 @@ def test_no_reference_breaks_the_line(reference: str) -> None:
     assert MediaError("p", reference=reference).reference == reference
 
 
-def test_errors_pickle_and_copy_without_a_cause() -> None:
+def test_errors_pickle_and_copy_without_a_cause_and_bulk_ones_with_what_succeeded_and_failed() -> None:
     for kind in [MediaError, *KINDS]:
         for through in [pickled, copy.copy, copy.deepcopy]:
             error = kind("went wrong", next_step="do this", reference="runs/r1/x.png", key="k")
@@ -98,9 +98,6 @@ def test_errors_pickle_and_copy_without_a_cause() -> None:
         error = kind("went wrong", key="k")
         error.__cause__ = OSError("secret")
         assert b"secret" not in pickle.dumps(error)
-
-
-def test_bulk_error_holds_what_succeeded_and_what_failed_and_pickles() -> None:
     lost = MediaNotFoundError("no such media", next_step="list the store", reference="a\nb")
     error = BulkError({0: "runs/r1/x.png", 2: "runs/r1/y.png"}, {1: lost})
     assert (error.results, error.errors) == ({0: "runs/r1/x.png", 2: "runs/r1/y.png"}, {1: lost})

@@ -80,9 +80,7 @@ def of(data: Any) -> MediaContent:
 
 # -- intake ------------------------------------------------------------------------------------------------------
 @given(CHUNKS, st.none() | st.integers(0, 200))
-def test_an_intake_counts_hashes_and_passes_on_and_stops_where_it_gets_too_large(
-    pieces: list[bytes], limit: int | None
-) -> None:
+def test_an_intake_counts_hashes_passes_on_and_stops_at_its_limit(pieces: list[bytes], limit: int | None) -> None:
     stage = Stage()
     intake = HashingWriter(stage, limit)
     data = b"".join(pieces)
@@ -113,9 +111,7 @@ def test_the_head_is_the_first_bytes_however_they_come(sizes: list[int]) -> None
 
 
 # -- in memory ---------------------------------------------------------------------------------------------------
-def test_small_bytes_and_data_urls_are_in_memory_anyway_and_files_are_read_and_closed_or_refused_and_named(
-    tmp_path: Path,
-) -> None:
+def test_small_bytes_are_in_memory_anyway_and_files_are_read_or_refused_and_named(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"ab")
     assert (small_bytes(of(b"ab")), small_bytes(of("YWI="))) == (b"ab", b"ab")
     assert small_bytes(of(io.BytesIO(b"ab"))) is None

@@ -28,9 +28,7 @@ INDEX = st.integers(0, 10**18 - 1)
 
 
 # --- names
-def test_unique_names_are_u_and_26_lower_case_fresh_in_order_and_hold_all_bits_of_their_uuid(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_unique_names_are_fresh_in_order_and_hold_all_bits_of_their_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(1000):
         name = keys.new_unique()
         assert (len(name), name[0]) == (27, "u")
@@ -53,9 +51,7 @@ def test_unique_names_are_u_and_26_lower_case_fresh_in_order_and_hold_all_bits_o
     MILLISECONDS, MILLISECONDS, INDEX, INDEX,
     st.sampled_from(["", ".png", ".tar.gz", ".", ".12-ab-cd.png", ".\n", ".é"]),
 )  # fmt: skip
-def test_unique_names_sort_by_time_and_plain_names_parse_back(
-    one: int, other: int, message_idx: int, part_idx: int, ext: str
-) -> None:
+def test_names_sort_by_time_and_parse_back(one: int, other: int, message_idx: int, part_idx: int, ext: str) -> None:
     names = keys.new_unique(one), keys.new_unique(other)
     if one != other:
         assert (names[0] < names[1]) == (one < other)
@@ -211,7 +207,7 @@ NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
 
 @given(INSTANTS, INSTANTS, REFERENCES)
-def test_a_key_is_read_back_sorts_by_time_and_is_never_due_before_its_instant(
+def test_a_key_is_read_back_sorts_by_time_and_is_never_due_early(
     one: datetime, other: datetime, reference: str
 ) -> None:
     minute = keys.due_minute(one)
@@ -351,7 +347,7 @@ def test_default_layouts_are_promptkits_folders_require_their_modes_id_and_one_e
     indices=st.tuples(*[st.integers(0, 10**18 - 1) | st.integers(0, 200)] * 2),
     timestamp=st.datetimes(timezones=st.just(UTC)),
 )
-def test_parse_gives_back_what_was_rendered(
+def test_parse_is_the_inverse(
     template: str, ids: dict[str, str], indices: tuple[int, int], timestamp: datetime
 ) -> None:
     assume(ids["run_id"])

@@ -39,9 +39,7 @@ def fill(root: str, **settings: Any) -> MediaStore:
     return store
 
 
-def test_both_documents_say_the_same_and_s3_takes_its_own(
-    documents: list[dict[str, Any]], moto_storage: S3Storage
-) -> None:
+def test_both_documents_agree_and_s3_takes_its_own(documents: list[dict[str, Any]], moto_storage: S3Storage) -> None:
     client, bucket = moto_storage.server.client, moto_storage.bucket
     client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=documents[0])
     kept = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
@@ -54,9 +52,7 @@ def test_both_documents_say_the_same_and_s3_takes_its_own(
     assert s3 == gcs == [("lab/", 0), ("lab/runs/r1/", 30), ("lab/runs/", 365)]
 
 
-def test_a_rule_reaches_the_media_that_it_names_and_no_file_of_the_store(
-    documents: list[dict[str, Any]], local_storage: LocalStorage
-) -> None:
+def test_a_rule_reaches_no_file_of_the_store(documents: list[dict[str, Any]], local_storage: LocalStorage) -> None:
     fill(local_storage.url).close()
     names = [f"lab/{path.relative_to(local_storage.url).as_posix()}" for path in files(Path(local_storage.url))]
     of_run, of_all = ([each for each in names if each.startswith(prefix)] for prefix in ("lab/runs/r1/", "lab/runs/"))

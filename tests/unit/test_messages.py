@@ -19,9 +19,7 @@ SPELLINGS = ["b64", "b64url+bare", "b64+76n+end+slash"]
 
 
 @given(DATA.flatmap(lambda data: st.tuples(st.just(data), spellings(data))), st.text(max_size=60))
-def test_a_spelling_that_is_known_comes_out_the_same_and_other_text_too_or_is_left(
-    case: tuple[bytes, str], other: str
-) -> None:
+def test_a_known_spelling_comes_out_the_same_and_other_text_is_left(case: tuple[bytes, str], other: str) -> None:
     data, text = case
     for spelled in (text, other):
         found = messages.decoded(spelled)

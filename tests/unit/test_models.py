@@ -310,9 +310,7 @@ def test_a_content_that_only_names_its_bytes_says_so(source: str, value: str) ->
         assert info.value.reference == content.storage_reference
 
 
-def test_a_local_copy_is_made_once_goes_when_nobody_holds_it_and_is_not_left_by_a_stream_that_breaks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_local_copy_is_made_once_and_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = MediaContent.from_bytes(PNG)
     path = content.local_path()
     assert (content.local_path(), path.suffix, path.read_bytes()) == (path, ".png", PNG)
@@ -467,7 +465,7 @@ def test_metadata_and_records_come_back_from_json_and_timestamps_become_utc(
     assert timestamp.tzinfo is UTC
 
 
-def test_metadata_has_promptkits_keys_in_its_order_and_none_is_required() -> None:
+def test_metadata_has_promptkits_keys_none_is_required_and_records_add_content_fields_and_facts() -> None:
     assert list(MediaMetadata.model_fields) == [
         "run_id", "conversation_id", "session_id", "message_idx", "part_idx", "mime_type", "size_bytes", "provider_id",
         "timestamp", "policy_name",
@@ -480,6 +478,16 @@ def test_metadata_has_promptkits_keys_in_its_order_and_none_is_required() -> Non
     assert {str(mode): mode.id_field for mode in models.OrganizationMode} == modes
     assert models.OrganizationMode("by-run") == "by-run"
     assert all(mode.id_field in MediaMetadata.model_fields for mode in models.OrganizationMode)
+    for keep_for in [None, timedelta(seconds=1), timedelta(days=365), timedelta(days=999999999)]:
+        policy = RetentionPolicy(name="audit", keep_for=keep_for)
+        assert policy.keep_for == keep_for
+        assert RetentionPolicy.model_validate_json(policy.model_dump_json()) == policy
+    own = set(MediaRecord.model_fields) - set(MediaMetadata.model_fields) - set(models.CONTENT_FIELDS)
+    assert own == {"reference", "sha256", "expires_at", "detected_mime_type", "xattrs", "hold"}
+    assert "reference: " in model_refused(MediaRecord)
+    assert MediaRecord(reference="a").xattrs is not MediaRecord(reference="a").xattrs
+    assert tuple(ContentFields.model_fields) == models.CONTENT_FIELDS
+    assert set(models.CONTENT_FIELDS) < set(MediaContent.model_fields)
 
 
 def test_timestamps_mean_an_instant_or_that_none_was_given() -> None:
@@ -594,19 +602,6 @@ def test_a_reference_is_a_str_that_pickles_and_stands_in_models() -> None:
     assert Note.model_json_schema()["properties"]["reference"]["type"] == "string"
     with pytest.raises(ValidationError, match="valid string"):
         Note(reference=7)
-
-
-def test_policies_and_records_are_metadata_and_content_fields_and_facts() -> None:
-    for keep_for in [None, timedelta(seconds=1), timedelta(days=365), timedelta(days=999999999)]:
-        policy = RetentionPolicy(name="audit", keep_for=keep_for)
-        assert policy.keep_for == keep_for
-        assert RetentionPolicy.model_validate_json(policy.model_dump_json()) == policy
-    own = set(MediaRecord.model_fields) - set(MediaMetadata.model_fields) - set(models.CONTENT_FIELDS)
-    assert own == {"reference", "sha256", "expires_at", "detected_mime_type", "xattrs", "hold"}
-    assert "reference: " in model_refused(MediaRecord)
-    assert MediaRecord(reference="a").xattrs is not MediaRecord(reference="a").xattrs
-    assert tuple(ContentFields.model_fields) == models.CONTENT_FIELDS
-    assert set(models.CONTENT_FIELDS) < set(MediaContent.model_fields)
 
 
 HOUR = timedelta(hours=1)

@@ -186,7 +186,7 @@ def paths(tree: Tree) -> dict[str, str]:
     return found
 
 
-def test_one_of_each_and_a_name_that_looks_like_a_mark() -> None:
+def test_one_of_each_and_two_of_one_path_which_both_get_a_mark_that_depends_on_the_media_alone() -> None:
     rows = rows_of(
         {"reference": f"runs/r1/{NAME}.png", "run_id": "r1"},
         {"reference": f"sessions/s/{NAME}.{9}-{DIGEST}-{GENERATION}.png", "run_id": "a/b"},
@@ -214,9 +214,6 @@ def test_one_of_each_and_a_name_that_looks_like_a_mark() -> None:
     times = {"a": 5 * hour + 1, "b": 6 * hour - 1, "c": -1, "d": 2**62, "e": None}
     rows = rows_of(*({"reference": name, "timestamp": at} for name, at in times.items()))
     assert sorted(paths(Tree(view, rows))) == ["1969-12-31_23/c", "1970-01-01_05/a", "1970-01-01_05/b", "~_/d", "~_/e"]
-
-
-def test_two_of_one_path_both_get_a_mark_that_depends_on_the_media_alone() -> None:
     tree = Tree(FLAT, named("runs/r1/a.png", "runs/r2/a.png", "runs/r3/b.png"))
     assert paths(tree) == {
         f"a~{digest('runs/r1/a.png')}.png": "runs/r1/a.png",
@@ -233,8 +230,8 @@ def test_two_of_one_path_both_get_a_mark_that_depends_on_the_media_alone() -> No
         assert all(len(path.encode()) <= MAX_NAME for path in found)
 
 
-def test_what_really_lies_in_the_views_folder_keeps_its_path() -> None:
-    """A store that was adopted may hold anything: a path that is a reference means that media."""
+def test_what_really_lies_in_the_views_folder_keeps_its_path_and_what_is_gone_is_shown_no_more() -> None:
+    # A store that was adopted may hold anything: a path that is a reference means that media.
     rows = named("by-run/r1/a.png", "by-run/x.png", "runs/r1/a.png", "by-running/a.png", "by-run-/a.png", run_id="r1")
     found = paths(Tree(BY_RUN, rows))
     assert (found["r1/a.png"], found["x.png"]) == ("by-run/r1/a.png", "by-run/x.png")
@@ -246,9 +243,6 @@ def test_what_really_lies_in_the_views_folder_keeps_its_path() -> None:
     rows = named("flat/a.png/b", "runs/r1/a.png")
     found = paths(Tree(FLAT, rows))
     assert (found["a.png/b"], sorted(found.values())) == ("flat/a.png/b", rows.references)
-
-
-def test_facts_and_what_is_gone_is_shown_no_more_in_any_view() -> None:
     at = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
     micro = int(at.timestamp()) * 10**6 + 890123
     known = {"reference": "a", "size_bytes": 2**40, "modified": micro, "mime_type": "image/png"}
@@ -366,9 +360,7 @@ def test_it_looks_again_when_it_is_older_than_it_may_be_and_after_an_error(sourc
     assert source.seen(shown) == "8.png"
 
 
-def test_a_snapshots_age_counts_the_same_rows_keep_their_trees_and_a_long_look_lasts_as_long(
-    source: Source, clock: Clock
-) -> None:
+def test_a_snapshots_age_counts_and_the_same_rows_keep_their_trees(source: Source, clock: Clock) -> None:
     source.age = MINUTE / 2
     shown = ViewTrees(source, MINUTE, clock)
     source.seen(shown)
@@ -395,9 +387,7 @@ def test_where_looking_takes_long_it_does_for_as_long(source: Source, clock: Clo
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_the_first_look_is_waited_for_and_done_once_and_later_others_go_on_with_the_old(
-    source: Source, clock: Clock, *, first: bool
-) -> None:
+def test_the_first_look_is_waited_for_and_later_the_old_will_do(source: Source, clock: Clock, *, first: bool) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def slow() -> LoadedRows:
