@@ -154,7 +154,6 @@ class Relay:
     async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Join a client to a connection of its own to the server."""
         task = asyncio.current_task()
-        assert task is not None
         self.connections.add(task)  # the loop itself holds tasks only weakly
         task.add_done_callback(self.connections.discard)
         with contextlib.suppress(OSError, EOFError):
@@ -200,7 +199,6 @@ class Relay:
         if "body" in rule:
             fields = [(str(name), str(value)) for name, value in rule.get("headers", {}).items()]
             answer = Answer(f"{rule.get('status', 200)} As Told", fields, base64.b64decode(rule["body"]))
-        assert answer is not None
         changed = await self.changed(rule, request, answer)
         if changed is None:
             back.close()

@@ -62,25 +62,6 @@ def test_names_sort_by_time_and_parse_back(one: int, other: int, message_idx: in
         assert keys.is_own_name(each)
 
 
-def test_plain_and_temporary_names_and_what_they_can_not_hold() -> None:
-    assert keys.plain_name(3, 1, UNIQUE) == f"0003_01_{UNIQUE}"
-    assert keys.plain_name(12345, 678, UNIQUE) == f"12345_678_{UNIQUE}"
-    own = keys.OwnName(3, 1, UNIQUE, ".png")
-    assert pickle.loads(pickle.dumps(own)) == own
-    for indices in ((-1, 0), (0, -1), (10**18, 0), (0, 10**18)):
-        with pytest.raises(InvalidMediaError, match="message_idx"):
-            keys.plain_name(*indices, UNIQUE)
-    for milliseconds in (-1, 2**48):
-        with pytest.raises(InvalidMediaError, match="1970"):
-            keys.new_unique(milliseconds)
-    name = keys.temporary_name()
-    assert name.startswith(".tmp-u")
-    assert len(name) == 32
-    assert name != keys.temporary_name()
-    assert keys.is_temporary(name)
-    assert keys.is_temporary(f"runs/r1/{name}")
-
-
 NOT_OUR_OWN = [
     "", "0_0_1795329442634380786.png",  # PromptKit
     "8df3558c41c5f1c215aca452101dc6139d88ef3c62f4583a0fc9d117120cdbc6.gif",  # PromptKit, deduplicated
@@ -103,7 +84,23 @@ NOT_HIDDEN = [
 ]  # fmt: skip
 
 
-def test_other_names_are_neither_our_own_nor_temporary_nor_hidden_nor_sidecars() -> None:
+def test_plain_and_temporary_names_and_others_that_are_neither_nor_hidden_nor_sidecars() -> None:
+    assert keys.plain_name(3, 1, UNIQUE) == f"0003_01_{UNIQUE}"
+    assert keys.plain_name(12345, 678, UNIQUE) == f"12345_678_{UNIQUE}"
+    own = keys.OwnName(3, 1, UNIQUE, ".png")
+    assert pickle.loads(pickle.dumps(own)) == own
+    for indices in ((-1, 0), (0, -1), (10**18, 0), (0, 10**18)):
+        with pytest.raises(InvalidMediaError, match="message_idx"):
+            keys.plain_name(*indices, UNIQUE)
+    for milliseconds in (-1, 2**48):
+        with pytest.raises(InvalidMediaError, match="1970"):
+            keys.new_unique(milliseconds)
+    name = keys.temporary_name()
+    assert name.startswith(".tmp-u")
+    assert len(name) == 32
+    assert name != keys.temporary_name()
+    assert keys.is_temporary(name)
+    assert keys.is_temporary(f"runs/r1/{name}")
     assert [name for name in NOT_OUR_OWN if keys.parse_own_name(name) is not None] == []
     assert [name for name in NOT_OUR_OWN if keys.is_own_name(name) or keys.is_own_name(f"runs/r1/{name}")] == []
     assert [name for name in NOT_TEMPORARY if keys.is_temporary(name)] == []

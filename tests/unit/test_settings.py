@@ -205,9 +205,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
 )
 
 
-def asked(
-    organization: Any = None, templates: Any = None, policies: Any = None, default_policy: Any = None
-) -> Settings:
+def asked(organization=None, templates=None, policies: Any = None, default_policy=None) -> Settings:
     return Settings.read(
         {"organization": organization, "layouts": templates, "policies": policies, "default_policy": default_policy}
     )
