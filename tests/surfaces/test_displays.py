@@ -709,7 +709,7 @@ def test_only_the_number_of_a_card_is_answered(memory_storage: MemoryStorage, mo
     store = MediaStore(memory_storage.url)
     put(store, specimens.sound(), "audio/wav")
     widget = store.gallery(interactive=True)
-    numbers = (-1, 1, "0", True, 0.0, "../x", [0])
+    numbers = (-1, 1, "0", True, False, 0.0, "../x", [0])
     assert [each for each in (None, {}, "0", [], *({"n": n} for n in numbers)) if asked(widget, each)] == []
     monkeypatch.setattr("fsmedia.display.interactive.MOST_BYTES", 100)
     assert "larger than 100 B" in asked(widget, {"n": 0})[0][0]["error"]
