@@ -40,36 +40,17 @@ for module in ("protocol.worlds", "protocol.disk", "surfaces.specimens", "surfac
     pytest.register_assert_rewrite(f"tests.{module}")
 
 from fsmedia import MediaError  # noqa: E402
+from tests import storages as places  # noqa: E402
 from tests.servers import FakeGcsServer, MotoServer, RcloneServer, SeaweedServer, Server  # noqa: E402
-from tests.storages import (  # noqa: E402
-    ALL_STORAGES,
-    GCS,
-    LOCAL,
-    MEMORY,
-    OBJECT_STORAGES,
-    S3_MOTO,
-    S3_RCLONE,
-    S3_SEAWEED,
-    GcsStorage,
-    LocalStorage,
-    MemoryStorage,
-    S3Storage,
-)
 
 hypothesis.settings.register_profile("default", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("full", max_examples=500, deadline=None)
 MEMORY_NUMBERS = count(1)
-CLIENTS = Path(__file__).with_name("clients")
 MOST_WORKERS = 6  # each has servers of its own, and imports what clients bring along
-
-
 TESTS = Path(__file__).parent
 ON_SEAWEED = (
-    "contract/test_conditions.py",
-    "contract/test_store.py",
-    "contract/test_named.py",
-    "protocol/test_requests.py",
-)
+    "contract/test_conditions.py", "contract/test_store.py", "contract/test_named.py", "protocol/test_requests.py"
+)  # fmt: skip
 """Files whose cases run on SeaweedFS at small size too: it is the third S3, and the slowest of them."""
 ON_MOTO = (
     *ON_SEAWEED, "contract/test_deduplication.py", "contract/test_erasure.py", "contract/test_servers.py",
@@ -78,19 +59,12 @@ ON_MOTO = (
 """Files and folders whose cases run on moto at small size too where rclone, which is faster, has the same case."""
 
 
-def is_seaweed(item: pytest.Item) -> bool:
-    """Say whether a case runs on SeaweedFS because it runs on every storage."""
-    case = getattr(item, "callspec", None)
-    return case is not None and S3_SEAWEED in case.params.values()
-
-
 def asked_for_full(config: pytest.Config) -> bool:
     """Say whether `-m` names the marker `full`, other than after a "not"."""
     return re.search(r"(?<!not )\bfull\b", config.option.markexpr) is not None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose how hard hypothesis tries."""
     hypothesis.settings.load_profile("full" if asked_for_full(config) else "default")
 
 
@@ -102,20 +76,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(cores, MOST_WORKERS)
 
 
-def is_among(item: pytest.Item, paths: tuple[str, ...]) -> bool:
-    """Say whether a case stands in one of these files and folders."""
-    return any(item.path.is_relative_to(TESTS / path) for path in paths)
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Make `-m full` mean everything, and any other run what is not marked so; clients come last."""
     usual = {(item.path, item.name) for item in items if not item.get_closest_marker("full")}
     for item in items:
-        on_rclone = item.name.replace(S3_MOTO, S3_RCLONE)
-        is_second = on_rclone != item.name and (item.path, on_rclone) in usual and not is_among(item, ON_MOTO)
-        if is_second or (is_seaweed(item) and not is_among(item, ON_SEAWEED)):
-            item.add_marker("full")
+        on_rclone, case = item.name.replace(places.S3_MOTO, places.S3_RCLONE), getattr(item, "callspec", None)
+        is_second = on_rclone != item.name and (item.path, on_rclone) in usual
+        is_third = case is not None and places.S3_SEAWEED in case.params.values()
+        for is_spared, paths in ((is_second, ON_MOTO), (is_third, ON_SEAWEED)):
+            if is_spared and not any(item.path.is_relative_to(TESTS / path) for path in paths):
+                item.add_marker("full")
     if asked_for_full(config):
         for item in items:
             item.add_marker("full")
@@ -123,7 +94,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("full")])
         items[:] = [item for item in items if not item.get_closest_marker("full")]
     # Each fork and each collection of garbage pays for what these import: pandas, dask, datasets, ...
-    items.sort(key=lambda item: item.path.is_relative_to(CLIENTS))
+    items.sort(key=lambda item: item.path.is_relative_to(TESTS / "clients"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -134,13 +105,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def full_run(pytestconfig: pytest.Config) -> bool:
-    """Whether this is the full-size run, `pytest -m full`."""
     return asked_for_full(pytestconfig)
 
 
 def served(server_class: type[Server]) -> Any:
-    """Return a fixture that starts a server at its first use."""
-
     @pytest.fixture(scope="session")
     def server() -> Iterator[Server]:
         started = server_class().start()
@@ -152,20 +120,20 @@ def served(server_class: type[Server]) -> Any:
 
 moto, rclone, seaweed, fake_gcs = map(served, (MotoServer, RcloneServer, SeaweedServer, FakeGcsServer))
 SERVED = {
-    S3_MOTO: ("moto", "lab/store", S3Storage),
-    S3_RCLONE: ("rclone", "", S3Storage),
-    S3_SEAWEED: ("seaweed", "lab/store", S3Storage),
-    GCS: ("fake_gcs", "", GcsStorage),
+    places.S3_MOTO: ("moto", "lab/store", places.S3Storage),
+    places.S3_RCLONE: ("rclone", "", places.S3Storage),
+    places.S3_SEAWEED: ("seaweed", "lab/store", places.S3Storage),
+    places.GCS: ("fake_gcs", "", places.GcsStorage),
 }
 """Name of a storage -> fixture of its server, prefix of its roots: a prefix in a bucket and a plain bucket must do."""
 
 
 def make_storage(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """Return a fresh, empty storage of this name; its server is started if it is the first."""
-    if name == LOCAL:
-        return LocalStorage(name, str(tmp_path / "media"))
-    if name == MEMORY:
-        storage = MemoryStorage(name, f"memory://media-{next(MEMORY_NUMBERS)}")
+    if name == places.LOCAL:
+        return places.LocalStorage(name, str(tmp_path / "media"))
+    if name == places.MEMORY:
+        storage = places.MemoryStorage(name, f"memory://media-{next(MEMORY_NUMBERS)}")
         request.addfinalizer(storage.clear)
         return storage
     fixture, prefix, storage_class = SERVED[name]
@@ -173,12 +141,12 @@ def make_storage(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> A
     return storage_class(name, *server.new_root(prefix), server)
 
 
-def mostly(*usual: str, of: tuple[str, ...] = ALL_STORAGES) -> list[Any]:
+def mostly(*usual: str, of: tuple[str, ...] = places.ALL_STORAGES) -> list[Any]:
     """Return fixture parameters: these storages, and the rest of `of` in the full run."""
     return [*usual, *(pytest.param(each, marks=pytest.mark.full) for each in of if each not in usual)]
 
 
-def on(*usual: str, of: tuple[str, ...] = ALL_STORAGES) -> pytest.MarkDecorator:
+def on(*usual: str, of: tuple[str, ...] = places.ALL_STORAGES) -> pytest.MarkDecorator:
     """Run a test on these storages, and on the rest of `of` in the full run."""
     return pytest.mark.parametrize("storage", mostly(*usual, of=of), indirect=True)
 
@@ -200,7 +168,7 @@ def plain_pickles() -> None:
             del copyreg.dispatch_table[kind]
 
 
-def storages(*usual: str, of: tuple[str, ...] = ALL_STORAGES) -> Any:
+def storages(*usual: str, of: tuple[str, ...] = places.ALL_STORAGES) -> Any:
     """Return a fixture that gives a fresh storage, of each of these names in turn, in the full run of the rest too."""
 
     @pytest.fixture(params=mostly(*usual, of=of))
@@ -211,18 +179,13 @@ def storages(*usual: str, of: tuple[str, ...] = ALL_STORAGES) -> Any:
 
 
 def only(name: str) -> Any:
-    """Return a fixture that gives a fresh storage of this name."""
-
-    @pytest.fixture
-    def made(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-        return make_storage(name, request, tmp_path)
-
-    return made
+    return pytest.fixture(lambda request, tmp_path: make_storage(name, request, tmp_path))
 
 
-storage, object_storage = storages(*ALL_STORAGES), storages(*OBJECT_STORAGES, of=OBJECT_STORAGES)
-local_storage, memory_storage = only(LOCAL), only(MEMORY)
-moto_storage, rclone_storage, seaweed_storage, gcs_storage = map(only, (S3_MOTO, S3_RCLONE, S3_SEAWEED, GCS))
+storage, object_storage = storages(*places.ALL_STORAGES), storages(*places.OBJECT_STORAGES, of=places.OBJECT_STORAGES)
+local_storage, memory_storage = only(places.LOCAL), only(places.MEMORY)
+moto_storage, rclone_storage = only(places.S3_MOTO), only(places.S3_RCLONE)
+seaweed_storage, gcs_storage = only(places.S3_SEAWEED), only(places.GCS)
 
 
 class Clock:
@@ -232,11 +195,9 @@ class Clock:
         self.now = now
 
     def __call__(self) -> datetime:
-        """Return the time."""
         return self.now
 
     def advance(self, by: timedelta) -> datetime:
-        """Let time pass and return the new one."""
         self.now += by
         return self.now
 

@@ -50,21 +50,13 @@ HOP_FIELDS = ("connection", "content-length", "transfer-encoding", "keep-alive")
 
 
 class Request(NamedTuple):
-    """One request, without its body."""
-
     method: str
     target: str
     head: bytes
     fields: dict[str, str]
 
     @property
-    def decoded(self) -> str:
-        """The target as a person writes it."""
-        return urllib.parse.unquote(self.target)
-
-    @property
     def query(self) -> dict[str, str]:
-        """The words after the question mark."""
         return dict(urllib.parse.parse_qsl(self.target.partition("?")[2], keep_blank_values=True))
 
     @property
@@ -75,14 +67,11 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One whole answer."""
-
     status: str
     fields: list[tuple[str, str]]
     body: bytes
 
     def dump(self, method: str) -> bytes:
-        """Return what goes over the wire."""
         lines = [f"HTTP/1.1 {self.status}", *(f"{name}: {value}" for name, value in self.fields)]
         told = any(name.lower() == "content-length" for name, _ in self.fields)
         if not self.status.startswith("204") and not told:
@@ -94,8 +83,7 @@ class Rules:
     """The rules of a file, and how often each was met."""
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        self.text = b""
+        self.path, self.text = path, b""
         self.rules: list[dict[str, Any]] = []
         self.met: list[int] = []
         self.firsts: dict[str, Answer] = {}
@@ -107,7 +95,7 @@ class Rules:
             method = rule.get("method")
             if not (request.lists if method == "LIST" else method in (None, request.method)):
                 continue
-            if re.search(rule.get("target", ""), request.decoded) is None:
+            if re.search(rule.get("target", ""), urllib.parse.unquote(request.target)) is None:
                 continue
             if f"\r\n{rule.get('field', '')}".encode() not in request.head.lower():
                 continue
@@ -122,12 +110,9 @@ class Rules:
         return None
 
     def read(self) -> None:
-        """Read the file again if it says something else."""
-        try:
-            with open(self.path, "rb") as file:
-                text = file.read()
-        except FileNotFoundError:
-            text = b""
+        text = b""
+        with contextlib.suppress(FileNotFoundError), open(self.path, "rb") as file:
+            text = file.read()
         if text != self.text:
             self.text = text
             self.rules = json.loads(text) if text else []
@@ -136,8 +121,6 @@ class Rules:
 
 
 class Relay:
-    """One listening port, one server behind it."""
-
     def __init__(self, wire_log: str, port: int) -> None:
         self.log = os.open(wire_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self.rules = Rules(f"{wire_log}.rules")
@@ -171,7 +154,6 @@ class Relay:
     async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Join a client to a connection of its own to the server."""
         task = asyncio.current_task()
-        assert task is not None
         self.connections.add(task)  # the loop itself holds tasks only weakly
         task.add_done_callback(self.connections.discard)
         with contextlib.suppress(OSError, EOFError):
@@ -217,7 +199,6 @@ class Relay:
         if "body" in rule:
             fields = [(str(name), str(value)) for name, value in rule.get("headers", {}).items()]
             answer = Answer(f"{rule.get('status', 200)} As Told", fields, base64.b64decode(rule["body"]))
-        assert answer is not None
         changed = await self.changed(rule, request, answer)
         if changed is None:
             back.close()
@@ -258,9 +239,8 @@ class Relay:
         count = max(1, -(-len(items) // page_size))
         if rule["change"] == "hashed":
             items.sort(key=lambda item: hashlib.md5(item).digest())
-        number = int(next((request.query[name] for name in TOKENS_ASKED if name in request.query), "0"))
-        if rule["change"] == "repeated":
-            number = 0
+        asked_for = next((request.query[name] for name in TOKENS_ASKED if name in request.query), "0")
+        number = 0 if rule["change"] == "repeated" else int(asked_for)
         which = count - 1 - number if rule["change"] == "turned" else number
         shown = items[which * page_size : (which + 1) * page_size]
         following = str(number + 1) if number + 1 < count or rule["change"] == "repeated" else None
@@ -271,9 +251,8 @@ class Relay:
         reader, writer = await asyncio.open_connection(HOST, self.port, limit=1 << 20)
         try:
             lines = request.head.decode("latin-1").split("\r\n")
-            kept = [
-                line for line in lines[1:] if line and line.partition(":")[0].lower() not in (*HOP_FIELDS, "expect")
-            ]
+            dropped = ("", "expect", *HOP_FIELDS)
+            kept = [line for line in lines[1:] if line.partition(":")[0].lower() not in dropped]
             head = "\r\n".join([lines[0], *kept, f"Content-Length: {len(body)}", "Connection: close", "", ""])
             writer.write(head.encode("latin-1") + body)
             await writer.drain()
@@ -315,9 +294,10 @@ BODIES: dict[str, Callable[[bytes], bytes]] = {
 TOKENS_ASKED = ("continuation-token", "pageToken")
 
 
-class XmlListing:
-    """Pages of S3."""
+ITEM = re.compile(rb"<(?:Contents|CommonPrefixes)>.*?</(?:Contents|CommonPrefixes)>", re.DOTALL)
 
+
+class XmlListing:
     @staticmethod
     def taken_apart(body: bytes) -> tuple[list[bytes], tuple[str, str] | None]:
         """Return what a page lists, and what the next one is asked for with."""
@@ -327,9 +307,8 @@ class XmlListing:
     @staticmethod
     def put_together(body: bytes, items: list[bytes], token: str | None) -> bytes:
         """Return a page like this one that lists something else."""
-        body = ITEM.sub(b"", re.sub(rb"<NextContinuationToken>.*?</NextContinuationToken>", b"", body, flags=re.DOTALL))
-        body = re.sub(rb"<KeyCount>\d+</KeyCount>", b"", body)
-        body = re.sub(rb"<IsTruncated>\w+</IsTruncated>", b"", body)
+        counts = rb"<(NextContinuationToken|KeyCount|IsTruncated)>.*?</\1>"
+        body = ITEM.sub(b"", re.sub(counts, b"", body, flags=re.DOTALL))
         added = b"<IsTruncated>%s</IsTruncated><KeyCount>%d</KeyCount>" % (b"true" if token else b"false", len(items))
         if token:
             added += b"<NextContinuationToken>%s</NextContinuationToken>" % token.encode()
@@ -337,11 +316,8 @@ class XmlListing:
 
 
 class JsonListing:
-    """Pages of GCS."""
-
     @staticmethod
     def taken_apart(body: bytes) -> tuple[list[bytes], tuple[str, str] | None]:
-        """Return what a page lists, and what the next one is asked for with."""
         page = json.loads(body)
         token = page.get("nextPageToken")
         items = [*page.get("items", ()), *page.get("prefixes", ())]
@@ -349,17 +325,13 @@ class JsonListing:
 
     @staticmethod
     def put_together(body: bytes, items: list[bytes], token: str | None) -> bytes:
-        """Return a page like this one that lists something else."""
-        page = {"kind": json.loads(body).get("kind")}
         parsed_items = [json.loads(item) for item in items]
-        page["items"] = [item for item in parsed_items if isinstance(item, dict)]
-        page["prefixes"] = [item for item in parsed_items if isinstance(item, str)]
-        if token:
-            page["nextPageToken"] = token
-        return json.dumps(page).encode()
+        kinds = {"items": dict, "prefixes": str}
+        page = {name: [item for item in parsed_items if isinstance(item, kind)] for name, kind in kinds.items()}
+        page["kind"] = json.loads(body).get("kind")
+        return json.dumps({**page, "nextPageToken": token} if token else page).encode()
 
 
-ITEM = re.compile(rb"<(?:Contents|CommonPrefixes)>.*?</(?:Contents|CommonPrefixes)>", re.DOTALL)
 LISTINGS = {False: XmlListing, True: JsonListing}
 
 
@@ -403,7 +375,6 @@ async def read_body(source: asyncio.StreamReader, fields: dict[str, str], *, to_
 
 
 async def pass_bytes(source: asyncio.StreamReader, sink: asyncio.StreamWriter, count: int) -> None:
-    """Copy exactly so many bytes."""
     while count:
         block = await source.read(min(count, BLOCK))
         if not block:

@@ -63,27 +63,7 @@ class Requests(Counter[str]):
 
 @dataclass(frozen=True)
 class WrongAnswer:
-    """A rule of the relay: which requests get another answer than the server's; `relay.py` says what is possible.
-
-    Attributes
-    ----------
-    method
-        GET, PUT, ...; "LIST" for listings of objects.
-    target
-        Regular expression for path and query, as decoded.
-    field
-        How one of the header's lines begins, in lower case: `if-match`.
-    nth, times
-        Which of the requests that fit, in the order they come: from the `nth` on, so many; None: all after it.
-    body, status, headers
-        The answer, instead of the server's.
-    after
-        The server gets the request first, and does what it asks for.
-    change
-        What becomes of the server's own answer.
-    page
-        Keys on each page of a listing that is changed.
-    """
+    """A rule of the relay: which requests get another answer than the server's; its fields are told in `relay.py`."""
 
     method: str | None = None
     target: str = ""
@@ -98,7 +78,6 @@ class WrongAnswer:
     page: int = 1000
 
     def dump(self) -> dict[str, Any]:
-        """Return the rule as `relay.py` reads it."""
         rule = {name: value for name, value in vars(self).items() if value is not None}
         return rule if self.body is None else {**rule, "body": base64.b64encode(self.body).decode()}
 
@@ -112,9 +91,7 @@ class Server(ABC):
         self.url = ""  # what clients under test use: the relay, which counts
         self.direct_url = ""  # past the relay
         self.start_seconds = 0.0
-        self._numbers = itertools.count(1)
-        self._blocks = itertools.count(1)
-        self._folder = Path()
+        self._numbers, self._blocks = itertools.count(1), itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
@@ -133,15 +110,12 @@ class Server(ABC):
         """Say what kind of request this is."""
 
     def start(self) -> Self:
-        """Start the server and return when it answers.
-
-        Raises
-        ------
-        RuntimeError
-            It did not come up; the message ends with its log.
-        """
+        """Start the server and return when it answers; a RuntimeError that it does not ends with its log."""
         began = time.monotonic()
         self._folder = Path(tempfile.mkdtemp(prefix=f"fsmedia-{self.name}-"))
+        self._wire_log, self._server_log = self._folder / "wire.log", self._folder / "server.log"
+        self._rules = self._wire_log.with_name(f"{self._wire_log.name}.rules")
+        self.data_folder = self._folder / "data"  # where a server that keeps files keeps them
         self.data_folder.mkdir()
         self._wire_log.touch()
         atexit.register(self.stop)  # for whoever starts a server outside of a fixture
@@ -151,22 +125,14 @@ class Server(ABC):
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("RCLONE_", "MOTO_"))}
         with self._server_log.open("wb") as log:
             # A session of its own: Ctrl-C must reach pytest alone, so that fixtures are torn down in order.
-            self._process = subprocess.Popen(
-                relay,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
-        assert self._process.stdout is not None
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
+            self._process = subprocess.Popen(relay, **pipes, env=environment, start_new_session=True)
         readable, _, _ = select.select([self._process.stdout], [], [], START_SECONDS)
         line = self._process.stdout.readline() if readable else b""
         if not line:
             tail = self._server_log.read_text(errors="replace")[-3000:]
             self.stop()
-            message = f"{self.name} did not start within {START_SECONDS:.0f} s; its log ends with:\n{tail}"
-            raise RuntimeError(message)
+            raise RuntimeError(f"{self.name} did not start within {START_SECONDS:.0f} s; its log ends with:\n{tail}")
         self.url = line.decode().strip()
         self.direct_url = f"http://{HOST}:{port}"
         self.start_seconds = time.monotonic() - began
@@ -179,7 +145,6 @@ class Server(ABC):
         if process is None:
             return
         with process:
-            assert process.stdin is not None
             process.stdin.close()
             process.terminate()  # should a fork of pytest still hold that pipe
             try:
@@ -215,23 +180,6 @@ class Server(ABC):
         finally:
             _replace(self._rules, before)
 
-    @property
-    def data_folder(self) -> Path:
-        """Where a server that keeps files keeps them."""
-        return self._folder / "data"
-
-    @property
-    def _rules(self) -> Path:
-        return self._wire_log.with_name(f"{self._wire_log.name}.rules")
-
-    @property
-    def _wire_log(self) -> Path:
-        return self._folder / "wire.log"
-
-    @property
-    def _server_log(self) -> Path:
-        return self._folder / "server.log"
-
 
 class S3Server(Server):
     """What the S3 servers have in common. Kinds are named after what they do, see `classify`."""
@@ -251,14 +199,8 @@ class S3Server(Server):
             import boto3
             from botocore.config import Config
 
-            self._client = boto3.client(
-                "s3",
-                endpoint_url=self.direct_url,
-                aws_access_key_id=self.key,
-                aws_secret_access_key=self.secret,
-                region_name=REGION,
-                config=Config(**self.config),
-            )
+            login = {"aws_access_key_id": self.key, "aws_secret_access_key": self.secret, "region_name": REGION}
+            self._client = boto3.client("s3", endpoint_url=self.direct_url, config=Config(**self.config), **login)
         return self._client
 
     def new_root(self, prefix: str = "", *, direct: bool = False) -> tuple[str, dict[str, Any]]:
@@ -282,18 +224,14 @@ class S3Server(Server):
         words = set(urllib.parse.parse_qs(query, keep_blank_values=True))
         place = "object" if key else "bucket" if bucket else "service"
         kinds = {
-            ("GET", "object"): "get",
-            ("GET", "bucket"): "list",
-            ("GET", "service"): "list_buckets",
-            ("HEAD", "object"): "head",
-            ("HEAD", "bucket"): "head_bucket",
+            ("GET", "object"): "get", ("GET", "bucket"): "list", ("GET", "service"): "list_buckets",
+            ("HEAD", "object"): "head", ("HEAD", "bucket"): "head_bucket",
             ("PUT", "object"): "put_part" if "partNumber" in words else "copy" if copies else "put",
-            ("PUT", "bucket"): "make_bucket",
+            ("PUT", "bucket"): "make_bucket", ("DELETE", "bucket"): "delete_bucket",
             ("POST", "object"): "start_upload" if "uploads" in words else "finish_upload",
             ("POST", "bucket"): "bulk_delete" if "delete" in words else "post",
             ("DELETE", "object"): "abort_upload" if "uploadId" in words else "delete",
-            ("DELETE", "bucket"): "delete_bucket",
-        }
+        }  # fmt: skip
         # A sub-resource (?tagging, ?location, ...) is another call than the same verb without it.
         sub = words & {"acl", "attributes", "cors", "lifecycle", "location", "policy", "tagging", "versioning"}
         kind = f"{method.lower()}_{sub.pop()}" if sub else kinds.get((method, place), method.lower())
@@ -368,11 +306,8 @@ class FakeGcsServer(Server):
 
     def new_root(self, prefix: str = "", *, direct: bool = False) -> tuple[str, dict[str, Any]]:
         bucket = f"media-{next(self._numbers)}"
-        request = urllib.request.Request(
-            f"{self.direct_url}/storage/v1/b?project={self.project}",
-            data=json.dumps({"name": bucket}).encode(),
-            headers={"Content-Type": "application/json"},
-        )
+        data, url = json.dumps({"name": bucket}).encode(), f"{self.direct_url}/storage/v1/b?project={self.project}"
+        request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request):
             pass
         options = {"endpoint_url": self.direct_url if direct else self.url, "token": "anon", "project": self.project}
@@ -389,14 +324,10 @@ class FakeGcsServer(Server):
         key, verb = urllib.parse.unquote(key) or words.get("name", ""), verb.partition("/")[0]
         place = "object" if key else "objects" if slash else "bucket" if bucket else "buckets"
         kinds = {
-            ("GET", "object"): "get" if words.get("alt") == "media" else "head",
-            ("GET", "objects"): "list",
-            ("GET", "bucket"): "head_bucket",
-            ("GET", "buckets"): "list_buckets",
-            ("POST", "buckets"): "make_bucket",
-            ("DELETE", "object"): "delete",
-            ("DELETE", "bucket"): "delete_bucket",
-        }
+            ("GET", "object"): "get" if words.get("alt") == "media" else "head", ("GET", "objects"): "list",
+            ("GET", "bucket"): "head_bucket", ("GET", "buckets"): "list_buckets", ("POST", "buckets"): "make_bucket",
+            ("DELETE", "object"): "delete", ("DELETE", "bucket"): "delete_bucket",
+        }  # fmt: skip
         kind = kinds.get((method, place), method.lower())
         if path.startswith("/upload/"):
             resumable = "start_upload" if words.get("uploadType") == "resumable" else "put"
@@ -423,8 +354,7 @@ def free_port(taken: Collection[int] = ()) -> int:
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind((HOST, port))
             return port
-    message = "100 ports tried, none is free"
-    raise RuntimeError(message)
+    raise RuntimeError("100 ports tried, none is free")
 
 
 def packaged_binary(package: str, name: str) -> str:
@@ -432,5 +362,4 @@ def packaged_binary(package: str, name: str) -> str:
     for file in metadata.files(package) or ():
         if file.name.startswith(name) and "bin" in file.parts:
             return str(file.locate())
-    message = f"{package} holds no program {name}*: reinstall it"
-    raise RuntimeError(message)
+    raise RuntimeError(f"{package} holds no program {name}*: reinstall it")

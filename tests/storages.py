@@ -22,8 +22,7 @@ from fsmedia import MediaStore
 from fsmedia.storage import Exclusion
 from tests.servers import FakeGcsServer, Requests, S3Server
 
-LOCAL, MEMORY, S3_MOTO, S3_RCLONE, GCS = "local", "memory", "s3-moto", "s3-rclone", "gcs"
-S3_SEAWEED = "s3-seaweed"
+LOCAL, MEMORY, GCS, S3_MOTO, S3_RCLONE, S3_SEAWEED = "local", "memory", "gcs", "s3-moto", "s3-rclone", "s3-seaweed"
 OBJECT_STORAGES = (S3_MOTO, S3_RCLONE, GCS, S3_SEAWEED)
 ALL_STORAGES = (LOCAL, MEMORY, *OBJECT_STORAGES)
 
@@ -84,13 +83,11 @@ class LocalStorage(Storage):
         return (Path(self.url) / key).read_bytes()
 
     def write(self, key: str, data: bytes) -> None:
-        """See `Storage.write`; makes the folders."""
         file = Path(self.url) / key
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
 
     def remove(self, key: str) -> None:
-        """See `Storage.remove`; leaves the folders."""
         (Path(self.url) / key).unlink()
 
 
@@ -139,7 +136,6 @@ class ObjectStorage(Storage):
 
     @property
     def bucket(self) -> str:
-        """The bucket's name."""
         return self.url.partition("://")[2].partition("/")[0]
 
     @property
@@ -149,11 +145,9 @@ class ObjectStorage(Storage):
         return f"{prefix}/" if prefix else ""
 
     def counted(self) -> AbstractContextManager[Requests]:
-        """Count requests, see `Server.counted`."""
         return self.server.counted()
 
     def keys(self) -> set[str]:
-        """See `Storage.keys`; a name that ends in a slash stands for a folder."""
         return {name.removeprefix(self.prefix) for name in self._names() if not name.endswith("/")}
 
     @abstractmethod
@@ -174,9 +168,7 @@ class S3Storage(ObjectStorage):
 
     def _names(self) -> Iterator[str]:
         pages = self.server.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix)
-        for page in pages:
-            for entry in page.get("Contents", ()):
-                yield entry["Key"]
+        yield from (entry["Key"] for page in pages for entry in page.get("Contents", ()))
 
     def read(self, key: str) -> bytes:
         try:
@@ -190,7 +182,6 @@ class S3Storage(ObjectStorage):
         self.server.client.put_object(**self._place(key), Body=data)
 
     def remove(self, key: str) -> None:
-        """See `Storage.remove`; S3 answers alike for keys that are not there."""
         self.server.client.delete_object(**self._place(key))
 
     def content_type(self, key: str) -> str | None:
@@ -210,8 +201,7 @@ class GcsStorage(ObjectStorage):
         query = {"prefix": self.prefix}
         while True:
             page = json.loads(self._ask("GET", f"storage/v1/b/{self.bucket}/o?{urllib.parse.urlencode(query)}"))
-            for item in page.get("items", ()):
-                yield item["name"]
+            yield from (item["name"] for item in page.get("items", ()))
             if not page.get("nextPageToken"):
                 return
             query["pageToken"] = page["nextPageToken"]
@@ -233,9 +223,8 @@ class GcsStorage(ObjectStorage):
         return f"storage/v1/b/{self.bucket}/o/{urllib.parse.quote(self.prefix + key, safe='')}"
 
     def _ask(self, method: str, target: str, data: bytes | None = None) -> bytes:
-        request = urllib.request.Request(f"{self.server.direct_url}/{target}", data=data, method=method)
-        if data is not None:
-            request.add_header("Content-Type", "application/octet-stream")
+        headers = {} if data is None else {"Content-Type": "application/octet-stream"}
+        request = urllib.request.Request(f"{self.server.direct_url}/{target}", data, headers, method=method)
         try:
             with urllib.request.urlopen(request) as answer:
                 return answer.read()

@@ -18,21 +18,22 @@ HOSTILE = '"><script>document.title="ran"</script><img src=x onerror="document.t
 """A name that tries to be markup, to turn the line around and to command a terminal."""
 
 
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
 def picture(size: tuple[int, int] = (400, 300), kind: str = "PNG", mode: str = "RGB", **options: object) -> bytes:
-    """A gradient with a red left half."""
     image = Image.linear_gradient("L").resize(size).convert("RGB")
     ImageDraw.Draw(image).rectangle((0, 0, size[0] // 2, size[1]), fill=(220, 40, 30))
-    file = io.BytesIO()
-    image.convert(mode).save(file, kind, **options)
-    return file.getvalue()
+    return encoded(image.convert(mode), kind, **options)
 
 
 @cache
 def noise() -> bytes:
     """A picture that no encoder makes small."""
-    file = io.BytesIO()
-    Image.effect_noise((300, 200), 90).save(file, "PNG")
-    return file.getvalue()
+    return encoded(Image.effect_noise((300, 200), 90))
 
 
 def turned_jpeg() -> bytes:
@@ -47,31 +48,27 @@ def turned_jpeg() -> bytes:
 def deep_png() -> bytes:
     """Sixteen bits of grey, of which only a few are used."""
     image = Image.new("I;16", (64, 64))
-    for x in range(64):
-        for y in range(64):
-            image.putpixel((x, y), 1000 + 4 * x)
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
+    image.putdata([1000 + 4 * x for _ in range(64) for x in range(64)])
+    return encoded(image)
 
 
 def moving_gif() -> bytes:
-    """Three frames."""
     frames = [Image.new("P", (40, 40), index * 80) for index in range(3)]
-    file = io.BytesIO()
-    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=50)
-    return file.getvalue()
+    return encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=50)
 
 
-def chunk(name: bytes, data: bytes) -> bytes:
-    """A piece of a PNG."""
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+def png(width: int, height: int, rows: bytes = b"", kind: int = 2) -> bytes:
+    """A PNG of eight bits that claims to be of any size."""
+    head = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
+    made = b"\x89PNG\r\n\x1a\n"
+    for name, data in ((b"IHDR", head), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b"")):
+        made += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return made
 
 
 def bomb(width: int = 60_000, height: int = 60_000) -> bytes:
     """A PNG of a hundred bytes that claims to be 3.6 gigapixels."""
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return png(width, height)
 
 
 def jpeg_with_preview() -> bytes:
@@ -88,7 +85,6 @@ def jpeg_with_preview() -> bytes:
 
 @cache
 def sound(seconds: float = 1.0, rate: int = 8000) -> bytes:
-    """A tone that grows: WAV."""
     count = int(seconds * rate)
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
@@ -119,12 +115,9 @@ def film(seconds: float = 2.0, container: str = "mp4", size: tuple[int, int] = (
 
 @cache
 def paper(pages: int = 2) -> bytes:
-    """A PDF."""
     sheets = [Image.new("RGB", (300, 420), "white") for _ in range(pages)]
     ImageDraw.Draw(sheets[0]).rectangle((20, 20, 280, 120), fill=(60, 90, 200))
-    file = io.BytesIO()
-    sheets[0].save(file, "PDF", save_all=True, append_images=sheets[1:])
-    return file.getvalue()
+    return encoded(sheets[0], "PDF", save_all=True, append_images=sheets[1:])
 
 
 SVG = (

@@ -57,8 +57,7 @@ def visiting(browser: Any, path: Path, **options: Any) -> Iterator[Any]:
     context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
     context.set_default_timeout(15_000)
     page = context.new_page()
-    said: list[str] = []
-    wanted: list[str] = []
+    said, wanted = [], []
     page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: said.append(f"error: {error}"))
     page.on("request", lambda request: wanted.append(request.url))
@@ -100,20 +99,16 @@ def shown(page: Any) -> int:
 
 
 # -- a saved gallery -------------------------------------------------------------------------------------------
-
-
 def test_it_filters_pages_and_plays(browser: Any, saved: Path) -> None:
     with visiting(browser, saved) as page:
         assert page.locator(".fsm-total").inner_text().startswith(f"{ALL} media, ")
-        assert shown(page) == 24
-        assert page.locator(".fsm-pager span").inner_text() == f"1\u201324 of {ALL}"
+        assert (shown(page), page.locator(".fsm-pager span").inner_text()) == (24, f"1\u201324 of {ALL}")
         assert page.get_by_role("button", name="Previous").is_disabled()
         page.get_by_role("button", name="Next").click()
         assert shown(page) == ALL - 24
         assert page.get_by_role("button", name="Next").is_disabled()
         page.get_by_text("Images", exact=False).first.click()
-        assert shown(page) == 24
-        assert page.locator(".fsm-pager span").inner_text() == f"1\u201324 of {PICTURES}"
+        assert (shown(page), page.locator(".fsm-pager span").inner_text()) == (24, f"1\u201324 of {PICTURES}")
         page.get_by_text("Audio").first.click()
         assert shown(page) == SOUNDS
         assert not page.locator(".fsm-pager").is_visible()
@@ -124,7 +119,7 @@ def test_it_filters_pages_and_plays(browser: Any, saved: Path) -> None:
         assert shown(page) == 24
 
 
-def test_it_sorts_and_takes_the_groups_back(browser: Any, saved: Path) -> None:
+def test_it_sorts_takes_the_groups_back_and_enlarges_a_picture_by_mouse_and_keyboard(browser: Any, saved: Path) -> None:
     with visiting(browser, saved) as page:
         before = page.locator(".fsm-card:visible .fsm-caption").all_inner_texts()
         page.locator(".fsm-sort select").select_option("largest")
@@ -134,25 +129,20 @@ def test_it_sorts_and_takes_the_groups_back(browser: Any, saved: Path) -> None:
         page.locator(".fsm-sort select").select_option("")
         assert page.locator(".fsm-card:visible .fsm-caption").all_inner_texts() == before
         assert page.locator(".fsm-group:visible").count()
-
-
-def test_a_picture_is_enlarged_by_mouse_and_keyboard(browser: Any, saved: Path) -> None:
-    with visiting(browser, saved) as page:
-        picture = page.locator(".fsm-zoom").first
+        picture, enlarged = page.locator(".fsm-zoom").first, page.locator(".fsm-zoom[open]")
         small = picture.locator("img").bounding_box()
         picture.locator("summary").click()
         large = picture.locator("img").bounding_box()
         assert large["width"] > 2 * small["width"]
         assert large["x"] + large["width"] <= 1200
         page.keyboard.press("ArrowRight")
-        assert page.locator(".fsm-zoom[open]").count() == 1
-        assert page.locator(".fsm-zoom[open] img").get_attribute("alt") == "picture 1"
+        assert (enlarged.count(), enlarged.locator("img").get_attribute("alt")) == (1, "picture 1")
         page.keyboard.press("Escape")
-        assert page.locator(".fsm-zoom[open]").count() == 0
+        assert enlarged.count() == 0
         page.keyboard.press("Enter")  # the focus stayed on it
-        assert page.locator(".fsm-zoom[open]").count() == 1
-        page.locator(".fsm-zoom[open] summary").click(position={"x": 3, "y": 3})
-        assert page.locator(".fsm-zoom[open]").count() == 0
+        assert enlarged.count() == 1
+        enlarged.locator("summary").click(position={"x": 3, "y": 3})
+        assert enlarged.count() == 0
 
 
 def test_a_reference_is_copied(browser: Any, saved: Path, store: MediaStore) -> None:
@@ -172,8 +162,7 @@ def test_without_scripts_it_filters_pages_and_enlarges_too(browser: Any, saved: 
         page.locator(".fsm-pages label").nth(1).click()
         assert shown(page) == ALL - 24
         page.locator(".fsm-types label", has_text="Audio").click()
-        assert shown(page) == SOUNDS
-        assert page.locator(".fsm-group:visible").count() == 1 + SOUNDS
+        assert (shown(page), page.locator(".fsm-group:visible").count()) == (SOUNDS, 1 + SOUNDS)
         page.locator(".fsm-types label", has_text="Images").click()
         assert shown(page) == PICTURES  # a filter shows all pages
         page.locator(".fsm-types label", has_text="All").click()
@@ -183,9 +172,7 @@ def test_without_scripts_it_filters_pages_and_enlarges_too(browser: Any, saved: 
         assert not page.locator(".fsm-copy:visible, .fsm-sort:visible").count()  # what does nothing is not there
 
 
-def test_strangers_names_do_not_run_even_where_the_policy_of_the_page_is_gone(
-    browser: Any, saved: Path, tmp_path: Path
-) -> None:
+def test_strangers_names_do_not_run_and_the_policy_stops_the_rest(browser: Any, saved: Path, tmp_path: Path) -> None:
     text = saved.read_text()
     assert "Content-Security-Policy" in text
     bare = tmp_path / "bare.html"
@@ -194,35 +181,27 @@ def test_strangers_names_do_not_run_even_where_the_policy_of_the_page_is_gone(
         page.get_by_role("button", name="Next").click()
         assert page.get_by_text("onerror=").first.is_visible()
         assert page.locator("img[onerror], .fsm-card script").count() == 0
-
-
-def test_the_policy_of_the_page_stops_what_would_get_through(browser: Any, saved: Path, tmp_path: Path) -> None:
-    """A second wall: markup that got in runs nothing and asks for nothing."""
-    torn = tmp_path / "torn.html"
+    # A second wall: markup that got in runs nothing and asks for nothing.
     wound = "<script>document.title='ran'</script><img src='http://127.0.0.1:9/x' onerror=\"document.title='ran'\">"
-    torn.write_text(saved.read_text().replace("</main>", f"{wound}</main>"))
-    context = browser.new_context()
-    page = context.new_page()
+    bare.write_text(text.replace("</main>", f"{wound}</main>"))
+    page = browser.new_page()
     answered: list[str] = []
     page.on("requestfinished", lambda request: answered.append(request.url))
-    page.goto(torn.as_uri())
+    page.goto(bare.as_uri())
     page.get_by_role("button", name="Next").click()
     assert page.title() != "ran"
     assert not [url for url in answered if url.startswith("http")]
-    context.close()
+    page.close()
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_two_galleries_on_one_page_do_not_disturb_each_other(
-    scripts: bool, browser: Any, gallery: Any, tmp_path: Path
-) -> None:
+def test_two_galleries_do_not_disturb_each_other(scripts: bool, browser: Any, gallery: Any, tmp_path: Path) -> None:
     file = tmp_path / "two.html"
     file.write_text(f"<!doctype html><meta charset=utf-8><body>{gallery.html()}<hr>{gallery.html()}")
     with visiting(browser, file, java_script_enabled=scripts) as page:
         first, second = page.locator(".fsm-gallery").nth(0), page.locator(".fsm-gallery").nth(1)
         first.locator(".fsm-types label", has_text="Audio").click()
-        assert first.locator(".fsm-card:visible").count() == SOUNDS
-        assert second.locator(".fsm-card:visible").count() == 24
+        assert (shown(first), shown(second)) == (SOUNDS, 24)
         assert second.locator(".fsm-types :checked").get_attribute("value") == "all"
 
 
@@ -258,16 +237,13 @@ def test_it_can_be_read_in_light_and_dark_wide_and_narrow(browser: Any, saved: P
         assert {name for name, value in page.evaluate(CONTRAST, texts).items() if value < 4.5} == set()  # WCAG AA
 
 
-def test_a_comparison_stands_side_by_side(browser: Any, store: MediaStore, tmp_path: Path) -> None:
+def test_comparisons_stand_side_by_side_and_galleries_of_few(browser: Any, store: MediaStore, tmp_path: Path) -> None:
     with visiting(browser, store.compare(["r1", "r2"]).save(tmp_path / "c.html")) as page:
         left, right = page.locator("tbody tr").first.locator("td").all()
         assert left.locator(".fsm-card").first.bounding_box()["y"] == right.locator(".fsm-card").bounding_box()["y"]
         assert page.locator(".fsm-missing").count() >= ALL - 3
         page.locator(".fsm-zoom summary").first.click()
         assert page.locator(".fsm-zoom[open]").count() == 1
-
-
-def test_an_empty_gallery_and_one_of_one(browser: Any, store: MediaStore, tmp_path: Path) -> None:
     with visiting(browser, store.gallery(run_id="none").save(tmp_path / "none.html")) as page:
         assert page.get_by_text("No media here.").is_visible()
         assert not page.locator(".fsm-tools").count()
@@ -311,23 +287,19 @@ def exported(notebook: nbformat.NotebookNode, tmp_path_factory: pytest.TempPathF
     return path
 
 
-def test_every_cell_has_a_display_and_plain_text(notebook: nbformat.NotebookNode) -> None:
+def test_an_exported_notebook_works(notebook: nbformat.NotebookNode, browser: Any, exported: Path) -> None:
     for cell in notebook.cells:
         *_, output = cell.outputs  # before it a progress bar, where previews take longer than half a second
         assert output["output_type"] == "execute_result", output
         assert output["data"]["text/plain"]
         assert "text/html" in output["data"] or "application/vnd.jupyter.widget-view+json" in output["data"]
-
-
-def test_an_exported_notebook_works_in_a_browser_with_scripts_and_without(browser: Any, exported: Path) -> None:
     with visiting(browser, exported) as page:
         first, second = page.locator(".fsm-gallery").nth(0), page.locator(".fsm-gallery").nth(1)
-        assert first.locator(".fsm-card:visible").count() == 24
+        assert shown(first) == 24
         first.get_by_role("button", name="Next").click()
-        assert first.locator(".fsm-card:visible").count() == ALL + 1 - 24
+        assert shown(first) == ALL + 1 - 24
         first.locator(".fsm-types label", has_text="Audio").click()
-        assert first.locator(".fsm-card:visible").count() == SOUNDS
-        assert second.locator(".fsm-card:visible").count() == 5
+        assert (shown(first), shown(second)) == (SOUNDS, 5)
         second.locator(".fsm-zoom summary").first.click()
         assert second.locator(".fsm-zoom[open] img").bounding_box()["width"] > 200
         page.keyboard.press("Escape")

@@ -53,10 +53,8 @@ def test_a_notebook_runs_after_others_and_again_and_leaves_nothing(path: Path, t
         # The kernel shall find the package that is tested, and leave nothing in anybody's home.
         "PYTHONPATH": str(PACKAGE.parent),
         "AWS_DEFAULT_REGION": "us-east-1",
-        "FSMEDIA_CACHE": str(here.parent / "cache"),
-        "IPYTHONDIR": str(here.parent / "ipython"),
+        **{name: str(here.parent / name.lower()) for name in ("FSMEDIA_CACHE", "IPYTHONDIR", "MPLCONFIGDIR")},
         "JUPYTER_RUNTIME_DIR": str(here.parent / "runtime"),
-        "MPLCONFIGDIR": str(here.parent / "matplotlib"),
     }
     command = [sys.executable, "-c", RUN, str(path), str(times)]
     ran = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False, env=environment)

@@ -19,7 +19,6 @@ START = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 
 
 def entry(number: int) -> Entry:
-    """Every field filled, or not."""
     modified = START + timedelta(seconds=number) if number % 3 else None
     token = str(number) if number % 2 else None
     return Entry(f"runs/r{number:05d}/\N{GREEK SMALL LETTER ALPHA}\n\U0001f600.png", number, modified, token)
@@ -33,7 +32,7 @@ def listing(*found: Page) -> Iterator[Page]:
     return iter(found)
 
 
-def test_sorting_in_runs_gives_all_of_it_unchanged_and_once(
+def test_sorting_in_runs_and_names_that_wait_lose_nothing_in_bounded_memory(
     tmp_path: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for at_once in [1, 7, 1000, 10_000]:
@@ -48,10 +47,18 @@ def test_sorting_in_runs_gives_all_of_it_unchanged_and_once(
     assert next(found) == entry(1)
     found.close()
     assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(listings, "MOST_WAITING", 1000)
+    waiting = [f"runs/-{number:05d}/x.png" for number in range(1000)]
+    found = NestedStores()._own((Entry(name, 1) for name in [*waiting, "runs/a/x.png"]), 0)
+    assert [next(found).key for _ in range(5)] == waiting[:5]
+    held = found.gi_frame.f_locals["waiting"]
+    assert held._rolled
+    assert ([each.key for each in found], list(tmp_path.iterdir())) == ([*waiting[5:], "runs/a/x.png"], [])
 
 
-def test_a_sorted_listing_is_given_as_it_comes() -> None:
-    """Who stops after the first page asks for no second one."""
+def test_a_sorted_listing_is_given_as_it_comes_and_a_first_page_out_of_order_makes_it_all_sorted() -> None:
+    # Who stops after the first page asks for no second one.
     asked: list[str | None] = []
 
     def ask(token: str | None) -> Page:
@@ -62,9 +69,6 @@ def test_a_sorted_listing_is_given_as_it_comes() -> None:
     assert [next(found), next(found)] == [entry(1), entry(2)]
     assert asked == [None]
     assert list(found) == [entry(3)]
-
-
-def test_a_first_page_out_of_order_makes_it_all_sorted() -> None:
     order = KeyOrder("s3://b")
     assert list(order.entries(listing(page_of(5, 2), page_of(1, 9)))) == [entry(each) for each in (1, 2, 5, 9)]
     assert list(order.entries(listing(page_of(7, 8), page_of(3)))) == [entry(each) for each in (3, 7, 8)]
@@ -92,8 +96,6 @@ def test_a_later_page_out_of_order_is_an_error_and_remembered(later: tuple[int, 
 
 
 # -- stores below a store ----------------------------------------------------------------------------------
-
-
 def own_names(names: list[str], folder: str = "") -> tuple[list[str], tuple[str, ...]]:
     """Return what is left of a listing, and the folders that were found to be other stores'."""
     nested, begin = NestedStores(), len(folder.rpartition("/")[0])
@@ -115,9 +117,8 @@ def by_definition(names: list[str], folder: str = "") -> list[str]:
 
 
 def test_a_store_below_is_left_out_in_any_case_of_letters() -> None:
-    inner = [
-        f"runs/r1/{name}" for name in ("!a", "(1).png", "+x/y.png", "-1.png", ".DS_Store", "0.png", "x/.fsmedia/y")
-    ]
+    names = ("!a", "(1).png", "+x/y.png", "-1.png", ".DS_Store", "0.png", "x/.fsmedia/y")
+    inner = [f"runs/r1/{name}" for name in names]
     outer = [".fsmedia/store.json", "!x.png", "+/x.png", "runs/-1/x.png", "runs/r0/x.png", "runs/r10/x.png", "z.png"]
     names = [*inner, *outer, "runs/r1/.fsmedia/store.json", "runs/r1/.fsmedia/blobs/00/x"]
     assert own_names(names) == (sorted(outer), ("runs/r1",))
@@ -146,15 +147,3 @@ def test_a_listing_leaves_out_what_the_definition_says(monkeypatch: pytest.Monke
             for folder in ("a", "-", "a/b", "a/-"):
                 below = [name for name in files if name.startswith(f"{folder}/")]
                 assert own_names(below, folder)[0] == by_definition(below, folder)
-
-
-def test_names_that_wait_take_bounded_memory(tmp_path: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(listings, "MOST_WAITING", 1000)
-    waiting = [f"runs/-{number:05d}/x.png" for number in range(1000)]
-    found = NestedStores()._own((Entry(name, 1) for name in [*waiting, "runs/a/x.png"]), 0)
-    assert [next(found).key for _ in range(5)] == waiting[:5]
-    held = found.gi_frame.f_locals["waiting"]
-    assert held._rolled
-    assert [each.key for each in found] == [*waiting[5:], "runs/a/x.png"]
-    assert list(tmp_path.iterdir()) == []

@@ -15,23 +15,20 @@ from fsmedia.format.messages import DEEPEST, Edit, InlineReference, edited, medi
 from tests.messages import ANTHROPIC, DATA, DOCUMENTS, HEADS, JSON, PROMPTKIT, TEXTS, json_texts, spellings
 
 DIGEST = "ab" * 32
+SPELLINGS = ["b64", "b64url+bare", "b64+76n+end+slash"]
 
 
-@given(DATA.flatmap(lambda data: st.tuples(st.just(data), spellings(data))))
-def test_a_spelling_that_is_known_comes_out_the_same(case: tuple[bytes, str]) -> None:
+@given(DATA.flatmap(lambda data: st.tuples(st.just(data), spellings(data))), st.text(max_size=60))
+def test_a_known_spelling_comes_out_the_same_and_other_text_is_left(case: tuple[bytes, str], other: str) -> None:
     data, text = case
+    for spelled in (text, other):
+        found = messages.decoded(spelled)
+        if found is not None:
+            assert messages.encoded(found.data, found.spelling) == spelled
+            assert messages.SPELLING.fullmatch(found.spelling)
     found = messages.decoded(text)
-    if found is not None:
-        assert messages.encoded(found.data, found.spelling) == text
-        assert messages.SPELLING.fullmatch(found.spelling)
     if text.strip("\r\n").rstrip("=") == messages.encoded(data, "b64").rstrip("=") and "\n" not in text:
         assert found is None or found.data == data
-
-
-@given(st.text(max_size=60))
-def test_other_text_is_left_or_comes_out_the_same(text: str) -> None:
-    found = messages.decoded(text)
-    assert found is None or messages.encoded(found.data, found.spelling) == text
 
 
 def test_usual_spellings_have_names_and_other_text_none() -> None:
@@ -39,29 +36,13 @@ def test_usual_spellings_have_names_and_other_text_none() -> None:
     text = messages.encoded(data, "b64")
     lines = "\r\n".join(text[at : at + 76] for at in range(0, len(text), 76))
     for spelled, name in (
-        (text, "b64"),
-        (text.rstrip("="), "b64+bare"),
-        (messages.encoded(data, "b64url"), "b64url"),
-        (lines, "b64+76r"),
-        (lines + "\r\n", "b64+76r+end"),
-        (text + "\n", "b64+end"),
-    ):
+        (text, "b64"), (text.rstrip("="), "b64+bare"), (messages.encoded(data, "b64url"), "b64url"),
+        (lines, "b64+76r"), (lines + "\r\n", "b64+76r+end"), (text + "\n", "b64+end"),
+    ):  # fmt: skip
         assert messages.decoded(spelled) == (data, name)
     for text in [
-        "",
-        "=",
-        "====",
-        "Zg=",
-        "Zh==",
-        "Zg==Zg==",
-        "Z",
-        "Zg==\n\n",
-        "Zm9v!",
-        "Zm9\u00e9",
-        "-+==",
-        "Zm\r9v",
-        "\n",
-    ]:
+        "", "=", "====", "Zg=", "Zh==", "Zg==Zg==", "Z", "Zg==\n\n", "Zm9v!", "Zm9\u00e9", "-+==", "Zm\r9v", "\n",
+    ]:  # fmt: skip
         assert messages.decoded(text) is None
     for text in [
         "media://runs/r1/x.png", "media://runs/r1/x.png::s3://b/m", "x", f"media://#fsmedia=1;sha256={DIGEST};as=b64",
@@ -73,13 +54,7 @@ def test_usual_spellings_have_names_and_other_text_none() -> None:
 
 
 # -- markers -----------------------------------------------------------------------------------------------------
-
-
-@given(
-    st.text(st.characters(codec="utf-8"), min_size=1),
-    st.sampled_from(["b64", "b64url+bare", "b64+76n+end+slash"]),
-    st.none() | HEADS,
-)
+@given(st.text(st.characters(codec="utf-8"), min_size=1), st.sampled_from(SPELLINGS), st.none() | HEADS)
 def test_a_marker_reads_as_it_was_written(reference: str, spelling: str, head: str | None) -> None:
     marker = InlineReference(reference, DIGEST, spelling, head)
     found = InlineReference.parse(str(marker))
@@ -89,8 +64,6 @@ def test_a_marker_reads_as_it_was_written(reference: str, spelling: str, head: s
 
 
 # -- JSON text ---------------------------------------------------------------------------------------------------
-
-
 @given(json_texts())
 def test_text_is_read_as_json_reads_it(text: str) -> None:
     def plain(value: Any) -> Any:
@@ -109,8 +82,9 @@ def test_text_is_read_as_json_reads_it(text: str) -> None:
     assert spliced(text, []) == text
 
 
-@given(JSON)
-def test_strings_know_where_they_stand(document: Any) -> None:
+@given(JSON, TEXTS)
+def test_strings_know_where_they_stand_and_editing_nothing_changes_nothing(document: Any, part: str) -> None:
+    assert list(media_fields({"type": "text", "text": part, "content": part})) == [], "text parts are never touched"
     text = json.dumps(document)
 
     def look(value: Any) -> None:
@@ -120,6 +94,7 @@ def test_strings_know_where_they_stand(document: Any) -> None:
             look(each)
 
     look(parse_json(text))
+    assert edited(document, {}) is document
 
 
 @pytest.mark.parametrize("text", [
@@ -133,35 +108,24 @@ def test_what_is_no_json_is_refused_with_its_place(text: str) -> None:
 
 
 # -- places ------------------------------------------------------------------------------------------------------
-
-
 def test_each_shape_is_known_and_a_place_says_its_message_and_part() -> None:
-    for name in DOCUMENTS:
-        document, count = DOCUMENTS[name]
-        assert len([place for place in media_fields(document) if place.content()]) == count
-        text = json.dumps(document)
-        assert len([place for place in media_fields(parse_json(text)) if place.content()]) == count
+    for name, (document, count) in DOCUMENTS.items():
+        for read in (document, parse_json(json.dumps(document))):
+            assert len([place for place in media_fields(read) if place.content()]) == count, name
     found = {place.where: place.indices for place in media_fields(ANTHROPIC) if place.content()}
     assert found == {
         "$.messages[0].content[0].source.data": (0, 0),
         "$.messages[0].content[2].content[0].source.data": (0, 2),
     }
-    (place,) = [
-        place for place in media_fields([{"role": "user", **each} for each in PROMPTKIT["Messages"]]) if place.content()
-    ]
+    told = [{"role": "user", **each} for each in PROMPTKIT["Messages"]]
+    (place,) = [place for place in media_fields(told) if place.content()]
     assert (place.where, place.indices) == ("$[0].parts[0].media.data", (0, 0))
-
-
-@given(JSON)
-def test_editing_nothing_changes_nothing(document: Any) -> None:
-    assert edited(document, {}) is document
 
 
 def test_editing_copies_what_it_must_and_depth_is_limited_readably() -> None:
     document = {"a": ({"x": "1", "y": "2"}, {"z": "3"}), "b": {"c": []}}
     made = edited(document, {("a", 0, "x"): ("w", "9")})
-    assert made == {"a": ({"w": "9", "y": "2"}, {"z": "3"}), "b": {"c": []}}
-    assert list(made["a"][0]) == ["w", "y"]
+    assert (made, list(made["a"][0])) == ({"a": ({"w": "9", "y": "2"}, {"z": "3"}), "b": {"c": []}}, ["w", "y"])
     assert made["b"] is document["b"]
     assert made["a"][1] is document["a"][1]
     assert document["a"][0] == {"x": "1", "y": "2"}
@@ -176,8 +140,3 @@ def test_editing_copies_what_it_must_and_depth_is_limited_readably() -> None:
     holds_itself.append(holds_itself)
     with pytest.raises(InvalidMediaError, match="holds itself"):
         list(media_fields(holds_itself))
-
-
-@given(TEXTS)
-def test_text_parts_are_never_touched(text: str) -> None:
-    assert list(media_fields({"type": "text", "text": text, "content": text})) == []

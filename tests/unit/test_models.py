@@ -1,54 +1,471 @@
-"""Models: what metadata, records, references, policies and selections take, refuse, mean and come back as."""
+"""Models: contents, metadata, records, policies and selections: what they take, refuse, show, mean and come back as."""
 
 from __future__ import annotations
 
+import base64
+import copy
+import gc
+import hashlib
+import io
+import json
+import os
 import pickle
+import re
+import stat
+import warnings
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
-from fsmedia.errors import InvalidMediaError
-from fsmedia.models import (
-    CONTENT_FIELDS,
-    ContentFields,
-    MediaContent,
-    MediaMetadata,
-    MediaRecord,
-    OrganizationMode,
-    Reference,
-    RetentionPolicy,
-)
+from fsmedia import models
+from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, MediaTooLargeError, StorageError
+from fsmedia.models import ContentFields, MediaContent, MediaMetadata, MediaRecord, Reference, RetentionPolicy
 from fsmedia.models.selection import Selection
 from tests.unit.templates import TEXTS, metadata
 
-NOON = datetime(2026, 3, 4, 12, 30, 5, 890123, tzinfo=UTC)
-SECRET = "c2VjcmV0LXNlY3JldA"
-INSTANTS = st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1), timezones=st.timezones())
-METADATA = metadata(st.none() | INSTANTS)
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(24))
+SECRET = "c2VjcmV0LXNlY3JldC1zZWNyZXQ"
+BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+ALMOST_BASE64 = st.text(alphabet=st.sampled_from("aGVz+/09=\r\n"), max_size=16)
 
 
-def refused(model: type[BaseModel], **fields: Any) -> str:
-    """The text with which a constructor refuses fields."""
+def model_refused(model: type[BaseModel], **fields: Any) -> str:
     with pytest.raises(InvalidMediaError) as info:
         model(**fields)
     assert info.value.__cause__ is None
     assert info.value.__suppress_context__
     assert "\n" not in str(info.value)
+    assert SECRET not in str(info.value) + repr(info.value)
     return str(info.value)
 
 
-@given(METADATA)
-def test_metadata_comes_back_from_json(metadata: MediaMetadata) -> None:
+refused = partial(model_refused, MediaContent)
+
+
+# -- base64 ------------------------------------------------------------------------------------------------------
+@given(st.binary(), st.sampled_from(["\n", "\r\n", "\r"]), st.integers(1, 76))
+def test_base64_text_becomes_bytes_and_its_line_breaks_are_skipped(data: bytes, line_break: str, width: int) -> None:
+    text = base64.b64encode(data).decode()
+    wrapped = line_break.join(text[i : i + width] for i in range(0, len(text), width)) + line_break
+    for spelled in (text, wrapped):
+        assert MediaContent(data=spelled, mime_type="image/png").data == data
+
+
+@given(ALMOST_BASE64)
+@example("aGVs====")
+@example("aGVs=")
+@example("aGVs\n=\n")
+def test_base64_is_strict(text: str) -> None:
+    """As Go's `base64.StdEncoding`, which wrote PromptKit's documents."""
+    if BASE64.fullmatch(text.replace("\r", "").replace("\n", "")):
+        assert MediaContent(data=text, mime_type="image/png").data is not None
+    else:
+        assert "base64" in refused(data=text, mime_type="image/png")
+
+
+REFUSED = {
+    "MediaContent.from_text": [
+        {"data": text}
+        for text in ("aGVsbG8", "aGVsbG8==", "=aGVs", "aGVsbG8=aGVs", "aGVs bG8=", "aGVs\tbG8=", "-_-_", "aGVs!", "é")
+    ] + [{"data": "data:,x"}, {"data": "="}],
+    "data: ": [{"data": each} for each in (5, 1.5, [1, 2], {"a": 1}, io.StringIO("text"))],
+    "url: ": [
+        {"url": url}
+        for url in (
+            "ftp://h/x", "file:///etc/passwd", "x.png", "", "http://", "https:///x", "javascript:1", "s3://b/k",
+            " data:,",
+            # Whoever reads these later would fail, in `repr` even; or show a password as if it were a port.
+            "https://[::1/x.png", f"https://user:{SECRET}/more@host/x", "https://h:port/x",
+        )
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", REFUSED)
+def test_sources_that_are_refused(said: str) -> None:
+    for source in REFUSED[said]:
+        assert said in refused(**source, mime_type="image/png"), source
+        if "url" in source:
+            with pytest.raises(MediaError):
+                MediaContent.from_url(source["url"])
+
+
+def test_text_that_is_handed_in_as_base64_warns_and_names_from_text() -> None:
+    for text in ("hello", "hello123", "Hi", "a note about cats"):
+        for mime_type in ("text/plain", "Text/Markdown; charset=utf-8"):
+            with pytest.warns(UserWarning, match=r"MediaContent\.from_text") as warned, suppress(InvalidMediaError):
+                MediaContent(data=text, mime_type=mime_type)
+            assert warned[0].filename == __file__
+            assert text not in str(warned[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        content = MediaContent(data=base64.b64encode(b"hello there").decode(), mime_type="text/plain")
+        MediaContent(data="hello123", mime_type="image/png")
+    assert content.data == b"hello there"
+
+
+# -- sources -----------------------------------------------------------------------------------------------------
+def test_contents_come_from_bytes_of_any_kind_from_text_that_utf_8_holds_and_from_urls() -> None:
+    for data in [b"ab", bytearray(b"ab"), memoryview(b"ab")]:
+        content = MediaContent(data=data, mime_type="image/png")
+        assert type(content.data) is bytes
+        assert content.data == b"ab"
+    for mime_type in [None, "image/x-own"]:
+        assert MediaContent.from_bytes(PNG, mime_type, width=3).mime_type == (mime_type or "image/png")
+        assert MediaContent.from_bytes(PNG, width=3).width == 3
+        assert MediaContent.from_bytes(b"hello").mime_type == "text/plain"
+        assert MediaContent.from_bytes(b"").mime_type == "application/octet-stream"
+        assert MediaContent.from_bytes(b"\0\1\2").mime_type == "application/octet-stream"
+    for url, mime_type in [
+        ("https://h/a/b.PNG?x=y.jpg", "image/png"), ("http://h/a", "application/octet-stream"),
+        ("data:image/gif;base64,R0lG", "image/gif"), ("DATA:image/gif,x", "image/gif"), ("data:,hello", "text/plain"),
+        ("data:;base64,aGk=", "text/plain"), ("data:text/html;charset=utf-8,x", "text/html;charset=utf-8"),
+        ("data:;charset=utf-8,x", "text/plain;charset=utf-8"),  # RFC 2397: the type alone may be left out
+    ]:  # fmt: skip
+        content = MediaContent.from_url(url, caption="c")
+        assert (content.url, content.mime_type, content.caption) == (url, mime_type, "c")
+        assert MediaContent.from_url(url, "image/x-own").mime_type == "image/x-own"
+    buffer = bytearray(b"ab")
+    content = MediaContent.from_bytes(buffer, "image/png")
+    buffer[:] = b"xx"
+    assert content.data == b"ab"
+    for data in (5, "aGVs", [1, 2], None):  # `bytes(5)` would be five zeros
+        for mime_type in (None, "image/png"):
+            with pytest.raises(InvalidMediaError):
+                MediaContent.from_bytes(data, mime_type)  # type: ignore[arg-type]
+    content = MediaContent.from_text("héllo", caption="a note")
+    assert (content.data, content.mime_type, content.caption) == ("héllo".encode(), "text/plain", "a note")
+    assert MediaContent.from_text("# x", "text/markdown").mime_type == "text/markdown"
+    with pytest.raises(InvalidMediaError):
+        MediaContent.from_text("\ud800")
+
+
+def test_one_source_and_a_mime_type_are_needed() -> None:
+    url = "https://example.org/x.png"
+    assert "no source" in refused(mime_type="image/png")
+    assert "no source" in refused(mime_type="image/png", storage_reference="")
+    assert "file_path: " in refused(mime_type="image/png", file_path="")
+    assert "name one source" in refused(mime_type="image/png", url=url, data=b"")
+    assert "name one source" in refused(mime_type="image/png", url=url, file_path="x")
+    both = MediaContent(data=b"ab", file_path="x.png", mime_type="image/png")
+    assert (both.read_bytes(), MediaContent(data=b"", mime_type="image/png").read_bytes()) == (b"ab", b"")
+    assert type(MediaContent(storage_reference="a/b", mime_type="image/png").storage_reference) is Reference
+    assert "mime_type: " in refused(data=b"")
+    assert "mime_type: " in refused(data=b"", mime_type="")
+    assert "mime_type: " in refused(data=b"", mime_type="png")
+    assert "mime_type: " in refused(data=b"", mime_type="image/png\r\nX-Evil: 1")
+    assert MediaContent(data=b"", mime_type="Text/Plain; charset=utf-8").mime_type == "Text/Plain; charset=utf-8"
+    assert "url: " in refused(url=f"data:{SECRET}", mime_type="image/png")
+    with pytest.raises(InvalidMediaError) as info:
+        MediaContent.from_url(f"data:{SECRET}")
+    assert SECRET not in str(info.value)
+
+
+def test_contents_come_from_paths_and_streams_and_what_is_wrong_with_a_path(tmp_path: Path) -> None:
+    for spelled in (str, Path):
+        for name, data, kind in (("x.PNG", b"", "image/png"), ("x", PNG, "image/png"), ("y", b"hi", "text/plain")):
+            path = tmp_path / name
+            path.write_bytes(data)
+            content = MediaContent.from_path(spelled(path), height=2)
+            assert (content.file_path, content.mime_type, content.height) == (str(path), kind, 2)
+            assert (content.read_bytes(), content.local_path()) == (data, path)
+            assert MediaContent(file_path=spelled(path), mime_type=kind).file_path == str(path)
+    with pytest.raises(MediaNotFoundError, match="file_path"):
+        MediaContent.from_path(tmp_path / "missing")
+    for wrong in (tmp_path, "a\0b"):
+        with pytest.raises(StorageError, match="file_path"):
+            MediaContent.from_path(wrong)
+    later = MediaContent.from_path(tmp_path / "missing.png")  # nothing is read before it is needed
+    with pytest.raises(MediaNotFoundError):
+        later.open()
+    stream = io.BytesIO(b"skip" + PNG)
+    stream.seek(4)
+    content = MediaContent.from_stream(stream)
+    assert content.mime_type == "image/png"
+    assert content.data is stream
+    assert (stream.tell(), content.read_bytes()) == (4, PNG)
+    pipe = MediaContent.from_stream(Pipe(PNG))  # type: ignore[arg-type]
+    assert (pipe.mime_type, pipe.read_bytes()) == ("application/octet-stream", PNG)
+    (tmp_path / "x.gif").write_bytes(PNG)
+    with (tmp_path / "x.gif").open("rb") as file:
+        assert MediaContent.from_stream(file).mime_type == "image/gif"
+        assert MediaContent.from_stream(file, "image/x-own").mime_type == "image/x-own"
+
+
+class Pipe(io.RawIOBase):
+    """A stream that can only be read once, from front to back."""
+
+    def __init__(self, data: bytes) -> None:
+        self._inner = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._inner.readinto(buffer)
+
+
+URL = f"https://user:{SECRET}@host.example:8443/a/x.png?sig={SECRET}&more=1#{SECRET}"
+LIMIT = 20 * 2**20
+
+
+class Handle:
+    def __init__(self, data: bytes, path: Path | None = None) -> None:
+        self.data = data
+        self.path = path
+
+    def open(self) -> io.BytesIO:
+        return io.BytesIO(self.data)
+
+    def local_path(self) -> Path:
+        assert self.path is not None
+        return self.path
+
+
+FIELDS = st.fixed_dictionaries(
+    {"mime_type": st.sampled_from(["image/png", "text/plain; charset=utf-8"])},
+    optional={
+        "format": st.sampled_from(["png", ""]), "caption": st.text(st.characters(exclude_categories=["Cs"])),
+        "duration": st.integers(0, 10**6) | st.floats(0, 1e9), "width": st.integers(0, 2**40),
+        "size_kb": st.integers(0, 2**40), "policy_name": st.sampled_from(["retain", "retain-30days"]),
+    },
+)  # fmt: skip
+SOURCES = st.one_of(
+    st.fixed_dictionaries({"data": st.binary()}),
+    st.fixed_dictionaries({"data": st.binary(), "file_path": st.just("x.png"), "storage_reference": st.just("a/b")}),
+    st.fixed_dictionaries({"url": st.just("https://u:p@h/x?sig=1")}),
+    st.fixed_dictionaries({"storage_reference": st.just("runs/r1/x.png")}),
+)
+
+
+@given(FIELDS, SOURCES)
+def test_a_content_comes_back_from_json(fields: dict[str, Any], source: dict[str, Any]) -> None:
+    content = MediaContent(**fields, **source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of bytes that are no text under a text type
+        assert MediaContent.model_validate_json(content.model_dump_json()) == content
+        assert MediaContent.model_validate_json(content.model_dump_json(exclude_none=True)) == content
+        assert MediaContent.from_promptkit(json.loads(content.model_dump_json())) == content
+    assert pickle.loads(pickle.dumps(content)) == content
+    if "data" in source:
+        assert json.loads(content.model_dump_json())["data"] == base64.b64encode(source["data"]).decode()
+
+
+def test_promptkits_json_validates_and_a_file_object_has_no_json_form() -> None:
+    document = {
+        "data": base64.b64encode(PNG).decode(), "mime_type": "image/png", "format": "png", "size_kb": 1,
+        "detail": "high", "caption": "é", "duration": 3, "bit_rate": 128, "channels": 2, "width": 4, "height": 5,
+        "fps": 25, "policy_name": "",
+    }  # fmt: skip
+    plain = MediaContent.model_validate_json(json.dumps(document))
+    assert plain == MediaContent.from_promptkit({**document, "later_key": {"a": [1]}, "SizeKB": 3})
+    assert (plain.data, plain.duration, plain.fps, plain.policy_name) == (PNG, 3, 25, None)
+    assert all(getattr(plain, name) == document[name] for name in models.CONTENT_FIELDS)
+    with pytest.raises(InvalidMediaError, match="later_key: ") as info:
+        MediaContent(**document, later_key=SECRET)
+    assert SECRET not in str(info.value)
+    with pytest.raises(InvalidMediaError):
+        MediaContent.from_promptkit({"mime_type": "image/png"})
+    with pytest.raises(PydanticSerializationError, match="no JSON form"):
+        MediaContent(data=io.BytesIO(PNG), mime_type="image/png").model_dump_json()
+
+
+# -- opening -----------------------------------------------------------------------------------------------------
+def test_bytes_files_and_handles_open_again_and_again_and_a_copy_may_still_open(tmp_path: Path) -> None:
+    content = MediaContent.from_bytes(PNG)
+    assert content.open().read() == content.open().read() == content.read_bytes() == PNG
+    path = tmp_path / "x.png"
+    path.write_bytes(PNG)
+    content = MediaContent(file_path=str(path), mime_type="image/png")
+    with content.open() as file:
+        assert file.read(4) == PNG[:4]
+    assert content.local_path() == path
+    del content, file
+    gc.collect()
+    assert path.read_bytes() == PNG  # the caller's file is no copy of ours
+    content = MediaContent(storage_reference="runs/r1/x.png", mime_type="image/png")
+    assert content.attach(Handle(PNG, tmp_path / "copy.png")) is content
+    assert content.open().read() == content.read_bytes() == PNG
+    assert (content.local_path(), base64.b64decode(content.base64())) == (tmp_path / "copy.png", PNG)
+    content = MediaContent(storage_reference="a/b", mime_type="image/png").attach(Handle(PNG))
+    assert content.model_copy(update={"caption": "c"}).read_bytes() == PNG
+    assert copy.copy(content).read_bytes() == PNG
+
+
+@pytest.mark.parametrize(("source", "value"), [("url", URL), ("storage_reference", "runs/r1/x.png")])
+def test_a_content_that_only_names_its_bytes_says_so(source: str, value: str) -> None:
+    content = MediaContent(mime_type="image/png", **{source: value})
+    for read in (content.open, content.read_bytes, content.local_path, content.base64, content.data_url):
+        with pytest.raises(InvalidMediaError, match=rf"{source}; store it, or open") as info:
+            read()
+        assert SECRET not in str(info.value)
+        assert info.value.reference == content.storage_reference
+
+
+def test_a_local_copy_is_made_once_and_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = MediaContent.from_bytes(PNG)
+    path = content.local_path()
+    assert (content.local_path(), path.suffix, path.read_bytes()) == (path, ".png", PNG)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    name = str(path)
+    del path
+    gc.collect()
+    assert os.path.exists(name)  # the content still knows it
+    path = content.local_path()
+    del content
+    gc.collect()
+    assert path.read_bytes() == PNG  # so does the caller
+    del path
+    gc.collect()
+    assert not os.path.exists(name)
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell():
+                raise OSError("cable cut")
+            return super().read(3)
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(OSError, match="cable cut"):
+        MediaContent.from_stream(Broken(PNG), "image/png").local_path()
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.binary(max_size=100))
+def test_base64_and_data_url(data: bytes) -> None:
+    content = MediaContent.from_bytes(data, "image/png")
+    assert content.base64() == base64.b64encode(data).decode()
+    assert content.data_url() == "data:image/png;base64," + base64.b64encode(data).decode()
+    assert MediaContent(data=content.base64(), mime_type="image/png") == content
+
+
+def test_too_much_to_hold_inline_is_refused_unless_told_and_no_file_is_read_whole_for_that(tmp_path: Path) -> None:
+    small, large, larger = (MediaContent.from_bytes(bytes(size), "image/png") for size in (4, LIMIT, LIMIT + 1))
+    for name in ("base64", "data_url"):
+        assert len(getattr(large, name)()) >= LIMIT * 4 // 3
+        with pytest.raises(MediaTooLargeError, match="max_size=None") as info:
+            getattr(larger, name)()
+        assert str(LIMIT) in str(info.value)
+        assert len(getattr(larger, name)(max_size=None)) > LIMIT * 4 // 3
+        assert getattr(small, name)(max_size=4)
+        with pytest.raises(MediaTooLargeError):
+            getattr(small, name)(max_size=3)
+    with (tmp_path / "x.png").open("wb") as file:
+        file.truncate(50 * 2**30)
+    with pytest.raises(MediaTooLargeError):
+        MediaContent.from_path(tmp_path / "x.png").base64(max_size=10)
+    content = MediaContent.from_text("x", "text/plain; charset=utf-8")
+    assert content.data_url() == "data:text/plain;charset=utf-8;base64,eA==", "no blanks"
+
+
+# -- what must not get out ---------------------------------------------------------------------------------------
+def test_repr_shows_size_and_digest_never_the_data_no_query_no_user_and_contents_are_frozen() -> None:
+    content = MediaContent(data=SECRET.encode(), mime_type="image/png", caption="y" * 1000)
+    for text in (repr(content), str(content), f"{content}", repr([content])):
+        assert SECRET not in text
+        assert f"{len(SECRET)} bytes" in text
+        assert hashlib.sha256(SECRET.encode()).hexdigest()[:12] in text
+        assert [said for said in ("y" * 81, "None") if said in text] == []
+    assert "BytesIO, not read" in repr(MediaContent(data=io.BytesIO(SECRET.encode()), mime_type="image/png"))
+    content = MediaContent.from_bytes(PNG)
+    for name in ("data", "mime_type", "caption"):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(content, name, None)
+    assert (content.data, hash(content)) == (PNG, hash(MediaContent.from_bytes(PNG)))
+    for url, shown in [
+        (URL, "https://host.example:8443/a/x.png?..."), (f"https://host/x@y.png#{SECRET}", "https://host/x@y.png"),
+        (f"HTTP://{SECRET}@[::1]:80/x", "http://[::1]:80/x"), (f"https://a@b:{SECRET}@host/x", "https://host/x"),
+        (f"data:image/png;base64,{SECRET}", "data:image/png;base64,..."),
+        (f"DATA:image/png,{SECRET}", "DATA:image/png,..."),
+    ]:  # fmt: skip
+        content = MediaContent(url=url, mime_type="image/png")
+        assert (repr(content), content.url) == (f"MediaContent(url={shown!r}, mime_type='image/png')", url)
+
+
+def test_a_pickle_leaves_the_handle_and_the_copy_behind() -> None:
+    content = MediaContent(storage_reference="runs/r1/x.png", mime_type="image/png", caption="c")
+    content.attach(Handle(SECRET.encode()))
+    pickled = pickle.dumps(content)
+    assert [said for said in (SECRET.encode(), b"Handle") if said in pickled] == []
+    again = pickle.loads(pickled)
+    assert again == MediaContent(storage_reference="runs/r1/x.png", mime_type="image/png", caption="c")
+    with pytest.raises(InvalidMediaError, match=r"store\.open"):
+        again.open()
+    assert content.read_bytes() == SECRET.encode()  # its own handle stays
+    assert "handle" not in content.model_dump_json().lower()
+
+    inline = MediaContent.from_bytes(PNG)
+    path = inline.local_path()
+    assert pickle.loads(pickle.dumps(inline)).local_path() != path
+    assert path.name.encode() not in pickle.dumps(inline)
+
+
+@pytest.mark.parametrize("fields", [
+    {"data": "!" + SECRET}, {"data": SECRET.encode(), "url": URL}, {"data": SECRET.encode(), "width": -1},
+    {"url": "ftp" + URL}, {"url": URL, "bogus": SECRET},
+], ids=["base64", "two sources", "width", "scheme", "unknown"])  # fmt: skip
+def test_errors_quote_no_input(fields: dict[str, Any]) -> None:
+    fields["mime_type"] = "image/png"
+    document = json.dumps({name: v.decode() if isinstance(v, bytes) else v for name, v in fields.items()})
+    for make in (
+        lambda: MediaContent(**fields),
+        lambda: MediaContent.model_validate(fields),
+        lambda: MediaContent.from_promptkit({**fields, "width": -1}),
+        lambda: MediaContent.model_validate_json(document),
+        lambda: MediaContent.model_validate_json(document[:-1]),
+    ):
+        with pytest.raises(InvalidMediaError) as info:
+            make()
+        assert SECRET not in str(info.value) + repr(info.value)
+        assert info.value.__cause__ is None
+        assert info.value.__suppress_context__
+
+
+def test_a_content_inside_another_model_keeps_its_place_in_errors() -> None:
+    class Conversion(BaseModel):
+        model_config = ConfigDict(hide_input_in_errors=True)
+        media: list[MediaContent]
+
+    turn = Conversion(media=[{"data": PNG, "mime_type": "image/png"}])
+    assert (turn.media[0].data, Conversion.model_validate_json(turn.model_dump_json())) == (PNG, turn)
+    assert Conversion(media=[turn.media[0]]).media[0] is turn.media[0]
+    with pytest.raises(ValidationError) as info:
+        Conversion(media=[turn.media[0], {"data": "!" + SECRET, "mime_type": "image/png"}])
+    assert [error["loc"] for error in info.value.errors()] == [("media", 1, "data")]
+    assert "from_text" in str(info.value)
+    assert SECRET not in str(info.value)
+
+
+NOON = datetime(2026, 3, 4, 12, 30, 5, 890123, tzinfo=UTC)
+INSTANTS = st.datetimes(datetime(1971, 1, 1), datetime(9998, 1, 1), timezones=st.timezones())
+METADATA = metadata(st.none() | INSTANTS)
+
+
+@given(METADATA, INSTANTS, st.sampled_from([None, NOON]), st.dictionaries(TEXTS, st.none() | st.booleans() | TEXTS))
+def test_metadata_and_records_come_back_from_json_and_timestamps_become_utc(
+    metadata: MediaMetadata, instant: datetime, expires_at: Any, xattrs: dict[str, Any]
+) -> None:
+    facts = {"sha256": "0" * 64, "expires_at": expires_at, "caption": "é", "xattrs": xattrs}
+    record = MediaRecord(**dict(metadata), reference="runs/r1/x.png", **facts)
+    assert MediaRecord.model_validate_json(record.model_dump_json()) == record
+    assert type(record.reference) is Reference
     assert MediaMetadata.model_validate_json(metadata.model_dump_json()) == metadata
     assert MediaMetadata.model_validate(metadata.model_dump()) == metadata
     assert pickle.loads(pickle.dumps(metadata)) == metadata
+    timestamp = MediaMetadata(timestamp=instant).timestamp
+    assert timestamp.timestamp() == instant.timestamp()  # == is never true for a time in a zone's repeated hour
+    assert timestamp.tzinfo is UTC
 
 
-def test_metadata_has_promptkits_keys_in_its_order_and_none_is_required() -> None:
+def test_metadata_has_promptkits_keys_none_is_required_and_records_add_content_fields_and_facts() -> None:
     assert list(MediaMetadata.model_fields) == [
         "run_id", "conversation_id", "session_id", "message_idx", "part_idx", "mime_type", "size_bytes", "provider_id",
         "timestamp", "policy_name",
@@ -57,21 +474,20 @@ def test_metadata_has_promptkits_keys_in_its_order_and_none_is_required() -> Non
     assert (metadata.run_id, metadata.message_idx, metadata.timestamp, metadata.policy_name) == ("", 0, None, None)
     assert MediaMetadata(policy_name="").policy_name is None
     assert MediaRecord(reference="a", policy_name="").policy_name is None
-    assert [(str(mode), mode.id_field) for mode in OrganizationMode] == [
-        ("by-session", "session_id"),
-        ("by-conversation", "conversation_id"),
-        ("by-run", "run_id"),
-    ]
-    assert OrganizationMode("by-run") == "by-run"
-    assert all(mode.id_field in MediaMetadata.model_fields for mode in OrganizationMode)
-
-
-@given(INSTANTS)
-def test_timestamps_become_utc(instant: datetime) -> None:
-    timestamp = MediaMetadata(timestamp=instant).timestamp
-    assert timestamp is not None
-    assert timestamp.timestamp() == instant.timestamp()  # == is never true for a time in a zone's repeated hour
-    assert timestamp.tzinfo is UTC
+    modes = {"by-session": "session_id", "by-conversation": "conversation_id", "by-run": "run_id"}
+    assert {str(mode): mode.id_field for mode in models.OrganizationMode} == modes
+    assert models.OrganizationMode("by-run") == "by-run"
+    assert all(mode.id_field in MediaMetadata.model_fields for mode in models.OrganizationMode)
+    for keep_for in [None, timedelta(seconds=1), timedelta(days=365), timedelta(days=999999999)]:
+        policy = RetentionPolicy(name="audit", keep_for=keep_for)
+        assert policy.keep_for == keep_for
+        assert RetentionPolicy.model_validate_json(policy.model_dump_json()) == policy
+    own = set(MediaRecord.model_fields) - set(MediaMetadata.model_fields) - set(models.CONTENT_FIELDS)
+    assert own == {"reference", "sha256", "expires_at", "detected_mime_type", "xattrs", "hold"}
+    assert "reference: " in model_refused(MediaRecord)
+    assert MediaRecord(reference="a").xattrs is not MediaRecord(reference="a").xattrs
+    assert tuple(ContentFields.model_fields) == models.CONTENT_FIELDS
+    assert set(models.CONTENT_FIELDS) < set(MediaContent.model_fields)
 
 
 def test_timestamps_mean_an_instant_or_that_none_was_given() -> None:
@@ -95,7 +511,7 @@ def test_timestamps_mean_an_instant_or_that_none_was_given() -> None:
         assert MediaMetadata(run_id=value).run_id == value
 
 
-REFUSED: dict[tuple[type[BaseModel], str, str], list[Any]] = {
+REFUSED_FIELDS: dict[tuple[type[BaseModel], str, str], list[Any]] = {
     (MediaMetadata, "timestamp", "time zone"): [datetime(2026, 3, 4), "2026-03-04T12:30:05", date(2026, 3, 4)],
     (MediaMetadata, "timestamp", ""): ["yesterday", "", float("nan"), 1e30, True, "2026-02-30T00:00:00Z"],
     (MediaMetadata, "timestamp", "9999"): ["9999-12-31T23:59:59-05:00"],
@@ -127,10 +543,10 @@ REFUSED: dict[tuple[type[BaseModel], str, str], list[Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("model", "name", "said"), REFUSED)
+@pytest.mark.parametrize(("model", "name", "said"), REFUSED_FIELDS)
 def test_fields_that_are_refused(model: type[BaseModel], name: str, said: str) -> None:
-    for value in REFUSED[model, name, said]:
-        text = refused(model, **({"name": "audit"} if model is RetentionPolicy else {}) | {name: value})
+    for value in REFUSED_FIELDS[model, name, said]:
+        text = model_refused(model, **({"name": "audit"} if model is RetentionPolicy else {}) | {name: value})
         assert text.startswith(f"{model.__name__}: {name}: "), value
         assert said in text
         assert SECRET not in text
@@ -139,34 +555,27 @@ def test_fields_that_are_refused(model: type[BaseModel], name: str, said: str) -
 
 
 def test_all_that_is_wrong_is_said_at_once_in_one_line_without_quoting() -> None:
-    text = refused(MediaMetadata, run_id=5, message_idx=-1, bogus=1)
+    text = model_refused(MediaMetadata, run_id=5, message_idx=-1, bogus=1)
     assert all(f"{name}: " in text for name in ("run_id", "message_idx", "bogus"))
     with pytest.raises(InvalidMediaError, match="Invalid JSON") as info:
         MediaMetadata.model_validate_json('{"run_id": "' + SECRET)
     assert SECRET not in str(info.value)
-
-
-@pytest.mark.parametrize("name", ["a\nERROR b", "\x1b[31mred", "\u2028"])
-def test_unknown_names_do_not_break_the_line(name: str) -> None:
-    """Field names come from documents, and errors end in logs."""
-    assert refused(MediaMetadata, **{name: 1}).isprintable()
-
-
-@pytest.mark.parametrize("validate", [MediaMetadata.model_validate, TypeAdapter(MediaMetadata).validate_python])
-def test_what_is_no_mapping_is_refused(validate: Any) -> None:
-    with pytest.raises(ValueError, match="valid dictionary") as info:
-        validate(SECRET)
-    assert SECRET not in str(info.value)
+    # Field names come from documents, and errors end in logs.
+    for name in ("a\nERROR b", "\x1b[31mred", "\u2028"):
+        assert model_refused(MediaMetadata, **{name: 1}).isprintable()
+    for validate in (MediaMetadata.model_validate, TypeAdapter(MediaMetadata).validate_python):
+        with pytest.raises(ValueError, match="valid dictionary") as wrong:
+            validate(SECRET)
+        assert SECRET not in str(wrong.value)
 
 
 @pytest.mark.parametrize("model", [MediaMetadata(run_id="r"), RetentionPolicy(name="a"), MediaRecord(reference="a")])
 def test_models_are_frozen_and_hashable_where_they_can(model: BaseModel) -> None:
     name = next(iter(type(model).model_fields))
     before = model.model_dump()
-    with pytest.raises(ValidationError, match="frozen"):
-        setattr(model, name, "other")
-    with pytest.raises(ValidationError, match="frozen"):
-        delattr(model, name)
+    for change in (partial(setattr, model, name, "other"), partial(delattr, model, name)):
+        with pytest.raises(ValidationError, match="frozen"):
+            change()
     assert model.model_dump() == before
     if not isinstance(model, MediaRecord):  # its xattrs are a dict
         assert hash(model) == hash(model.model_copy())
@@ -174,8 +583,7 @@ def test_models_are_frozen_and_hashable_where_they_can(model: BaseModel) -> None
 
 def test_a_reference_is_a_str_that_pickles_and_stands_in_models() -> None:
     reference = Reference("runs/r1/x.png")
-    assert reference == "runs/r1/x.png"
-    assert {reference: 1}["runs/r1/x.png"] == 1
+    assert (reference, {reference: 1}["runs/r1/x.png"]) == ("runs/r1/x.png", 1)
     assert (str(reference), f"{reference}", repr(reference)) == (reference, "runs/r1/x.png", "'runs/r1/x.png'")
     assert not hasattr(reference, "__dict__")
 
@@ -196,28 +604,6 @@ def test_a_reference_is_a_str_that_pickles_and_stands_in_models() -> None:
         Note(reference=7)
 
 
-@given(METADATA, st.sampled_from([None, NOON]), st.dictionaries(TEXTS, st.none() | st.booleans() | TEXTS))
-def test_records_come_back_from_json(metadata: MediaMetadata, expires_at: Any, xattrs: dict[str, Any]) -> None:
-    record = MediaRecord(
-        **dict(metadata), reference="runs/r1/x.png", sha256="0" * 64, expires_at=expires_at, caption="é", xattrs=xattrs
-    )
-    assert MediaRecord.model_validate_json(record.model_dump_json()) == record
-    assert type(record.reference) is Reference
-
-
-def test_policies_and_records_are_metadata_and_content_fields_and_facts() -> None:
-    for keep_for in [None, timedelta(seconds=1), timedelta(days=365), timedelta(days=999999999)]:
-        policy = RetentionPolicy(name="audit", keep_for=keep_for)
-        assert policy.keep_for == keep_for
-        assert RetentionPolicy.model_validate_json(policy.model_dump_json()) == policy
-    own = set(MediaRecord.model_fields) - set(MediaMetadata.model_fields) - set(CONTENT_FIELDS)
-    assert own == {"reference", "sha256", "expires_at", "detected_mime_type", "xattrs", "hold"}
-    assert "reference: " in refused(MediaRecord)
-    assert MediaRecord(reference="a").xattrs is not MediaRecord(reference="a").xattrs
-    assert tuple(ContentFields.model_fields) == CONTENT_FIELDS
-    assert set(CONTENT_FIELDS) < set(MediaContent.model_fields)
-
-
 HOUR = timedelta(hours=1)
 RECORD = MediaRecord(
     reference="runs/r1/x.png", run_id="r1", conversation_id="c1", session_id="s1", provider_id="openai",
@@ -229,7 +615,6 @@ SOME = st.sampled_from(["", "a", "b"])
 
 
 def means(record: MediaRecord, **words: Any) -> bool:
-    """Whether a selection of these words means a record."""
     return Selection(**words).matches(record)
 
 
@@ -259,11 +644,11 @@ def test_a_selection_means_ids_instants_and_patterns_of_types() -> None:
     assert means(BARE)
     assert not Selection().asks()
     assert Selection(run_id="r1").asks()
-    assert not Selection(run_id="r1").asks(beyond=OrganizationMode.BY_RUN)
-    assert Selection(run_id="r1").asks(beyond=OrganizationMode.BY_SESSION)
-    assert Selection(run_id="r1", mime_type="image/*").asks(beyond=OrganizationMode.BY_RUN)
+    assert not Selection(run_id="r1").asks(beyond=models.OrganizationMode.BY_RUN)
+    assert Selection(run_id="r1").asks(beyond=models.OrganizationMode.BY_SESSION)
+    assert Selection(run_id="r1", mime_type="image/*").asks(beyond=models.OrganizationMode.BY_RUN)
     assert Selection(run_id="").asks()
-    assert not Selection().asks(beyond=OrganizationMode.BY_RUN)
+    assert not Selection().asks(beyond=models.OrganizationMode.BY_RUN)
     with pytest.raises(TypeError):
         Selection("r1")  # type: ignore[misc]
     with pytest.raises(AttributeError):

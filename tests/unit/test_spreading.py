@@ -33,8 +33,6 @@ def work(context: int, part: list[int]) -> Sums:
 
 
 class Broken(Executor):
-    """Takes nothing any more."""
-
     def submit(self, *_: object, **__: object) -> Future:
         raise RuntimeError("the pool is broken")
 
@@ -53,8 +51,7 @@ def texts(result: JobResult) -> list[tuple[str, str]]:
 
 
 def test_windows_hold_everything_once_and_a_result_is_handled_before_it_is_counted() -> None:
-    assert list(windows(range(5), 2)) == [[0, 1], [2, 3], [4]]
-    assert list(windows([], 2)) == []
+    assert (list(windows(range(5), 2)), list(windows([], 2))) == ([[0, 1], [2, 3], [4]], [])
     # Whoever handles a window may still add a failure to it.
     total = run([[1], [2]], handle=lambda result: result.fail("late", StorageError("it was not recorded")))
     assert [each.reference for each in total.failed] == ["late", "late"]
@@ -72,18 +69,15 @@ def test_every_window_is_worked_on_and_added_up(threads: int) -> None:
 
     with in_threads(threads) as executor:
         total = run(parts, executor, context=1, handle=handle, progress=seen.append)
-    assert sorted(total.sums) == wanted
-    assert sorted(handled) == parts
+    assert (sorted(total.sums), sorted(handled)) == (wanted, parts)
     assert total.windows == []  # it would fill memory
-    assert (total.examined, seen[-1], len(seen)) == (200, 200, len(parts))
-    assert seen == sorted(seen)
+    assert (total.examined, seen[-1], len(seen), seen) == (200, 200, len(parts), sorted(seen))
 
 
-def test_workers_that_fail_and_broken_pools_answer_for_their_windows_only() -> None:
+def test_workers_that_fail_broken_pools_and_listings_that_break_answer_for_their_windows_only() -> None:
     with ThreadPoolExecutor(2) as executor:
         total = run([[1], [12, 13], [2], [404]], executor)
-    assert sorted(total.sums) == [1, 2]
-    assert total.examined == 5
+    assert (sorted(total.sums), total.examined) == ([1, 2], 5)
     lost = "its worker failed (ValueError: unlucky); add again"
     assert [(name, lost in text) for name, text in texts(total)] == [("12", True), ("13", True), ("404", False)]
     assert "no such media" in texts(total)[2][1]  # our own errors stay what they are
@@ -91,8 +85,6 @@ def test_workers_that_fail_and_broken_pools_answer_for_their_windows_only() -> N
     assert [name for name, text in texts(total) if "RuntimeError: the pool is broken" in text] == ["1", "2", "3"]
     assert (total.examined, total.sums) == (3, [])
 
-
-def test_what_is_under_way_is_added_before_the_listings_error_comes_out() -> None:
     def parts():
         yield [1]
         yield [2]

@@ -7,7 +7,6 @@ import hashlib
 import json
 import pickle
 import threading
-import time
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -21,6 +20,7 @@ from fsmedia.format.keys import MAX_NAME, VIEWS
 from fsmedia.format.layout import DEFAULT_VIEWS, View, layouts, may_be_view, views
 from fsmedia.format.settings import Configuration, Settings
 from fsmedia.models import OrganizationMode
+from tests.bench import seconds
 from tests.conftest import Clock
 from tests.unit.templates import AT, FULL, IDS, NAME, TAIL, UNIQUE
 
@@ -50,8 +50,8 @@ def test_folders_also_of_what_is_missing_or_hostile() -> None:
         ({"timestamp": datetime(1, 1, 1, tzinfo=UTC)}, "0001-01-01/image/png"),
     ]:  # fmt: skip
         assert shown(DAY, **values) == folders
-    for spec, seconds in [("%Y", 86_400), ("%j", 86_400), ("%H", 3600), ("%Y-%M", 60), ("%S.%Y", 1)]:
-        assert View("v", f"{{timestamp:{spec}}}" + TAIL).finest == seconds
+    for spec, finest in [("%Y", 86_400), ("%j", 86_400), ("%H", 3600), ("%Y-%M", 60), ("%S.%Y", 1)]:
+        assert View("v", f"{{timestamp:{spec}}}" + TAIL).finest == finest
 
 
 @given(st.tuples(IDS, IDS, IDS), st.datetimes(timezones=st.just(UTC)))
@@ -83,16 +83,13 @@ def test_bad_templates_are_refused(template: object, told: str) -> None:
         View("by-day", template)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["", "By-Day", "by day", "by/day", ".fsmedia", "@lab", "..", "x.y", "é", "a" * 101, 7])
-def test_names_of_other_characters_are_refused(name: object) -> None:
-    with pytest.raises(InvalidLayoutError, match="can't be the name of a view"):
-        View(name, DAY)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("name", [*VIEWS, "runs", "sessions", "conversations"])
-def test_names_that_are_taken_are_refused(name: str) -> None:
-    with pytest.raises(InvalidLayoutError, match="is taken by"):
-        views({name: DAY}, layouts())
+def test_names_of_other_characters_and_names_that_are_taken_are_refused() -> None:
+    for name in ("", "By-Day", "by day", "by/day", ".fsmedia", "@lab", "..", "x.y", "é", "a" * 101, 7):
+        with pytest.raises(InvalidLayoutError, match="can't be the name of a view"):
+            View(name, DAY)  # type: ignore[arg-type]
+    for name in (*VIEWS, "runs", "sessions", "conversations"):
+        with pytest.raises(InvalidLayoutError, match="is taken by"):
+            views({name: DAY}, layouts())
 
 
 @pytest.mark.parametrize(("template", "reached", "free"), [
@@ -111,8 +108,7 @@ def test_no_layout_may_put_media_where_a_view_is(template: str, reached: str, fr
 def test_views_are_values_and_folders_of_media_are_never_asked_about() -> None:
     view = View("by-day", DAY)
     for clone in (pickle.loads(pickle.dumps(view)), copy.deepcopy(view)):
-        assert clone == view
-        assert hash(clone) == hash(view)
+        assert (clone, hash(clone)) == (view, hash(view))
         assert clone.folders([AT, "a/b"]) == ("2026-03-04", "a", "b")
     assert view != View("by-day", "{name}{ext}")
     assert view != View("by-other", DAY)
@@ -134,30 +130,21 @@ def made(views: Any = None, layouts: Any = None) -> Configuration:
     return Configuration.first(settings, organization=OrganizationMode.BY_RUN, adopted=False)
 
 
-def test_views_come_back_from_store_json_or_are_not_in_it() -> None:
+def test_views_come_back_from_store_json_or_are_not_in_it_and_others_than_the_stores_are_told() -> None:
     configuration = made(CHOSEN)
     again = Configuration.parse(configuration.dump())
-    assert again == configuration
-    assert {name: view.template for name, view in again.views.items()} == CHOSEN
+    assert (again, {name: view.template for name, view in again.views.items()}) == (configuration, CHOSEN)
     again.check(Settings.read({"views": CHOSEN}))
     again.check(Settings())
     # So that readers that know no views open it.
     for none in (None, {}):
         assert "views" not in json.loads(made(none).dump())
-
-
-@pytest.mark.parametrize("other", [{}, {"flat": "{name}{ext}"}, {**CHOSEN, "flat": "x/{name}{ext}"}])
-def test_other_views_than_the_stores_are_told(other: dict[str, str]) -> None:
-    with pytest.raises(StoreConflictError, match="the store has views") as caught:
-        made(CHOSEN).check(Settings.read({"views": other}))
-    assert "by-day" in str(caught.value)
-    assert "leave views out" in str(caught.value)
-
-
-@pytest.mark.parametrize("views", ["by-day", ["by-day"], 5, [("a", "{name}{ext}")]])
-def test_what_is_no_mapping_is_refused(views: Any) -> None:
-    with pytest.raises(InvalidMediaError, match="views must be a mapping"):
-        Settings.read({"views": views})
+    for other in ({}, {"flat": "{name}{ext}"}, {**CHOSEN, "flat": "x/{name}{ext}"}):
+        with pytest.raises(StoreConflictError, match=r"the store has views.*by-day.*leave views out"):
+            made(CHOSEN).check(Settings.read({"views": other}))
+    for wrong in ("by-day", ["by-day"], 5, [("a", "{name}{ext}")]):
+        with pytest.raises(InvalidMediaError, match="views must be a mapping"):
+            Settings.read({"views": wrong})
 
 
 @pytest.mark.parametrize(("options", "told"), [
@@ -199,7 +186,7 @@ def paths(tree: Tree) -> dict[str, str]:
     return found
 
 
-def test_one_of_each_and_a_name_that_looks_like_a_mark() -> None:
+def test_one_of_each_and_two_of_one_path_which_both_get_a_mark_that_depends_on_the_media_alone() -> None:
     rows = rows_of(
         {"reference": f"runs/r1/{NAME}.png", "run_id": "r1"},
         {"reference": f"sessions/s/{NAME}.{9}-{DIGEST}-{GENERATION}.png", "run_id": "a/b"},
@@ -212,11 +199,8 @@ def test_one_of_each_and_a_name_that_looks_like_a_mark() -> None:
         "~_/x.txt": "x.txt",
     }
     assert dict(tree.children("")) == {"r1": FOLDER, "a~2fb": FOLDER, "~_": FOLDER}
-    assert [tree.find(path) for path in ("", "r1", "r2", "r1/x", "x.txt", "r1/", "/r1")] == [
-        FOLDER,
-        FOLDER,
-        *[None] * 5,
-    ]
+    assert (tree.find(""), tree.find("r1")) == (FOLDER, FOLDER)
+    assert [path for path in ("r2", "r1/x", "x.txt", "r1/", "/r1") if tree.find(path) is not None] == []
     assert list(tree.below("", 1)) == list(tree.children(""))
     # Somebody chose the very name that a mark would make, for all lengths of the mark.
     first = paths(Tree(FLAT, named("runs/r1/a.png", "runs/r2/a.png")))
@@ -225,19 +209,11 @@ def test_one_of_each_and_a_name_that_looks_like_a_mark() -> None:
     assert sorted(again.values()) == sorted(["runs/r1/a.png", "runs/r2/a.png", *taken])
     longer = paths(Tree(FLAT, named("runs/r1/a.png", "runs/r2/a.png", *taken, *(f"runs/r8/{name}" for name in again))))
     assert len(longer) == 4 + len(again)
-    view = View("by-hour", "{timestamp:%Y-%m-%dT%H}/{name}{ext}".replace("T", "_"))
+    view = View("by-hour", "{timestamp:%Y-%m-%d_%H}/{name}{ext}")
     hour = 3_600_000_000
-    rows = rows_of(
-        {"reference": "a", "timestamp": 5 * hour + 1},
-        {"reference": "b", "timestamp": 6 * hour - 1},
-        {"reference": "c", "timestamp": -1},
-        {"reference": "d", "timestamp": 2**62},
-        {"reference": "e", "timestamp": None},
-    )
+    times = {"a": 5 * hour + 1, "b": 6 * hour - 1, "c": -1, "d": 2**62, "e": None}
+    rows = rows_of(*({"reference": name, "timestamp": at} for name, at in times.items()))
     assert sorted(paths(Tree(view, rows))) == ["1969-12-31_23/c", "1970-01-01_05/a", "1970-01-01_05/b", "~_/d", "~_/e"]
-
-
-def test_two_of_one_path_both_get_a_mark_that_depends_on_the_media_alone() -> None:
     tree = Tree(FLAT, named("runs/r1/a.png", "runs/r2/a.png", "runs/r3/b.png"))
     assert paths(tree) == {
         f"a~{digest('runs/r1/a.png')}.png": "runs/r1/a.png",
@@ -254,12 +230,11 @@ def test_two_of_one_path_both_get_a_mark_that_depends_on_the_media_alone() -> No
         assert all(len(path.encode()) <= MAX_NAME for path in found)
 
 
-def test_what_really_lies_in_the_views_folder_keeps_its_path() -> None:
-    """A store that was adopted may hold anything: a path that is a reference means that media."""
+def test_what_really_lies_in_the_views_folder_keeps_its_path_and_what_is_gone_is_shown_no_more() -> None:
+    # A store that was adopted may hold anything: a path that is a reference means that media.
     rows = named("by-run/r1/a.png", "by-run/x.png", "runs/r1/a.png", "by-running/a.png", "by-run-/a.png", run_id="r1")
     found = paths(Tree(BY_RUN, rows))
-    assert found["r1/a.png"] == "by-run/r1/a.png"
-    assert found["x.png"] == "by-run/x.png"
+    assert (found["r1/a.png"], found["x.png"]) == ("by-run/r1/a.png", "by-run/x.png")
     assert sorted(found.values()) == sorted(rows.references)
     assert sum(path.startswith("r1/a~") for path in found) == 3
     rows = named("by-run/r1", "runs/r1/a.png", "runs/r1/b.png", run_id="r1")
@@ -267,16 +242,11 @@ def test_what_really_lies_in_the_views_folder_keeps_its_path() -> None:
     assert paths(tree) == {"r1": "by-run/r1", "r1~/a.png": "runs/r1/a.png", "r1~/b.png": "runs/r1/b.png"}
     rows = named("flat/a.png/b", "runs/r1/a.png")
     found = paths(Tree(FLAT, rows))
-    assert found["a.png/b"] == "flat/a.png/b"
-    assert sorted(found.values()) == rows.references
-
-
-def test_facts_and_what_is_gone_is_shown_no_more_in_any_view() -> None:
+    assert (found["a.png/b"], sorted(found.values())) == ("flat/a.png/b", rows.references)
     at = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
     micro = int(at.timestamp()) * 10**6 + 890123
-    rows = rows_of(
-        {"reference": "a", "size_bytes": 2**40, "modified": micro, "mime_type": "image/png"}, {"reference": "b"}
-    )
+    known = {"reference": "a", "size_bytes": 2**40, "modified": micro, "mime_type": "image/png"}
+    rows = rows_of(known, {"reference": "b"})
     assert rows.summary(0) == ("a", 2**40, at, "image/png")
     assert rows.summary(1) == ("b", 0, None, "application/octet-stream")
     rows.renew(0, 5)
@@ -291,16 +261,10 @@ def test_facts_and_what_is_gone_is_shown_no_more_in_any_view() -> None:
     assert trees[0].find("r1/a.png") is None
 
 
-SEGMENTS = st.text(alphabet=st.sampled_from("ab~.é*?[ "), min_size=1, max_size=4).filter(
-    lambda name: name not in (".", "..")
-)
-REFERENCES = st.lists(
-    st.tuples(st.sampled_from(["runs", "by-run", "flat", "x"]), st.lists(SEGMENTS, min_size=1, max_size=3)).map(
-        lambda parts: "/".join([parts[0], *parts[1]])
-    ),
-    unique=True,
-    max_size=20,
-)
+TEXTS = st.text(alphabet=st.sampled_from("ab~.é*?[ "), min_size=1, max_size=4)
+SEGMENTS = st.lists(TEXTS.filter(lambda name: name not in (".", "..")), min_size=1, max_size=3)
+PATHS = st.tuples(st.sampled_from(["runs", "by-run", "flat", "x"]), SEGMENTS).map(lambda p: "/".join([p[0], *p[1]]))
+REFERENCES = st.lists(PATHS, unique=True, max_size=20)
 
 
 @given(REFERENCES, st.lists(st.sampled_from(["", "a", "b", "a/b", "~_"]), min_size=20, max_size=20))
@@ -317,47 +281,29 @@ def test_every_media_has_one_path(references: list[str], runs: list[str]) -> Non
 
 def _catalog(count: int) -> CatalogRows:
     references = sorted(f"runs/run-{number % 1000:04d}/{number:04d}_00_{UNIQUE}.png" for number in range(count))
+    times = [1_700_000_000_000_000 + number * 60_000_000 for number in range(count)]
     columns = {
-        "reference": references,
-        "run_id": [each.split("/")[1] for each in references],
-        "session_id": [f"s{number % 500}" for number in range(count)],
-        "size_bytes": list(range(count)),
-        "modified": [1_700_000_000_000_000 + number * 60_000_000 for number in range(count)],
-        "timestamp": [1_700_000_000_000_000 + number * 60_000_000 for number in range(count)],
-        "mime_type": ["image/png", "audio/wav"] * (count // 2),
-    }
+        "reference": references, "run_id": [each.split("/")[1] for each in references],
+        "session_id": [f"s{number % 500}" for number in range(count)], "size_bytes": list(range(count)),
+        "modified": times, "timestamp": times, "mime_type": ["image/png", "audio/wav"] * (count // 2),
+    }  # fmt: skip
     return CatalogRows(columns.__getitem__)
 
 
-def _speed(count: int, most: float, factor: float) -> None:
-    rows = _catalog(count)
-    begun = time.perf_counter()
-    trees = [Tree(view, rows) for view in (BY_RUN, DEFAULT_VIEWS[0], View("v", "{timestamp:%Y-%m-%d}/{name}{ext}"))]
-    taken = time.perf_counter() - begun
-    assert taken < most, f"{taken:.2f} s to make three trees of {count} rows"
-    folder, path = "run-0007", next(tree for tree in trees[0].children("run-0007"))[0]
-    trees[0].rows.summary(0)
+@pytest.mark.parametrize(("count", "factor"), [(20_000, 4), pytest.param(100_000, 1, marks=pytest.mark.full)])
+def test_a_look_goes_through_no_other_folder(count: int, factor: int) -> None:
+    rows, trees = _catalog(count), []
+    shown = (BY_RUN, DEFAULT_VIEWS[0], View("v", "{timestamp:%Y-%m-%d}/{name}{ext}"))
+    taken = seconds(lambda: trees.extend(Tree(view, rows) for view in shown))
+    assert taken < 10, f"{taken:.2f} s to make three trees of {count} rows"
+    path = f"run-0007/{next(trees[0].children('run-0007'))[0]}"
+    rows.summary(0)
     for what, work in {
-        "ls": lambda: [(name, rows.summary(each)) for name, each in trees[0].children(folder)],
-        "look": lambda: trees[0].find(f"{folder}/{path}"),
+        "ls": lambda: [(name, rows.summary(each)) for name, each in trees[0].children("run-0007")],
+        "look": lambda: trees[0].find(path),
     }.items():
-        best = min(_timed(work) for _ in range(5))
+        best = min(seconds(work) for _ in range(5))
         assert best < 0.005 * factor, f"{what} took {best * 1000:.2f} ms among {count} rows"
-
-
-def _timed(work: Any) -> float:
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
-
-
-def test_a_look_goes_through_no_other_folder() -> None:
-    _speed(20_000, 10, 4)
-
-
-@pytest.mark.full
-def test_100_000_rows() -> None:
-    _speed(100_000, 10, 1)
 
 
 MINUTE = timedelta(minutes=1)
@@ -367,11 +313,9 @@ class Source:
     """Gives rows and counts how often; each time another media is there."""
 
     def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self.count = 0
+        self.clock, self.count = clock, 0
+        self.takes = self.age = timedelta(0)
         self.error: Exception | None = None
-        self.takes = timedelta(0)
-        self.age = timedelta(0)
         self.same: CatalogRows | None = None
 
     def __call__(self) -> LoadedRows:
@@ -380,8 +324,7 @@ class Source:
         self.count += 1
         since = self.clock() - self.age
         self.clock.advance(self.takes)
-        rows = self.same or CatalogRows(lambda name: [f"runs/r/{self.count}.png"] if name == "reference" else ["r"])
-        return LoadedRows(rows, since)
+        return LoadedRows(self.same or named(f"runs/r/{self.count}.png", run_id="r"), since)
 
     def seen(self, shown: ViewTrees) -> str:
         [(name, _)] = shown.tree(BY_RUN).children("r")
@@ -393,10 +336,9 @@ def source(clock: Clock) -> Source:
     return Source(clock)
 
 
-def test_it_looks_again_when_it_is_older_than_it_may_be(source: Source, clock: Clock) -> None:
+def test_it_looks_again_when_it_is_older_than_it_may_be_and_after_an_error(source: Source, clock: Clock) -> None:
     shown = ViewTrees(source, MINUTE, clock)
-    assert source.count == 0
-    assert [source.seen(shown) for _ in range(3)] == ["1.png"] * 3
+    assert (source.count, [source.seen(shown) for _ in range(3)]) == (0, ["1.png"] * 3)
     clock.advance(MINUTE)
     assert source.seen(shown) == "1.png"
     clock.advance(timedelta(microseconds=1))
@@ -409,6 +351,13 @@ def test_it_looks_again_when_it_is_older_than_it_may_be(source: Source, clock: C
     assert source.seen(shown) == "7.png"
     clock.advance(timedelta(days=1000))
     assert source.seen(shown) == "7.png", "and none once"
+    shown = ViewTrees(source, MINUTE, clock)
+    source.error = OSError("no")
+    for _ in range(2):
+        with pytest.raises(OSError, match="no"):
+            shown.tree(BY_RUN)
+    source.error = None
+    assert source.seen(shown) == "8.png"
 
 
 def test_a_snapshots_age_counts_and_the_same_rows_keep_their_trees(source: Source, clock: Clock) -> None:
@@ -419,7 +368,7 @@ def test_a_snapshots_age_counts_and_the_same_rows_keep_their_trees(source: Sourc
     assert source.seen(shown) == "1.png"
     clock.advance(timedelta(seconds=1))
     assert source.seen(shown) == "2.png"
-    source.same = CatalogRows(lambda name: ["runs/r/a.png"] if name == "reference" else ["r"])
+    source.same = named("runs/r/a.png", run_id="r")
     shown = ViewTrees(source, timedelta(0), clock)
     before = source.count
     assert shown.tree(BY_RUN) is shown.tree(BY_RUN)
@@ -437,55 +386,29 @@ def test_where_looking_takes_long_it_does_for_as_long(source: Source, clock: Clo
     assert source.seen(shown) == "2.png"
 
 
-def test_an_error_is_told_and_the_next_call_looks_again(source: Source, clock: Clock) -> None:
-    shown = ViewTrees(source, MINUTE, clock)
-    source.error = OSError("no")
-    for _ in range(2):
-        with pytest.raises(OSError, match="no"):
-            shown.tree(BY_RUN)
-    source.error = None
-    assert source.seen(shown) == "1.png"
-
-
-def test_one_looks_and_others_go_on_with_the_old(source: Source, clock: Clock) -> None:
+@pytest.mark.parametrize("first", [True, False])
+def test_the_first_look_is_waited_for_and_later_the_old_will_do(source: Source, clock: Clock, *, first: bool) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def slow() -> LoadedRows:
-        if source.count:
+        if first or source.count:
             begun.set()
             assert go_on.wait(20)
         return source()
 
     shown = ViewTrees(slow, MINUTE, clock)
-    assert source.seen(shown) == "1.png"
-    clock.advance(2 * MINUTE)
+    if not first:
+        assert source.seen(shown) == "1.png"
+        clock.advance(2 * MINUTE)
     seen: list[str] = []
-    thread = threading.Thread(target=lambda: seen.append(source.seen(shown)))
-    thread.start()
-    assert begun.wait(20)
-    assert [source.seen(shown) for _ in range(3)] == ["1.png"] * 3
-    go_on.set()
-    thread.join()
-    assert seen == ["2.png"]
-    assert (source.seen(shown), source.count) == ("2.png", 2)
-
-
-def test_the_first_look_is_waited_for_and_done_once(source: Source, clock: Clock) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def slow() -> LoadedRows:
-        begun.set()
-        assert go_on.wait(20)
-        return source()
-
-    shown = ViewTrees(slow, MINUTE, clock)
-    seen: list[str] = []
-    threads = [threading.Thread(target=lambda: seen.append(source.seen(shown))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: seen.append(source.seen(shown))) for _ in range(8 if first else 1)]
     for thread in threads:
         thread.start()
     assert begun.wait(20)
+    if not first:
+        assert [source.seen(shown) for _ in range(3)] == ["1.png"] * 3
     go_on.set()
     for thread in threads:
         thread.join()
-    assert seen == ["1.png"] * 8
-    assert source.count == 1
+    looks, name = (1, "1.png") if first else (2, "2.png")
+    assert (seen, source.seen(shown), source.count) == ([name] * len(threads), name, looks)
