@@ -314,13 +314,7 @@ DELETE_CAUGHT: DeleteSteps = (
 DELETE_MARKED: DeleteSteps = (named.mark_leaving, remove_bytes_under_mark, remove_marked_sidecar, remove_due)
 DELETE_LOCKED: DeleteSteps = (named.remove_under_lock, remove_due)
 # The sidecar twice: a rewrite between the two looks at the marker, finds it, and would leave a sidecar behind.
-DELETE_SHARED: DeleteSteps = (
-    remove_sidecar,
-    remove_marker,
-    remove_sidecar_again,
-    release_bytes,
-    remove_due,
-)
+DELETE_SHARED: DeleteSteps = (remove_sidecar, remove_marker, remove_sidecar_again, release_bytes, remove_due)
 
 
 def store(operations: Sequence[StoreOperation]) -> Outcomes:

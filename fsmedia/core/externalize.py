@@ -160,10 +160,7 @@ def _placed(metadata: MediaMetadata, place: MediaField) -> MediaMetadata:
     """Count message and part from those of the metadata."""
     message, part = place.indices
     return metadata.model_copy(
-        update={
-            "message_idx": metadata.message_idx + (message or 0),
-            "part_idx": metadata.part_idx + (part or 0),
-        }
+        update={"message_idx": metadata.message_idx + (message or 0), "part_idx": metadata.part_idx + (part or 0)}
     )
 
 
@@ -238,7 +235,5 @@ def _bytes(store: MessageStore, marker: InlineReference, place: MediaField) -> b
         if sha256(found).hexdigest() == marker.digest:
             return found
     raise StorageError(
-        f"its bytes are not those that stood at {place.where}",
-        next_step="verify the store",
-        reference=marker.reference,
+        f"its bytes are not those that stood at {place.where}", next_step="verify the store", reference=marker.reference
     )

@@ -111,10 +111,7 @@ class Instruments:
             "media.bytes", "By", "Bytes of media that were stored, handed out (retrieve) or freed."
         )
         self._duration = meter.create_histogram(
-            "media.operation.duration",
-            "s",
-            "Time from call to answer.",
-            explicit_bucket_boundaries_advisory=_SECONDS,
+            "media.operation.duration", "s", "Time from call to answer.", explicit_bucket_boundaries_advisory=_SECONDS
         )
         self._deletions = meter.create_counter("media.sweep.deletions", "{media}", "Media that sweeps deleted.")
         self._due = meter.create_gauge("media.sweep.due", "{media}", "Media that the last sweep found due.")
