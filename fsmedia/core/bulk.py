@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from fsmedia.core import commit, holds, records
-from fsmedia.core.ingest import CHUNK_BYTES, draft_of, is_small_file, open_source, small_bytes
+from fsmedia.core.ingest import (
+    CHUNK_BYTES,
+    MediaUpload,
+    SourceRules,
+    WriteContext,
+    draft_of,
+    is_small_file,
+    open_source,
+    small_bytes,
+)
+from fsmedia.core.lifetime import Deleter
 from fsmedia.core.parallel import attempt, windows
 from fsmedia.errors import BulkError, InvalidMediaError, MediaError
+from fsmedia.models import MediaContent, MediaMetadata, Reference
+from fsmedia.models.interfaces import OnError
+from fsmedia.storage import Backend
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from fsmedia.core.ingest import MediaUpload, SourceRules, WriteContext
-    from fsmedia.core.lifetime import Deleter
-    from fsmedia.models import MediaContent, MediaMetadata, Reference
-    from fsmedia.models.interfaces import OnError
-    from fsmedia.storage import Backend
-
-    Answer = Any | MediaError
-    Pair = tuple[MediaContent, MediaMetadata]
+Answer = Any | MediaError
+Pair = tuple[MediaContent, MediaMetadata]
 
 T = TypeVar("T")
 # Media looked at or deleted together: S3 deletes at most 1,000 keys a request, and each step's keys fill one.

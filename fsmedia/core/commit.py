@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from fsmedia.core import blobs, named
 from fsmedia.core.named import Rewritten, Seen
@@ -31,18 +33,12 @@ from fsmedia.errors import (
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.format.settings import ORPHAN_GRACE
-from fsmedia.storage import Exclusion, Write
+from fsmedia.storage import Backend, Entry, Exclusion, Stage, Write
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import datetime, timedelta
-
-    from fsmedia.storage import Backend, Entry, Stage
-
-    Failures = Mapping[int, MediaError]
-    Outcomes = list[MediaError | None]
-    StoreSteps = tuple[Callable[[Sequence["StoreOperation"]], Failures], ...]
-    DeleteSteps = tuple[Callable[[Sequence["DeleteOperation"]], Failures], ...]
+Failures = Mapping[int, MediaError]
+Outcomes = list[MediaError | None]
+StoreSteps = tuple[Callable[[Sequence["StoreOperation"]], Failures], ...]
+DeleteSteps = tuple[Callable[[Sequence["DeleteOperation"]], Failures], ...]
 
 _log = logging.getLogger("fsmedia")
 

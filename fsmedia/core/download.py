@@ -17,8 +17,10 @@ import re
 import socket
 import ssl
 import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
@@ -30,9 +32,6 @@ from fsmedia.models import public_url
 from fsmedia.models.urls import refuse_over, valid_mime_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import timedelta
-
     from _typeshed import WriteableBuffer
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from fsmedia.core.bulk import collected
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError
@@ -22,13 +23,8 @@ from fsmedia.format.messages import (
     token,
 )
 from fsmedia.format.wav import HEADER_BYTES
-from fsmedia.models import Externalized, MediaContent, MediaMetadata, TakenOut
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from fsmedia.models import Reference
-    from fsmedia.models.interfaces import MessageStore
+from fsmedia.models import Externalized, MediaContent, MediaMetadata, Reference, TakenOut
+from fsmedia.models.interfaces import MessageStore
 
 LARGEST_DOCUMENT = 1 << 30
 """Characters of a document with its media in it."""

@@ -11,35 +11,30 @@ import hashlib
 import io
 import os
 import stat
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
+from types import TracebackType
+from typing import BinaryIO, NamedTuple, Self
 
 from fsmedia.core import commit, telemetry
 from fsmedia.core.commit import SharedStoreOperation, StoreOperation
 from fsmedia.core.download import open_url
 from fsmedia.core.named import HEAD_BYTES
+from fsmedia.core.telemetry import Observer, RunningOperation
 from fsmedia.errors import ErrorContext, ForeignCall, InvalidMediaError, MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys, wav
+from fsmedia.format.keys import Pointer
 from fsmedia.format.policy import expires_at, find_policy
+from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import AttributedMetadata, MediaContent, MediaMetadata, Reference, mime
+from fsmedia.format.wav import PcmFormat
+from fsmedia.models import AttributedMetadata, ContentFields, MediaContent, MediaMetadata, Reference, mime
 from fsmedia.models.urls import read_data_url, refuse_over
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from datetime import timedelta
-    from types import TracebackType
-
-    from fsmedia.core.telemetry import Observer, RunningOperation
-    from fsmedia.format.keys import Pointer
-    from fsmedia.format.settings import Configuration
-    from fsmedia.format.wav import PcmFormat
-    from fsmedia.models import ContentFields
-    from fsmedia.storage import Backend, Stage
+from fsmedia.storage import Backend, Stage
 
 CHUNK_BYTES = 2**20
 """Bytes read at once from a source."""

@@ -7,13 +7,16 @@ bulk deletion reads one sidecar an item, lists the holds once, and deletes by bu
 from __future__ import annotations
 
 import getpass
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import datetime
+from typing import Any, Literal
 
 from pydantic_core import to_json
 
 from fsmedia.core import commit, holds, named, promptkit, records, telemetry
-from fsmedia.core.named import Rewritten, Seen
+from fsmedia.core.ingest import WriteContext
+from fsmedia.core.named import Pair, Rewritten, Seen
 from fsmedia.errors import (
     CorruptSidecarError,
     ErrorContext,
@@ -25,22 +28,13 @@ from fsmedia.errors import (
 )
 from fsmedia.format import keys
 from fsmedia.format.policy import expires_at, find_policy
+from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar, leaving
-from fsmedia.models import Deletion, Reference
-from fsmedia.storage import Exclusion
+from fsmedia.models import Deletion, Hold, Reference
+from fsmedia.storage import Backend, Entry, Exclusion
 from fsmedia.storage.port import delete_one
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
-
-    from fsmedia.core.ingest import WriteContext
-    from fsmedia.core.named import Pair
-    from fsmedia.format.settings import Configuration
-    from fsmedia.models import Hold
-    from fsmedia.storage import Backend, Entry
-
-    DeletionLog = Callable[[Deletion], object] | Literal["store"] | None
+DeletionLog = Callable[[Deletion], object] | Literal["store"] | None
 
 IN_STORE = "store"
 """Value of `deletion_log` that keeps the log in the store itself."""

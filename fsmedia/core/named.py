@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
@@ -28,17 +29,13 @@ from fsmedia.errors import CorruptSidecarError, MediaError, MediaNotFoundError, 
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar, leaving, with_leaving, without_leaving
 from fsmedia.models import mime
-from fsmedia.storage import Exclusion, PreconditionFailed, Write
+from fsmedia.storage import Backend, Entry, Exclusion, PreconditionFailed, Stage, Write
 from fsmedia.storage.port import check_token, delete_one, replace_object, storage_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
-
     from fsmedia.core.commit import DeleteOperation, StoreOperation
-    from fsmedia.storage import Backend, Entry, Stage
 
-    Failures = Mapping[int, MediaError]
+Failures = Mapping[int, MediaError]
 
 SIDECAR_TYPE = "application/json"
 DUE_TYPE = "application/octet-stream"

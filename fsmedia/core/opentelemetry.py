@@ -8,23 +8,27 @@ Span attributes are PromptKit's where it has them (`media.backend`, `media.refer
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextvars import Token
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opentelemetry import context
-from opentelemetry.metrics import get_meter_provider
-from opentelemetry.trace import SpanKind, Status, StatusCode, get_tracer_provider, set_span_in_context
+from opentelemetry.context import Context
+from opentelemetry.metrics import Meter, MeterProvider, get_meter_provider
+from opentelemetry.trace import (
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    TracerProvider,
+    get_tracer_provider,
+    set_span_in_context,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from contextvars import Token
-
-    from opentelemetry.context import Context
-    from opentelemetry.metrics import Meter, MeterProvider
-    from opentelemetry.trace import Span, Tracer, TracerProvider
-
-    from fsmedia.models import Event
+from fsmedia.models import Event
 
 _SCOPE = "fsmedia"
 _ATTRIBUTES = {

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar
 
 from fsmedia.errors import ForeignCall, MediaError, StorageError
 from fsmedia.models import Failed, Reference, Skipped
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import Self
-
-    from fsmedia.storage import Backend
+from fsmedia.storage import Backend
 
 Context = TypeVar("Context")
 Item = TypeVar("Item")

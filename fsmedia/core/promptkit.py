@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
 
 from pydantic_core import from_json, to_json
 
 from fsmedia.errors import StorageError, StoreConflictError
 from fsmedia.format import keys, wav
 from fsmedia.models import mime
-from fsmedia.storage import PreconditionFailed
+from fsmedia.storage import Backend, PreconditionFailed
 from fsmedia.storage.port import UPDATE_ROUNDS, update_object
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-    from fsmedia.storage import Backend
 
 _TYPE = "application/json"
 

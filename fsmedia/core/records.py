@@ -7,13 +7,15 @@ from __future__ import annotations
 import heapq
 import io
 import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol, TypeVar, cast
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from pydantic_core import from_json
 
@@ -21,6 +23,7 @@ from fsmedia.core import holds, promptkit, telemetry
 from fsmedia.core.ingest import CHUNK_BYTES
 from fsmedia.core.named import Seen, see
 from fsmedia.core.parallel import attempt, windows
+from fsmedia.core.settings_file import SettingsFile
 from fsmedia.core.telemetry import set_reference
 from fsmedia.errors import (
     CorruptMediaError,
@@ -37,22 +40,13 @@ from fsmedia.format import keys
 from fsmedia.format.layout import ids_of_path
 from fsmedia.format.messages import InlineReference
 from fsmedia.format.policy import expires_at, find_policy
+from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import MediaContent, MediaRecord, Reference, local_copy
-from fsmedia.storage import SEEK_BLOCK, Entry, ReadableFile
+from fsmedia.models import MediaContent, MediaMetadata, MediaRecord, OrganizationMode, Reference, local_copy
+from fsmedia.models.selection import Selection
+from fsmedia.storage import SEEK_BLOCK, Backend, Entry, ReadableFile
 from fsmedia.storage.address import SCHEME, conf_stores, find_store, is_root, split_media_url
 from fsmedia.storage.listing import NestedStores
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime, timedelta
-    from pathlib import Path
-
-    from fsmedia.core.settings_file import SettingsFile
-    from fsmedia.format.settings import Configuration
-    from fsmedia.models import MediaMetadata, OrganizationMode
-    from fsmedia.models.selection import Selection
-    from fsmedia.storage import Backend
 
 T = TypeVar("T")
 _log = logging.getLogger("fsmedia")

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fsmedia.core.named import LOOKS
 from fsmedia.errors import InvalidReferenceError, MediaNotFoundError, StorageError, StoreConflictError
 from fsmedia.format import keys
+from fsmedia.format.layout import View
 from fsmedia.format.settings import DEFAULT_ORGANIZATION, Configuration, Settings
 from fsmedia.models import OrganizationMode
-from fsmedia.storage import Exclusion
+from fsmedia.storage import Backend, Exclusion
 from fsmedia.storage.listing import NestedStores
 from fsmedia.storage.port import update_object
-
-if TYPE_CHECKING:
-    from fsmedia.format.layout import View
-    from fsmedia.storage import Backend
 
 _NAMED = 3
 """Stores below a root that an error names."""

@@ -10,21 +10,19 @@ import functools
 import inspect
 import logging
 import sys
-from collections.abc import Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from importlib import import_module
 from time import perf_counter
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 from fsmedia.errors import BulkError, ForeignCall, InvalidMediaError, MediaError, without_secrets
 from fsmedia.models import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from types import TracebackType
-
     from fsmedia.core.opentelemetry import ActiveSpan, Recorder
 
 Method = TypeVar("Method", bound="Callable[..., Any]")

@@ -9,22 +9,28 @@ from __future__ import annotations
 import os
 import time
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
 from fsmedia import catalog
 from fsmedia.core import commit, holds, lifetime, promptkit, records
-from fsmedia.core.lifetime import Deleter
+from fsmedia.core.lifetime import Deleter, DeletionLog
 from fsmedia.core.parallel import JobResult, run_windows, windows
+from fsmedia.core.records import ListedPair
+from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import HeldMediaError, InvalidMediaError, InvalidReferenceError, MediaError
 from fsmedia.format import keys
+from fsmedia.format.settings import Configuration
 from fsmedia.maintenance.leftovers import marker_prefix_of
-from fsmedia.maintenance.quarantine import json_object, read_quarantine
+from fsmedia.maintenance.quarantine import QuarantineFolder, json_object, read_quarantine
 from fsmedia.maintenance.subject import (
     JSON_LINES,
     SEARCH_WINDOW,
@@ -47,22 +53,9 @@ from fsmedia.maintenance.subject import (
 )
 from fsmedia.maintenance.survey import check_listing
 from fsmedia.models import Cleaned, Deletion, Erased, Receipt, ReceiptReport, Reference, Remaining, Trace
-from fsmedia.models.reports import RECEIPT_FORMAT
+from fsmedia.models.reports import RECEIPT_FORMAT, TraceKind
+from fsmedia.storage import Backend
 from fsmedia.storage.listing import NestedStores
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from concurrent.futures import Executor
-    from datetime import datetime
-    from os import PathLike
-
-    from fsmedia.core.lifetime import DeletionLog
-    from fsmedia.core.records import ListedPair
-    from fsmedia.core.settings_file import SettingsFile
-    from fsmedia.format.settings import Configuration
-    from fsmedia.maintenance.quarantine import QuarantineFolder
-    from fsmedia.models.reports import TraceKind
-    from fsmedia.storage import Backend
 
 REASON = "erased by request"
 SHARED = "PromptKit's index named it: runs that left no trace may have used its bytes"

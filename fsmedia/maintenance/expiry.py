@@ -8,33 +8,29 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from fsmedia.core import commit, holds, lifetime, promptkit, records
+from fsmedia.core.lifetime import DeletionLog
 from fsmedia.core.named import Overtaken, Seen
 from fsmedia.core.parallel import JobResult, run_windows, windows
+from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.layout import parse_any
+from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.maintenance.leftovers import remove_lone_bytes
 from fsmedia.models import Deletion, EnforcementReport
 from fsmedia.storage import Backend, Entry, Write
 from fsmedia.storage.listing import NestedStores
 from fsmedia.storage.port import storage_time
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from concurrent.futures import Executor
-
-    from fsmedia.core.lifetime import DeletionLog
-    from fsmedia.core.settings_file import SettingsFile
-    from fsmedia.format.settings import Configuration
-    from fsmedia.storage import Backend
 
 LATER = timedelta(days=1)
 """How long the due entry of a media that must stay, because it is held or shared, is put off."""

@@ -6,23 +6,19 @@ names is released, so a sweep beside stores, deletes and other sweeps never take
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from fsmedia.core import blobs, commit, records
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.maintenance.survey import KNOWN, Listing, VerifyContext, VerifyResult
-from fsmedia.storage import Entry
+from fsmedia.models import FindingKind
+from fsmedia.storage import Backend, Entry
 from fsmedia.storage.port import delete_one
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from fsmedia.models import FindingKind
-    from fsmedia.storage import Backend
 
 _OURS = (*KNOWN, f"{keys.HOLDS}/", f"{keys.QUARANTINE}/", f"{keys.PROMPTKIT}/")
 _SWEEPER = ".fsmedia/orphans"

@@ -8,6 +8,7 @@ before anything is removed (by others), so whoever dies leaves at worst both.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -15,17 +16,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json, to_json
 
 from fsmedia.core import holds
-from fsmedia.core.named import read_digest
+from fsmedia.core.named import ContentDigest, read_digest
 from fsmedia.core.parallel import windows
 from fsmedia.errors import StorageError
 from fsmedia.format import keys
+from fsmedia.storage import Backend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from fsmedia.core.named import ContentDigest
     from fsmedia.maintenance.survey import VerifyContext
-    from fsmedia.storage import Backend
 
 _TYPE = "application/octet-stream"
 _TOGETHER = 64

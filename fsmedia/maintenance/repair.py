@@ -8,14 +8,17 @@ listed. Plan and repair are the same code, which stops before its first write wh
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
 from fsmedia.core import blobs, commit, holds, named, promptkit, records
 from fsmedia.core.named import HEAD_BYTES, ContentDigest, read_digest, with_facts
+from fsmedia.core.records import ListedPair
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
@@ -33,17 +36,9 @@ from fsmedia.maintenance.leftovers import (
 )
 from fsmedia.maintenance.quarantine import set_aside
 from fsmedia.maintenance.survey import HELD, YOUNG, MediaNeeds, VerifyContext, VerifyResult
-from fsmedia.models import ContentFields, Hold, MediaMetadata, Reference, mime
-from fsmedia.storage import Entry, Write
+from fsmedia.models import ContentFields, FindingKind, Hold, MediaMetadata, Reference, mime
+from fsmedia.storage import Backend, Entry, Write
 from fsmedia.storage.port import Upload, delete_one
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
-
-    from fsmedia.core.records import ListedPair
-    from fsmedia.models import FindingKind
-    from fsmedia.storage import Backend
 
 _ANY_TYPE = "application/octet-stream"
 _TOGETHER = 100

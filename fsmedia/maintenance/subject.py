@@ -16,21 +16,23 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from hashlib import sha256
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic_core import from_json, to_json
 
 from fsmedia.core import holds, promptkit, records
 from fsmedia.core.parallel import JobResult, windows
-from fsmedia.core.records import paired
+from fsmedia.core.records import ListedPair, paired
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
-from fsmedia.format.layout import ids_of_path
+from fsmedia.format.layout import Layout, ids_of_path
+from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.maintenance.leftovers import (
     Generation,
@@ -45,19 +47,10 @@ from fsmedia.maintenance.leftovers import (
 )
 from fsmedia.maintenance.quarantine import QuarantineFolder, json_object, read_quarantine
 from fsmedia.maintenance.survey import VerifyContext, before
-from fsmedia.models import MediaMetadata, Reference, Remaining
+from fsmedia.models import FindingKind, MediaMetadata, Reference, Remaining
+from fsmedia.storage import Backend, Entry
 from fsmedia.storage.listing import NestedStores
-from fsmedia.storage.port import storage_time
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-
-    from fsmedia.core.records import ListedPair
-    from fsmedia.format.layout import Layout
-    from fsmedia.format.settings import Configuration
-    from fsmedia.models import FindingKind
-    from fsmedia.storage import Backend, Entry
-    from fsmedia.storage.port import Version
+from fsmedia.storage.port import Version, storage_time
 
 JSON_LINES = "application/x-ndjson"
 ID_WORDS = ("run_id", "conversation_id", "session_id", "provider_id")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from fsmedia.catalog import refreshed, row_count, snapshots
 from fsmedia.catalog.refresh import PreviousRows
@@ -19,21 +19,14 @@ from fsmedia.catalog.schema import tokens
 from fsmedia.core import promptkit
 from fsmedia.core.named import ContentDigest, read_digest
 from fsmedia.core.parallel import PER_WINDOW, JobResult, attempt_each
-from fsmedia.core.records import ListedItem, paired
+from fsmedia.core.records import ListedItem, ListedPair, paired
+from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
-from fsmedia.models import Finding
-from fsmedia.storage import Entry
+from fsmedia.format.settings import Configuration
+from fsmedia.models import Finding, FindingKind
+from fsmedia.storage import Backend, Entry
 from fsmedia.storage.listing import NestedStores
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from fsmedia.core.records import ListedPair
-    from fsmedia.core.settings_file import SettingsFile
-    from fsmedia.format.settings import Configuration
-    from fsmedia.models import FindingKind
-    from fsmedia.storage import Backend
 
 HELD = "it is held, and stays as it is"
 YOUNG = "younger than the grace: it may be on its way"

@@ -6,18 +6,21 @@ No state is kept anywhere: what was copied is found again by its name, so a sync
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 from urllib.parse import urlsplit
 
 from pydantic_core import to_json
 
 from fsmedia.core import holds, promptkit, records
-from fsmedia.core.lifetime import Deleter
+from fsmedia.core.lifetime import Deleter, DeletionLog
 from fsmedia.core.parallel import run_windows, windows
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import (
@@ -31,31 +34,24 @@ from fsmedia.errors import (
     StoreConflictError,
 )
 from fsmedia.format import keys
+from fsmedia.format.settings import Configuration, Settings
 from fsmedia.maintenance.survey import check_listing
 from fsmedia.maintenance.sync_copy import (
     Check,
     SkipError,
     SyncContext,
+    SyncItem,
     SyncResult,
+    TargetMedia,
     TargetNaming,
     common_name,
     known_media,
     sync_window,
 )
 from fsmedia.models import Failed, Moved, Reference, SyncReport
+from fsmedia.models.selection import Selection
+from fsmedia.storage import Backend
 from fsmedia.storage.listing import NestedStores
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from concurrent.futures import Executor
-    from contextlib import AbstractContextManager
-    from os import PathLike
-
-    from fsmedia.core.lifetime import DeletionLog
-    from fsmedia.format.settings import Configuration, Settings
-    from fsmedia.maintenance.sync_copy import SyncItem, TargetMedia
-    from fsmedia.models.selection import Selection
-    from fsmedia.storage import Backend
 
 _WINDOW = 128
 _DELETE_WINDOW = 1000

@@ -8,22 +8,23 @@ at the source and not here, and bytes are checked before the sidecar makes them 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from itertools import chain
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic_core import from_json, to_json
 
 from fsmedia.core import blobs, commit, named, promptkit, records
-from fsmedia.core.commit import SharedStoreOperation
+from fsmedia.core.commit import Failures, SharedStoreOperation, StoreOperation
 from fsmedia.core.ingest import HashingWriter
 from fsmedia.core.named import Seen
 from fsmedia.core.parallel import PER_WINDOW, JobResult, attempt, attempt_each, windows
+from fsmedia.core.records import ListedItem
 from fsmedia.errors import (
     CorruptMediaError,
     CorruptSidecarError,
@@ -34,19 +35,11 @@ from fsmedia.errors import (
     StoreConflictError,
 )
 from fsmedia.format import keys
+from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import Moved, Reference
-from fsmedia.storage import Exclusion
+from fsmedia.storage import Backend, Entry, Exclusion, Stage
 from fsmedia.storage.listing import NestedStores
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from datetime import timedelta
-
-    from fsmedia.core.commit import Failures, StoreOperation
-    from fsmedia.core.records import ListedItem
-    from fsmedia.format.settings import Configuration
-    from fsmedia.storage import Backend, Entry, Stage
 
 Kind = Literal["copy", "update", "unchanged", "skip"]
 _CHUNK = 2**20

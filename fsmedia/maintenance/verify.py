@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from fsmedia.catalog.schema import COARSEST
 from fsmedia.core import promptkit, records
-from fsmedia.core.named import read_digest
+from fsmedia.core.named import ContentDigest, read_digest
 from fsmedia.core.parallel import run_windows, windows
-from fsmedia.core.settings_file import refuse_nesting
+from fsmedia.core.records import ListedPair
+from fsmedia.core.settings_file import SettingsFile, refuse_nesting
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys, wav
 from fsmedia.format.sidecar import Sidecar
@@ -56,18 +59,9 @@ from fsmedia.maintenance.survey import (
     check_listing,
     read_digests,
 )
-from fsmedia.models import VerifyReport, mime
+from fsmedia.models import Finding, FindingKind, VerifyReport, mime
+from fsmedia.storage import Backend, Entry
 from fsmedia.storage.port import storage_time
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from concurrent.futures import Executor
-
-    from fsmedia.core.named import ContentDigest
-    from fsmedia.core.records import ListedPair
-    from fsmedia.core.settings_file import SettingsFile
-    from fsmedia.models import Finding, FindingKind
-    from fsmedia.storage import Backend, Entry
 
 Item = TypeVar("Item")
 LEFTOVERS: Final = "leftovers"
