@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -35,7 +35,7 @@ from fsmedia.format.keys import Pointer
 from fsmedia.format.settings import ORPHAN_GRACE
 from fsmedia.storage import Backend, Entry, Exclusion, Stage, Write
 
-Failures = Mapping[int, MediaError]
+Failures = named.Failures
 Outcomes = list[MediaError | None]
 StoreSteps = tuple[Callable[[Sequence["StoreOperation"]], Failures], ...]
 DeleteSteps = tuple[Callable[[Sequence["DeleteOperation"]], Failures], ...]
@@ -162,30 +162,18 @@ def put_due(operations: Sequence[StoreOperation]) -> Failures:
     return {places[index]: error for index, error in failed.items()}
 
 
-def put_bytes(operations: Sequence[StoreOperation]) -> Failures:
-    """Write the bytes at their key; no listing shows them before the sidecar is there."""
-    return operations[0].backend.write_many([Write(each.reference, each.data, each.mime_type) for each in operations])
+put_bytes, put_sidecar = named.put_bytes, named.put_sidecar
 
 
-def create_bytes(operations: Sequence[StoreOperation]) -> Failures:
+@named.each
+def create_bytes(operation: StoreOperation) -> None:
     """Write the bytes at keys that must be free."""
-
-    def make(operation: StoreOperation) -> None:
-        if isinstance(operation.data, bytes):
-            made = operation.backend.create(operation.reference, operation.data, operation.mime_type)
-        else:
-            made = operation.data.commit_new(operation.mime_type)
-        if not made:
-            raise named.taken()
-
-    return named.for_each(operations, make)
-
-
-def put_sidecar(operations: Sequence[StoreOperation]) -> Failures:
-    """Write the sidecar: from here on the media item exists."""
-    return operations[0].backend.write_many(
-        [Write(keys.sidecar_key(each.reference), each.sidecar, SIDECAR_TYPE) for each in operations]
-    )
+    if isinstance(operation.data, bytes):
+        made = operation.backend.create(operation.reference, operation.data, operation.mime_type)
+    else:
+        made = operation.data.commit_new(operation.mime_type)
+    if not made:
+        raise named.taken()
 
 
 def look_after_slow(operations: Sequence[StoreOperation]) -> Failures:
@@ -336,13 +324,12 @@ def delete(operations: Sequence[DeleteOperation]) -> Outcomes:
 def _run_orders(operations: Sequence[OperationT], order_of: Callable[[OperationT], str]) -> Outcomes:
     """Run the steps of each operation's order: for all that have the same at once."""
     outcomes: Outcomes = [None] * len(operations)
-    orders: dict[str, list[int]] = {}
-    for index, operation in enumerate(operations):
-        orders.setdefault(order_of(operation), []).append(index)
-    for order, chosen in orders.items():
+    chosen = [order_of(operation) for operation in operations]
+    for order in dict.fromkeys(chosen):
+        same = [index for index, each in enumerate(chosen) if each == order]
         # Looked up at the call, so that a test can put another order in its place.
         steps: tuple[Callable[[Sequence[OperationT]], Failures], ...] = globals()[order]
-        for index, error in zip(chosen, run_steps(steps, [operations[each] for each in chosen]), strict=True):
+        for index, error in zip(same, run_steps(steps, [operations[each] for each in same]), strict=True):
             outcomes[index] = error
     return outcomes
 
@@ -481,7 +468,6 @@ def _heal(operation: SharedStoreOperation, pointer: Pointer, found: Entry) -> No
 
 
 def _start_generation(operation: SharedStoreOperation, pointer: Pointer) -> None:
-    """Write a new generation."""
     # Marker first: data without a marker are a leftover that anybody may release.
     _put_marker(operation, pointer)
     with ErrorContext(operation.reference):

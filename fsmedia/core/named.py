@@ -17,8 +17,10 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import update_wrapper
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
@@ -139,6 +141,10 @@ class _Marks:
     prefix: str = field(default_factory=keys.new_generation)
     under_way: set[str] = field(default_factory=set)
 
+    def ended(self, mark: str) -> bool:
+        """Tell whether a mark is of a deletion that this process began and that failed."""
+        return mark.startswith(f"{self.prefix}-") and mark not in self.under_way
+
 
 _marks: WeakKeyDictionary[Backend, _Marks] = WeakKeyDictionary()
 
@@ -148,12 +154,6 @@ def _marks_of(backend: Backend) -> _Marks:
     if found is None or found.process != os.getpid():
         found = _marks[backend] = _Marks()
     return found
-
-
-def _ended_here(backend: Backend, mark: str) -> bool:
-    """Tell whether a mark is of a deletion that this process began and that failed."""
-    marks = _marks_of(backend)
-    return mark.startswith(f"{marks.prefix}-") and mark not in marks.under_way
 
 
 def _is_dead(backend: Backend, reference: str) -> bool:
@@ -175,7 +175,7 @@ def at_rest(backend: Backend, reference: str, seen: Seen, *, deletes: bool = Fal
     """
     for attempt in range(LOOKS):
         mark = leaving(seen.text)
-        if mark is None or (deletes and _ended_here(backend, mark)):
+        if mark is None or (deletes and _marks_of(backend).ended(mark)):
             return seen
         if attempt == 0 and _is_dead(backend, reference):
             return seen  # who replaces it replaces only this one
@@ -323,6 +323,11 @@ def for_each(
     return {index: error for index, error in zip(chosen, answers, strict=True) if error is not None}
 
 
+def each(step: Callable[[Operation], None]) -> Callable[[Sequence[Operation]], Failures]:
+    """Make a step for any number of media of one for a single media."""
+    return update_wrapper(lambda operations: for_each(operations, step), step)
+
+
 def _see_all(operations: Sequence[Operation]) -> None:
     """Read the sidecars that were not read yet, in one round trip."""
     unseen = [item for item in operations if item.seen is None]
@@ -360,11 +365,21 @@ def _renew(item: StoreOperation, seen: Seen) -> None:
         put_due_entry(item.backend, item.reference, item.expires_at)
 
 
+def put_bytes(operations: Sequence[StoreOperation]) -> Failures:
+    """Write the bytes at their key; no listing shows them before the sidecar is there."""
+    return operations[0].backend.write_many([Write(each.reference, each.data, each.mime_type) for each in operations])
+
+
+def put_sidecar(operations: Sequence[StoreOperation]) -> Failures:
+    """Write the sidecar: from here on the media item exists."""
+    return operations[0].backend.write_many(
+        [Write(keys.sidecar_key(each.reference), each.sidecar, SIDECAR_TYPE) for each in operations]
+    )
+
+
 def put_bytes_to_settle(operations: Sequence[StoreOperation]) -> Failures:
     """Write the bytes; where a copy can't tell what it copied, that is described before it gives up."""
-    failures = operations[0].backend.write_many(
-        [Write(item.reference, item.data, item.mime_type) for item in operations]
-    )
+    failures = put_bytes(operations)
     for index in failures:
         _describe_landed(operations[index])
     return failures
@@ -389,11 +404,9 @@ def _describe_landed(item: StoreOperation) -> None:
         if backend.exclusion is not Exclusion.CONDITIONS:
             backend.write(keys.sidecar_key(reference), text, SIDECAR_TYPE)
             return
-        try:
+        with suppress(PreconditionFailed):
             _put_over(backend, reference, text, seen)
-        except PreconditionFailed:
-            continue
-        return
+            return
 
 
 def _follow(item: StoreOperation) -> None:
@@ -417,11 +430,8 @@ def _settle(item: StoreOperation) -> None:
             # Fresh in each round: where a token is a digest, equal sidecars would be taken for each other. So it is for
             # a sync too, which may put the sidecar back that somebody else has read; where none was it stays as it is.
             text = Sidecar.parse(text, reference).with_write(keys.new_generation()).dump()
-        try:
+        with suppress(PreconditionFailed):
             _put_over(backend, reference, text, seen)
-        except PreconditionFailed:
-            pass
-        else:
             return
         # The sidecar first, and the bytes after its answer: bytes that were seen before may be another's by now,
         # whose sidecar has come meanwhile and would be described away.
@@ -460,16 +470,13 @@ def _lying(item: StoreOperation) -> Literal["mine", "another's", "nothing"]:
 
 
 def _put_again(item: StoreOperation) -> None:
-    for error in item.backend.write_many([Write(item.reference, item.data, item.mime_type)]).values():
+    for error in put_bytes([item]).values():
         raise error
 
 
-def put_under_lock(operations: Sequence[StoreOperation]) -> Failures:
+@each
+def put_under_lock(item: StoreOperation) -> None:
     """Write bytes and sidecar while nobody else changes the name; the bytes are brought to the storage before that."""
-    return for_each(operations, _put_locked)
-
-
-def _put_locked(item: StoreOperation) -> None:
     backend, reference, stage = item.backend, item.reference, item.data
     if isinstance(stage, bytes):
         stage = backend.stage(reference)
@@ -512,44 +519,38 @@ def taken() -> StoreConflictError:
     return StoreConflictError("exists already", next_step="choose another name, or overwrite it")
 
 
-def put_bytes_noted(operations: Sequence[StoreOperation]) -> Failures:
+@each
+def put_bytes_noted(item: StoreOperation) -> None:
     """Write the bytes, and note what tells them from another's."""
-
-    def put(item: StoreOperation) -> None:
-        if isinstance(item.data, bytes):
-            item.token = item.backend.put(item.reference, item.data, item.mime_type)
-        else:
-            try:
-                item.data.commit(item.mime_type)
-            except MediaError:
-                _describe_landed(item)
-                raise
-
-    return for_each(operations, put)
+    if isinstance(item.data, bytes):
+        item.token = item.backend.put(item.reference, item.data, item.mime_type)
+        return
+    try:
+        item.data.commit(item.mime_type)
+    except MediaError:
+        _describe_landed(item)
+        raise
 
 
 def put_sidecar_and_look(operations: Sequence[StoreOperation]) -> Failures:
     """Write the sidecars, then look whether others have written meanwhile; what lies there then is described."""
     for item in operations:
         _follow(item)
-    failed = dict(
-        operations[0].backend.write_many(
-            [Write(keys.sidecar_key(item.reference), item.sidecar, SIDECAR_TYPE) for item in operations]
-        )
-    )
+    failed = dict(put_sidecar(operations))
     going = [index for index in range(len(operations)) if index not in failed]
     # Without a token a look at the bytes tells no more than their size: small ones are read instead.
     read, room = list[int](), _READ_AT_ONCE
     for index in going:
-        if _tells_digest(operations[index]) and (size := _said(operations[index])["size_bytes"]) <= room:
+        said = _said(operations[index])
+        # Bytes that were just written are told from another's by their digest: small ones without a token.
+        tells = operations[index].token is None and "sha256" in said
+        if tells and (size := said.get("size_bytes", PIECE + 1)) <= min(PIECE, room):
             read.append(index)
             room -= size
     looked = [index for index in going if index not in {*read}]
+    sidecars = [keys.sidecar_key(operations[index].reference) for index in going]
     found = operations[0].backend.fetch(
-        reads=[
-            *(keys.sidecar_key(operations[index].reference) for index in going),
-            *(operations[index].reference for index in read),
-        ],
+        reads=[*sidecars, *(operations[index].reference for index in read)],
         heads=[operations[index].reference for index in looked],
     )
     owned = {
@@ -569,12 +570,6 @@ def put_sidecar_and_look(operations: Sequence[StoreOperation]) -> Failures:
 
 def _said(item: StoreOperation) -> dict[str, Any]:
     return Sidecar.parse(item.sidecar, item.reference).values
-
-
-def _tells_digest(item: StoreOperation) -> bool:
-    """Tell whether bytes that were just written are told from another's by their digest: small ones without a token."""
-    said = _said(item)
-    return item.token is None and "sha256" in said and said.get("size_bytes", PIECE + 1) <= PIECE
 
 
 def _is_own(item: StoreOperation, entry: Entry | None) -> bool:
@@ -650,7 +645,13 @@ def _mark(item: DeleteOperation) -> None:
             seen = at_rest(backend, reference, seen, deletes=True)
         item.seen = seen
         if seen.text is None and (first.text is not None or item.entry is None):
-            _go_without_mark(item, first)
+            # The bytes that have no sidecar go, whoever wrote them; a sidecar that comes is left alone.
+            if first.text is not None:
+                # Somebody else has deleted the media. What lies there since then is another, and nobody asked for its
+                # end.
+                if item.still is not None:
+                    raise overtaken("was deleted by somebody else")
+                item.stays = True
             return
         if _put_mark(item, seen):
             _look_at_bare(item)
@@ -666,15 +667,6 @@ def _mark(item: DeleteOperation) -> None:
             raise overtaken("was changed meanwhile")
         seen = now
     raise _contended(reference)
-
-
-def _go_without_mark(item: DeleteOperation, first: Seen) -> None:
-    """Let the bytes go that have no sidecar, whoever wrote them; a sidecar that comes is left alone."""
-    if first.text is not None:
-        # Somebody else has deleted the media. What lies there since then is another, and nobody asked for its end.
-        if item.still is not None:
-            raise overtaken("was deleted by somebody else")
-        item.stays = True
 
 
 def _look_at_bare(item: DeleteOperation) -> None:
@@ -717,10 +709,10 @@ def take_back(item: DeleteOperation, error: MediaError) -> None:
     # What was read may bear the mark of a deletion that has died: that is over, too.
     text = b"" if item.seen.text is None else without_leaving(item.seen.text)
     try:
-        if not text:
+        if text:
+            _put_over(item.backend, item.reference, text, item.marked)
+        else:
             remove_marked(item)
-            return
-        _put_over(item.backend, item.reference, text, item.marked)
     except MediaError as failed:
         _log.warning("a deletion's mark stays: %s", failed)
 
@@ -808,35 +800,31 @@ def look_before_removal(operations: Sequence[DeleteOperation]) -> Failures:
     return failed
 
 
-def catch_bytes(operations: Sequence[DeleteOperation]) -> Failures:
+@each
+def catch_bytes(item: DeleteOperation) -> None:
     """Move the bytes away that a sweep or a move decided upon, look what was caught, and delete only that."""
 
-    def catch(item: DeleteOperation) -> None:
-        def is_meant(aside: str) -> bool:
-            caught = item.backend.head(aside)
-            return caught is not None and caught._replace(key=item.reference) == item.entry
+    def is_meant(aside: str) -> bool:
+        caught = item.backend.head(aside)
+        return caught is not None and caught._replace(key=item.reference) == item.entry
 
-        guarded = item.still is not None and item.seen is not None
-        if guarded and item.entry is None:
-            return  # none were seen, so whatever lies there now was not meant
-        # Whoever asks for the end of a media may also end an overwrite of it.
-        if not _catch(item, item.reference, is_meant if guarded else None):
-            _describe_what_lies(item)  # it may have come back over what somebody wrote in just this moment
-            raise overtaken("was overwritten meanwhile")
-
-    return for_each(operations, catch)
+    guarded = item.still is not None and item.seen is not None
+    if guarded and item.entry is None:
+        return  # none were seen, so whatever lies there now was not meant
+    # Whoever asks for the end of a media may also end an overwrite of it.
+    if not _catch(item, item.reference, is_meant if guarded else None):
+        _describe_what_lies(item)  # it may have come back over what somebody wrote in just this moment
+        raise overtaken("was overwritten meanwhile")
 
 
-def catch_sidecar(operations: Sequence[DeleteOperation]) -> Failures:
+@each
+def catch_sidecar(item: DeleteOperation) -> None:
     """Do the same with the sidecar: a writer's that has come meanwhile says how long the media is kept now."""
 
-    def catch(item: DeleteOperation) -> None:
-        def is_meant(aside: str) -> bool:
-            return item.seen is not None and item.backend.read(aside) == item.seen.text
+    def is_meant(aside: str) -> bool:
+        return item.seen is not None and item.backend.read(aside) == item.seen.text
 
-        _catch(item, keys.sidecar_key(item.reference), None if item.still is None else is_meant)
-
-    return for_each(operations, catch)
+    _catch(item, keys.sidecar_key(item.reference), None if item.still is None else is_meant)
 
 
 def _catch(item: DeleteOperation, key: str, is_meant: Callable[[str], bool] | None) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import islice, takewhile
-from typing import Final, NamedTuple, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from fsmedia.errors import ForeignCall, MediaError, StorageError
 from fsmedia.models import Failed, Reference, Skipped
@@ -44,6 +45,19 @@ class JobResult:
         """Note what went wrong with an item."""
         self.failed.append(Failed(reference=Reference(key), error=error))
 
+    def fail_each(self, errors: Mapping[str, MediaError]) -> None:
+        """Note what went wrong with several items."""
+        for key, error in errors.items():
+            self.fail(key, error)
+
+    @contextmanager
+    def guard(self, key: str) -> Iterator[None]:
+        """Do something about one item; what goes wrong is noted, and the rest goes on behind the block."""
+        try:
+            yield
+        except MediaError as error:
+            self.fail(key, error)
+
     def add(self, other: Self) -> None:
         """Add another window's numbers and lists, except for fields marked `PER_WINDOW`."""
         for each in fields(self):
@@ -51,13 +65,6 @@ class JobResult:
                 value = getattr(self, each.name)
                 value += getattr(other, each.name)  # a list grows in place: there may be many windows
                 setattr(self, each.name, value)
-
-
-class _OnlyProcess(NamedTuple):
-    """The one process that sees a storage, such as a memory store."""
-
-    url: str
-    pid: int
 
 
 def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -125,11 +132,10 @@ def run_windows(
             result.fail(key(item), error)
         return result
 
-    only = next((_OnlyProcess(each.url, os.getpid()) for each in backends if each.in_one_process), None)
-    results: Iterator[Result]
-    if executor is None:
-        results = (work(context, part) for part in takewhile(lambda _: not stopped(), parts))
-    else:
+    # A storage that only one process sees, such as a memory store, with that process.
+    only = next(((each.url, os.getpid()) for each in backends if each.in_one_process), None)
+    results: Iterator[Result] = (work(context, part) for part in takewhile(lambda _: not stopped(), parts))
+    if executor is not None:
         results = _submitted(executor, partial(_work_in_worker, work, context, only), parts, stopped, lost)
     for result in results:
         if handle is not None:
@@ -149,8 +155,7 @@ def _submitted(
 ) -> Iterator[Result]:
     """Submit windows and give results as they come."""
     pending: dict[Future[Result], list[Item]] = {}
-    remaining = iter(parts)
-    reading = ForeignCall()
+    remaining, reading = iter(parts), ForeignCall()
     while not stopped():
         part: list[Item] | None = None
         with reading:
@@ -186,12 +191,12 @@ def _finished(
 
 
 def _work_in_worker(
-    work: Callable[[Context, list[Item]], Result], context: Context, only: _OnlyProcess | None, part: list[Item]
+    work: Callable[[Context, list[Item]], Result], context: Context, only: tuple[str, int] | None, part: list[Item]
 ) -> Result:
     """Do a window in a worker, unless the worker is in a process that can't see the storage.
 
     A memory store unpickled elsewhere would look empty there: a sweep would find nothing and report that all is well.
     """
-    if only is not None and only.pid != os.getpid():
-        raise StorageError(f"{only.url} is seen by one process only", next_step="give an executor of threads, or none")
+    if only is not None and only[1] != os.getpid():
+        raise StorageError(f"{only[0]} is seen by one process only", next_step="give an executor of threads, or none")
     return work(context, part)

@@ -368,6 +368,17 @@ class ListedPair(NamedTuple):
         """Whether there is a sidecar."""
         return self.sidecar is not None
 
+    @property
+    def item(self) -> ListedItem | None:
+        """The media item; None for bytes of a store under way, and for a sidecar without bytes."""
+        pointer = None if self.sidecar is None else keys.pointer_of(self.key)
+        if self.sidecar is not None and pointer is not None:
+            # Its bytes lie elsewhere, whatever lies here: the name tells their size, and which they are.
+            return ListedItem(Entry(self.key, pointer.size, self.sidecar.modified, pointer.generation), self.sidecar)
+        if self.data is None or (self.sidecar is None and keys.is_own_name(self.key)):
+            return None
+        return ListedItem(self.data, self.sidecar)
+
 
 class SelectedItem(NamedTuple):
     """A listed media item that meets a selection.
@@ -879,13 +890,7 @@ def paired(entries: Iterable[Entry], *, shown_only: bool = False) -> Iterator[Li
 
 def listed(entries: Iterable[Entry]) -> Iterator[ListedItem]:
     """Yield the media of a listing in key order; neither bytes of a store under way nor sidecars without bytes."""
-    for name, data, sidecar in paired(entries, shown_only=True):
-        pointer = None if sidecar is None else keys.pointer_of(name)
-        if sidecar is not None and pointer is not None:
-            # Its bytes lie elsewhere, whatever lies here: the name tells their size, and which they are.
-            yield ListedItem(Entry(name, pointer.size, sidecar.modified, pointer.generation), sidecar)
-        elif data is not None and (sidecar is not None or not keys.is_own_name(name)):
-            yield ListedItem(data, sidecar)
+    return (item for pair in paired(entries, shown_only=True) if (item := pair.item) is not None)
 
 
 def select(

@@ -25,14 +25,15 @@ from fsmedia.models import Event
 if TYPE_CHECKING:
     from fsmedia.core.opentelemetry import ActiveSpan, Recorder
 
+T = TypeVar("T")
 Method = TypeVar("Method", bound="Callable[..., Any]")
 _LONGEST_ERROR = 500
-_OPENTELEMETRY = "opentelemetry.trace"
 _PARTS = {"store_many": "store", "retrieve_many": "retrieve", "delete_many": "delete", "enforce_policy": "delete"}
 """Operations on many media items -> what they do with each."""
 _IDS = ("mime_type", "run_id", "conversation_id", "session_id", "message_idx", "part_idx")
 _FACTS = ("size_bytes", *_IDS)
 _log = logging.getLogger("fsmedia")
+_import_once: Callable[[str], Any] = functools.cache(import_module)
 
 
 class Hook(Protocol):
@@ -157,9 +158,14 @@ class RunningOperation:
         """Set the error that the operation ends with."""
         self._error = error
 
-    @_logged_failures()
-    def add_result(self, result: object) -> None:
-        """Add the facts in a result: those of a record, the numbers of a report, the errors among many results."""
+    def add_result(self, result: T) -> T:
+        """Add the facts in a result, and return it."""
+        with _logged_failures():
+            self._add_facts_of(result)
+        return result
+
+    def _add_facts_of(self, result: object) -> None:
+        """Add the facts of a record, the numbers of a report, the errors among many results."""
         part = _PARTS.get(self.operation)
         if isinstance(result, list):
             errors = [each for each in result if isinstance(each, MediaError)]
@@ -283,50 +289,33 @@ def observed(operation: str) -> Callable[[Method], Method]:
     """Decorate a method of an `ObservedStore` as an operation that is observed."""
 
     def decorate(method: Method) -> Method:
-        call = _observed_coroutine if inspect.iscoroutinefunction(method) else _observed_call
-        return cast("Method", functools.update_wrapper(call(operation, method), method))
+        def call(self: ObservedStore, /, *args: Any, **kwargs: Any) -> Any:
+            running = self._observer.begin(operation)
+            if running is None:
+                return method(self, *args, **kwargs)
+            with running:
+                return running.add_result(method(self, *args, **kwargs))
+
+        async def call_async(self: ObservedStore, /, *args: Any, **kwargs: Any) -> Any:
+            running = self._observer.begin(operation)
+            if running is None:
+                return await method(self, *args, **kwargs)
+            with running:
+                return running.add_result(await method(self, *args, **kwargs))
+
+        wrapper: Any = call_async if inspect.iscoroutinefunction(method) else call
+        return cast("Method", functools.update_wrapper(wrapper, method))
 
     return decorate
-
-
-def _observed_call(operation: str, method: Callable[..., Any]) -> Any:
-    def call(self: ObservedStore, /, *args: Any, **kwargs: Any) -> Any:
-        running = self._observer.begin(operation)
-        if running is None:
-            return method(self, *args, **kwargs)
-        with running:
-            result = method(self, *args, **kwargs)
-            running.add_result(result)
-        return result
-
-    return call
-
-
-def _observed_coroutine(operation: str, method: Callable[..., Any]) -> Any:
-    async def call(self: ObservedStore, /, *args: Any, **kwargs: Any) -> Any:
-        running = self._observer.begin(operation)
-        if running is None:
-            return await method(self, *args, **kwargs)
-        with running:
-            result = await method(self, *args, **kwargs)
-            running.add_result(result)
-        return result
-
-    return call
 
 
 def _current_recorder() -> Recorder | None:
     """Return OpenTelemetry's recorder; None where the program has not loaded it, or no provider records."""
     # A program that configures OpenTelemetry has imported it, so nothing is imported for the others.
-    if _OPENTELEMETRY not in sys.modules:
+    if "opentelemetry.trace" not in sys.modules:
         return None
-    recorder: Recorder | None = _opentelemetry().recorder()
+    recorder: Recorder | None = _import_once("fsmedia.core.opentelemetry").recorder()
     return recorder
-
-
-@functools.cache
-def _opentelemetry() -> Any:
-    return import_module("fsmedia.core.opentelemetry")
 
 
 def _number(value: object) -> int | None:

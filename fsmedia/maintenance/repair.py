@@ -9,6 +9,7 @@ listed. Plan and repair are the same code, which stops before its first write wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -84,15 +85,6 @@ class MediaState(NamedTuple):
     data: Entry | None
 
 
-class Mismatch(NamedTuple):
-    """Bytes of a plain media that contradict its sidecar."""
-
-    pair: ListedPair
-    data: Entry
-    content: ContentDigest
-    right: bool  # whether their digest is that of the sidecar all the same
-
-
 class _PendingFinding(NamedTuple):
     """A finding whose repair is still to be decided."""
 
@@ -141,9 +133,8 @@ class Repairer:
         content = read_digest(self.context.backend, entry.key, entry.size)
         if content != read and self.context.repairs:
             read = read_digest(self.context.backend, entry.key, entry.size)
-            if content != read:
-                raise _unsteady(entry.key)
-        if content is None or content.size != entry.size:
+        steady = content == read or not self.context.repairs
+        if content is None or content.size != entry.size or not steady:
             raise _unsteady(entry.key)
         return content
 
@@ -171,17 +162,14 @@ class Repairer:
         elif not self.context.is_old(pair.sidecar):
             finding.report(f"once it is older than the grace: {plan}", harmless=not own)
         else:
-            finding.mend(plan, partial(self._remove_sidecar, reference, state, state.sidecar))
+            finding.mend(plan, partial(self._drop, reference, state, state.sidecar))
 
-    def _remove_sidecar(self, reference: str, state: MediaState, seen: bytes) -> None:
+    def _drop(self, reference: str, state: MediaState, seen: bytes) -> None:
+        """Remove a sidecar without bytes; if somebody wrote bytes meanwhile, give them a new one."""
+        backend, context = self.context.backend, self.context
         if keys.is_own_name(reference):
             self._set_aside(reference, state, "its bytes are gone")
         # The sidecar only, never the bytes: a sync may bring them back in this moment.
-        self._drop(reference, seen)
-
-    def _drop(self, reference: str, seen: bytes) -> None:
-        """Remove a sidecar without bytes; if somebody wrote bytes meanwhile, give them a new one."""
-        backend, context = self.context.backend, self.context
         instant = records.expiry_or_none(seen, reference, context.configuration)
         found = named.see(backend, reference)
         if found.text != seen:
@@ -195,9 +183,8 @@ class Repairer:
         if back is None or content is None:
             return
         fresh = overwritten_sidecar(context, Sidecar(readable_values(seen)), back, content).dump()
-        instant = records.expiry_or_none(fresh, reference, context.configuration)
-        if instant is not None:  # the due entry first, as in every order: whoever dies here leaves a hint too many
-            backend.write(keys.due_key(instant, reference), b"", commit.DUE_TYPE)
+        # The due entry first, as in every order: whoever dies here leaves a hint too many.
+        named.put_due_entry(backend, reference, records.expiry_or_none(fresh, reference, context.configuration))
         backend.create(keys.sidecar_key(reference), fresh, commit.SIDECAR_TYPE)
 
     # -- sidecars ------------------------------------------------------------------------------------------
@@ -299,53 +286,50 @@ class Repairer:
         state = self.state_of(reference, seen)
         if state.sidecar != seen or state.data is None or pair.data is None:
             return
-        pair = pair._replace(data=state.data)  # it may have been written since it was listed
         content = self._content_of(state.data, read)
-        values = Sidecar.parse(seen, reference).values
-        said = values.get("sha256")
-        if said == content.sha256 and values.get("size_bytes") == content.size:
+        sidecar = Sidecar.parse(seen, reference)
+        right = sidecar.values.get("sha256") == content.sha256
+        if right and sidecar.values.get("size_bytes") == content.size:
             return
-        right = said == content.sha256
         finding = self._found("size" if right and kind == "digest" else kind, reference, detail)
         if state.hold is not None:
             finding.report(HELD)
-        else:
-            self._judge(Mismatch(pair, state.data, content, right), seen, finding)
-
-    def _judge(self, wrong: Mismatch, seen: bytes, finding: _PendingFinding) -> None:
-        """Decide by the digest, by who gave the name, and by which of bytes and sidecar was written last."""
-        context, reference, content = self.context, wrong.pair.key, wrong.content
-        sidecar = Sidecar.parse(seen, reference)
-        own = keys.is_own_name(reference)
-        if "sha256" not in sidecar.values:
+        elif "sha256" not in sidecar.values:
             finding.report("")  # PromptKit's: nobody can say what the bytes were
-        elif wrong.right:
+        elif right:
             plan = "its sidecar is given the facts of the bytes, whose digest is right"
             finding.mend(plan, lambda: self._rewrite(reference, with_facts(sidecar, reference, content), None, seen))
-        elif own:
+        elif keys.is_own_name(reference):
             plan = "bytes and sidecar move to quarantine together: nobody can tell which is right"
-            if not context.is_old(wrong.data):
+            if self.context.is_old(state.data):
+                finding.mend(plan, lambda: self._set_aside_whole(reference, state, content, finding.detail))
+            else:
                 finding.report(f"once they are older than the grace: {plan}")
-                return
-            state = MediaState(seen, None, wrong.data)
-            finding.mend(plan, lambda: self._set_aside_whole(reference, state, content, finding.detail))
-        elif not context.is_old(wrong.data):
+        elif not self.context.is_old(state.data):
             # A client writes the bytes first: between them and their sidecar this is no damage.
             finding.report(YOUNG, harmless=True)
         else:
-            is_after = _is_after(wrong.pair)
+            self._renew(state.data, content, pair.sidecar, seen, finding)
 
-            def renew() -> None:
-                fresh = overwritten_sidecar(context, sidecar, wrong.data, content)
-                if not is_after:
-                    set_aside(context, reference, finding.detail, texts={keys.sidecar_key(reference): seen})
-                self._rewrite(reference, fresh, None, seen)
+    def _renew(
+        self, data: Entry, content: ContentDigest, listed: Entry | None, seen: bytes, finding: _PendingFinding
+    ) -> None:
+        """Give a client's bytes a sidecar that fits them; one that was written after them is kept in quarantine."""
+        # By the storage's clock, which may count whole seconds.
+        times = data.modified, None if listed is None else listed.modified
+        is_after = times[0] is not None and times[1] is not None and times[0] >= times[1]
 
-            plan = "its sidecar is given the facts of the bytes, which were written after it"
+        def renew() -> None:
+            fresh = overwritten_sidecar(self.context, Sidecar.parse(seen, data.key), data, content)
             if not is_after:
-                # A writer that died after the sidecar of another: under a client's name bytes are never taken away.
-                plan = "its sidecar moves to quarantine, and a new one has the facts of the bytes"
-            finding.mend(plan, renew)
+                set_aside(self.context, data.key, finding.detail, texts={keys.sidecar_key(data.key): seen})
+            self._rewrite(data.key, fresh, None, seen)
+
+        plan = "its sidecar is given the facts of the bytes, which were written after it"
+        if not is_after:
+            # A writer that died after the sidecar of another: under a client's name bytes are never taken away.
+            plan = "its sidecar moves to quarantine, and a new one has the facts of the bytes"
+        finding.mend(plan, renew)
 
     def wrong_type(self, pair: ListedPair, seen: bytes, head: bytes | None = None) -> None:
         """Report a type that the bytes contradict and the sidecar does not mention, and mend the sidecar."""
@@ -422,14 +406,6 @@ def _unsteady(reference: str) -> StorageError:
     )
 
 
-def _is_after(pair: ListedPair) -> bool:
-    """Tell whether bytes were written after their sidecar, by the storage's clock; it may count whole seconds."""
-    data, sidecar = pair.data, pair.sidecar
-    if data is None or sidecar is None:
-        return False
-    return data.modified is not None and sidecar.modified is not None and data.modified >= sidecar.modified
-
-
 def adopt(context: VerifyContext, entries: Sequence[Entry], result: VerifyResult) -> None:
     """Report files without sidecar, and adopt them where that is asked for."""
     for entry in entries:
@@ -441,50 +417,41 @@ def adopt(context: VerifyContext, entries: Sequence[Entry], result: VerifyResult
             result.find("file", entry.key, _DETAIL, plan, harmless=True)
         return
     for entry, content in zip(entries, survey.read_digests(context.backend, entries), strict=True):
-        try:
+        with result.guard(entry.key):
             if isinstance(content, MediaError):
                 raise content
             if content is not None:
                 result.bytes_read += content.size
                 _adopt(context, entry, content)
                 result.find("file", entry.key, _DETAIL, _PLAN, done=True, harmless=True)
-        except MediaError as error:
-            result.fail(entry.key, error)
 
 
 def _adopt(context: VerifyContext, entry: Entry, content: ContentDigest) -> None:
     """Write a sidecar for a file, if it is still the one that was read and has none."""
     backend, reference = context.backend, entry.key
+    changed = StorageError("was changed while it was adopted", next_step="adopt again", reference=reference)
     # A client may still be writing the file: the sidecar must tell of the bytes that lie there in the end.
     head = backend.head(reference)
     if (None if head is None else head.token) != entry.token or content.size != entry.size:
-        raise _changed(reference)
+        raise changed
     sidecar = new_sidecar(context, entry, content)
     if not backend.create(keys.sidecar_key(reference), sidecar.dump(), commit.SIDECAR_TYPE):
         return  # somebody wrote one in this moment, and knows more
     if backend.head(reference) is None:  # and somebody deleted the file, who saw no sidecar to remove
         delete_one(context.backend, keys.sidecar_key(reference))
-        raise _changed(reference)
-
-
-def _changed(reference: str) -> StorageError:
-    return StorageError("was changed while it was adopted", next_step="adopt again", reference=reference)
+        raise changed
 
 
 def readable_values(data: bytes) -> dict[str, Any]:
     """Return the values of a damaged sidecar, of one that is cut off those before the cut; none if it is no object."""
-    if len(data) > MAX_SIDECAR_BYTES:
-        return {}
-    try:
-        found = from_json(data, allow_inf_nan=False)
-    except ValueError:
-        try:
-            found = from_json(data, allow_inf_nan=False, allow_partial=True)
-        except ValueError:
-            return {}
-        if isinstance(found, dict) and found:
-            # Of the last value only the beginning may be there: 12 of 1234.
-            found.popitem()
+    found: object = None
+    for is_cut in (False, True) if len(data) <= MAX_SIDECAR_BYTES else ():
+        with suppress(ValueError):
+            found = from_json(data, allow_inf_nan=False, allow_partial=is_cut)
+            if is_cut and isinstance(found, dict) and found:
+                # Of the last value only the beginning may be there: 12 of 1234.
+                found.popitem()
+            break
     return found if isinstance(found, dict) else {}
 
 
@@ -502,17 +469,12 @@ def rebuilt_sidecar(context: VerifyContext, entry: Entry, content: ContentDigest
     """Return a sidecar in place of a damaged one: its values as far as they make sense, and facts from the bytes."""
     base = new_sidecar(context, entry, content).values
     described = old.get("content")
-    parts: list[dict[str, Any]] = [
-        {name: value} for name, value in old.items() if name not in (*_FROM_BYTES, "content")
-    ]
-    if isinstance(described, dict):
-        known = base.get("content", {})
-        parts += [{"content": {**known, name: value}} for name, value in described.items()]
     # One by one: a value that makes no sense leaves the others.
-    for part in parts:
-        candidate = {**base, **part}
-        if "content" in part:
-            candidate["content"] = {**base.get("content", {}), **part["content"]}
+    for name, value in old.items():
+        if name not in (*_FROM_BYTES, "content") and _makes_sense({**base, name: value}, entry):
+            base = {**base, name: value}
+    for name, value in described.items() if isinstance(described, dict) else ():
+        candidate = {**base, "content": {**base.get("content", {}), name: value}}
         if _makes_sense(candidate, entry):
             base = candidate
     return with_facts(Sidecar(base), entry.key, content)
@@ -558,7 +520,8 @@ def heal_window(context: VerifyContext, items: Sequence[DamagedBlobItem]) -> Ver
     """Report shared bytes that are not what their names say, and repair them where that is asked for."""
     result = VerifyResult()
     for item in items:
-        result.guard(item.key, partial(_heal, context, item, result))
+        with result.guard(item.key):
+            _heal(context, item, result)
     return result
 
 
@@ -719,35 +682,29 @@ def repair_window(context: VerifyContext, items: Sequence[RepairItem]) -> Verify
         _complete(context, [item for item in items if isinstance(item, MediaNeeds)], result)
         items = [item for item in items if not isinstance(item, MediaNeeds)]
     for item in items:
-        result.guard(item.key, partial(_check, context, item, result))
+        with result.guard(item.key):
+            if isinstance(item, SpentDueItem):
+                _check_due_entry(context, item, result)
+            elif isinstance(item, HoldItem):
+                _check_hold(context, item, result)
+            elif isinstance(item, Upload):
+                _check_upload(context, item, result)
+            elif isinstance(item, MediaNeeds):
+                _check_missing_due(context, item, result)
+            else:
+                _check_leftover(context, item, result)
     return result
-
-
-def _check(context: VerifyContext, item: RepairItem, result: VerifyResult) -> None:
-    if isinstance(item, SpentDueItem):
-        _check_due_entry(context, item, result)
-    elif isinstance(item, HoldItem):
-        _check_hold(context, item, result)
-    elif isinstance(item, Upload):
-        _check_upload(context, item, result)
-    elif isinstance(item, MediaNeeds):
-        _check_missing_due(context, item, result)
-    else:
-        _check_leftover(context, item, result)
 
 
 def lone_bytes(context: VerifyContext, entries: Sequence[Entry], result: VerifyResult) -> None:
     """Report bytes of our own form without a sidecar, and remove them where that is asked for."""
-
-    def look(entry: Entry) -> None:
-        sidecar, hold = context.backend.fetch(reads=[keys.sidecar_key(entry.key), keys.hold_key(entry.key)]).reads
-        if sidecar is None and hold is not None:
-            result.find("bytes", entry.key, DETAILS["bytes"], HELD, harmless=True)
-        elif sidecar is None:
-            _check_leftover(context, ObjectItem("bytes", entry), result)
-
     for each in entries:
-        result.guard(each.key, partial(look, each))
+        with result.guard(each.key):
+            sidecar, hold = context.backend.fetch(reads=[keys.sidecar_key(each.key), keys.hold_key(each.key)]).reads
+            if sidecar is None and hold is not None:
+                result.find("bytes", each.key, DETAILS["bytes"], HELD, harmless=True)
+            elif sidecar is None:
+                _check_leftover(context, ObjectItem("bytes", each), result)
 
 
 def _check_leftover(context: VerifyContext, found: LeftoverItem, result: VerifyResult) -> None:
@@ -758,9 +715,10 @@ def _check_leftover(context: VerifyContext, found: LeftoverItem, result: VerifyR
     for kind, entry in entries_of(item):
         if kind != "foreign" and not context.is_old(entry):
             result.find(kind, entry.key, DETAILS[kind], YOUNG, harmless=True)
-    # Its media came meanwhile, so this entry is no leftover.
-    if isinstance(item, ObjectItem) and item.kind == "due" and _has_media(context, item.entry):
-        return
+    if isinstance(item, ObjectItem) and item.kind == "due":
+        due = keys.parse_due(item.key)
+        if due is None or context.backend.head(keys.sidecar_key(due.reference)) is not None:
+            return  # its media came meanwhile, so this entry is no leftover
     Cleaner(context, result).clean(item)
 
 
@@ -789,18 +747,13 @@ def _is_gone(backend: Backend, key: str) -> bool:
     return backend.head(key) is None and backend.head(key) is None
 
 
-def _has_media(context: VerifyContext, entry: Entry) -> bool:
-    due = keys.parse_due(entry.key)
-    return due is None or context.backend.head(keys.sidecar_key(due.reference)) is not None
-
-
 def _check_due_entry(context: VerifyContext, item: SpentDueItem, result: VerifyResult) -> None:
     """Remove a due entry that its media does not name."""
     backend, (minute, reference) = context.backend, item.due
     if _is_gone(backend, item.key):
         return  # a sweep has dealt with it
     instant = _expiry_now(context, reference, minute)
-    if (instant is not None and keys.due_minute(instant) == minute) or _is_held(context, reference):
+    if (instant is not None and keys.due_minute(instant) == minute) or backend.head(keys.hold_key(reference)):
         return
     finding = _PendingFinding(context, result, "due", item.key, "its media names another instant, or none")
     if not context.is_old(item.entry):
@@ -808,8 +761,7 @@ def _check_due_entry(context: VerifyContext, item: SpentDueItem, result: VerifyR
         return
     if context.repairs:
         # The entry for the media's own instant first: whoever dies between leaves one entry too many, not one too few.
-        if instant is not None:
-            backend.write(keys.due_key(instant, reference), b"", commit.DUE_TYPE)
+        named.put_due_entry(backend, reference, instant)
         delete_one(backend, item.key)
         # Who sets a policy writes the entry before the sidecar: it may have been this very entry.
         again = _expiry_now(context, reference, minute)
@@ -826,7 +778,7 @@ def _check_missing_due(context: VerifyContext, media: MediaNeeds, result: Verify
     if due is None or context.backend.head(key) is not None:
         return
     instant = _expiry_now(context, media.key, due.minute)
-    if instant is None or keys.due_minute(instant) != due.minute or _is_held(context, media.key):
+    if instant is None or keys.due_minute(instant) != due.minute or context.backend.head(keys.hold_key(media.key)):
         return
     detail = f"no sweep would see that it may go at {due.minute:%Y-%m-%d %H:%M}Z"
     finding = _PendingFinding(context, result, "missing-due", media.key, detail)
@@ -859,10 +811,6 @@ def _expiry_now(context: VerifyContext, reference: str, minute: datetime) -> dat
         return minute
 
 
-def _is_held(context: VerifyContext, reference: str) -> bool:
-    return context.backend.head(keys.hold_key(reference)) is not None
-
-
 def _check_hold(context: VerifyContext, item: HoldItem, result: VerifyResult) -> None:
     """Report a hold that can't be read, which holds all the same, or one that holds nothing."""
     backend, key = context.backend, item.key
@@ -880,12 +828,8 @@ def _check_hold(context: VerifyContext, item: HoldItem, result: VerifyResult) ->
     if not context.is_old(entry):
         result.find("hold", key, detail, YOUNG, harmless=reference is not None)
     elif item.met is not None:
-        held = Hold(
-            reference=Reference(item.met),
-            reason="the hold that was placed can't be read any more; it is in quarantine",
-            who="fsmedia verify",
-            when=context.now,
-        )
+        reason = "the hold that was placed can't be read any more; it is in quarantine"
+        held = Hold(reference=Reference(item.met), reason=reason, who="fsmedia verify", when=context.now)
         finding = _PendingFinding(context, result, "hold", key, f"{detail}; it holds {item.met}")
 
         def replace() -> None:

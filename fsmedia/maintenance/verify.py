@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import chain
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 from fsmedia.catalog.schema import COARSEST
 from fsmedia.core import promptkit, records
@@ -63,7 +62,7 @@ from fsmedia.models import Finding, FindingKind, VerifyReport, mime
 from fsmedia.storage import Backend, Entry
 from fsmedia.storage.port import storage_time
 
-Item = TypeVar("Item")
+Item = TypeVar("Item", bound="_Keyed")
 LEFTOVERS: Final = "leftovers"
 KEPT = 1000
 """Findings of each kind in the report; all are counted."""
@@ -106,7 +105,8 @@ def verify(
     configuration = settings_file.reload() if completing else settings_file.configuration
     if completing and not settings_file.is_settled:
         # Before the first entry: where no settings can be written, the index stays partial.
-        refused.guard(keys.CONFIGURATION_KEY, partial(refuse_nesting, backend, is_used=True))
+        with refused.guard(keys.CONFIGURATION_KEY):
+            refuse_nesting(backend, is_used=True)
         completing = not refused.failed
     context = VerifyContext(
         backend,
@@ -122,6 +122,11 @@ def verify(
     survey = Survey(CatalogComparison(backend, settings_file, datetime.now(UTC) - COARSEST))
     verification = Verification(context, settings_file, survey, bool(repair), force, executor, progress, found, refused)
     return verification.run(leftovers=repair == LEFTOVERS)
+
+
+class _Keyed(Protocol):
+    @property
+    def key(self) -> str: ...
 
 
 @dataclass(slots=True)
@@ -182,24 +187,22 @@ class Verification:
         self.survey.examined, self.survey.nested = listing.examined, listing.nested
         # All missing markers are restored before any leftover goes: a generation without markers is released.
         for items in (listing.unmarked(), listing.items()):
-            self._run(mend_window, windows(items, _LEFTOVERS_WINDOW), lambda item: item.key)
+            self._run(mend_window, items, _LEFTOVERS_WINDOW)
 
     def _check_all(self) -> None:
         """Look at all media, then at what belongs to none."""
         survey, total = self.survey, self._total
         self._check_aside()
-        pairs = survey.pairs(self.context.backend, self.progress)
-        self._run(check_window, windows(pairs, _WINDOW), lambda pair: pair.key)
+        self._run(check_window, survey.pairs(self.context.backend, self.progress), _WINDOW)
         self._check_listing()
         # All markers that media lack are there before anything is released: bytes without a marker would go.
         self._flush(0)
         self._complete_due_index()
         if self.context.deep:
-            self._run(digest_window, windows(survey.data.entries(used=True), _FEW), lambda entry: entry.key)
+            self._run(digest_window, survey.data.entries(used=True), _FEW)
         absent = (DamagedBlobItem(key, tuple(references)) for key, references in survey.absent.items())
-        items = chain(absent, map(DamagedBlobItem, total.broken))
-        self._run(heal_window, windows(items, 1), lambda item: item.key)
-        self._repair(self._unused_items())
+        self._run(heal_window, chain(absent, map(DamagedBlobItem, total.broken)), 1)
+        self._run(repair_window, self._unused_items(), _FEW)
         self._check_uploads()
         self._check_records()
 
@@ -211,7 +214,8 @@ class Verification:
         if self.survey.own and not self.survey.settings:
             return
         result = VerifyResult()
-        result.guard(keys.CONFIGURATION_KEY, self.settings_file.complete_due_index)
+        with result.guard(keys.CONFIGURATION_KEY):
+            self.settings_file.complete_due_index()
         self._add(result)
 
     def _check_aside(self) -> None:
@@ -222,20 +226,15 @@ class Verification:
             if reference is None or not context.is_old(entry):
                 result.find("bytes", entry.key, detail, YOUNG, harmless=True)
                 continue
-            try:
+            with result.guard(reference):
                 free = backend.head(reference) is None
                 if context.repairs and free:
                     backend.rename(entry.key, reference)
-                elif context.repairs:
-                    content = read_digest(backend, entry.key, entry.size)
-                    if content is not None:
-                        set_aside(context, reference, detail, objects={entry.key: content})
-                        backend.remove(entry.key)
-            except MediaError as error:
-                result.fail(reference, error)
-                continue
-            plan = "back to its name" if free else "to quarantine: others lie at its name"
-            result.find("bytes", entry.key, detail, plan, done=context.repairs)
+                elif context.repairs and (content := read_digest(backend, entry.key, entry.size)) is not None:
+                    set_aside(context, reference, detail, objects={entry.key: content})
+                    backend.remove(entry.key)
+                plan = "back to its name" if free else "to quarantine: others lie at its name"
+                result.find("bytes", entry.key, detail, plan, done=context.repairs)
         self._add(result)
 
     def _check_listing(self) -> None:
@@ -257,19 +256,14 @@ class Verification:
 
     # -- results of windows --------------------------------------------------------------------------------
 
-    def _run(
-        self,
-        work: Callable[[VerifyContext, list[Item]], VerifyResult],
-        parts: Iterable[list[Item]],
-        key: Callable[[Item], str],
-    ) -> None:
+    def _run(self, work: Callable[[VerifyContext, list[Item]], VerifyResult], items: Iterable[Item], size: int) -> None:
         run_windows(
             work,
             self.context,
-            parts,
+            windows(items, size),
             self._total,
             backends=[self.context.backend],
-            key=key,
+            key=lambda item: item.key,
             again="verify again",
             executor=self.executor,
             handle=self._take,
@@ -302,7 +296,7 @@ class Verification:
             if len(waiting) > most:
                 items = waiting.copy()
                 waiting.clear()
-                self._repair(items)
+                self._run(repair_window, items, _FEW)
 
     def _count(self, finding: Finding) -> None:
         self._counts[finding.kind] += 1
@@ -313,9 +307,6 @@ class Verification:
             self._findings.append(finding)
         if self.found is not None:
             self.found(finding)
-
-    def _repair(self, items: Iterable[RepairItem]) -> None:
-        self._run(repair_window, windows(items, _FEW), lambda item: item.key)
 
     # -- what no media uses --------------------------------------------------------------------------------
 
@@ -387,7 +378,8 @@ class Verification:
         result = VerifyResult()
         try:
             found = self.context.backend.uploads()
-            self._repair(upload for upload in found if not self.survey.nested.covers(upload.key))
+            uploads = (upload for upload in found if not self.survey.nested.covers(upload.key))
+            self._run(repair_window, uploads, _FEW)
         except MediaError as error:
             result.find("upload", "", f"unfinished uploads could not be listed: {error.problem}", harmless=True)
         self._add(result)
@@ -426,7 +418,8 @@ def check_window(context: VerifyContext, pairs: Sequence[ListedPair]) -> VerifyR
     sidecars = records.read_listed_sidecars(context.backend, [pair.key for pair in media])
     read = _read(context, media)
     for pair in media:
-        checker.result.guard(pair.key, partial(checker.check, pair, sidecars[pair.key], read.get(pair.key)))
+        with checker.result.guard(pair.key):
+            checker.check(pair, sidecars[pair.key], read.get(pair.key))
     alone = [pair for pair in known if pair.sidecar is None]
     lone_bytes(context, [pair.data for pair in alone if pair.data and keys.is_own_name(pair.key)], checker.result)
     adopt(context, [pair.data for pair in alone if pair.data and not keys.is_own_name(pair.key)], checker.result)
