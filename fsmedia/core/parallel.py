@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import islice, takewhile
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from fsmedia.errors import ForeignCall, MediaError, StorageError
 from fsmedia.models import Failed, Reference, Skipped
@@ -57,6 +57,11 @@ class JobResult:
             yield
         except MediaError as error:
             self.fail(key, error)
+
+    def facts(self) -> dict[str, Any]:
+        """Return all but what is handled window by window, as reports have it: lists as tuples."""
+        found = {each.name: getattr(self, each.name) for each in fields(self) if not each.metadata.get("per_window")}
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
     def add(self, other: Self) -> None:
         """Add another window's numbers and lists, except for fields marked `PER_WINDOW`."""

@@ -492,6 +492,14 @@ def read_objects(backend: Backend, wanted: Sequence[str]) -> list[bytes | MediaE
         return [attempt(backend.read, key) for key in wanted]
 
 
+def read_each(backend: Backend, wanted: Iterable[str], together: int = _BATCH) -> Iterator[tuple[str, bytes]]:
+    """Read many objects, so many in one round trip; yield those that are there, with their keys."""
+    for window in windows(wanted, together):
+        for key, data in zip(window, backend.fetch(reads=window).reads, strict=True):
+            if data is not None:
+                yield key, data
+
+
 def not_found(reference: str) -> MediaNotFoundError:
     """Return the error for a media item that is not there."""
     return MediaNotFoundError("no such media", next_step=_NEXT_STEP, reference=reference)
@@ -592,16 +600,14 @@ def _existing(backend: Backend, references: Iterable[str]) -> Iterator[str]:
 def _renamings(backend: Backend, wanted: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield the pairs of old and new reference that were written down for some old ones."""
     listed = (entry.key for entry in backend.entries(keys.REFERENCES) if not keys.is_temporary(entry.key))
-    for window in windows(listed, _BATCH):
-        for data in backend.fetch(reads=window).reads:
-            for line in (data or b"").split(b"\n"):
-                try:
-                    values = from_json(line) if line else None
-                except ValueError:
-                    continue
-                old, new = (values.get("old"), values.get("new")) if isinstance(values, dict) else (None, None)
-                if isinstance(old, str) and isinstance(new, str) and old in wanted and is_reference(new):
-                    yield old, new
+    for _, data in read_each(backend, listed):
+        for line in data.split(b"\n"):
+            values: object = None
+            with suppress(ValueError):
+                values = from_json(line)
+            old, new = (values.get("old"), values.get("new")) if isinstance(values, dict) else (None, None)
+            if isinstance(old, str) and isinstance(new, str) and old in wanted and is_reference(new):
+                yield old, new
 
 
 def _renamed(reference: str, present: str) -> MediaNotFoundError:

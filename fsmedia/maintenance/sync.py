@@ -24,7 +24,6 @@ from fsmedia.core.lifetime import Deleter, DeletionLog
 from fsmedia.core.parallel import run_windows, windows
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import (
-    CorruptSidecarError,
     HeldMediaError,
     InvalidLayoutError,
     InvalidMediaError,
@@ -135,17 +134,10 @@ def sync(source: Backend, settings_file: SettingsFile, target: SyncTarget, optio
     # Last, and not after a stop: only the whole source tells what is extra.
     if options.delete and not is_stopped():
         extras = job.extras()
-        first = next(extras, None)
-        if first is not None:
+        if (first := next(extras, None)) is not None:
             # Nothing was deleted yet, and what the source had not is about to go.
-            check_listing(
-                source,
-                settings_file,
-                job.examined,
-                whole=not options.selection.asks(),
-                force=options.force,
-                beside=f"the target has {len(job.known):,}",
-            )
+            whole, beside = not options.selection.asks(), f"the target has {len(job.known):,}"
+            check_listing(source, settings_file, job.examined, whole=whole, force=options.force, beside=beside)
             job.remove(chain([first], extras), context.held)
     return job.report(stopped=stopped, took=timedelta(seconds=time.monotonic() - begun))
 
@@ -227,12 +219,8 @@ class _SyncJob:
             self.examined += len(window)
             wanted = [item.entry.key for item in window if item.has_sidecar]
             texts = dict(zip(wanted, records.read_sidecars(self.source, wanted), strict=True))
-            found = []
-            for item in window:
-                sync_item = self._sync_item(item, texts.get(item.entry.key))
-                if sync_item is not None:
-                    found.append(sync_item)
-            yield found
+            found = (self._sync_item(item, texts.get(item.entry.key)) for item in window)
+            yield [sync_item for sync_item in found if sync_item is not None]
 
     def _sync_item(self, item: records.ListedItem, text: bytes | MediaError | None) -> SyncItem | None:
         reference = item.entry.key
@@ -241,19 +229,22 @@ class _SyncJob:
                 raise text
             if item.has_sidecar and text is None:
                 raise records.not_found(reference)
-            sync_item = self._claimed(self.naming.sync_item(item, text, self.source_held))
+            sync_item = self.naming.sync_item(item, text, self.source_held)
+            self._claim(sync_item)
             if self.nested_there.covers(sync_item.name):
                 raise StoreConflictError(
                     f"its place at the target, {sync_item.name}, lies in another store",
                     next_step="move one of the two stores there out of the other",
                     reference=reference,
                 )
-        except SkipError as left:
-            self.total.skip(reference, str(left))
-            self._leave(reference)
-        except InvalidLayoutError as error:
-            self.total.skip(reference, f"its name at the target would be too long: {error.problem}")
-            self._leave(reference)
+        except (SkipError, InvalidLayoutError) as error:
+            too_long = f"its name at the target would be too long: {getattr(error, 'problem', '')}"
+            self.total.skip(reference, too_long if isinstance(error, InvalidLayoutError) else str(error))
+            # The source has it, and a sync with another `missing_id` may have copied it before.
+            if keys.is_own_name(common_name(reference)):
+                self.left.add(stable_name(reference))
+            else:
+                self.unnamed += 1
         except MediaError as error:
             self.total.fail(reference, error)
             # A conflict is about a name that is known, and what was deleted has none; of the rest nobody knows it.
@@ -266,24 +257,17 @@ class _SyncJob:
             return sync_item
         return None
 
-    def _leave(self, reference: str) -> None:
-        """Note that the source has a skipped media: a sync with another `missing_id` may have copied it before."""
-        if keys.is_own_name(common_name(reference)):
-            self.left.add(stable_name(reference))
-        else:
-            self.unnamed += 1
-
-    def _claimed(self, sync_item: SyncItem) -> SyncItem:
+    def _claim(self, sync_item: SyncItem) -> None:
         """Refuse a name that another media of the source got; names that this package gave are all different."""
-        if sync_item.relaid and not sync_item.is_own:
-            if sync_item.name in self.claimed:
-                raise StoreConflictError(
-                    f"another media of the source is called {sync_item.name} at the target, too",
-                    next_step="rename one of them, or use a layout that keeps them apart",
-                    reference=sync_item.reference,
-                )
-            self.claimed.add(sync_item.name)
-        return sync_item
+        if not sync_item.relaid or sync_item.is_own:
+            return
+        if sync_item.name in self.claimed:
+            raise StoreConflictError(
+                f"another media of the source is called {sync_item.name} at the target, too",
+                next_step="rename one of them, or use a layout that keeps them apart",
+                reference=sync_item.reference,
+            )
+        self.claimed.add(sync_item.name)
 
     def extras(self) -> Iterator[TargetMedia]:
         """Yield what the target has and the source has no media for."""
@@ -317,15 +301,11 @@ class _SyncJob:
         deleter = Deleter(self.target.backend, self.target.configuration, options.now, options.log)
         elsewhere = self._elsewhere() | self.left
         for window in windows(found, _DELETE_WINDOW):
-            going = []
-            for each in self._selected(window, elsewhere):
-                if keys.hold_key(each) in held:
-                    total.skip(each, _HELD)
-                else:
-                    going.append(each)
+            chosen = self._selected(window, elsewhere)
+            failed: dict[str, MediaError] = dict(holds.among(held, chosen))
             # Holds were listed when the sync began; the deleter looks for those that came since.
-            failed = {} if options.dry_run else deleter.many(going)
-            for each in going:
+            failed |= {} if options.dry_run else deleter.many([each for each in chosen if each not in failed])
+            for each in chosen:
                 error = failed.get(each)
                 if error is None:
                     total.deleted.append(Reference(each))
@@ -361,35 +341,25 @@ class _SyncJob:
         return [each for each, found in zip(media, answers, strict=True) if self._is_meant(each, found)]
 
     def _is_meant(self, reference: str, found: records.StoredItem | MediaError) -> bool:
-        if isinstance(found, MediaError):
-            return False  # deleted since it was listed
-        try:
-            return self.options.selection.matches(records.record_of(found, self.target.configuration))
-        except CorruptSidecarError as error:
-            self.total.fail(reference, error)
-            return False
+        with self.total.guard(reference):
+            # What is not found was deleted since it was listed.
+            return not isinstance(found, MediaError) and self.options.selection.matches(
+                records.record_of(found, self.target.configuration)
+            )
+        return False
 
     def report(self, *, stopped: bool, took: timedelta) -> SyncReport:
         """Return the report of the sync."""
-        total = self.total
+        total, there = self.total, self.target.backend
+        below = self.nested_there.told(there)
         return SyncReport(
-            target=self.target.backend.url,
+            target=there.url,
             dry_run=self.options.dry_run,
-            examined=self.examined,
-            copied=total.copied,
-            bytes_copied=total.bytes_copied,
-            unchanged=total.unchanged,
-            updated=total.updated,
-            deleted=tuple(total.deleted),
-            skipped=tuple(total.skipped),
-            failed=tuple(total.failed),
+            **{**total.facts(), "examined": self.examined},
             moved=tuple(self.moved),
             mappings=tuple(self.mappings),
             stopped=stopped,
-            nested_stores=(
-                *self.nested.told(self.source),
-                *(f"{self.target.backend.url}/{each}" for each in self.nested_there.told(self.target.backend)),
-            ),
+            nested_stores=(*self.nested.told(self.source), *(f"{there.url}/{each}" for each in below)),
             took=took,
         )
 
@@ -437,27 +407,13 @@ def _prepared(
     # A listing of a folder does not show a store above it, and what the target has too many is deleted by it.
     nested.look_above(backend, folders)
     # The target is listed before the source: what comes to both meanwhile must not look extra.
-    job = _SyncJob(
-        source,
-        target,
-        TargetNaming(configuration, target.configuration, options.missing_id, backend.root_length),
-        options,
-        known_media(backend, folders, nested),
-        holds.held(source),
-        nested_there=nested,
-    )
-    context = SyncContext(
-        source=source,
-        target=backend,
-        check=options.check,
-        copies=backend.reaches(source),
-        grace=target.configuration.orphan_grace,
-        held=holds.held(backend),
-        dry_run=options.dry_run,
-        # Workers of an executor may be other processes: then progress comes with each window's result.
-        on_bytes=job.report_progress if options.executor is None and options.progress is not None else None,
-    )
-    return job, context
+    naming = TargetNaming(configuration, target.configuration, options.missing_id, backend.root_length)
+    known = known_media(backend, folders, nested)
+    job = _SyncJob(source, target, naming, options, known, holds.held(source), nested_there=nested)
+    # Workers of an executor may be other processes: then progress comes with each window's result.
+    on_bytes = job.report_progress if options.executor is None and options.progress is not None else None
+    copies, grace, held = backend.reaches(source), target.configuration.orphan_grace, holds.held(backend)
+    return job, SyncContext(source, backend, options.check, copies, grace, held, options.dry_run, on_bytes)
 
 
 def stable_name(reference: str) -> str:

@@ -98,9 +98,8 @@ class SyncItem:
             return None
         if marker is not None:
             return self.sidecar.with_marker(marker).dump()
-        if self.text is not None and Sidecar.parse(self.text, self.reference).values == self.sidecar.values:
-            return self.text
-        return self.sidecar.dump()
+        same = self.text is not None and Sidecar.parse(self.text, self.reference).values == self.sidecar.values
+        return self.text if same else self.sidecar.dump()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +185,14 @@ def known_media(backend: Backend, folders: Sequence[str], nested: NestedStores) 
         if not records.is_reference(entry.key):
             continue
         name = common_name(entry.key)
+        pointer = keys.pointer_of(entry.key)
         if name in found:
-            if keys.pointer_of(entry.key) is None:
+            if pointer is None:
                 continue  # a conversion that was stopped has it under both names; the later one counts
             name = entry.key  # two syncs at once brought it twice: one of them is too many
         modified = None if item.has_sidecar else entry.modified
         # One object for both where they are equal: there may be millions.
         reference = name if name == entry.key else entry.key
-        pointer = keys.pointer_of(entry.key)
         # Shared bytes sort before all media, so a listing of the whole root has shown them by now. What was stored
         # meanwhile is suspected too; whoever heals it looks first.
         suspect = "" in folders and pointer is not None and data.get(pointer.data_key) != pointer.size
@@ -221,30 +220,23 @@ def sync_actions(
     texts = dict(zip(wanted, records.read_sidecars(backend, wanted), strict=True)) if wanted else {}
 
     def decide(sync_item: SyncItem) -> SyncAction:
-        text = None if sync_item.known is None else texts.get(sync_item.known.reference)
+        known = sync_item.known
+        if known is None:
+            return COPY
+        text = texts.get(known.reference)
         if isinstance(text, MediaError):
             raise text
-        return _with_holds(sync_item, _action(backend, sync_item, text), held)
+        action, is_held = _action(backend, sync_item, known, text), keys.hold_key(known.reference) in held
+        if action.kind == "copy" and is_held:
+            return SyncAction("skip", "is held at the target, where it differs")
+        if action.kind == "unchanged" and sync_item.held and not is_held:
+            return SyncAction("update", marker=action.marker)
+        return action
 
     return [attempt(decide, each) for each in sync_items]
 
 
-def _with_holds(sync_item: SyncItem, action: SyncAction, held: frozenset[str]) -> SyncAction:
-    known = sync_item.known
-    if known is None:
-        return action
-    is_held = keys.hold_key(known.reference) in held
-    if action.kind == "copy" and is_held:
-        return SyncAction("skip", "is held at the target, where it differs")
-    if action.kind == "unchanged" and sync_item.held and not is_held:
-        return SyncAction("update", marker=action.marker)
-    return action
-
-
-def _action(backend: Backend, sync_item: SyncItem, text: bytes | None) -> SyncAction:
-    known = sync_item.known
-    if known is None:
-        return COPY
+def _action(backend: Backend, sync_item: SyncItem, known: TargetMedia, text: bytes | None) -> SyncAction:
     if not known.has_sidecar:
         return _beside_bare_bytes(backend, sync_item, known)
     if text is None:
@@ -281,10 +273,7 @@ def _beside_sidecar(sync_item: SyncItem, known: TargetMedia, sidecar: Sidecar, t
 
 def _compared(sidecar: Sidecar) -> dict[str, object]:
     """Return what two stores must agree on: not who wrote a sidecar when, or deletes the media."""
-    return {name: value for name, value in sidecar.values.items() if name not in _OF_ONE_STORE}
-
-
-_OF_ONE_STORE = ("marker", "write", "leaving")
+    return {name: value for name, value in sidecar.values.items() if name not in ("marker", "write", "leaving")}
 
 
 def _beside_bare_bytes(backend: Backend, sync_item: SyncItem, known: TargetMedia) -> SyncAction:
@@ -298,18 +287,11 @@ def _beside_bare_bytes(backend: Backend, sync_item: SyncItem, known: TargetMedia
             next_step=f"move {known.reference} away there",
             reference=sync_item.reference,
         )
-    if sync_item.sidecar is None and same_size and not _is_newer(sync_item):
-        return UNCHANGED
-    return COPY
-
-
-def _is_newer(sync_item: SyncItem) -> bool:
-    """Tell whether the source's file was written after the target's, by the storages' clocks; False in doubt."""
-    here, there = sync_item.entry.modified, sync_item.known.modified if sync_item.known is not None else None
-    if here is None or there is None:
-        return False
-    # Many storages tell whole seconds.
-    return (here if there.microsecond else here.replace(microsecond=0)) > there
+    # By the storages' clocks; in doubt the source's file counts as the older one. Many storages tell whole seconds.
+    here, there, is_newer = sync_item.entry.modified, known.modified, False
+    if here is not None and there is not None:
+        is_newer = (here if there.microsecond else here.replace(microsecond=0)) > there
+    return UNCHANGED if sync_item.sidecar is None and same_size and not is_newer else COPY
 
 
 Check = Literal["size", "read"]
@@ -364,10 +346,13 @@ class SyncResult(JobResult):
         pair = Moved(sync_item.reference, reference)
         self.settled.append(pair)
         if copied:
-            self.copied += 1
-            self.bytes_copied += sync_item.entry.size
-            if pair.old != pair.new:
-                self.fresh.append(pair)
+            self.count(sync_item)
+            self.fresh += [pair] if pair.old != pair.new else []
+
+    def count(self, sync_item: SyncItem) -> None:
+        """Count a media that is copied, and its bytes."""
+        self.copied += 1
+        self.bytes_copied += sync_item.entry.size
 
 
 def sync_window(context: SyncContext, sync_items: Sequence[SyncItem]) -> SyncResult:
@@ -376,7 +361,8 @@ def sync_window(context: SyncContext, sync_items: Sequence[SyncItem]) -> SyncRes
     copies: list[SyncItem] = []
     updates: list[tuple[SyncItem, SyncAction]] = []
     decided = list(zip(sync_items, sync_actions(context.target, sync_items, context.held), strict=True))
-    staying = [item for item, action in decided if isinstance(action, SyncAction) and action.kind in _STAYS]
+    stays = ("unchanged", "update")
+    staying = [item for item, action in decided if isinstance(action, SyncAction) and action.kind in stays]
     healed, failed = _heal(context, staying, result)
     for sync_item, action in decided:
         reference = sync_item.reference
@@ -394,14 +380,18 @@ def sync_window(context: SyncContext, sync_items: Sequence[SyncItem]) -> SyncRes
         else:
             result.skip(reference, action.reason)
     if context.dry_run:
-        _plan(copies, updates, result)
+        result.updated = len(updates)
+        for sync_item, _ in updates:
+            result.arrive(sync_item, sync_item.there)
+        for sync_item in copies:
+            result.count(sync_item)
+            # The new reference of shared bytes is not known before they are stored.
+            if not sync_item.shares:
+                result.settled.append(Moved(sync_item.reference, sync_item.name))
     else:
         _update(context, updates, result)
         _copy(context, copies, result)
     return result
-
-
-_STAYS = ("unchanged", "update")
 
 
 def _heal(context: SyncContext, sync_items: Sequence[SyncItem], result: SyncResult) -> tuple[set[str], set[str]]:
@@ -413,9 +403,8 @@ def _heal(context: SyncContext, sync_items: Sequence[SyncItem], result: SyncResu
     is atomic. Held media too: what is held is these bytes. Under names that clients choose other bytes may be those of
     a client who writes in this moment: those are only found here, and then copied with their sidecar.
     """
-    wanted = [each for each in sync_items if each.digest and each.known is not None]
-    if context.check == "size":
-        wanted = [each for each in wanted if each.known is not None and each.known.suspect]
+    known = [each for each in sync_items if each.digest and each.known is not None]
+    wanted = [each for each in known if context.check == "read" or (each.known is not None and each.known.suspect)]
 
     def heal(sync_item: SyncItem) -> bool:
         key = keys.bytes_key(sync_item.there)
@@ -434,8 +423,7 @@ def _heal(context: SyncContext, sync_items: Sequence[SyncItem], result: SyncResu
         elif answer:
             healed.add(sync_item.reference)
             if sync_item.is_own:
-                result.copied += 1
-                result.bytes_copied += sync_item.entry.size
+                result.count(sync_item)
     return healed, failed
 
 
@@ -459,18 +447,6 @@ def _write_bytes(context: SyncContext, sync_item: SyncItem, key: str) -> None:
         upload.discard()
 
 
-def _plan(copies: Sequence[SyncItem], updates: Sequence[tuple[SyncItem, SyncAction]], result: SyncResult) -> None:
-    result.updated = len(updates)
-    for sync_item, _ in updates:
-        result.arrive(sync_item, sync_item.there)
-    for sync_item in copies:
-        result.copied += 1
-        result.bytes_copied += sync_item.entry.size
-        # The new reference of shared bytes is not known before they are stored.
-        if not sync_item.shares:
-            result.settled.append(Moved(sync_item.reference, sync_item.name))
-
-
 def _update(context: SyncContext, updates: Sequence[tuple[SyncItem, SyncAction]], result: SyncResult) -> None:
     """Rewrite sidecars and place holds, at once where the storage gains from it."""
 
@@ -482,14 +458,8 @@ def _update(context: SyncContext, updates: Sequence[tuple[SyncItem, SyncAction]]
             _place_hold(context, sync_item, reference)
             text = sync_item.sidecar_bytes(action.marker)
             if text is not None:
-                commit.rewrite_sidecar(
-                    context.target,
-                    reference,
-                    text,
-                    sync_item.expires_at,
-                    action.marker,
-                    change=partial(_unless_overwritten, sync_item, reference, text),
-                )
+                change, expires_at = partial(_unless_overwritten, sync_item, reference, text), sync_item.expires_at
+                commit.rewrite_sidecar(context.target, reference, text, expires_at, action.marker, change=change)
         result.arrive(sync_item, reference)
 
     for (sync_item, _), error in zip(updates, attempt_each(update, updates, context.target), strict=True):
@@ -509,12 +479,15 @@ def _unless_overwritten(sync_item: SyncItem, reference: str, text: bytes, there:
 
 
 def _copy(context: SyncContext, copies: Sequence[SyncItem], result: SyncResult) -> None:
-    uploads = [SyncUpload(context, sync_item) for sync_item in copies]
-    plain = [each for each in uploads if not _will_share(each.sync_item)]
-    shared = [each for each in uploads if _will_share(each.sync_item)]
-    # Names that tell their digest are believed: bytes that the target has need not be read, the others are read later.
-    lazy = [each for each in shared if keys.pointer_of(each.sync_item.reference) is not None]
-    read_first = [each for each in shared if keys.pointer_of(each.sync_item.reference) is None]
+    plain: list[SyncUpload] = []
+    lazy: list[SyncUpload] = []
+    read_first: list[SyncUpload] = []
+    for each in copies:
+        shares = each.shares and (each.known is None or keys.pointer_of(each.known.reference) is not None)
+        # Names that tell their digest are believed: bytes that the target has need not be read, the others are read
+        # later.
+        kind = plain if not shares else read_first if keys.pointer_of(each.reference) is None else lazy
+        kind.append(SyncUpload(context, each))
     # What the storage copies by itself takes no memory here, so only the number of requests is limited.
     if context.copies:
         for window in windows(plain, _AT_ONCE):
@@ -526,11 +499,6 @@ def _copy(context: SyncContext, copies: Sequence[SyncItem], result: SyncResult) 
         _copy_shared(context, _loaded(context, batch, result), result)
     for batch in batches(lazy):
         _copy_shared(context, batch, result)
-
-
-def _will_share(sync_item: SyncItem) -> bool:
-    known = sync_item.known
-    return sync_item.shares and (known is None or keys.pointer_of(known.reference) is not None)
 
 
 def _loaded(context: SyncContext, uploads: Sequence[SyncUpload], result: SyncResult) -> list[SyncUpload]:
