@@ -6,17 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from fsmedia.core import commit, holds, records
-from fsmedia.core.ingest import (
-    CHUNK_BYTES,
-    MediaUpload,
-    SourceRules,
-    WriteContext,
-    draft_of,
-    is_small_file,
-    open_source,
-    small_bytes,
-)
+from fsmedia.core import commit, holds, ingest, records
+from fsmedia.core.ingest import MediaUpload, SourceRules, WriteContext
 from fsmedia.core.lifetime import Deleter
 from fsmedia.core.parallel import attempt, windows
 from fsmedia.errors import BulkError, InvalidMediaError, MediaError
@@ -136,23 +127,17 @@ def _small_draft(pair: Pair, context: Callable[[], WriteContext], rules: SourceR
         raise InvalidMediaError(
             "each item must be a pair of MediaContent and MediaMetadata", next_step="pass an iterable of pairs"
         ) from None
-    draft = draft_of(context, content, metadata)
-    data = _small_data(content, rules)
-    if data is None:
+    draft = ingest.draft_of(context, content, metadata)
+    data = ingest.small_bytes(content)
+    if content.data is None and content.file_path is not None and ingest.is_small_file(content, _SMALL):
+        with ingest.open_source(content, rules) as source:
+            if source.size is not None and source.size <= _SMALL:
+                # One chunk more than should come: the file may be growing, and is then too large after all.
+                data = b"".join(islice(source.chunks, _SMALL // ingest.CHUNK_BYTES + 1))
+    if data is None or len(data) > _SMALL:
         return None
     draft.take(data)
     return draft
-
-
-def _small_data(content: MediaContent, rules: SourceRules) -> bytes | None:
-    """Return the bytes of what is in memory, or in a file that may be; None for all else."""
-    data = small_bytes(content)
-    if data is None and content.data is None and content.file_path is not None and is_small_file(content, _SMALL):
-        with open_source(content, rules) as source:
-            if source.size is not None and source.size <= _SMALL:
-                # One chunk more than should come: the file may be growing, and is then too large after all.
-                data = b"".join(islice(source.chunks, _SMALL // CHUNK_BYTES + 1))
-    return data if data is not None and len(data) <= _SMALL else None
 
 
 def _committed(drafts: Sequence[MediaUpload | MediaError]) -> Iterator[Answer]:
@@ -164,7 +149,7 @@ def _committed(drafts: Sequence[MediaUpload | MediaError]) -> Iterator[Answer]:
     for each in prepared:
         if isinstance(each, MediaError):
             yield each
-            continue
-        draft, operation = each
-        error = next(shared if isinstance(operation, commit.SharedStoreOperation) else plain)
-        yield draft.settled(operation) if error is None else error
+        else:
+            draft, operation = each
+            error = next(shared if isinstance(operation, commit.SharedStoreOperation) else plain)
+            yield draft.settled(operation) if error is None else error

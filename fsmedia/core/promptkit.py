@@ -88,7 +88,8 @@ def forget(
     """
     # Its paths are absolute, or relative to a working directory long gone, so what counts is how they end. A path that
     # ends alike elsewhere goes too: that costs PromptKit one more copy of those bytes, an entry too many their loss.
-    wanted = set(references)
+    # Names of our own form are never in it.
+    wanted = {each for each in references if not keys.is_own_name(each)}
     if not wanted:
         return
     places = index_keys(adopted=adopted)
@@ -165,11 +166,6 @@ def carry(backend: Backend, index: Mapping[str, object], references: Mapping[str
 
     with _index.lock:
         update_object(backend, keys.DEDUP_INDEX_KEY, with_found, _TYPE)
-
-
-def forget_replaced(backend: Backend, references: Collection[str], *, adopted: bool = True) -> None:
-    """Do what must come before the bytes of media items are replaced; see `forget`."""
-    forget(backend, [each for each in references if not keys.is_own_name(each)], adopted=adopted)
 
 
 def _is_of(path: object, references: set[str]) -> bool:

@@ -90,12 +90,9 @@ def facts_of_name(reference: str) -> StoredFacts | None:
 
 def facts_of_sidecar(text: bytes | None, reference: str) -> StoredFacts | None:
     """Return what a sidecar says; None where there is none, it is damaged, or this package did not write it."""
-    if text is None:
-        return None
-    try:
-        values = Sidecar.parse(text, reference).values
-    except CorruptSidecarError:
-        return None  # the bytes are still read, and nobody knows what they were
+    values: dict[str, Any] = {}
+    with suppress(CorruptSidecarError):  # the bytes are still read, and nobody knows what they were
+        values = {} if text is None else Sidecar.parse(text, reference).values
     # PromptKit writes no digest, and sizes that are 0 or without the header it adds to raw sound.
     size, digest = values.get("size_bytes"), values.get("sha256")
     return StoredFacts(size, digest) if size is not None and digest else None
@@ -169,8 +166,9 @@ def check_range(backend: Backend, reference: str, data: bytes, start: int | None
     if start is not None and end is not None and 0 <= start <= end and len(data) == end - start:
         return data
     # Fewer bytes than the range has: does the media end there, or was the answer cut?
-    pointer = keys.pointer_of(reference)
-    if pointer is None:
+    if (pointer := keys.pointer_of(reference)) is not None:
+        size = pointer.size
+    else:
         answers = backend.fetch(reads=[keys.sidecar_key(reference)], heads=[reference])
         facts, there = facts_of_sidecar(answers.reads[0], reference), answers.heads[0]
         if there is None:
@@ -178,8 +176,6 @@ def check_range(backend: Backend, reference: str, data: bytes, start: int | None
         if facts is not None and facts.size != there.size:
             ReadCheck(backend, reference, facts).judge(there.size, None)
         size = there.size
-    else:
-        size = pointer.size
     first, last, _ = slice(start, end).indices(size)
     wanted = max(0, last - first)
     if len(data) != wanted:
@@ -269,20 +265,16 @@ class CheckedFile(ReadableFile):
             return
         if self._hashed == self._position:
             # A file that goes on behind its known end is longer than what was stored.
-            self._hash_rest()
+            while more := self._file.read(io.DEFAULT_BUFFER_SIZE):
+                self._hash.update(more)
+                self._hashed += len(more)
+            if self._hashed != self._position:
+                self._file.seek(self._position)
             if self._hash.hexdigest() != facts.sha256:
                 self._check.judge(self._hashed, self._hash.hexdigest())
             self._confirmed = True
         elif self._position < facts.size:
             self._check.judge(self._position, None)
-
-    def _hash_rest(self) -> None:
-        before = self._hashed
-        while more := self._file.read(io.DEFAULT_BUFFER_SIZE):
-            self._hash.update(more)
-            self._hashed += len(more)
-        if self._hashed != before:
-            self._file.seek(self._position)
 
     def peek(self, size: int = 0, /) -> bytes:
         """Return bytes ahead without moving."""
@@ -418,18 +410,18 @@ class SelectionIndexLoader(Protocol):
 
 def find(backend: Backend, reference: str, *, with_hold: bool = False) -> StoredItem:
     """Return a media item with its sidecar, and its hold on request, in one round trip; refuses what is only half."""
-    wanted = [keys.sidecar_key(reference)]
-    if with_hold:
-        wanted.append(keys.hold_key(reference))
+    wanted = [keys.sidecar_key(reference), *([keys.hold_key(reference)] if with_hold else [])]
     answers = backend.fetch(reads=wanted, heads=[keys.bytes_key(reference)])
-    sidecar, entry = answers.reads[0], _with_reference(answers.heads[0], reference)
+    sidecar, entry = answers.reads[0], answers.heads[0]
     if entry is None:
         refuse_folder(backend, reference)
         raise not_found(reference)
     # Bytes of our own form without a sidecar are a store under way or a leftover; of any other name, a stranger's file.
     if sidecar is None and keys.is_own_name(reference):
         raise not_found(reference)
-    return StoredItem(entry, sidecar, answers.reads[1] if with_hold else None, answers.tokens[0])
+    # Shared data have a key of their own.
+    hold = answers.reads[1] if with_hold else None
+    return StoredItem(entry._replace(key=reference), sidecar, hold, answers.tokens[0])
 
 
 def find_many(
@@ -451,11 +443,10 @@ def find_many(
     found: list[StoredItem | MediaError] = []
     reasons = dict(zip(kept, answers.reads[len(references) :], strict=True))
     for key, sidecar, token, head in zip(references, answers.reads, answers.tokens, answers.heads, strict=False):
-        entry = _with_reference(head, key)
-        if entry is None or (sidecar is None and keys.is_own_name(key)):
+        if head is None or (sidecar is None and keys.is_own_name(key)):
             found.append(attempt(alone, key))
         else:
-            found.append(StoredItem(entry, sidecar, reasons.get(key), token))
+            found.append(StoredItem(head._replace(key=key), sidecar, reasons.get(key), token))
     return found
 
 
@@ -724,51 +715,42 @@ def signed_url(backend: Backend, reference: str, lifetime: timedelta, configurat
 
 def shared_url(backend: Backend, reference: str, lifetime: timedelta, configuration: Configuration) -> str:
     """Return a signed URL of a deduplicated media item under its own type and name."""
-    record = record_of(find(backend, reference), configuration)
     # The bytes were stored with the type of their first user, which may be another.
-    mime_type, filename = record.mime_type, keys.file_name(reference)
-    return backend.sign(keys.bytes_key(reference), lifetime, mime_type=mime_type, filename=filename)
+    mime_type = record_of(find(backend, reference), configuration).mime_type
+    return backend.sign(keys.bytes_key(reference), lifetime, mime_type=mime_type, filename=keys.file_name(reference))
 
 
+@dataclass(repr=False, eq=False)
 class StoredBytes:
     """The handle of a content that a store returned; a download lasts as long as this object or its path."""
 
-    def __init__(
-        self,
-        backend: Backend,
-        reference: str,
-        mime_type: str,
-        *,
-        facts: StoredFacts | None = None,
-        verify_reads: VerifyReads = False,
-    ) -> None:
-        self._backend = backend
-        self._reference = reference
-        self._mime_type = mime_type
-        self._facts = facts
-        self._verify_reads = verify_reads
-        self._copy: Path | None = None
+    backend: Backend
+    reference: str
+    mime_type: str
+    facts: StoredFacts | None = None
+    verify_reads: VerifyReads = False
+    _copy: Path | None = None
 
     def __repr__(self) -> str:
-        return f"StoredBytes({self._reference!r})"
+        return f"StoredBytes({self.reference!r})"
 
     def open(self) -> BinaryIO:
         """Open the stored bytes."""
-        facts = self._facts
-        if not self._verify_reads or facts is None or keys.pointer_of(self._reference) is not None:
-            return open_bytes(self._backend, self._reference, verify_reads=self._verify_reads)
+        facts = self.facts
+        if not self.verify_reads or facts is None or keys.pointer_of(self.reference) is not None:
+            return open_bytes(self.backend, self.reference, verify_reads=self.verify_reads)
         # The sidecar was read when the content was made. The size of what a client named may have changed since.
-        size = facts.size if keys.is_own_name(self._reference) else None
+        size = facts.size if keys.is_own_name(self.reference) else None
         try:
-            return open_checked(self._backend, self._reference, facts, size=size)
+            return open_checked(self.backend, self.reference, facts, size=size)
         except FileNotFoundError:
-            raise not_found(self._reference) from None
+            raise not_found(self.reference) from None
 
     def local_path(self) -> Path:
         """Return the path of a temporary copy, made at the first call, removed with the content and the path."""
         if self._copy is None:
-            with ErrorContext(self._reference), self.open() as file:
-                self._copy = local_copy(iter(lambda: file.read(CHUNK_BYTES), b""), self._mime_type)
+            with ErrorContext(self.reference), self.open() as file:
+                self._copy = local_copy(iter(lambda: file.read(CHUNK_BYTES), b""), self.mime_type)
         return self._copy
 
 
@@ -799,16 +781,10 @@ def record_of(item: StoredItem, configuration: Configuration) -> MediaRecord:
 def foreign_record(entry: Entry, configuration: Configuration) -> MediaRecord:
     """Return the record of a file without a sidecar, by its path."""
     parsed = ids_of_path(configuration.ordered_layouts, entry.key)
-    fields: dict[str, Any] = {
-        name: value for name, value in (parsed[1] if parsed else {}).items() if name in MediaRecord.model_fields
-    }
-    fields |= {
-        "reference": Reference(entry.key),
-        "size_bytes": entry.size,
-        "mime_type": promptkit.mime_type_of("", entry.key),
-        "timestamp": entry.modified,
-    }
-    return MediaRecord(**fields)
+    fields: dict[str, Any] = dict(parsed[1]) if parsed else {}
+    fields = {name: value for name, value in fields.items() if name in MediaRecord.model_fields}
+    facts = {"size_bytes": entry.size, "mime_type": promptkit.mime_type_of("", entry.key), "timestamp": entry.modified}
+    return MediaRecord(**{**fields, **facts, "reference": Reference(entry.key)})
 
 
 def content_of(item: StoredItem, configuration: Configuration, path: str | None) -> MediaContent:
@@ -1053,8 +1029,10 @@ class _SelectionFilter:
     def _meeting(self, items: list[ListedItem]) -> Iterator[SelectedItem]:
         index, met = self.sidecars.index, dict.fromkeys((item.entry.key for item in items), True)
         wanted: list[ListedItem] = []
-        for item in items:
-            if _is_decided_by_path(item, self.selection, self.known):
+        # Nothing needs to be read where nothing is asked, or only what the folder says.
+        is_told = self.known is not None and not self.selection.asks(beyond=self.known)
+        for item in items if self.selection.asks() else ():
+            if is_told and keys.is_own_name(item.entry.key):
                 continue
             answer = None if index is None or not item.has_sidecar else index.meets(item)
             if answer is None and item.has_sidecar:
@@ -1075,13 +1053,6 @@ class _SelectionFilter:
             field = self.known.id_field
             record = record.model_copy(update={field: self.selection.words.get(field)})
         return self.selection.matches(record)
-
-
-def _is_decided_by_path(item: ListedItem, selection: Selection, known: OrganizationMode | None) -> bool:
-    """Return whether nothing needs to be read: nothing is asked, or only what the folder says."""
-    if not selection.asks():
-        return True
-    return known is not None and keys.is_own_name(item.entry.key) and not selection.asks(beyond=known)
 
 
 def _record_or_path_record(item: StoredItem, configuration: Configuration) -> MediaRecord:
@@ -1109,11 +1080,6 @@ def _by_policy(name: str, timestamp: datetime | None, configuration: Configurati
         return None if timestamp is None else expires_at(policy, timestamp)
     except UnknownPolicyError:
         return None  # PromptKit stores any name and never enforces those it does not know
-
-
-def _with_reference(entry: Entry | None, reference: str) -> Entry | None:
-    """Return the entry of shared data under the reference that it was looked up by."""
-    return entry if entry is None or entry.key == reference else entry._replace(key=reference)
 
 
 @dataclass(frozen=True, slots=True)

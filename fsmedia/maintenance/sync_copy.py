@@ -412,7 +412,7 @@ def _heal(context: SyncContext, sync_items: Sequence[SyncItem], result: SyncResu
             if _is_sound(context, sync_item, key):
                 return False
             if not context.dry_run and sync_item.is_own:
-                _write_bytes(context, sync_item, key)
+                SyncUpload(context, sync_item).put(key)
         return True
 
     healed, failed = set(), set()
@@ -436,15 +436,6 @@ def _is_sound(context: SyncContext, sync_item: SyncItem, key: str) -> bool:
         return blobs.digest_of(context.target, key) == sync_item.digest
     except (CorruptMediaError, MediaNotFoundError):
         return False
-
-
-def _write_bytes(context: SyncContext, sync_item: SyncItem, key: str) -> None:
-    upload = SyncUpload(context, sync_item)
-    upload.retarget(key)
-    try:
-        upload.commit(sync_item.mime_type)
-    finally:
-        upload.discard()
 
 
 def _update(context: SyncContext, updates: Sequence[tuple[SyncItem, SyncAction]], result: SyncResult) -> None:
@@ -530,21 +521,15 @@ def _copy_plain(context: SyncContext, uploads: Sequence[SyncUpload], result: Syn
 
     def prepare_to_replace(items: Sequence[StoreOperation]) -> Failures:
         replaced = [item.reference for item in items if by_name[item.reference].known is not None]
-        error = attempt(partial(promptkit.forget_replaced, target), replaced)
+        error = attempt(partial(promptkit.forget, target), replaced)
         if error is not None:
             return dict.fromkeys(range(len(items)), error)
         return named.yield_to_deletes(items) if _exclusion(items) is Exclusion.CONDITIONS else {}
 
     # `commit.STORE` with two steps more. Holds come before all: from its sidecar on the media may be deleted. Under
     # names that clients choose somebody may write at the target meanwhile: those take what `commit` has for them.
-    steps: tuple[Step, ...] = (
-        place_holds,
-        commit.put_due,
-        prepare_to_replace,
-        _put_bytes,
-        _put_sidecars,
-        commit.look_after_slow,
-    )
+    before: tuple[Step, ...] = (place_holds, commit.put_due, prepare_to_replace)
+    steps = (*before, _put_bytes, _put_sidecars, commit.look_after_slow)
     own = [each for each in uploads if each.sync_item.is_own]
     try:
         for group in (own, [each for each in uploads if not each.sync_item.is_own]):
@@ -558,18 +543,12 @@ def _copy_plain(context: SyncContext, uploads: Sequence[SyncUpload], result: Syn
 
 def _store_operation(context: SyncContext, upload: SyncUpload) -> StoreOperation:
     """Return a plain media ready for the steps of a store."""
-    sync_item = upload.sync_item
+    sync_item, sidecar = upload.sync_item, upload.sync_item.sidecar_bytes() or b""
     upload.retarget(sync_item.name)
-    operation = commit.StoreOperation(
-        context.target,
-        sync_item.name,
-        upload.data if upload.is_plain_data and upload.data is not None else upload,  # type: ignore[arg-type] # - as a stage
-        sync_item.mime_type,
-        sync_item.sidecar_bytes() or b"",
-        partial(datetime.now, UTC),
-        sync_item.expires_at,
-        context.grace,
-    )
+    # What is in memory can be written together with others, where nothing needs to be checked then.
+    data = upload if upload.data is None or context.check == "read" else upload.data
+    rest = (sync_item.mime_type, sidecar, partial(datetime.now, UTC), sync_item.expires_at, context.grace)
+    operation = commit.StoreOperation(context.target, sync_item.name, data, *rest)  # type: ignore[arg-type] # - as a stage
     if sync_item.known is None and _exclusion([operation]) is Exclusion.CONDITIONS:
         operation.seen = Seen()  # nothing was listed there; if something has come, the sidecar is refused
     return operation
@@ -606,19 +585,15 @@ def _put_bytes(items: Sequence[StoreOperation]) -> Failures:
 
 def _put_sidecars(items: Sequence[StoreOperation]) -> Failures:
     """Write the sidecars of those that have one, as `commit` does it for names of their kind."""
-    step = _SIDECAR_STEPS[_exclusion(items)]
+    known: dict[Exclusion | None, Step] = {
+        None: commit.put_sidecar,
+        Exclusion.CONDITIONS: named.put_sidecar_conditionally,
+        Exclusion.LOCK: named.put_under_lock,
+    }
+    step = known.get(_exclusion(items), named.put_sidecar_and_look)
     # A file without a sidecar at the source gets none here; under a lock its bytes come with this step.
     going = [index for index, item in enumerate(items) if item.sidecar or step is named.put_under_lock]
     return _among(items, going, step)
-
-
-_SIDECAR_STEPS: dict[Exclusion | None, Step] = {
-    None: commit.put_sidecar,
-    Exclusion.CONDITIONS: named.put_sidecar_conditionally,
-    Exclusion.LOCK: named.put_under_lock,
-    Exclusion.RENAME: named.put_sidecar_and_look,
-    Exclusion.NONE: named.put_sidecar_and_look,
-}
 
 
 def _copy_shared(context: SyncContext, uploads: Sequence[SyncUpload], result: SyncResult) -> None:
@@ -632,18 +607,11 @@ def _copy_shared(context: SyncContext, uploads: Sequence[SyncUpload], result: Sy
                 failure = attempt(partial(blobs.withdraw, context.target, pointer), item.marker)
                 if failure is not None:
                     result.fail(each.sync_item.reference, failure)
-            answer = error or attempt(partial(_heal_joined, context, item.reference), each)
+            answer = error or attempt(each.heal_joined, keys.bytes_key(item.reference))
             _record(each.sync_item, item.reference, answer, result)
     finally:
         for each in uploads:
             each.discard()
-
-
-def _heal_joined(context: SyncContext, reference: str, upload: SyncUpload) -> None:
-    """Read bytes that were at the target already, where all are to be read, and bring rotten ones again."""
-    key = keys.bytes_key(reference)
-    if context.check == "read" and not upload.arrived and not _is_sound(context, upload.sync_item, key):
-        _write_bytes(context, upload.sync_item, key)
 
 
 def _shared_operation(context: SyncContext, upload: SyncUpload) -> SharedStoreOperation:
@@ -675,7 +643,7 @@ def _record(sync_item: SyncItem, reference: str, error: MediaError | None, resul
         result.arrive(sync_item, reference, copied=True)
         return
     # The caller knows the name at the source, not the one at the target.
-    if error.reference is None or error.reference == reference:
+    if error.reference in (None, reference):
         error.reference = sync_item.reference
         error.args = (str(error),)
     result.fail(sync_item.reference, error)
@@ -709,10 +677,18 @@ class SyncUpload:
     _key: str = ""
     _begun: str = ""
 
-    @property
-    def is_plain_data(self) -> bool:
-        """Whether it can be written together with others, and nothing needs to be checked then."""
-        return self.data is not None and self.context.check == "size"
+    def put(self, key: str) -> None:
+        """Put the bytes there, and leave nothing behind."""
+        self.retarget(key)
+        try:
+            self.commit(self.sync_item.mime_type)
+        finally:
+            self.discard()
+
+    def heal_joined(self, key: str) -> None:
+        """Read bytes that were at the target already, where all are to be read, and bring rotten ones again."""
+        if self.context.check == "read" and not self.arrived and not _is_sound(self.context, self.sync_item, key):
+            SyncUpload(self.context, self.sync_item).put(key)
 
     def retarget(self, key: str) -> None:
         """Choose where the bytes go."""
