@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import islice, takewhile
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, NotRequired, Self, TypedDict, TypeVar
 
 from fsmedia.errors import ForeignCall, MediaError, StorageError
 from fsmedia.models import Failed, Reference, Skipped
@@ -105,6 +105,20 @@ def attempt_each(
     return map_threads(partial(attempt, work), items, min(backend.concurrency, most))
 
 
+class WindowOptions(TypedDict):
+    """What `run_windows` takes by keyword, for those who give the same to several jobs."""
+
+    backends: Sequence[Backend]
+    again: str
+    executor: Executor | None
+    stopped: NotRequired[Callable[[], bool]]
+    progress: NotRequired[Callable[[int], object] | None]
+
+
+def _name_of(item: Any) -> str:
+    return str(item.reference if hasattr(item, "reference") else item.key)
+
+
 def run_windows(
     work: Callable[[Context, list[Item]], Result],
     context: Context,
@@ -112,8 +126,8 @@ def run_windows(
     total: Result,
     *,
     backends: Sequence[Backend],
-    key: Callable[[Item], str],
     again: str,
+    key: Callable[[Any], str] = _name_of,
     executor: Executor | None = None,
     stopped: Callable[[], bool] = bool,
     handle: Callable[[Result], object] | None = None,

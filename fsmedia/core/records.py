@@ -609,15 +609,13 @@ def _renamed(reference: str, present: str) -> MediaNotFoundError:
     )
 
 
-def open_bytes(
-    backend: Backend, reference: str, *, verify_reads: VerifyReads = False, block_size: int = SEEK_BLOCK
-) -> BinaryIO:
+def open_bytes(backend: Backend, reference: str, *, verify_reads: VerifyReads = False) -> BinaryIO:
     """Open the bytes of a media item.
 
     `verify_reads`: compare them with what was stored; off for those who hash them themselves.
     """
     try:
-        return open_found(backend, reference, verify_reads=verify_reads, block_size=block_size)
+        return open_found(backend, reference, verify_reads=verify_reads, block_size=SEEK_BLOCK)
     except MediaError:
         raise
     except FileNotFoundError:

@@ -23,7 +23,7 @@ from pydantic_core import to_json
 from fsmedia import catalog
 from fsmedia.core import commit, holds, lifetime, promptkit, records
 from fsmedia.core.lifetime import Deleter, DeletionLog
-from fsmedia.core.parallel import JobResult, run_windows, windows
+from fsmedia.core.parallel import JobResult, WindowOptions, run_windows, windows
 from fsmedia.core.records import ListedPair
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import HeldMediaError, InvalidMediaError, InvalidReferenceError, MediaError
@@ -32,7 +32,6 @@ from fsmedia.format.settings import Configuration
 from fsmedia.maintenance.leftovers import marker_prefix_of
 from fsmedia.maintenance.quarantine import QuarantineFolder, json_object, read_quarantine
 from fsmedia.maintenance.subject import (
-    JSON_LINES,
     SEARCH_WINDOW,
     CleanupResult,
     EraseItem,
@@ -42,14 +41,11 @@ from fsmedia.maintenance.subject import (
     Traces,
     VersionSearch,
     VersionsLeft,
-    clear_leftovers,
-    clear_versions,
     digest_prefix,
     is_anothers,
     owned_pairs,
     search_window,
     sidecar_values,
-    versions_of,
 )
 from fsmedia.maintenance.survey import check_listing
 from fsmedia.models import Cleaned, Deletion, Erased, Receipt, ReceiptReport, Reference, Remaining, Trace
@@ -101,32 +97,17 @@ class Erasure:
         beside = "its due index has entries" if is_due else ""
         check_listing(backend, settings_file, shown, whole=True, force=self.force, beside=beside)
         context = EraseContext(backend, settings_file.configuration, subject, begun)
-        gone = run_windows(
-            plan_window if self.dry_run else erase_window,
-            context,
-            windows(_with_notes(backend, found.items), WINDOW),
-            EraseResult(),
-            backends=[context.backend],
-            key=lambda each: each.reference,
-            again="erase again",
-            executor=self.executor,
-        )
+        options = WindowOptions(backends=[backend], again="erase again", executor=self.executor)
+        parts = windows(_with_notes(backend, found.items), WINDOW)
+        gone = run_windows(plan_window if self.dry_run else erase_window, context, parts, EraseResult(), **options)
         # What an earlier erasure left half done has no sidecar any more, so only its journal tells.
         gone.add(finish_interrupted(context, pages, dry_run=self.dry_run))
         return _ReceiptJob(self, backend, subject, found, gone, nested).receipt(begun, settings_file)
 
     def _search(self, backend: Backend, subject: Subject, nested: NestedStores) -> SearchResult:
-        return run_windows(
-            search_window,
-            (backend, subject),
-            windows(owned_pairs(nested.entries(backend)), SEARCH_WINDOW),
-            SearchResult(),
-            backends=[backend],
-            key=lambda item: item.key,
-            again="erase again",
-            executor=self.executor,
-            progress=self.progress,
-        )
+        options = WindowOptions(backends=[backend], again="erase again", executor=self.executor, progress=self.progress)
+        parts = windows(owned_pairs(nested.entries(backend)), SEARCH_WINDOW)
+        return run_windows(search_window, (backend, subject), parts, SearchResult(), **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +231,7 @@ def write_journal(backend: Backend, subject: Subject, items: Sequence[EraseItem]
     for each in items:
         values = {"reference": each.reference, "size_bytes": each.size, "sha256": each.sha256, "marker": each.marker}
         lines.append(to_json(values))
-    backend.write(key, b"\n".join(lines) + b"\n", JSON_LINES)
+    backend.write(key, b"\n".join(lines) + b"\n", lifetime.JSON_LINES)
     return key
 
 
@@ -297,7 +278,7 @@ class _ReceiptJob:
         staying = {each.reference for each in self.gone.held} | {each.reference for each in self.gone.failed}
         result = self.result
         traces = Traces(self.backend, self.subject, unique, staying, dry_run, result)
-        clear_leftovers(traces, settings_file.configuration)
+        traces.clear_leftovers(settings_file.configuration)
         with_media = 0 if dry_run else sum(each.expires for each in unique.values())
         erased = self._erased(list(unique.values())[::-1])
         gone = [keys.bytes_key(each.reference) for each in erased if each.data == "gone"]
@@ -368,7 +349,7 @@ class _ReceiptJob:
             self.backend, references, gone, stay, self.subject, forget_log=erasure.forget_log, nested=self.nested
         )
         with self.result.guard(self.backend.url):
-            return clear_versions(search, remove=erasure.versions, dry_run=erasure.dry_run, now=erasure.clock())
+            return search.clear(remove=erasure.versions, dry_run=erasure.dry_run, now=erasure.clock())
         return VersionsLeft(is_known=False)
 
     def _erased(self, items: list[EraseItem]) -> list[Erased]:
@@ -597,7 +578,7 @@ class _ReceiptCheck:
     def versions(self) -> None:
         """Look for older versions, in buckets that keep them."""
         search = VersionSearch(self.backend, self.references, self.gone)
-        for key, reason in versions_of(search, self.receipt.kept_until, self.receipt.finished).items():
+        for key, reason in search.readable(self.receipt.kept_until, self.receipt.finished).items():
             self._find("version", key, reason)
 
     def _find_aside(self, aside: QuarantineFolder) -> None:
@@ -609,18 +590,10 @@ class _ReceiptCheck:
         if not self.gone:
             return 0
         listed = owned_pairs(NestedStores().entries(self.backend))
-        total = run_windows(
-            check_receipt_window,
-            (self.backend, self.gone),
-            windows((item for item in listed if item.has_sidecar), SEARCH_WINDOW),
-            ReceiptCheckResult(),
-            backends=[self.backend],
-            key=lambda item: item.key,
-            again="check again",
-            executor=executor,
-            handle=_raise_failure,
-            progress=progress,
-        )
+        parts = windows((item for item in listed if item.has_sidecar), SEARCH_WINDOW)
+        options = WindowOptions(backends=[self.backend], again="check again", executor=executor, progress=progress)
+        context, total = (self.backend, self.gone), ReceiptCheckResult()
+        run_windows(check_receipt_window, context, parts, total, handle=_raise_failure, **options)
         for reference in total.found:
             self._find("bytes", reference, f"a media has bytes {_CALLED_GONE}")
         return total.examined

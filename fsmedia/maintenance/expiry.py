@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from fsmedia.core import commit, holds, lifetime, promptkit, records
 from fsmedia.core.lifetime import DeletionLog
 from fsmedia.core.named import Overtaken, Seen
-from fsmedia.core.parallel import JobResult, run_windows, windows
+from fsmedia.core.parallel import JobResult, WindowOptions, run_windows, windows
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
@@ -141,19 +141,9 @@ class Enforcement:
             for failure in result.failed:
                 _log.warning("sweep: %s", failure.error)
 
-        run_windows(
-            sweep_window,
-            context,
-            windows(chain([first], items), _WINDOW),
-            total,
-            backends=[backend],
-            key=lambda each: each.reference,
-            again="sweep again",
-            executor=self.executor,
-            stopped=self.stopped,
-            handle=record,
-            progress=self.progress,
-        )
+        options = WindowOptions(backends=[backend], again="sweep again", executor=self.executor, stopped=self.stopped)
+        options["progress"], parts = self.progress, windows(chain([first], items), _WINDOW)
+        run_windows(sweep_window, context, parts, total, handle=record, **options)
 
     def _storage_time(self, backend: Backend) -> datetime | None:
         """Return the storage's time, read off a small object; raise if it differs and the caller gave no `now`."""

@@ -24,17 +24,8 @@ from fsmedia.errors import CorruptSidecarError, MediaError, StorageError, StoreC
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.format.sidecar import MAX_SIDECAR_BYTES, Sidecar
-from fsmedia.maintenance import survey
-from fsmedia.maintenance.leftovers import (
-    DETAILS,
-    Cleaner,
-    Generation,
-    GenerationItem,
-    LeftoverItem,
-    ObjectItem,
-    entries_of,
-    marker_name,
-)
+from fsmedia.maintenance import leftovers, survey
+from fsmedia.maintenance.leftovers import DETAILS, Cleaner, Generation, GenerationItem, LeftoverItem, ObjectItem
 from fsmedia.maintenance.quarantine import set_aside
 from fsmedia.maintenance.survey import HELD, YOUNG, MediaNeeds, VerifyContext, VerifyResult
 from fsmedia.models import ContentFields, FindingKind, Hold, MediaMetadata, Reference, mime
@@ -259,7 +250,7 @@ class Repairer:
     def _marker(self, pointer: Pointer, reference: str, old: Sidecar) -> str:
         """Return a marker of this reference that is there: the one its sidecar names, any other, or a new one."""
         backend, prefix = self.context.backend, keys.marker_prefix(reference)
-        names = [marker_name(entry) for entry in backend.entries(pointer.refs_folder)]
+        names = [leftovers.marker_name(entry) for entry in backend.entries(pointer.refs_folder)]
         there = [name for name in names if name.startswith(prefix)]
         said = old.marker(reference)
         # Any marker of this reference keeps the bytes as well as the one that its sidecar named.
@@ -712,7 +703,7 @@ def _check_leftover(context: VerifyContext, found: LeftoverItem, result: VerifyR
     item = _still_there(context, found)
     if item is None:
         return
-    for kind, entry in entries_of(item):
+    for kind, entry in leftovers.entries_of(item):
         if kind != "foreign" and not context.is_old(entry):
             result.find(kind, entry.key, DETAILS[kind], YOUNG, harmless=True)
     if isinstance(item, ObjectItem) and item.kind == "due":
@@ -724,7 +715,7 @@ def _check_leftover(context: VerifyContext, found: LeftoverItem, result: VerifyR
 
 def _still_there(context: VerifyContext, item: LeftoverItem) -> LeftoverItem | None:
     """Return what of an item lies there now; a delete or a sweep may have been under way when it was listed."""
-    entries = [entry for _, entry in entries_of(item)]
+    entries = [entry for _, entry in leftovers.entries_of(item)]
     heads = context.backend.fetch(heads=[entry.key for entry in entries]).heads if entries else []
     gone = {entry.key for entry, head in zip(entries, heads, strict=True) if head is None}
     # Once more: what one wrong answer calls gone would be left out of the report.

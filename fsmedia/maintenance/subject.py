@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from fsmedia.core import holds, promptkit, records
+from fsmedia.core import holds, lifetime, promptkit, records
 from fsmedia.core.parallel import JobResult, windows
 from fsmedia.core.records import ListedPair, paired
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
@@ -33,17 +33,8 @@ from fsmedia.format import keys
 from fsmedia.format.layout import Layout, ids_of_path
 from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.maintenance.leftovers import (
-    Generation,
-    GenerationItem,
-    LeftoverItem,
-    LeftoverListing,
-    ObjectItem,
-    entries_of,
-    find_leftovers,
-    marker_prefix_of,
-    mend_window,
-)
+from fsmedia.maintenance import leftovers
+from fsmedia.maintenance.leftovers import Generation, GenerationItem, LeftoverItem, LeftoverListing, ObjectItem
 from fsmedia.maintenance.quarantine import QuarantineFolder, json_object, read_quarantine
 from fsmedia.maintenance.survey import VerifyContext, before
 from fsmedia.models import FindingKind, MediaMetadata, Reference, Remaining
@@ -51,7 +42,6 @@ from fsmedia.storage import Backend, Entry
 from fsmedia.storage.listing import NestedStores
 from fsmedia.storage.port import Version, storage_time
 
-JSON_LINES = "application/x-ndjson"
 ID_WORDS = ("run_id", "conversation_id", "session_id", "provider_id")
 """What can name a subject."""
 Owner = Literal["subject", "other", "unclear", "elsewhere"]
@@ -290,7 +280,7 @@ class Traces:
                 self._delete([key])
             elif going and not self.dry_run:
                 # One atomic write: whoever dies leaves the old lines or the new ones, and others' are in both.
-                self.backend.write(key, b"\n".join(kept), JSON_LINES)
+                self.backend.write(key, b"\n".join(kept), lifetime.JSON_LINES)
         return count
 
     def _going(self, lines: list[bytes], fields: tuple[str, ...]) -> set[int]:
@@ -387,7 +377,83 @@ class Traces:
         """Tell whether other media still share bytes of this digest, so that its damaged copy may be theirs, too."""
         own = {keys.marker_prefix(each) for each in self.erased}  # in a dry run they are still there
         markers = self.backend.entries(f"{keys.blob_folder(digest)}/refs")
-        return any(marker_prefix_of(each) not in own for each in markers)
+        return any(leftovers.marker_prefix_of(each) not in own for each in markers)
+
+    # -- leftovers -----------------------------------------------------------------------------------------
+
+    def clear_leftovers(self, configuration: Configuration) -> None:
+        """List the store again, and remove leftovers of the subject; due entries of what is gone need not grow old."""
+        backend, result = self.backend, self.result
+        try:
+            listing = leftovers.find_leftovers(backend)
+            items = [*self._lone(listing), *self._markers(listing)]
+            # Due entries of erased media need not grow old: no store of theirs is under way.
+            self._clear_due(listing)
+            if not items:
+                return
+            now = datetime.now(UTC) if self.dry_run else storage_time(backend)
+            if now is None:
+                raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
+        except MediaError as error:
+            result.fail(keys.INTERNAL, error)
+            return
+        old_before = before(now, configuration.orphan_grace)
+        context = VerifyContext(backend, configuration, old_before, now, repairs=not self.dry_run)
+        old: list[LeftoverItem] = []
+        for item in items:
+            entries = [entry for _, entry in leftovers.entries_of(item)]
+            young = [entry for entry in entries if not context.is_old(entry)]
+            result.waiting += [Remaining(reference=Reference(entry.key), reason=_YOUNG) for entry in young]
+            if len(young) < len(entries):
+                old.append(item)
+        outcome = leftovers.mend_window(context, old)
+        mended = Counter(each.kind for each in outcome.findings if not each.harmless)
+        result.due_entries += mended["due"]
+        result.leftovers += mended.total() - mended["due"]
+        result.failed += outcome.failed
+
+    def _lone(self, listing: LeftoverListing) -> Iterator[LeftoverItem]:
+        """Yield bytes, temporary files and due entries of the subject that belong to no media."""
+        subject = self.subject
+        for entry in listing.temporary:
+            data = self.backend.read(entry.key) if entry.key.startswith(f"{keys.ERASURES}/") else None
+            if subject.digest.encode() in (data or b""):
+                yield ObjectItem("temporary", entry)  # a page of the journal, on a disk
+        kinds: dict[FindingKind, list[Entry]] = {"temporary": listing.temporary, "bytes": listing.bytes_without}
+        for kind, entries in kinds.items():
+            named = (each for each in entries if each.key not in self.erased and subject.lies_in(each.key))
+            yield from (ObjectItem(kind, each) for each in named)
+        for entry, reference in listing.due:
+            if reference not in self.erased and not listing.has_sidecar(reference) and subject.lies_in(reference):
+                yield ObjectItem("due", entry)
+
+    def _markers(self, listing: LeftoverListing) -> Iterator[LeftoverItem]:
+        """Yield the generations with a marker of the subject that no media names; reads such markers only."""
+        lonely: dict[str, tuple[tuple[str, str], Entry]] = {}
+        for place, parts in listing.generations.items():
+            named = listing.named.get(place, {})
+            alone = (each for each in parts.markers if leftovers.marker_prefix_of(each) not in named)
+            lonely |= {each.key: (place, each) for each in alone}
+        for key, body in records.read_each(self.backend, lonely, SEARCH_WINDOW):
+            reference, (place, entry) = body.decode(errors="replace"), lonely[key]
+            if records.is_reference(reference) and (reference in self.erased or self.subject.lies_in(reference)):
+                parts = Generation(listing.generations[place].data, [entry], [])
+                yield GenerationItem.of(place, parts, listing.named.get(place, {}))
+
+    def _clear_due(self, listing: LeftoverListing) -> None:
+        """Remove all due entries of erased media, old hints too, unless such a media was stored again meanwhile."""
+        backend, result = self.backend, self.result
+        spent = {entry.key: reference for entry, reference in listing.due if reference in self.erased}
+        if self.dry_run:
+            result.due_entries += len(spent)
+            return
+        for window in windows(spent.items(), SEARCH_WINDOW):
+            # A sidecar that is there again is that of a media stored meanwhile, which keeps its entries.
+            sidecars = records.read_sidecars(backend, [reference for _, reference in window])
+            going = [key for (key, _), sidecar in zip(window, sidecars, strict=True) if sidecar is None]
+            failed = backend.delete(going) if going else {}
+            result.due_entries += len(going) - len(failed)
+            result.fail_each(failed)
 
 
 class Names:
@@ -416,82 +482,6 @@ def is_anothers(words: Mapping[str, str], aside: QuarantineFolder) -> bool:
         if any(isinstance(said := values.get(name), str) and said not in ("", word) for name, word in words.items()):
             return True
     return False
-
-
-def clear_leftovers(traces: Traces, configuration: Configuration) -> None:
-    """List the store again, and remove leftovers of the subject; due entries of what was erased need not grow old."""
-    backend, result, dry_run = traces.backend, traces.result, traces.dry_run
-    try:
-        listing = find_leftovers(backend)
-        items = [*_lone(traces, listing), *_markers(traces, listing)]
-        # Due entries of erased media need not grow old: no store of theirs is under way.
-        _clear_due(traces, listing)
-        if not items:
-            return
-        now = datetime.now(UTC) if dry_run else storage_time(backend)
-        if now is None:
-            raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
-    except MediaError as error:
-        result.fail(keys.INTERNAL, error)
-        return
-    context = VerifyContext(backend, configuration, before(now, configuration.orphan_grace), now, repairs=not dry_run)
-    old: list[LeftoverItem] = []
-    for item in items:
-        entries = [entry for _, entry in entries_of(item)]
-        young = [entry for entry in entries if not context.is_old(entry)]
-        result.waiting += [Remaining(reference=Reference(entry.key), reason=_YOUNG) for entry in young]
-        if len(young) < len(entries):
-            old.append(item)
-    outcome = mend_window(context, old)
-    mended = Counter(each.kind for each in outcome.findings if not each.harmless)
-    result.due_entries += mended["due"]
-    result.leftovers += mended.total() - mended["due"]
-    result.failed += outcome.failed
-
-
-def _lone(traces: Traces, listing: LeftoverListing) -> Iterator[LeftoverItem]:
-    """Yield bytes, temporary files and due entries of the subject that belong to no media."""
-    backend, subject, erased = traces.backend, traces.subject, traces.erased
-    for entry in listing.temporary:
-        if entry.key.startswith(f"{keys.ERASURES}/") and subject.digest.encode() in (backend.read(entry.key) or b""):
-            yield ObjectItem("temporary", entry)  # a page of the journal, on a disk
-    kinds: dict[FindingKind, list[Entry]] = {"temporary": listing.temporary, "bytes": listing.bytes_without}
-    for kind, entries in kinds.items():
-        for entry in entries:
-            if entry.key not in erased and subject.lies_in(entry.key):
-                yield ObjectItem(kind, entry)
-    for entry, reference in listing.due:
-        if reference not in erased and not listing.has_sidecar(reference) and subject.lies_in(reference):
-            yield ObjectItem("due", entry)
-
-
-def _markers(traces: Traces, listing: LeftoverListing) -> Iterator[LeftoverItem]:
-    """Yield the generations with a marker of the subject that no media names; reads such markers only."""
-    lonely: dict[str, tuple[tuple[str, str], Entry]] = {}
-    for place, parts in listing.generations.items():
-        named = listing.named.get(place, {})
-        lonely |= {each.key: (place, each) for each in parts.markers if marker_prefix_of(each) not in named}
-    for key, body in records.read_each(traces.backend, lonely, SEARCH_WINDOW):
-        reference, (place, entry) = body.decode(errors="replace"), lonely[key]
-        if records.is_reference(reference) and (reference in traces.erased or traces.subject.lies_in(reference)):
-            alone = Generation(listing.generations[place].data, [entry], [])
-            yield GenerationItem.of(place, alone, listing.named.get(place, {}))
-
-
-def _clear_due(traces: Traces, listing: LeftoverListing) -> None:
-    """Remove all due entries of erased media, old hints too, unless such a media was stored again meanwhile."""
-    backend, result = traces.backend, traces.result
-    spent = {entry.key: reference for entry, reference in listing.due if reference in traces.erased}
-    if traces.dry_run:
-        result.due_entries += len(spent)
-        return
-    for window in windows(spent.items(), SEARCH_WINDOW):
-        # A sidecar that is there again is that of a media stored meanwhile, which keeps its entries.
-        sidecars = records.read_sidecars(backend, [reference for _, reference in window])
-        going = [key for (key, _), sidecar in zip(window, sidecars, strict=True) if sidecar is None]
-        failed = backend.delete(going) if going else {}
-        result.due_entries += len(going) - len(failed)
-        result.fail_each(failed)
 
 
 # -- older versions, where the bucket keeps any ------------------------------------------------------------
@@ -626,34 +616,50 @@ class VersionSearch:
                 return True
         return self.subject is not None and self.subject.digest.encode() in data
 
+    def clear(self, *, remove: bool, dry_run: bool, now: datetime) -> VersionsLeft:
+        """Remove the older versions of a subject where that is asked for, and say which stay."""
+        backend = self.backend
+        rules = backend.version_rules()
+        until = now + rules.soft if rules.soft else None
+        soft = [] if until is None else [Remaining(reference=Reference(backend.url), reason=_soft(until))]
+        if rules.versions is False:
+            return VersionsLeft(left=tuple(soft), until=until)
+        try:
+            found = self.find() if backend.lists_versions else None
+        except MediaError as error:
+            if rules.versions:
+                raise
+            rules = rules._replace(unknown=f"{rules.unknown}; {error.problem}")
+            found = None
+        if found is None:
+            why = f"nobody can tell whether older versions stay: {rules.unknown}"
+            return VersionsLeft(left=(Remaining(reference=Reference(backend.url), reason=why), *soft), is_known=False)
+        bodies = _bodies(found, dry_run=dry_run)
+        if not dry_run and remove and found:
+            _remove(backend, found)
+            # What is listed afterwards counts, not the answers: a lock or a rule of the bucket may keep what it
+            # confirmed.
+            found = self.find()
+        stays = [] if dry_run and remove else _bodies(found, dry_run=dry_run)
+        counted = Counter(each.key for each in stays)
+        left = [Remaining(reference=Reference(key), reason=_words(count, remove)) for key, count in counted.items()]
+        return VersionsLeft(len(bodies) - len(stays), (*left, *soft), frozenset(counted), until)
 
-def clear_versions(search: VersionSearch, *, remove: bool, dry_run: bool, now: datetime) -> VersionsLeft:
-    """Remove the older versions of a subject where that is asked for, and say which stay."""
-    backend = search.backend
-    rules = backend.version_rules()
-    until = now + rules.soft if rules.soft else None
-    soft = [] if until is None else [Remaining(reference=Reference(backend.url), reason=_soft(until))]
-    if rules.versions is False:
-        return VersionsLeft(left=tuple(soft), until=until)
-    try:
-        found = search.find() if backend.lists_versions else None
-    except MediaError as error:
-        if rules.versions:
-            raise
-        rules = rules._replace(unknown=f"{rules.unknown}; {error.problem}")
-        found = None
-    if found is None:
-        why = f"nobody can tell whether older versions stay: {rules.unknown}"
-        return VersionsLeft(left=(Remaining(reference=Reference(backend.url), reason=why), *soft), is_known=False)
-    bodies = _bodies(found, dry_run=dry_run)
-    if not dry_run and remove and found:
-        _remove(backend, found)
-        # What is listed afterwards counts, not the answers: a lock or a rule of the bucket may keep what it confirmed.
-        found = search.find()
-    stays = [] if dry_run and remove else _bodies(found, dry_run=dry_run)
-    counted = Counter(each.key for each in stays)
-    left = [Remaining(reference=Reference(key), reason=_words(count, remove)) for key, count in counted.items()]
-    return VersionsLeft(len(bodies) - len(stays), (*left, *soft), frozenset(counted), until)
+    def readable(self, kept_until: datetime | None, finished: datetime | None) -> dict[str, str]:
+        """Return what of erased media can still be read as an older version: key -> how."""
+        rules = self.backend.version_rules()
+        now = datetime.now(UTC)
+        if kept_until is None and rules.soft and finished is not None:
+            kept_until = finished + rules.soft
+        found: dict[str, str] = {}
+        if kept_until is not None and now < kept_until:
+            found[self.backend.url] = _soft(kept_until)
+        if rules.versions is False:
+            return found
+        if not self.backend.lists_versions:
+            return found | {self.backend.url: f"nobody can tell whether older versions stay: {rules.unknown}"}
+        counted = Counter(each.key for each in _bodies(self.find(), dry_run=False))
+        return found | {key: f"{count} older versions of it are there" for key, count in counted.items()}
 
 
 def _bodies(found: Iterable[Version], *, dry_run: bool) -> list[Version]:
@@ -680,20 +686,3 @@ def _remove(backend: Backend, found: Iterable[Version]) -> None:
         kept |= {each.key for each in backend.delete_versions(window)}
     for window in windows((each for each in ordered if each.is_marker and each.key not in kept), _REMOVED_TOGETHER):
         backend.delete_versions(window)
-
-
-def versions_of(search: VersionSearch, kept_until: datetime | None, finished: datetime | None) -> dict[str, str]:
-    """Return what of erased media can still be read as an older version: key -> how."""
-    rules = search.backend.version_rules()
-    now = datetime.now(UTC)
-    if kept_until is None and rules.soft and finished is not None:
-        kept_until = finished + rules.soft
-    found: dict[str, str] = {}
-    if kept_until is not None and now < kept_until:
-        found[search.backend.url] = _soft(kept_until)
-    if rules.versions is False:
-        return found
-    if not search.backend.lists_versions:
-        return found | {search.backend.url: f"nobody can tell whether older versions stay: {rules.unknown}"}
-    counted = Counter(each.key for each in _bodies(search.find(), dry_run=False))
-    return found | {key: f"{count} older versions of it are there" for key, count in counted.items()}

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from pydantic_core import to_json
 
 from fsmedia.core import holds, promptkit, records
-from fsmedia.core.lifetime import Deleter, DeletionLog
-from fsmedia.core.parallel import run_windows, windows
+from fsmedia.core.lifetime import JSON_LINES, Deleter, DeletionLog
+from fsmedia.core.parallel import WindowOptions, run_windows, windows
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import (
     HeldMediaError,
@@ -34,19 +34,9 @@ from fsmedia.errors import (
 )
 from fsmedia.format import keys
 from fsmedia.format.settings import Configuration, Settings
+from fsmedia.maintenance import sync_copy
 from fsmedia.maintenance.survey import check_listing
-from fsmedia.maintenance.sync_copy import (
-    Check,
-    SkipError,
-    SyncContext,
-    SyncItem,
-    SyncResult,
-    TargetMedia,
-    TargetNaming,
-    common_name,
-    known_media,
-    sync_window,
-)
+from fsmedia.maintenance.sync_copy import SkipError, SyncContext, SyncItem, SyncResult, TargetNaming, known_media
 from fsmedia.models import Failed, Moved, Reference, SyncReport
 from fsmedia.models.selection import Selection
 from fsmedia.storage import Backend
@@ -54,7 +44,6 @@ from fsmedia.storage.listing import NestedStores
 
 _WINDOW = 128
 _DELETE_WINDOW = 1000
-_JSON_LINES = "application/x-ndjson"
 _OWN = "127.0.0.1"
 _OWN_NAMES = ("localhost", "::1", "0.0.0.0", "localhost.localdomain")  # noqa: S104 - nothing is bound to it
 _ALIASES = {"s3a": "s3", "gcs": "gs", "local": "file", "": "file"}
@@ -83,7 +72,7 @@ class SyncOptions:
     dry_run: bool = False
     mapping: str | PathLike[str] | None = None  # a file that old and new references are added to
     missing_id: str | None = None
-    check: Check = "size"
+    check: sync_copy.Check = "size"
     executor: Executor | None = None
     progress: Callable[[int, int], object] | None = None  # of media looked at and bytes copied so far
     stopped: Callable[[], bool] = bool
@@ -119,18 +108,9 @@ def sync(source: Backend, settings_file: SettingsFile, target: SyncTarget, optio
             job.record(result, file, index)
             job.report_progress(result.bytes_copied if context.on_bytes is None else 0)
 
-        run_windows(
-            sync_window,
-            context,
-            job.sync_items(configuration),
-            job.total,
-            backends=[source, target.backend],
-            key=lambda each: each.reference,
-            again="sync again",
-            executor=options.executor,
-            stopped=is_stopped,
-            handle=take,
-        )
+        both, parts = [source, target.backend], job.sync_items(configuration)
+        how = WindowOptions(backends=both, again="sync again", executor=options.executor, stopped=is_stopped)
+        run_windows(sync_copy.sync_window, context, parts, job.total, handle=take, **how)
     # Last, and not after a stop: only the whole source tells what is extra.
     if options.delete and not is_stopped():
         extras = job.extras()
@@ -197,7 +177,7 @@ class _SyncJob:
     target: SyncTarget
     naming: TargetNaming
     options: SyncOptions
-    known: dict[str, TargetMedia]
+    known: dict[str, sync_copy.TargetMedia]
     source_held: frozenset[str]
     total: SyncResult = field(default_factory=SyncResult)
     examined: int = 0
@@ -241,7 +221,7 @@ class _SyncJob:
             too_long = f"its name at the target would be too long: {getattr(error, 'problem', '')}"
             self.total.skip(reference, too_long if isinstance(error, InvalidLayoutError) else str(error))
             # The source has it, and a sync with another `missing_id` may have copied it before.
-            if keys.is_own_name(common_name(reference)):
+            if keys.is_own_name(sync_copy.common_name(reference)):
                 self.left.add(stable_name(reference))
             else:
                 self.unnamed += 1
@@ -250,7 +230,7 @@ class _SyncJob:
             # A conflict is about a name that is known, and what was deleted has none; of the rest nobody knows it.
             self.unnamed += not isinstance(error, (StoreConflictError, MediaNotFoundError))
             if not self.naming.relays:  # its name is known all the same, so the target's is not extra
-                self.met.add(common_name(reference))
+                self.met.add(sync_copy.common_name(reference))
         else:
             sync_item.known = self.known.get(sync_item.name)
             self.met.add(sync_item.name if sync_item.known is None else sync_item.known.reference)
@@ -269,7 +249,7 @@ class _SyncJob:
             )
         self.claimed.add(sync_item.name)
 
-    def extras(self) -> Iterator[TargetMedia]:
+    def extras(self) -> Iterator[sync_copy.TargetMedia]:
         """Yield what the target has and the source has no media for."""
         return (each for name, each in self.known.items() if each.reference not in self.met and name not in self.met)
 
@@ -288,14 +268,14 @@ class _SyncJob:
         try:
             if part.fresh:
                 key = keys.dated_key(keys.REFERENCES, datetime.now(UTC))
-                backend.write(key, _lines(part.fresh), _JSON_LINES)
+                backend.write(key, _lines(part.fresh), JSON_LINES)
                 self.mappings.append(key)
             if index:
                 promptkit.carry(backend, index, {pair.old: pair.new for pair in part.settled})
         except MediaError as error:
             self.total.failed += [Failed(reference=Reference(pair.old), error=error) for pair in part.settled[:1]]
 
-    def remove(self, found: Iterable[TargetMedia], held: frozenset[str]) -> None:
+    def remove(self, found: Iterable[sync_copy.TargetMedia], held: frozenset[str]) -> None:
         """Delete media that only the target has, or in a dry run say which would be."""
         options, total = self.options, self.total
         deleter = Deleter(self.target.backend, self.target.configuration, options.now, options.log)
@@ -322,7 +302,7 @@ class _SyncJob:
             return frozenset()  # the selection is a whole folder, and all in it was seen
         return frozenset(stable_name(item.entry.key) for item in records.listed(self.nested.entries(self.source)))
 
-    def _selected(self, window: Sequence[TargetMedia], elsewhere: frozenset[str]) -> list[str]:
+    def _selected(self, window: Sequence[sync_copy.TargetMedia], elsewhere: frozenset[str]) -> list[str]:
         """Return the media that the selection means; sidecars are read only where it asks for what is in them."""
         media = []
         for each in window:
@@ -418,5 +398,5 @@ def _prepared(
 
 def stable_name(reference: str) -> str:
     """Return the part of a name that is the same in every layout: file names that this package gave, else all of it."""
-    name = common_name(reference)
+    name = sync_copy.common_name(reference)
     return name.rpartition("/")[2] if keys.is_own_name(name) else name

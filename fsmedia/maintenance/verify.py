@@ -13,27 +13,19 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from fsmedia.catalog.schema import COARSEST
 from fsmedia.core import promptkit, records
 from fsmedia.core.named import ContentDigest, read_digest
-from fsmedia.core.parallel import run_windows, windows
+from fsmedia.core.parallel import WindowOptions, run_windows, windows
 from fsmedia.core.records import ListedPair
 from fsmedia.core.settings_file import SettingsFile, refuse_nesting
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys, wav
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.maintenance.leftovers import (
-    Generation,
-    GenerationItem,
-    MissingMarkerItem,
-    ObjectItem,
-    find_leftovers,
-    marker_name,
-    mend_window,
-    place_of,
-)
+from fsmedia.maintenance import leftovers
+from fsmedia.maintenance.leftovers import Generation, GenerationItem, MissingMarkerItem, ObjectItem
 from fsmedia.maintenance.quarantine import set_aside
 from fsmedia.maintenance.repair import (
     DamagedBlobItem,
@@ -62,7 +54,7 @@ from fsmedia.models import Finding, FindingKind, VerifyReport, mime
 from fsmedia.storage import Backend, Entry
 from fsmedia.storage.port import storage_time
 
-Item = TypeVar("Item", bound="_Keyed")
+Item = TypeVar("Item")
 LEFTOVERS: Final = "leftovers"
 KEPT = 1000
 """Findings of each kind in the report; all are counted."""
@@ -121,12 +113,7 @@ def verify(
     )
     survey = Survey(CatalogComparison(backend, settings_file, datetime.now(UTC) - COARSEST))
     verification = Verification(context, settings_file, survey, bool(repair), force, executor, progress, found, refused)
-    return verification.run(leftovers=repair == LEFTOVERS)
-
-
-class _Keyed(Protocol):
-    @property
-    def key(self) -> str: ...
+    return verification.run(only_leftovers=repair == LEFTOVERS)
 
 
 @dataclass(slots=True)
@@ -150,11 +137,11 @@ class Verification:
     _unmarked: list[RepairItem] = field(default_factory=list)
     _undated: list[RepairItem] = field(default_factory=list)
 
-    def run(self, *, leftovers: bool) -> VerifyReport:
+    def run(self, *, only_leftovers: bool) -> VerifyReport:
         """Verify the whole store, or only look for leftovers; what failed for single things is in the report."""
         begun = time.monotonic()
         survey, total, backend = self.survey, self._total, self.context.backend
-        if leftovers:
+        if only_leftovers:
             self._sweep_leftovers()
         else:
             self._check_all()
@@ -183,11 +170,11 @@ class Verification:
 
     def _sweep_leftovers(self) -> None:
         """Look for leftovers only, by a listing; no sidecar is read."""
-        listing = find_leftovers(self.context.backend, self.progress)
+        listing = leftovers.find_leftovers(self.context.backend, self.progress)
         self.survey.examined, self.survey.nested = listing.examined, listing.nested
         # All missing markers are restored before any leftover goes: a generation without markers is released.
         for items in (listing.unmarked(), listing.items()):
-            self._run(mend_window, items, _LEFTOVERS_WINDOW)
+            self._run(leftovers.mend_window, items, _LEFTOVERS_WINDOW)
 
     def _check_all(self) -> None:
         """Look at all media, then at what belongs to none."""
@@ -257,17 +244,8 @@ class Verification:
     # -- results of windows --------------------------------------------------------------------------------
 
     def _run(self, work: Callable[[VerifyContext, list[Item]], VerifyResult], items: Iterable[Item], size: int) -> None:
-        run_windows(
-            work,
-            self.context,
-            windows(items, size),
-            self._total,
-            backends=[self.context.backend],
-            key=lambda item: item.key,
-            again="verify again",
-            executor=self.executor,
-            handle=self._take,
-        )
+        options = WindowOptions(backends=[self.context.backend], again="verify again", executor=self.executor)
+        run_windows(work, self.context, windows(items, size), self._total, handle=self._take, **options)
 
     def _add(self, result: VerifyResult) -> None:
         """Add what was found outside a window."""
@@ -329,10 +307,10 @@ class Verification:
         odd: dict[tuple[str, str], Generation] = defaultdict(Generation)
         names: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
         for entry in self.survey.marks:
-            odd[place_of(entry.key)].marks.append(entry)
+            odd[leftovers.place_of(entry.key)].marks.append(entry)
         for entries in windows(self.survey.markers.entries(used=False), _READ_TOGETHER):
             for entry, reference in self._authors(entries):
-                place = place_of(entry.key)
+                place = leftovers.place_of(entry.key)
                 if reference is not None and self.survey.has_sidecar(reference):
                     names[place][keys.marker_prefix(reference)] = reference
                 elif reference is not None:
@@ -345,11 +323,11 @@ class Verification:
                     result.find("marker", entry.key, detail, harmless=True)
                     self._add(result)
         for entry in self.survey.data.entries(used=False):
-            odd[place_of(entry.key)].data = entry
-        used = set(map(place_of, self.survey.absent))
+            odd[leftovers.place_of(entry.key)].data = entry
+        used = set(map(leftovers.place_of, self.survey.absent))
         # An odd generation that media use is not released, whatever markers it has.
         for entry in self.survey.data.entries(used=True) if odd else ():
-            place = place_of(entry.key)
+            place = leftovers.place_of(entry.key)
             if place in odd:
                 used.add(place)
                 odd[place].data = entry
@@ -371,7 +349,7 @@ class Verification:
             if body is None:
                 continue  # gone since it was listed
             reference = body.decode(errors="replace")
-            yield entry, reference if marker_name(entry).startswith(keys.marker_prefix(reference)) else None
+            yield entry, reference if leftovers.marker_name(entry).startswith(keys.marker_prefix(reference)) else None
 
     def _check_uploads(self) -> None:
         """Report unfinished uploads, where the storage lists them."""
