@@ -149,17 +149,14 @@ class DeleteOperation:
 
 def put_due(operations: Sequence[StoreOperation]) -> Failures:
     """Write a due entry for each media item that expires."""
-    due: dict[int, str] = {}
+    due: list[tuple[int, Write]] = []
     for index, operation in enumerate(operations):
         # The clock starts with the first write: from here on a sweep may meet what this store leaves.
         operation.started = operation.now()
         if operation.expires_at is not None:
-            due[index] = keys.due_key(operation.expires_at, operation.reference)
-    if not due:
-        return {}
-    failed = operations[0].backend.write_many([Write(key, b"", DUE_TYPE) for key in due.values()])
-    places = list(due)
-    return {places[index]: error for index, error in failed.items()}
+            due.append((index, Write(keys.due_key(operation.expires_at, operation.reference), b"", DUE_TYPE)))
+    failed = operations[0].backend.write_many([write for _, write in due]) if due else {}
+    return {due[at][0]: error for at, error in failed.items()}
 
 
 put_bytes, put_sidecar = named.put_bytes, named.put_sidecar
@@ -281,20 +278,9 @@ CREATE_NAMED: StoreSteps = (put_due, create_bytes, named.put_sidecar_and_look, l
 DELETE: DeleteSteps = (remove_sidecar, remove_bytes, remove_due)
 # The other way round for names that are not of our own form: their bytes alone would be listed as a media item
 # again, one without policy and hold.
-DELETE_NAMED: DeleteSteps = (
-    named.look_before_removal,
-    remove_bytes,
-    remove_sidecar,
-    named.look_after_removal,
-    remove_due,
-)
-DELETE_CAUGHT: DeleteSteps = (
-    named.look_before_removal,
-    named.catch_bytes,
-    named.catch_sidecar,
-    named.look_after_removal,
-    remove_due,
-)
+_REMOVED: DeleteSteps = (named.look_after_removal, remove_due)
+DELETE_NAMED: DeleteSteps = (named.look_before_removal, remove_bytes, remove_sidecar, *_REMOVED)
+DELETE_CAUGHT: DeleteSteps = (named.look_before_removal, named.catch_bytes, named.catch_sidecar, *_REMOVED)
 DELETE_MARKED: DeleteSteps = (named.mark_leaving, remove_bytes_under_mark, remove_marked_sidecar, remove_due)
 DELETE_LOCKED: DeleteSteps = (named.remove_under_lock, remove_due)
 # The sidecar twice: a rewrite between the two looks at the marker, finds it, and would leave a sidecar behind.

@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 T = TypeVar("T")
-MAX_REDIRECTS = 5
-"""Redirects that are followed."""
+MAX_REDIRECTS = 5  # redirects that are followed
 _MIB = 2**20
 _PIECE = 2**18  # bytes asked for at once; what has arrived is handed on, no read waits for all of them
 _LONGEST_WAIT = 86_400.0  # seconds; system calls overflow somewhere above

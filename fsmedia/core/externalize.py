@@ -14,8 +14,7 @@ from fsmedia.format.wav import HEADER_BYTES
 from fsmedia.models import Externalized, MediaContent, MediaMetadata, Reference, TakenOut
 from fsmedia.models.interfaces import MessageStore
 
-LARGEST_DOCUMENT = 1 << 30
-"""Characters of a document with its media in it."""
+LARGEST_DOCUMENT = 1 << 30  # characters of a document with its media in it
 
 
 def externalize(store: MessageStore, document: Any, metadata: MediaMetadata, *, at_least: int = 1) -> Any:

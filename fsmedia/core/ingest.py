@@ -36,8 +36,7 @@ from fsmedia.models import AttributedMetadata, ContentFields, MediaContent, Medi
 from fsmedia.models.urls import read_data_url, refuse_over
 from fsmedia.storage import Backend, Stage
 
-CHUNK_BYTES = 2**20
-"""Bytes read at once from a source."""
+CHUNK_BYTES = 2**20  # bytes read at once from a source
 # Below this, handing a piece to another thread takes longer than hashing it.
 _WORTH_A_THREAD = 256 * 1024
 _INCOMING = f"{keys.BLOBS}/incoming"

@@ -37,10 +37,8 @@ from fsmedia.storage.port import delete_one
 
 DeletionLog = Callable[[Deletion], object] | Literal["store"] | None
 
-IN_STORE = "store"
-"""Value of `deletion_log` that keeps the log in the store itself."""
-BY_REQUEST = "deleted by request"
-"""Reason of a deletion that a caller asked for."""
+IN_STORE = "store"  # value of `deletion_log` that keeps the log in the store itself
+BY_REQUEST = "deleted by request"  # reason of a deletion that a caller asked for
 JSON_LINES = "application/x-ndjson"
 # What a delete needs to know of a sidecar; one that has none of these words is not parsed.
 _RELEVANT_KEYS = (b"expires_at", b"policy_name", b"marker")

@@ -40,21 +40,16 @@ if TYPE_CHECKING:
 Failures = Mapping[int, MediaError]
 
 SIDECAR_TYPE = "application/json"
-DUE_TYPE = "application/octet-stream"
-"""Content type of due entries, which are empty: their keys say it all."""
-ROUNDS = 8
-"""How often a writer tries again whose sidecar was not taken."""
-LOOKS = 8
-"""How often it is looked whether somebody's deletion has ended: about five seconds."""
+DUE_TYPE = "application/octet-stream"  # content type of due entries, which are empty: their keys say it all
+ROUNDS = 8  # how often a writer tries again whose sidecar was not taken
+LOOKS = 8  # how often it is looked whether somebody's deletion has ended: about five seconds
 DEAD_AFTER = timedelta(minutes=10)
 """Age from which a deletion's mark is that of a dead process, by the storage's clock.
 
 No request of it can still be under way then: each is given up after the timeout, once asked again."""
-HEAD_BYTES = 8192
-"""Bytes kept from the beginning of a media, to tell what they are."""
+HEAD_BYTES = 8192  # bytes kept from the beginning of a media, to tell what they are
 PIECE = 8 * 2**20
-_READ_AT_ONCE = 4 * PIECE
-"""Bytes of all media of one step that are held in memory to compare them."""
+_READ_AT_ONCE = 4 * PIECE  # bytes of all media of one step that are held in memory to compare them
 _TRIES = 2
 _log = logging.getLogger("fsmedia")
 _LOCKED_AT_ONCE = 64
@@ -251,8 +246,7 @@ class CopiedBytes:
     target: str
     pair: Pair
     find: Callable[[], Pair]
-    landed: bool = False
-    """Whether bytes of the source, of whatever time, have come to the key."""
+    landed: bool = False  # whether bytes of the source, of whatever time, have come to the key
     _stage: Stage | None = None
     _anew: bool = False
 

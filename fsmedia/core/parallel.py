@@ -22,8 +22,7 @@ Result = TypeVar("Result", bound="JobResult")
 
 PER_WINDOW: Final = {"per_window": True}
 """Metadata of a field that `JobResult.add` leaves out: it is handled window by window, and would fill memory."""
-_MAX_PENDING = 32
-"""Windows submitted at once: more only fill memory."""
+_MAX_PENDING = 32  # windows submitted at once: more only fill memory
 
 
 @dataclass(slots=True)

@@ -16,10 +16,8 @@ from fsmedia.storage import Backend, Exclusion
 from fsmedia.storage.listing import NestedStores
 from fsmedia.storage.port import update_object
 
-_NAMED = 3
-"""Stores below a root that an error names."""
-_FOLDERS = 1000
-"""Folders below a root in use that are looked into before it becomes a store."""
+_NAMED = 3  # stores below a root that an error names
+_FOLDERS = 1000  # folders below a root in use that are looked into before it becomes a store
 SETTINGS_TYPE = "application/json"
 SWITCHES: dict[str, tuple[str, Any]] = {
     "deduplicate": ("deduplicate", True),

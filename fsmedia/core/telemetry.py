@@ -202,29 +202,14 @@ class RunningOperation:
         if self._recorder is not None:
             self._recorder.count(event)
 
-    def _event(
-        self,
-        operation: str,
-        facts: Mapping[str, Any],
-        error: BaseException | None,
-        *,
-        within: str | None,
-        duration: timedelta | None = None,
-    ) -> Event:
-        fields = dict(facts)
+    def _event(self, operation: str, facts: Mapping[str, Any], error: BaseException | None, **timing: Any) -> Event:
+        fields = {**facts, **timing}
         if error is not None:
             fields["reference"] = getattr(error, "reference", None) or fields.get("reference")
             fields.update(error_type=type(error).__name__, error=safe_text(error))
         if fields.get("reference") is not None:
             fields["reference"] = without_secrets(str(fields["reference"]))
-        return Event(
-            operation=operation,
-            backend=self._observer.backend,
-            url=self._observer.url,
-            within=within,
-            duration=duration,
-            **fields,
-        )
+        return Event(operation=operation, backend=self._observer.backend, url=self._observer.url, **fields)
 
     def __enter__(self) -> Self:
         self._token = _current.set(self)
@@ -255,8 +240,7 @@ class RunningOperation:
             self._span.end(event)
 
 
-_SUPPRESSED: Any = object()
-"""Stands in the place of an operation while hooks run: what they do is not reported."""
+_SUPPRESSED: Any = object()  # stands in the place of an operation while hooks run: what they do is not reported
 # A context variable: it follows an operation into its coroutines, and each thread has its own.
 _current: ContextVar[RunningOperation | None] = ContextVar("fsmedia_operation", default=None)
 

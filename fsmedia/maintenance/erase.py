@@ -56,10 +56,8 @@ from fsmedia.storage.listing import NestedStores
 REASON = "erased by request"
 SHARED = "PromptKit's index named it: runs that left no trace may have used its bytes"
 _CALLED_GONE = "that the receipt calls gone, or the same ones again"
-LARGEST = 2**30
-"""Bytes of a receipt that is read; a million media take a quarter of that."""
-WINDOW = 1000
-"""Media deleted together: their keys fill one bulk request for each step."""
+LARGEST = 2**30  # bytes of a receipt that is read; a million media take a quarter of that
+WINDOW = 1000  # media deleted together: their keys fill one bulk request for each step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,14 +32,12 @@ from fsmedia.storage import Backend, Entry, Write
 from fsmedia.storage.listing import NestedStores
 from fsmedia.storage.port import storage_time
 
-LATER = timedelta(days=1)
-"""How long the due entry of a media that must stay, because it is held or shared, is put off."""
+LATER = timedelta(days=1)  # how long the due entry of a media that must stay, because it is held or shared, is put off
 LONGEST_CLOCK_DIFFERENCE = timedelta(minutes=5)
 """Between this machine's clock and the storage's; with more, nothing is deleted."""
 FARTHEST_AHEAD = timedelta(days=1)
 """A caller's `now` may be so far ahead of this machine's clock, should that be slow; more is another time."""
-_WINDOW = 1000
-"""Media decided on together: the keys of each step of their deletion fill one bulk request."""
+_WINDOW = 1000  # media decided on together: the keys of each step of their deletion fill one bulk request
 _SHARED = "PromptKit's index names it: runs that left no trace may share it; delete it by delete_media"
 _log = logging.getLogger("fsmedia.retention")
 

@@ -42,12 +42,10 @@ from fsmedia.storage import Backend, Entry
 from fsmedia.storage.listing import NestedStores
 from fsmedia.storage.port import Version, storage_time
 
-ID_WORDS = ("run_id", "conversation_id", "session_id", "provider_id")
-"""What can name a subject."""
+ID_WORDS = ("run_id", "conversation_id", "session_id", "provider_id")  # what can name a subject
 Owner = Literal["subject", "other", "unclear", "elsewhere"]
 """Whose a media is; `unclear`: nothing tells, `elsewhere`: its path says the subject's, its sidecar another's."""
-SEARCH_WINDOW = 500
-"""Media whose sidecars are read together."""
+SEARCH_WINDOW = 500  # media whose sidecars are read together
 _UNREADABLE = "its sidecar can't be read, and nothing tells whose it is; look at it, or verify the store"
 _ELSEWHERE = "it lies where the subject's media lie, but its sidecar names another"
 _NAMELESS = "it lies where the subject's media lie, but no reference can name it: remove it with the storage's tools"

@@ -31,8 +31,7 @@ from fsmedia.storage.listing import NestedStores
 
 HELD = "it is held, and stays as it is"
 YOUNG = "younger than the grace: it may be on its way"
-_CHUNK = 512
-"""Bytes of one request, as many as one PUT stores."""
+_CHUNK = 512  # bytes of one request, as many as one PUT stores
 _AT_ONCE = 4
 KNOWN = tuple(
     f"{folder}/"
@@ -41,8 +40,7 @@ KNOWN = tuple(
 _RESOLUTION = timedelta(seconds=1)
 """By so much the storage's clock may seem slow, for answers about one object tell whole seconds."""
 _HOLD = re.compile(rf"{re.escape(keys.HOLDS)}/[0-9a-f]{{64}}")
-_AFTER = f"{keys.INTERNAL}0"
-"""Sorts after everything in `.fsmedia/`."""
+_AFTER = f"{keys.INTERNAL}0"  # sorts after everything in `.fsmedia/`
 
 
 def check_listing(

@@ -297,8 +297,7 @@ def _beside_bare_bytes(backend: Backend, sync_item: SyncItem, known: TargetMedia
 Check = Literal["size", "read"]
 """What is checked of bytes at the target: their size, where the storage copied them, or always all of them."""
 Step = Callable[["Sequence[StoreOperation]"], "Failures"]
-SMALL = 4 * 2**20
-"""Bytes up to which a media is held in memory."""
+SMALL = 4 * 2**20  # bytes up to which a media is held in memory
 _AT_ONCE = 128
 _TOGETHER = 32 * 2**20
 

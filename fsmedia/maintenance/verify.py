@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from typing import Any, Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 from fsmedia.catalog.schema import COARSEST
 from fsmedia.core import promptkit, records
@@ -56,8 +56,7 @@ from fsmedia.storage.port import storage_time
 
 Item = TypeVar("Item")
 LEFTOVERS: Final = "leftovers"
-KEPT = 1000
-"""Findings of each kind in the report; all are counted."""
+KEPT = 1000  # findings of each kind in the report; all are counted
 _WINDOW = 256
 _FEW = 32
 _LEFTOVERS_WINDOW = 100
@@ -100,17 +99,8 @@ def verify(
         with refused.guard(keys.CONFIGURATION_KEY):
             refuse_nesting(backend, is_used=True)
         completing = not refused.failed
-    context = VerifyContext(
-        backend,
-        configuration,
-        before(now, grace),
-        now,
-        deep=deep,
-        repairs=bool(repair) and writes,
-        adopting=adopt,
-        adopts=adopt and writes,
-        completing=completing,
-    )
+    repairs, adopts, since = bool(repair) and writes, adopt and writes, before(now, grace)
+    context = VerifyContext(backend, configuration, since, now, deep, repairs, adopt, adopts, completing)
     survey = Survey(CatalogComparison(backend, settings_file, datetime.now(UTC) - COARSEST))
     verification = Verification(context, settings_file, survey, bool(repair), force, executor, progress, found, refused)
     return verification.run(only_leftovers=repair == LEFTOVERS)
@@ -341,8 +331,7 @@ class Verification:
             bodies = self.context.backend.fetch(reads=[entry.key for entry in entries]).reads
         except MediaError as error:
             result = VerifyResult()
-            for entry in entries:
-                result.fail(entry.key, error)
+            result.fail_each({entry.key: error for entry in entries})
             self._add(result)
             return
         for entry, body in zip(entries, bodies, strict=True):
@@ -387,11 +376,12 @@ class Verification:
 def check_window(context: VerifyContext, pairs: Sequence[ListedPair]) -> VerifyResult:
     """Check what lies at some names, and repair it where that is asked for."""
     checker = _Checker(context)
-    known = [pair for pair in pairs if records.is_reference(pair.key)]
+    known: list[ListedPair] = []
     for pair in pairs:
-        if not records.is_reference(pair.key):
-            detail = "no reference can name it, so no store can use it"
-            checker.result.find("foreign", pair.key, detail, harmless=True)
+        if records.is_reference(pair.key):
+            known.append(pair)
+        else:
+            checker.result.find("foreign", pair.key, "no reference can name it, so no store can use it", harmless=True)
     media = [pair for pair in known if pair.sidecar is not None]
     sidecars = records.read_listed_sidecars(context.backend, [pair.key for pair in media])
     read = _read(context, media)
@@ -471,12 +461,16 @@ class _Checker:
         if entry is None:
             return
         said, digest = values.get("size_bytes"), values.get("sha256")
-        wrong_size = said != entry.size and not (digest is None and _is_promptkits(values, entry.size))
+        # PromptKit writes no digest, and sizes that are 0 or without the header that it put before raw sound.
+        is_raw = wav.is_raw(str(values.get("mime_type") or ""))
+        is_promptkits = digest is None and (not said or (is_raw and said + wav.HEADER_BYTES == entry.size))
+        wrong_size = said != entry.size and not is_promptkits
         if isinstance(read, MediaError):
             raise read
         if read is not None:
             self.result.bytes_read += read.size
-            wanted = digest or _promptkit_digest(pair.key)
+            stem = keys.file_name(pair.key).partition(".")[0]  # by its deduplication names are digests
+            wanted = digest or (stem if keys.is_digest(stem) else None)
             if wanted is not None and read.sha256 != wanted:
                 detail = f"its bytes have another digest than its {'sidecar' if digest else 'name'} says"
                 if wrong_size:
@@ -503,15 +497,3 @@ class _Checker:
         said = mime.extension_for(str(sidecar.values.get("mime_type") or ""))
         if named is not None and said != mime.extension_for(named):
             self.repairer.wrong_type(pair, data)
-
-
-def _is_promptkits(values: dict[str, Any], size: int) -> bool:
-    """Tell whether a size is as PromptKit writes it: 0, or that of raw sound without the header that it put before."""
-    said = values.get("size_bytes")
-    return not said or (wav.is_raw(str(values.get("mime_type") or "")) and said + wav.HEADER_BYTES == size)
-
-
-def _promptkit_digest(reference: str) -> str | None:
-    """Return the digest that a name of PromptKit's deduplication is; None for other names."""
-    stem = reference.rpartition("/")[2].partition(".")[0]
-    return stem if keys.is_digest(stem) else None
