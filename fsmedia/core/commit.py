@@ -39,9 +39,7 @@ Failures = named.Failures
 Outcomes = list[MediaError | None]
 StoreSteps = tuple[Callable[[Sequence["StoreOperation"]], Failures], ...]
 DeleteSteps = tuple[Callable[[Sequence["DeleteOperation"]], Failures], ...]
-
 _log = logging.getLogger("fsmedia")
-
 SIDECAR_TYPE, DUE_TYPE = named.SIDECAR_TYPE, named.DUE_TYPE
 OperationT = TypeVar("OperationT", "StoreOperation", "DeleteOperation")
 

@@ -36,7 +36,6 @@ from fsmedia.storage import Backend, Entry, Exclusion
 from fsmedia.storage.port import delete_one
 
 DeletionLog = Callable[[Deletion], object] | Literal["store"] | None
-
 IN_STORE = "store"  # value of `deletion_log` that keeps the log in the store itself
 BY_REQUEST = "deleted by request"  # reason of a deletion that a caller asked for
 JSON_LINES = "application/x-ndjson"

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from fsmedia.core.commit import DeleteOperation, StoreOperation
 
 Failures = Mapping[int, MediaError]
-
 SIDECAR_TYPE = "application/json"
 DUE_TYPE = "application/octet-stream"  # content type of due entries, which are empty: their keys say it all
 ROUNDS = 8  # how often a writer tries again whose sidecar was not taken

@@ -25,7 +25,6 @@ _ATTRIBUTES = {**{field: f"media.{field}" for field in (*_PROMPTKIT, *_NUMBERS)}
 _SWEEP = "enforce_policy"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 """Edges of the histogram: a store takes 0.2 ms in memory, 50 ms on an object store, minutes for a large video."""
-
 _SUPPRESSED = "suppress_instrumentation"  # set by opentelemetry.instrumentation.utils.suppress_instrumentation()
 
 

@@ -111,7 +111,6 @@ class WindowOptions(TypedDict):
     again: str
     executor: Executor | None
     stopped: NotRequired[Callable[[], bool]]
-    progress: NotRequired[Callable[[int], object] | None]
 
 
 def _name_of(item: Any) -> str:

@@ -55,11 +55,8 @@ _NEXT_STEP = "list the store, or read the last sweep's report"
 _BATCH = 64
 _NO_TIME = datetime.min.replace(tzinfo=UTC)
 _PATH_IDS = ("run_id", "conversation_id", "session_id", "provider_id")
-
-
 VerifyReads = bool | Literal["always"]
 """Whether reads are checked; "always": the digests of plain media in a bulk `cat` of an object store too."""
-
 _CORRUPT_STEP = "run fsmedia verify --deep; verify_reads=False reads it as it is"
 
 
@@ -113,9 +110,9 @@ class ReadCheck:
         # Sidecar, then bytes: an overwrite writes the bytes first, so bytes read after a sidecar are at least as new.
         text = self.backend.read(keys.sidecar_key(self.reference))
         again = self.backend.read_range(keys.bytes_key(self.reference), None, None)
+        facts = facts_of_name(self.reference) or facts_of_sidecar(text, self.reference)
         if again is None:
             raise not_found(self.reference)
-        facts = facts_of_name(self.reference) or facts_of_sidecar(text, self.reference)
         if facts is not None and not facts.met_by(again):
             self.judge(len(again), sha256(again).hexdigest())
         return again
@@ -138,10 +135,9 @@ class ReadCheck:
                 self.reference,
             )
             return
+        problem = f"its bytes are damaged: SHA-256 {(digest or '')[:12]}..., stored was {facts.sha256[:12]}..."
         if size != facts.size:
             problem = f"{size} bytes were read where {facts.size} were stored"
-        else:
-            problem = f"its bytes are damaged: SHA-256 {(digest or '')[:12]}..., stored was {facts.sha256[:12]}..."
         raise CorruptMediaError(problem, next_step=_CORRUPT_STEP, reference=self.reference)
 
     def _is_adopted(self, there: Entry, beside: Entry | None) -> bool:
@@ -149,16 +145,6 @@ class ReadCheck:
         if keys.is_own_name(self.reference) or beside is None or there.modified is None or beside.modified is None:
             return False
         return there.modified > beside.modified
-
-
-def absolute_range(reference: str, start: int | None, end: int | None) -> tuple[int | None, int | None]:
-    """Return a range counted from the start and cut at the end, where the name tells the size; else as it is."""
-    pointer = keys.pointer_of(reference)
-    if pointer is None or (start is None and end is None):
-        return start, end
-    # Of bytes that are cut short, the last ten would be ten others.
-    first, last, _ = slice(start, end).indices(pointer.size)
-    return first, max(first, last)
 
 
 def check_range(backend: Backend, reference: str, data: bytes, start: int | None, end: int | None) -> bytes:
@@ -662,8 +648,10 @@ def read_found(
     # A deduplicated item exists as long as its sidecar.
     if where != reference and not at_once and backend.head(sidecar) is None:
         return None
-    if verify_reads:
-        start, end = absolute_range(reference, start, end)
+    if verify_reads and pointer is not None and not whole:
+        # Counted from the start, as the name tells the size: of bytes that are cut short the last ten would be others.
+        first, last, _ = slice(start, end).indices(pointer.size)
+        start, end = first, max(first, last)
     if at_once:
         answers = backend.fetch(reads=[where], heads=[sidecar])
         facts = facts_of_name(reference) if verify_reads else None

@@ -83,7 +83,9 @@ class Erasure:
         # Before the listing: pages that this erasure writes are no earlier one's, which died half way.
         pages = read_journal(backend, subject)
         nested = NestedStores()
-        found = self._search(backend, subject, nested)
+        options = WindowOptions(backends=[backend], again="erase again", executor=self.executor)
+        search, parts = SearchResult(), windows(owned_pairs(nested.entries(backend)), SEARCH_WINDOW)
+        found = run_windows(search_window, (backend, subject), parts, search, progress=self.progress, **options)
         # A page that an older version wrote may name what lies in another store.
         pages = [
             page._replace(items=[each for each in page.items if not nested.covers(each.reference)]) for page in pages
@@ -95,17 +97,14 @@ class Erasure:
         beside = "its due index has entries" if is_due else ""
         check_listing(backend, settings_file, shown, whole=True, force=self.force, beside=beside)
         context = EraseContext(backend, settings_file.configuration, subject, begun)
-        options = WindowOptions(backends=[backend], again="erase again", executor=self.executor)
-        parts = windows(_with_notes(backend, found.items), WINDOW)
-        gone = run_windows(plan_window if self.dry_run else erase_window, context, parts, EraseResult(), **options)
+        going, window = (
+            windows(_with_notes(backend, found.items), WINDOW),
+            plan_window if self.dry_run else erase_window,
+        )
+        gone = run_windows(window, context, going, EraseResult(), **options)
         # What an earlier erasure left half done has no sidecar any more, so only its journal tells.
         gone.add(finish_interrupted(context, pages, dry_run=self.dry_run))
         return _ReceiptJob(self, backend, subject, found, gone, nested).receipt(begun, settings_file)
-
-    def _search(self, backend: Backend, subject: Subject, nested: NestedStores) -> SearchResult:
-        options = WindowOptions(backends=[backend], again="erase again", executor=self.executor, progress=self.progress)
-        parts = windows(owned_pairs(nested.entries(backend)), SEARCH_WINDOW)
-        return run_windows(search_window, (backend, subject), parts, SearchResult(), **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -589,9 +588,9 @@ class _ReceiptCheck:
             return 0
         listed = owned_pairs(NestedStores().entries(self.backend))
         parts = windows((item for item in listed if item.has_sidecar), SEARCH_WINDOW)
-        options = WindowOptions(backends=[self.backend], again="check again", executor=executor, progress=progress)
-        context, total = (self.backend, self.gone), ReceiptCheckResult()
-        run_windows(check_receipt_window, context, parts, total, handle=_raise_failure, **options)
+        options = WindowOptions(backends=[self.backend], again="check again", executor=executor)
+        context, total, look = (self.backend, self.gone), ReceiptCheckResult(), check_receipt_window
+        run_windows(look, context, parts, total, handle=_raise_failure, progress=progress, **options)
         for reference in total.found:
             self._find("bytes", reference, f"a media has bytes {_CALLED_GONE}")
         return total.examined

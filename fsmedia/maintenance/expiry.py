@@ -140,8 +140,8 @@ class Enforcement:
                 _log.warning("sweep: %s", failure.error)
 
         options = WindowOptions(backends=[backend], again="sweep again", executor=self.executor, stopped=self.stopped)
-        options["progress"], parts = self.progress, windows(chain([first], items), _WINDOW)
-        run_windows(sweep_window, context, parts, total, handle=record, **options)
+        parts = windows(chain([first], items), _WINDOW)
+        run_windows(sweep_window, context, parts, total, handle=record, progress=self.progress, **options)
 
     def _storage_time(self, backend: Backend) -> datetime | None:
         """Return the storage's time, read off a small object; raise if it differs and the caller gave no `now`."""

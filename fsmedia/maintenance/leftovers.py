@@ -112,6 +112,29 @@ class LeftoverListing(Listing):
     due: list[tuple[Entry, str]] = field(default_factory=list)
     foreign: list[Entry] = field(default_factory=list)
 
+    def add_internal(self, entry: Entry) -> None:
+        """Keep an object of `.fsmedia/`."""
+        key = entry.key
+        blob, due = keys.parse_blob_key(key), keys.parse_due(key)
+        if blob is not None:
+            generation = self.generations.setdefault((blob.digest, blob.generation), Generation())
+            if blob.kind == "data":
+                generation.data = entry
+            else:
+                (generation.markers if blob.kind == "refs" else generation.marks).append(entry)
+        elif due is not None:
+            self.due.append((entry, due.reference))
+        elif key != keys.CONFIGURATION_KEY and not key.startswith(_OURS):
+            self.foreign.append(entry)
+
+    def add_sidecar(self, reference: str) -> None:
+        """Note a media by its sidecar."""
+        self.sidecars.add(hash(reference))
+        pointer = keys.pointer_of(reference)
+        if pointer is not None:
+            named = self.named.setdefault((pointer.digest, pointer.generation), {})
+            named[keys.marker_prefix(reference)] = reference
+
     def unmarked(self) -> Iterator[LeftoverItem]:
         """Yield the media whose marker the listing did not show."""
         for key, named in self.named.items():
@@ -137,37 +160,14 @@ def find_leftovers(backend: Backend, progress: Callable[[int], object] | None = 
         if keys.is_temporary(entry.key):
             found.temporary.append(entry)
         elif keys.is_internal(entry.key):
-            _internal(found, entry)
+            found.add_internal(entry)
         elif keys.is_sidecar(entry.key):
-            _sidecar(found, keys.media_key(entry.key))
+            found.add_sidecar(keys.media_key(entry.key))
         elif keys.is_own_name(entry.key):
             own.append(entry)
     # Only now: a sidecar sorts after its bytes, but other names may lie between them.
     found.bytes_without = [entry for entry in own if not found.has_sidecar(entry.key)]
     return found
-
-
-def _internal(found: LeftoverListing, entry: Entry) -> None:
-    key = entry.key
-    blob, due = keys.parse_blob_key(key), keys.parse_due(key)
-    if blob is not None:
-        generation = found.generations.setdefault((blob.digest, blob.generation), Generation())
-        if blob.kind == "data":
-            generation.data = entry
-        else:
-            (generation.markers if blob.kind == "refs" else generation.marks).append(entry)
-    elif due is not None:
-        found.due.append((entry, due.reference))
-    elif key != keys.CONFIGURATION_KEY and not key.startswith(_OURS):
-        found.foreign.append(entry)
-
-
-def _sidecar(found: LeftoverListing, reference: str) -> None:
-    found.sidecars.add(hash(reference))
-    pointer = keys.pointer_of(reference)
-    if pointer is not None:
-        named = found.named.setdefault((pointer.digest, pointer.generation), {})
-        named[keys.marker_prefix(reference)] = reference
 
 
 def mend_window(context: VerifyContext, items: Sequence[LeftoverItem]) -> VerifyResult:

@@ -8,7 +8,7 @@ listed. Plan and repair are the same code, which stops before its first write wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +34,8 @@ from fsmedia.storage.port import Upload, delete_one
 
 _ANY_TYPE = "application/octet-stream"
 _TOGETHER = 100
+_UNSTEADY = "is there at one look and not at the next, or is being changed"
+_MENDED = "changed while it was mended"
 _FROM_BYTES = ("size_bytes", "sha256", "detected_mime_type", "fsmedia", "marker")
 _PLAN = "it is given a sidecar: ids from its path, type, size and digest from its bytes, no policy"
 _DETAIL = "it has no sidecar: another program's, or a client's whose store died"
@@ -117,7 +119,7 @@ class Repairer:
 
     def _confirm(self, reference: str, state: MediaState) -> None:
         if self._look(reference) != state:
-            raise _unsteady(reference)
+            raise _again(_UNSTEADY, reference)
 
     def _content_of(self, entry: Entry, read: ContentDigest | None = None) -> ContentDigest:
         """Read bytes anew; a repair, whose sidecar will say what they are, needs the same answer twice."""
@@ -126,7 +128,7 @@ class Repairer:
             read = read_digest(self.context.backend, entry.key, entry.size)
         steady = content == read or not self.context.repairs
         if content is None or content.size != entry.size or not steady:
-            raise _unsteady(entry.key)
+            raise _again(_UNSTEADY, entry.key)
         return content
 
     def _look(self, reference: str) -> MediaState:
@@ -164,7 +166,7 @@ class Repairer:
         instant = records.expiry_or_none(seen, reference, context.configuration)
         found = named.see(backend, reference)
         if found.text != seen:
-            raise _changed_while_mended(reference)
+            raise _again(_MENDED, reference)
         named.drop_sidecar(backend, reference, found)
         if instant is not None:
             delete_one(backend, keys.due_key(instant, reference))
@@ -229,7 +231,7 @@ class Repairer:
         backend, pointer = self.context.backend, keys.pointer_of(reference)
         head = None if pointer is None else backend.read_range(pointer.data_key, 0, HEAD_BYTES)
         if pointer is None or head is None or state.data is None:
-            raise _unsteady(reference)
+            raise _again(_UNSTEADY, reference)
         if state.data.size != pointer.size:
             # The bytes are damaged too: they go to quarantine together with this sidecar, see `heal_window`.
             self._confirm(reference, state)
@@ -362,9 +364,7 @@ class Repairer:
         set_aside(self.context, reference, why, objects={} if content is None else {reference: content}, texts=texts)
         # After the copies, which take a while: a sync may have brought the bytes back, or somebody held the media.
         if self.state_of(reference) != state:
-            raise StorageError(
-                "changed while it was copied to quarantine", next_step="verify again", reference=reference
-            )
+            raise _again("changed while it was copied to quarantine", reference)
 
     def _set_aside_whole(self, reference: str, state: MediaState, content: ContentDigest, why: str) -> None:
         """Copy bytes and sidecar to quarantine, look that nobody changed them meanwhile, then delete the media."""
@@ -377,24 +377,18 @@ class Repairer:
         """Replace a sidecar by the steps of every change: due entry, sidecar, a look that the bytes are still there."""
         found = named.see(self.context.backend, reference)
         if found.text != seen:
-            raise _changed_while_mended(reference)
+            raise _again(_MENDED, reference)
 
         def refuse(_: bytes) -> named.Rewritten:
-            raise _changed_while_mended(reference)
+            raise _again(_MENDED, reference)
 
         data = sidecar.without_leaving().dump()
         instant = records.expiry_or_none(data, reference, self.context.configuration)
         commit.rewrite_sidecar(self.context.backend, reference, data, instant, marker, seen=found, change=refuse)
 
 
-def _changed_while_mended(reference: str) -> StorageError:
-    return StorageError("changed while it was mended", next_step="verify again", reference=reference)
-
-
-def _unsteady(reference: str) -> StorageError:
-    return StorageError(
-        "is there at one look and not at the next, or is being changed", next_step="verify again", reference=reference
-    )
+def _again(problem: str, reference: str) -> StorageError:
+    return StorageError(problem, next_step="verify again", reference=reference)
 
 
 def adopt(context: VerifyContext, entries: Sequence[Entry], result: VerifyResult) -> None:
@@ -612,24 +606,21 @@ def _give_back(
         set_aside(context, pointer.data_key, "not what its name says", objects={pointer.data_key: damaged})
     # As a store looks before it joins: with markers and without a mark nobody is about to delete what is put here.
     if not backend.holds(pointer.refs_folder) or backend.holds(pointer.condemned_folder):
-        raise StorageError("is about to go", next_step="verify again", reference=users[0].reference)
+        raise _again("is about to go", users[0].reference)
     try:
         backend.copy(source, pointer.data_key, _ANY_TYPE)
     except FileNotFoundError:
         raise StorageError("its other copy went meanwhile", next_step="verify again", key=source) from None
     found = read_digest(backend, pointer.data_key, pointer.size)
     if found is None or found.sha256 != pointer.digest:
-        raise StorageError("was not given back whole", next_step="verify again", reference=users[0].reference)
+        raise _again("was not given back whole", users[0].reference)
     if not any(backend.fetch(heads=[keys.sidecar_key(user.reference) for user in users]).heads):
         # All that used it went meanwhile, perhaps before the bytes were back: their deletes found nothing to release.
         blobs.release(backend, pointer)
 
 
 def _set_aside_all(
-    context: VerifyContext,
-    pointer: Pointer,
-    content: ContentDigest | None,
-    findings: Mapping[_BlobUser, _PendingFinding],
+    context: VerifyContext, pointer: Pointer, content: ContentDigest | None, findings: dict[_BlobUser, _PendingFinding]
 ) -> None:
     """Copy damaged bytes and each sidecar to quarantine, then delete the media: there is no good copy."""
     backend, detail = context.backend, next(iter(findings.values())).detail
@@ -637,12 +628,12 @@ def _set_aside_all(
     mark: str | None = None
     if content is not None:
         plan = "bytes and sidecar move to quarantine, and no new media shares them: there is no other copy"
-        if context.repairs:
-            if not backend.holds(pointer.condemned_folder):
-                # Before anything is copied: with a mark no new media joins these bytes meanwhile.
-                mark = pointer.condemned_key()
-                backend.write(mark, b"", "text/plain; charset=utf-8")
-            set_aside(context, pointer.data_key, detail, objects={pointer.data_key: content})
+    if content is not None and context.repairs:
+        if not backend.holds(pointer.condemned_folder):
+            # Before anything is copied: with a mark no new media joins these bytes meanwhile.
+            mark = pointer.condemned_key()
+            backend.write(mark, b"", "text/plain; charset=utf-8")
+        set_aside(context, pointer.data_key, detail, objects={pointer.data_key: content})
     for user, finding in findings.items():
         if user.held:
             finding.report(HELD)
@@ -662,7 +653,7 @@ def _set_aside_user(context: VerifyContext, user: _BlobUser, why: str) -> None:
     set_aside(context, reference, why, texts={key: user.sidecar})
     sidecar, hold = backend.fetch(reads=[key, keys.hold_key(reference)]).reads
     if sidecar != user.sidecar or hold is not None:
-        raise StorageError("changed while it was set aside", next_step="verify again", reference=reference)
+        raise _again("changed while it was set aside", reference)
     _delete_media(context, reference, sidecar)
 
 
