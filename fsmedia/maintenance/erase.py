@@ -87,9 +87,8 @@ class Erasure:
         search, parts = SearchResult(), windows(owned_pairs(nested.entries(backend)), SEARCH_WINDOW)
         found = run_windows(search_window, (backend, subject), parts, search, progress=self.progress, **options)
         # A page that an older version wrote may name what lies in another store.
-        pages = [
-            page._replace(items=[each for each in page.items if not nested.covers(each.reference)]) for page in pages
-        ]
+        for page in pages:
+            page.items[:] = [each for each in page.items if not nested.covers(each.reference)]
         # Before the first deletion, and before a receipt says that there was nothing.
         # What an erasure that died has taken is in the catalog still, and no sign that the listing is short.
         shown = found.examined + sum(len(page.items) for page in pages)
@@ -97,11 +96,8 @@ class Erasure:
         beside = "its due index has entries" if is_due else ""
         check_listing(backend, settings_file, shown, whole=True, force=self.force, beside=beside)
         context = EraseContext(backend, settings_file.configuration, subject, begun)
-        going, window = (
-            windows(_with_notes(backend, found.items), WINDOW),
-            plan_window if self.dry_run else erase_window,
-        )
-        gone = run_windows(window, context, going, EraseResult(), **options)
+        going = windows(_with_notes(backend, found.items), WINDOW)
+        gone = run_windows(plan_window if self.dry_run else erase_window, context, going, EraseResult(), **options)
         # What an earlier erasure left half done has no sidecar any more, so only its journal tells.
         gone.add(finish_interrupted(context, pages, dry_run=self.dry_run))
         return _ReceiptJob(self, backend, subject, found, gone, nested).receipt(begun, settings_file)
