@@ -91,10 +91,7 @@ def is_rotten(backend: Backend, pointer: Pointer, found: Entry, md5: Callable[[]
 
 
 def digest_of(backend: Backend, key: str, *, size: int | None = None) -> str:
-    """Read an object, and return its digest; empty if there is none.
-
-    `size`: of its bytes, where it is sure: a look less on object stores.
-    """
+    """Read an object, and return its digest; empty if there is none. A size that is sure spares buckets a look."""
     hashed = sha256()
     try:
         with backend.open(key, size=size) as file:

@@ -67,10 +67,8 @@ def find(
     *,
     with_holds: bool = False,
 ) -> Iterator[tuple[str | None, records.StoredItem | MediaError]]:
-    """Look at many media and read their sidecars, a window at a time; give keys and what was found.
-
-    `with_holds`: read their holds too: one listing of all holds, at the first window.
-    """
+    """Look at many media and read sidecars, and holds on request, a window at a time; give keys and what was found."""
+    # One listing of all holds, at the first window.
     held: frozenset[str] | None = None
     for window in key_windows(references, key_of, size):
         if held is None:

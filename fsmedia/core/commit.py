@@ -59,33 +59,25 @@ class DeferredUpload(Protocol):
 
 @dataclass(slots=True)
 class StoreOperation:
-    """One store of a media item under its own key; everything is checked, nothing is visible yet.
-
-    `data`: the bytes, or the stage that holds them. `sidecar`: the sidecar's bytes. `now`: the store's clock.
-    `expires_at`: when the policy in the sidecar lets the item expire; None: never. `grace`: age from which leftovers of
-    the store may be removed, so a store must not take longer. `started`: when the first step began; set by the steps.
-    `remake`: makes the sidecar, and the instant at which its policy lets the item expire, anew beside the sidecar of
-    what the bytes replace; None: the sidecar stays as it is. As the following, only asked under names that clients
-    choose. `before`: the sidecar of what the bytes replace, of which this one was made. `seen`: the sidecar that lay
-    there, whatever it spoke of; None: nobody has looked. `exclusive`: nothing may be replaced. `source`: of a copy: the
-    name whose bytes these are. `token`: of the bytes that were written; set by the steps, where the storage tells it.
-    """
+    """One store of a media item under its own key; everything is checked, nothing is visible yet."""
 
     backend: Backend
     reference: str
-    data: bytes | Stage
+    data: bytes | Stage  # the bytes, or the stage that holds them
     mime_type: str
     sidecar: bytes
-    now: Callable[[], datetime]
-    expires_at: datetime | None = None
-    grace: timedelta = ORPHAN_GRACE
-    started: datetime | None = None
+    now: Callable[[], datetime]  # the store's clock
+    expires_at: datetime | None = None  # when the policy in the sidecar lets the item expire; None: never
+    grace: timedelta = ORPHAN_GRACE  # age from which leftovers of the store may go: a store must not take longer
+    started: datetime | None = None  # when the first step began; set by the steps
+    # Makes the sidecar, and the instant at which its policy lets the item expire, anew beside the sidecar of what the
+    # bytes replace; None: the sidecar stays as it is. As the following, only asked under names that clients choose.
     remake: Callable[[bytes | None], tuple[bytes, datetime | None]] | None = None
-    before: bytes | None = None
-    seen: Seen | None = None
-    exclusive: bool = False
-    source: str | None = None
-    token: str | None = None
+    before: bytes | None = None  # the sidecar of what the bytes replace, of which this one was made
+    seen: Seen | None = None  # the sidecar that lay there, whatever it spoke of; None: nobody has looked
+    exclusive: bool = False  # nothing may be replaced
+    source: str | None = None  # of a copy: the name whose bytes these are
+    token: str | None = None  # of the bytes that were written; set by the steps, where the storage tells it
 
     @property
     def names(self) -> list[str]:
@@ -95,51 +87,41 @@ class StoreOperation:
 
 @dataclass(slots=True)
 class SharedStoreOperation:
-    """One store of a media item that shares equal bytes; everything is checked, nothing is visible yet.
-
-    `digest`, `size`: of the bytes as they will be stored. `name_of`: makes the reference for a generation.
-    `sidecar_of`: makes the sidecar's bytes for a marker. `expires_at`, `grace`, `started`: as in `StoreOperation`.
-    `reference`, `marker`: what was chosen; empty before.
-    """
+    """One store of a media item that shares equal bytes; everything is checked, nothing is visible yet."""
 
     backend: Backend
-    digest: str
+    digest: str  # as the size, of the bytes as they will be stored
     size: int
     data: bytes | DeferredUpload
     mime_type: str
-    name_of: Callable[[Pointer], str]
-    sidecar_of: Callable[[str], bytes]
-    now: Callable[[], datetime]
+    name_of: Callable[[Pointer], str]  # makes the reference for a generation
+    sidecar_of: Callable[[str], bytes]  # makes the sidecar's bytes for a marker
+    now: Callable[[], datetime]  # this and the following as in `StoreOperation`
     expires_at: datetime | None = None
     grace: timedelta = ORPHAN_GRACE
-    reference: str = ""
+    reference: str = ""  # what was chosen, and so is the marker; empty before
     marker: str = ""
-    started: datetime | None = None
+    started: datetime | None = None  # as in `StoreOperation`
 
 
 @dataclass(slots=True)
 class DeleteOperation:
-    """One delete of a media item.
-
-    `keep_folders`: leave the folder that gets empty, where the storage has folders. `due_keys`: its entries in the due
-    index, as far as they are known. `stays`: the media item stays: only these due entries are removed. `marker`: of a
-    deduplicated item, as its sidecar names it. Without its sidecar nobody knows the marker, and none is touched.
-    `seen`: the sidecar upon which the delete was decided; None: nobody has looked. As the following, only asked under
-    names that clients choose. `still`: tells of a sidecar that came meanwhile whether the item is to be deleted all the
-    same; None: it is. `entry`: the bytes that are to be deleted and no others; None: whatever lies there. `marked`: the
-    sidecar with the mark of this delete; set by the steps.
-    """
+    """One delete of a media item."""
 
     backend: Backend
     reference: str
-    keep_folders: bool = False
-    due_keys: tuple[str, ...] = ()
-    stays: bool = False
+    keep_folders: bool = False  # leave the folder that gets empty, where the storage has folders
+    due_keys: tuple[str, ...] = ()  # its entries in the due index, as far as they are known
+    stays: bool = False  # the media item stays: only these due entries are removed
+    # Of a deduplicated item, as its sidecar names it. Without its sidecar nobody knows the marker, and none is touched.
     marker: str | None = None
+    # The sidecar upon which the delete was decided; None: nobody has looked. As the following, only asked under names
+    # that clients choose.
     seen: Seen | None = None
+    # Tells of a sidecar that came meanwhile whether the item is to be deleted all the same; None: it is.
     still: Callable[[bytes | None], bool] | None = None
-    entry: Entry | None = None
-    marked: Seen | None = None
+    entry: Entry | None = None  # the bytes that are to be deleted and no others; None: whatever lies there
+    marked: Seen | None = None  # the sidecar with the mark of this delete; set by the steps
 
 
 # -- steps of a store --------------------------------------------------------------------------------------

@@ -110,12 +110,9 @@ def open_url(
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A response whose body is still to be read.
+    """A response whose body is still to be read."""
 
-    `size`: Content-Length in bytes, None where it is not given.
-    """
-
-    size: int | None
+    size: int | None  # Content-Length in bytes, None where it is not given
     _fetch: _Request
     _response: http.client.HTTPResponse
     _max_size: int | None

@@ -419,31 +419,21 @@ class MediaWriter:
 
 @dataclass(frozen=True, slots=True)
 class SourceRules:
-    """Limits that a store sets to its sources.
+    """Limits that a store sets to its sources."""
 
-    `max_size`: most bytes of one media item; None takes any number. `timeout`: longest wait for a connection to a URL,
-    and for each of its answers. `allow_private`: whether a URL may lead to this machine or its own network.
-    `open_stored`: opens a media item of the same store.
-    """
-
-    max_size: int | None
-    timeout: timedelta
-    allow_private: bool
-    open_stored: Callable[[str], BinaryIO]
+    max_size: int | None  # most bytes of one media item; None takes any number
+    timeout: timedelta  # longest wait for a connection to a URL, and for each of its answers
+    allow_private: bool  # whether a URL may lead to this machine or its own network
+    open_stored: Callable[[str], BinaryIO]  # opens a media item of the same store
 
 
 class Source(NamedTuple):
-    """An opened source.
+    """An opened source."""
 
-    `chunks`: the bytes, to be taken once. `data`: the bytes, if they are in memory anyway. `size`: how many there will
-    be, where the source can tell; a hint, not a promise. `mime_type`: what the source says they are, where that tells
-    more than the content does.
-    """
-
-    chunks: Iterable[bytes]
-    data: bytes | None = None
-    size: int | None = None
-    mime_type: str | None = None
+    chunks: Iterable[bytes]  # the bytes, to be taken once
+    data: bytes | None = None  # the bytes, if they are in memory anyway
+    size: int | None = None  # how many there will be, where the source can tell; a hint, not a promise
+    mime_type: str | None = None  # what the source says they are, where that tells more than the content does
 
 
 def small_bytes(content: MediaContent) -> bytes | None:

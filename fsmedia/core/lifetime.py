@@ -165,24 +165,19 @@ def record(backend: Backend, log: DeletionLog, deletions: Sequence[Deletion]) ->
 
 @dataclass(slots=True)
 class Deleter:
-    """Deletes media items of one root on request.
-
-    `keep_folders`: leave the folders that get empty.
-    """
+    """Deletes media items of one root on request."""
 
     backend: Backend
     configuration: Configuration
     now: Callable[[], datetime]
     log: DeletionLog = None
-    keep_folders: bool = False
+    keep_folders: bool = False  # leave the folders that get empty
     _held: frozenset[str] | None = None
     _absent: list[str] = field(default_factory=list)
 
     def one(self, reference: str) -> bool:
-        """Delete one media item; False if it had no sidecar, so that at most a leftover was there.
-
-        After a `StorageError` doing it again finishes it.
-        """
+        """Delete one media item; False if it had no sidecar, so that at most a leftover was there."""
+        # After a `StorageError` doing it again finishes it.
         with ErrorContext(reference):
             wanted = [keys.sidecar_key(reference), keys.hold_key(reference)]
             foreign = not keys.is_own_name(reference)

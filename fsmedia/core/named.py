@@ -57,13 +57,10 @@ _LOCKED_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A sidecar as it was read.
+    """A sidecar as it was read."""
 
-    `text`: its bytes; None: there was none. `token`: with which it can be replaced where the storage keeps conditions.
-    """
-
-    text: bytes | None = None
-    token: str | None = None
+    text: bytes | None = None  # its bytes; None: there was none
+    token: str | None = None  # with which it can be replaced where the storage keeps conditions
 
 
 class Overtaken(StoreConflictError):  # noqa: N818 - what became of a deletion, as HTTP says PreconditionFailed
@@ -79,10 +76,7 @@ class ContentDigest(NamedTuple):
 
 
 def read_digest(backend: Backend, key: str, size: int) -> ContentDigest | None:
-    """Read all bytes of an object; None if it is gone.
-
-    `size`: size by the listing: spares the request for more bytes after the last ones.
-    """
+    """Read all bytes of an object; None if it is gone. Its size by the listing spares the request after the last."""
     digest, start, head = sha256(), 0, b""
     while True:
         piece = backend.read_range(key, start, start + PIECE)
@@ -188,20 +182,14 @@ def at_rest(backend: Backend, reference: str, seen: Seen, *, deletes: bool = Fal
 
 
 class Pair(NamedTuple):
-    """Bytes and sidecar of a media, as they were seen to fit.
+    """Bytes and sidecar of a media, as they were seen to fit."""
 
-    `entry`: the bytes, under the media's reference. `seen`: the sidecar; without text for another program's file.
-    """
-
-    entry: Entry
-    seen: Seen
+    entry: Entry  # the bytes, under the media's reference
+    seen: Seen  # the sidecar; without text for another program's file
 
 
 def find_pair(backend: Backend, reference: str, find: Callable[[], Pair]) -> Pair:
-    """Return a media whose sidecar speaks of its bytes; while somebody writes it, it is waited, but not for ever.
-
-    `find`: looks for it.
-    """
+    """Look for a media whose sidecar speaks of its bytes; while somebody writes it, it is waited, but not for ever."""
     found = find()
     if keys.is_own_name(reference) or backend.exclusion is Exclusion.LOCK:
         return found  # never overwritten; or looked at again under the lock
@@ -235,16 +223,13 @@ def _is_proven(backend: Backend, reference: str, pair: Pair) -> bool:
 
 @dataclass(slots=True)
 class CopiedBytes:
-    """Bytes of another media of the root on their way to a key: to the steps of a store, a stage.
-
-    `pair`: the source, as it was when its bytes were copied. `find`: looks for the source.
-    """
+    """Bytes of another media of the root on their way to a key: to the steps of a store, a stage."""
 
     backend: Backend
     source: str
     target: str
-    pair: Pair
-    find: Callable[[], Pair]
+    pair: Pair  # the source, as it was when its bytes were copied
+    find: Callable[[], Pair]  # looks for the source
     landed: bool = False  # whether bytes of the source, of whatever time, have come to the key
     _stage: Stage | None = None
     _anew: bool = False
@@ -589,10 +574,7 @@ def _reconcile(item: StoreOperation) -> None:
 
 
 def describe(backend: Backend, reference: str, fallback: bytes) -> None:
-    """Give the bytes that lie at a name a sidecar that fits; ids, policy and attributes of the one there stay.
-
-    `fallback`: a sidecar to begin with where there is none.
-    """
+    """Give the bytes at a name a sidecar that fits: with ids, policy and attributes of the one there, or `fallback`."""
     entry = backend.head(reference)
     content = None if entry is None else read_digest(backend, reference, entry.size)
     if content is None:
@@ -868,13 +850,10 @@ def _describe_what_lies(item: DeleteOperation) -> None:
 
 
 class Rewritten(NamedTuple):
-    """A sidecar that replaces another.
-
-    `text`: its bytes. `expires_at`: when its policy lets the media go; None: never.
-    """
+    """A sidecar that replaces another."""
 
     text: bytes
-    expires_at: datetime | None
+    expires_at: datetime | None  # when its policy lets the media go; None: never
 
 
 def rewrite(

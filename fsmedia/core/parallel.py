@@ -27,12 +27,9 @@ _MAX_PENDING = 32  # windows submitted at once: more only fill memory
 
 @dataclass(slots=True)
 class JobResult:
-    """What became of a window or, added up, of all windows so far.
+    """What became of a window or, added up, of all windows so far."""
 
-    `examined`: items that were looked at; what `progress` is told.
-    """
-
-    examined: int = 0
+    examined: int = 0  # items that were looked at; what `progress` is told
     skipped: list[Skipped] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
 

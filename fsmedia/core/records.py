@@ -178,10 +178,7 @@ def check_range(backend: Backend, reference: str, data: bytes, start: int | None
 def open_checked(
     backend: Backend, reference: str, facts: StoredFacts | None, *, size: int | None, block_size: int = SEEK_BLOCK
 ) -> BinaryIO:
-    """Open the bytes of a media item, to be compared with what was stored; without facts as they are.
-
-    `size`: of the bytes, where it is sure; object stores are spared a look then.
-    """
+    """Open the bytes of a media item, compared with facts where there are any; a size that is sure spares a look."""
     place = keys.bytes_key(reference)
     file = backend.open(place, block_size=block_size, size=size)
     if facts is None:
@@ -298,17 +295,12 @@ class CheckedFile(ReadableFile):
 
 
 class StoredItem(NamedTuple):
-    """A media item that is there.
+    """A media item that is there."""
 
-    `entry`: its bytes: size, time. `sidecar`: the bytes of its sidecar, not yet parsed; None where it has none. `hold`:
-    the bytes of its hold; None where it has none, or nobody asked. `token`: of its sidecar, where the storage keeps
-    conditions.
-    """
-
-    entry: Entry
-    sidecar: bytes | None
-    hold: bytes | None = None
-    token: str | None = None
+    entry: Entry  # its bytes: size, time
+    sidecar: bytes | None  # the bytes of its sidecar, not yet parsed; None where it has none
+    hold: bytes | None = None  # the bytes of its hold; None where it has none, or nobody asked
+    token: str | None = None  # of its sidecar, where the storage keeps conditions
 
     @property
     def seen(self) -> Seen:
@@ -317,13 +309,10 @@ class StoredItem(NamedTuple):
 
 
 class ListedItem(NamedTuple):
-    """What a listing shows of a media item.
+    """What a listing shows of a media item."""
 
-    `entry`: its bytes. `sidecar`: its sidecar, under the sidecar's own key; None where it has none.
-    """
-
-    entry: Entry
-    sidecar: Entry | None = None
+    entry: Entry  # its bytes
+    sidecar: Entry | None = None  # its sidecar, under the sidecar's own key; None where it has none
 
     @property
     def has_sidecar(self) -> bool:
@@ -332,13 +321,10 @@ class ListedItem(NamedTuple):
 
 
 class ListedPair(NamedTuple):
-    """What a listing shows at one name: bytes, a sidecar, or both.
-
-    `data`: the bytes at the name itself; those of deduplicated media lie elsewhere.
-    """
+    """What a listing shows at one name: bytes, a sidecar, or both."""
 
     key: str
-    data: Entry | None
+    data: Entry | None  # the bytes at the name itself; those of deduplicated media lie elsewhere
     sidecar: Entry | None
 
     @property
@@ -359,13 +345,10 @@ class ListedPair(NamedTuple):
 
 
 class SelectedItem(NamedTuple):
-    """A listed media item that meets a selection.
-
-    `text`: its sidecar's bytes, if they were read to find that out.
-    """
+    """A listed media item that meets a selection."""
 
     listed: ListedItem
-    text: bytes | None = None
+    text: bytes | None = None  # its sidecar's bytes, if they were read to find that out
 
     @property
     def entry(self) -> Entry:
@@ -510,10 +493,8 @@ def moved_many(backend: Backend, references: Iterable[str]) -> dict[str, str]:
 
 
 def brought_many(backend: Backend, references: Iterable[str]) -> dict[str, str]:
-    """Return the copies of deduplicated media items that a sync stored here; lists each of their folders once.
-
-    They have the same bytes, and the same name but for the generation.
-    """
+    """Return the copies of deduplicated media items that a sync stored here; lists each of their folders once."""
+    # They have the same bytes, and the same name but for the generation.
     wanted = {same: each for each in references if (same := _without_generation(each)) is not None}
     return _found_in_folders(backend, wanted, _without_generation)
 
@@ -596,10 +577,7 @@ def _renamed(reference: str, present: str) -> MediaNotFoundError:
 
 
 def open_bytes(backend: Backend, reference: str, *, verify_reads: VerifyReads = False) -> BinaryIO:
-    """Open the bytes of a media item.
-
-    `verify_reads`: compare them with what was stored; off for those who hash them themselves.
-    """
+    """Open the bytes of a media item, compared with what was stored; not for those who hash them themselves."""
     try:
         return open_found(backend, reference, verify_reads=verify_reads, block_size=SEEK_BLOCK)
     except MediaError:
@@ -806,10 +784,7 @@ def content_of(item: StoredItem, configuration: Configuration, path: str | None)
 def expiry_of(
     sidecar: Sidecar, reference: str, configuration: Configuration, modified: datetime | None = None
 ) -> datetime | None:
-    """Return when a media item expires: what its sidecar says, else what the name of its policy means.
-
-    `modified`: when its bytes were written, for a sidecar without a time.
-    """
+    """Return when a media item expires: by its sidecar, else by its policy's name, counted from `modified` in need."""
     retention = sidecar.retention(reference)
     # The sidecar's own instant is the truth; the name counts where none was written, as PromptKit does.
     if retention.expires_at is not None or not retention.policy_name:
