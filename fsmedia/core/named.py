@@ -10,8 +10,6 @@ The functions below are steps of `fsmedia.core.commit`: each takes any number of
 index.
 """
 
-# Longer than 1,000 lines: what keeps two who change one name from undoing each other is one protocol.
-
 from __future__ import annotations
 
 import logging

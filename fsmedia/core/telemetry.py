@@ -197,7 +197,9 @@ class RunningOperation:
 
     def _report_part(self, operation: str, facts: Mapping[str, Any], error: MediaError | None = None) -> None:
         self._parts += error is None
-        event = self._event(operation, facts, error, within=self.operation)
+        self._tell(self._event(operation, facts, error, within=self.operation))
+
+    def _tell(self, event: Event) -> None:
         self._observer.notify(event)
         if self._recorder is not None:
             self._recorder.count(event)
@@ -233,9 +235,7 @@ class RunningOperation:
         if self.operation in _PARTS:
             self.facts.setdefault("count", self._parts)
         event = self._event(self.operation, self.facts, error, within=self._within, duration=duration)
-        self._observer.notify(event)
-        if self._recorder is not None:
-            self._recorder.count(event)
+        self._tell(event)
         if self._span is not None:
             self._span.end(event)
 

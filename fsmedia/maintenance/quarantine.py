@@ -82,12 +82,12 @@ def read_quarantine(backend: Backend) -> Iterator[QuarantineFolder]:
     groups = (list(group) for _, group in groupby(listed, _folder))
     for window in windows(groups, _TOGETHER):
         wanted = (key for group in window for key in group if not keys.parse_quarantined(key).key)
-        notes = dict(records.read_each(backend, wanted, _TOGETHER))
+        notes = dict(records.read_each(backend, wanted))
         folders = [QuarantineFolder(group) for group in window]
         for each in folders:
             each.read_keys(notes)
         held = (key for each in folders for key in (*each.sidecars, *each.holds))
-        texts = dict(records.read_each(backend, held, _TOGETHER))
+        texts = dict(records.read_each(backend, held))
         for each in folders:
             each.texts = {key: texts[key] for key in each.sidecars if key in texts}
             each.references |= {name for key in each.holds if (name := holds.named(texts.get(key, b""))) is not None}

@@ -4,8 +4,6 @@ Each function looks again before it reports anything, for a media may have been 
 listed. Plan and repair are the same code, which stops before its first write where no repair is asked for.
 """
 
-# Longer than 1,000 lines: every repair looks again in the same way before it reports or writes anything.
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

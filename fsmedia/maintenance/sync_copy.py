@@ -4,8 +4,6 @@ The steps are those of `commit.STORE` and two more. The hold comes first, so tha
 at the source and not here, and bytes are checked before the sidecar makes them a media.
 """
 
-# Longer than 1,000 lines: what one media needs on its way to another store is one subject.
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -622,18 +620,10 @@ def _shared_operation(context: SyncContext, upload: SyncUpload) -> SharedStoreOp
         _place_hold(context, sync_item, item.reference)
         return sync_item.sidecar_bytes(marker) or b""
 
-    item = SharedStoreOperation(
-        backend=context.target,
-        digest=sync_item.digest,
-        size=sync_item.entry.size,
-        data=upload,
-        mime_type=sync_item.mime_type,
-        name_of=partial(keys.moved_name, sync_item.name),
-        sidecar_of=sidecar_of,
-        now=partial(datetime.now, UTC),
-        expires_at=sync_item.expires_at,
-        grace=context.grace,
-    )
+    digest, size, mime_type = sync_item.digest, sync_item.entry.size, sync_item.mime_type
+    name_of, rest = partial(keys.moved_name, sync_item.name), (sync_item.expires_at, context.grace)
+    now = partial(datetime.now, UTC)
+    item = SharedStoreOperation(context.target, digest, size, upload, mime_type, name_of, sidecar_of, now, *rest)
     return item
 
 
@@ -797,8 +787,7 @@ class SyncUpload:
     def _chunks(self) -> Iterator[bytes]:
         try:
             with self.context.source.open(self.sync_item.source_key, size=self.sync_item.entry.size) as file:
-                while data := file.read(_CHUNK):
-                    yield data
+                yield from iter(lambda: file.read(_CHUNK), b"")
         except (FileNotFoundError, MediaNotFoundError):
             raise self._gone() from None
 

@@ -57,6 +57,10 @@ from fsmedia.storage.port import storage_time
 Item = TypeVar("Item")
 LEFTOVERS: Final = "leftovers"
 KEPT = 1000  # findings of each kind in the report; all are counted
+_NESTED = (
+    "another store lies here, below this one: nothing in it was looked at, and nothing of this store does anything to "
+    "it; move one of the two out of the other"
+)
 _WINDOW = 256
 _FEW = 32
 _LEFTOVERS_WINDOW = 100
@@ -365,11 +369,7 @@ class Verification:
             detail = "media of this package lie here, and store.json is gone; make it again: create(), fsmedia init"
             result.find("settings", keys.CONFIGURATION_KEY, detail)
         for folder in survey.nested.folders:
-            detail = (
-                "another store lies here, below this one: nothing in it was looked at, and nothing of this store does "
-                "anything to it; move one of the two out of the other"
-            )
-            result.find("foreign", folder, detail, harmless=True)
+            result.find("foreign", folder, _NESTED, harmless=True)
         self._add(result)
 
 
@@ -384,7 +384,10 @@ def check_window(context: VerifyContext, pairs: Sequence[ListedPair]) -> VerifyR
             checker.result.find("foreign", pair.key, "no reference can name it, so no store can use it", harmless=True)
     media = [pair for pair in known if pair.sidecar is not None]
     sidecars = records.read_listed_sidecars(context.backend, [pair.key for pair in media])
-    read = _read(context, media)
+    # In a deep verification the bytes of plain media; shared ones are read once for all media, and not here.
+    plain = [pair.data for pair in media if pair.data is not None and keys.pointer_of(pair.key) is None]
+    entries = plain if context.deep else []
+    read = dict(zip([each.key for each in entries], read_digests(context.backend, entries), strict=True))
     for pair in media:
         with checker.result.guard(pair.key):
             checker.check(pair, sidecars[pair.key], read.get(pair.key))
@@ -392,14 +395,6 @@ def check_window(context: VerifyContext, pairs: Sequence[ListedPair]) -> VerifyR
     lone_bytes(context, [pair.data for pair in alone if pair.data and keys.is_own_name(pair.key)], checker.result)
     adopt(context, [pair.data for pair in alone if pair.data and not keys.is_own_name(pair.key)], checker.result)
     return checker.result
-
-
-def _read(context: VerifyContext, media: Sequence[ListedPair]) -> dict[str, ContentDigest | MediaError | None]:
-    """Read the bytes of plain media in a deep verification; shared ones are read once for all media, and not here."""
-    if not context.deep:
-        return {}
-    entries = [pair.data for pair in media if pair.data is not None and keys.pointer_of(pair.key) is None]
-    return dict(zip([each.key for each in entries], read_digests(context.backend, entries), strict=True))
 
 
 class _Checker:
