@@ -132,16 +132,11 @@ def open_target(backend: Backend, asked: Settings, source: Backend, settings: Co
     settings_file = SettingsFile(backend, asked)
     if settings_file.is_settled:
         return SyncTarget(backend, settings_file, settings_file.configuration)
-    assumed = settings_file.configuration
+    adopted = settings_file.configuration.adopted
     values = {**asked.values, "layouts": {**settings.layouts, **asked.values.get("layouts", {})}}
-    drafted = replace(
-        settings,
-        **values,
-        # Files that lie there already may be anybody's, and so may those of a source that was itself adopted.
-        adopted=settings.adopted or assumed.adopted,
-        due_index="partial" if assumed.adopted else "complete",
-    )
-    return SyncTarget(backend, settings_file, drafted)
+    # Files that lie there already may be anybody's, and so may those of a source that was itself adopted.
+    values |= {"adopted": settings.adopted or adopted, "due_index": "partial" if adopted else "complete"}
+    return SyncTarget(backend, settings_file, replace(settings, **values))
 
 
 def overlap(one: Backend, other: Backend) -> bool:
