@@ -9,18 +9,14 @@ and each write here is one step in docs/format.md.
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Callable
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 from fsmedia.errors import CorruptMediaError
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
+from fsmedia.storage import Backend, Entry
 from fsmedia.storage.port import delete_one
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from fsmedia.storage import Backend, Entry
 
 _CHUNK = 2**20
 _TEXT = "text/plain; charset=utf-8"
@@ -95,10 +91,7 @@ def is_rotten(backend: Backend, pointer: Pointer, found: Entry, md5: Callable[[]
 
 
 def digest_of(backend: Backend, key: str, *, size: int | None = None) -> str:
-    """Read an object, and return its digest; empty if there is none.
-
-    `size`: of its bytes, where it is sure: a look less on object stores.
-    """
+    """Read an object, and return its digest; empty if there is none. A size that is sure spares buckets a look."""
     hashed = sha256()
     try:
         with backend.open(key, size=size) as file:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from fsmedia.core import commit, holds, records
-from fsmedia.core.ingest import CHUNK_BYTES, draft_of, is_small_file, open_source, small_bytes
+from fsmedia.core import commit, holds, ingest, records
+from fsmedia.core.ingest import MediaUpload, SourceRules, WriteContext
+from fsmedia.core.lifetime import Deleter
 from fsmedia.core.parallel import attempt, windows
 from fsmedia.errors import BulkError, InvalidMediaError, MediaError
+from fsmedia.models import MediaContent, MediaMetadata, Reference
+from fsmedia.models.interfaces import OnError
+from fsmedia.storage import Backend
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from fsmedia.core.ingest import MediaUpload, SourceRules, WriteContext
-    from fsmedia.core.lifetime import Deleter
-    from fsmedia.models import MediaContent, MediaMetadata, Reference
-    from fsmedia.models.interfaces import OnError
-    from fsmedia.storage import Backend
-
-    Answer = Any | MediaError
-    Pair = tuple[MediaContent, MediaMetadata]
+Answer = Any | MediaError
+Pair = tuple[MediaContent, MediaMetadata]
 
 T = TypeVar("T")
 # Media looked at or deleted together: S3 deletes at most 1,000 keys a request, and each step's keys fill one.
@@ -71,10 +67,8 @@ def find(
     *,
     with_holds: bool = False,
 ) -> Iterator[tuple[str | None, records.StoredItem | MediaError]]:
-    """Look at many media and read their sidecars, a window at a time; give keys and what was found.
-
-    `with_holds`: read their holds too: one listing of all holds, at the first window.
-    """
+    """Look at many media and read sidecars, and holds on request, a window at a time; give keys and what was found."""
+    # One listing of all holds, at the first window.
     held: frozenset[str] | None = None
     for window in key_windows(references, key_of, size):
         if held is None:
@@ -131,23 +125,17 @@ def _small_draft(pair: Pair, context: Callable[[], WriteContext], rules: SourceR
         raise InvalidMediaError(
             "each item must be a pair of MediaContent and MediaMetadata", next_step="pass an iterable of pairs"
         ) from None
-    draft = draft_of(context, content, metadata)
-    data = _small_data(content, rules)
-    if data is None:
+    draft = ingest.draft_of(context, content, metadata)
+    data = ingest.small_bytes(content)
+    if content.data is None and content.file_path is not None and ingest.is_small_file(content, _SMALL):
+        with ingest.open_source(content, rules) as source:
+            if source.size is not None and source.size <= _SMALL:
+                # One chunk more than should come: the file may be growing, and is then too large after all.
+                data = b"".join(islice(source.chunks, _SMALL // ingest.CHUNK_BYTES + 1))
+    if data is None or len(data) > _SMALL:
         return None
     draft.take(data)
     return draft
-
-
-def _small_data(content: MediaContent, rules: SourceRules) -> bytes | None:
-    """Return the bytes of what is in memory, or in a file that may be; None for all else."""
-    data = small_bytes(content)
-    if data is None and content.data is None and content.file_path is not None and is_small_file(content, _SMALL):
-        with open_source(content, rules) as source:
-            if source.size is not None and source.size <= _SMALL:
-                # One chunk more than should come: the file may be growing, and is then too large after all.
-                data = b"".join(islice(source.chunks, _SMALL // CHUNK_BYTES + 1))
-    return data if data is not None and len(data) <= _SMALL else None
 
 
 def _committed(drafts: Sequence[MediaUpload | MediaError]) -> Iterator[Answer]:
@@ -159,7 +147,7 @@ def _committed(drafts: Sequence[MediaUpload | MediaError]) -> Iterator[Answer]:
     for each in prepared:
         if isinstance(each, MediaError):
             yield each
-            continue
-        draft, operation = each
-        error = next(shared if isinstance(operation, commit.SharedStoreOperation) else plain)
-        yield draft.settled(operation) if error is None else error
+        else:
+            draft, operation = each
+            error = next(shared if isinstance(operation, commit.SharedStoreOperation) else plain)
+            yield draft.settled(operation) if error is None else error

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from fsmedia.core import blobs, named
 from fsmedia.core.named import Rewritten, Seen
@@ -31,21 +33,13 @@ from fsmedia.errors import (
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.format.settings import ORPHAN_GRACE
-from fsmedia.storage import Exclusion, Write
+from fsmedia.storage import Backend, Entry, Exclusion, Stage, Write
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import datetime, timedelta
-
-    from fsmedia.storage import Backend, Entry, Stage
-
-    Failures = Mapping[int, MediaError]
-    Outcomes = list[MediaError | None]
-    StoreSteps = tuple[Callable[[Sequence["StoreOperation"]], Failures], ...]
-    DeleteSteps = tuple[Callable[[Sequence["DeleteOperation"]], Failures], ...]
-
+Failures = named.Failures
+Outcomes = list[MediaError | None]
+StoreSteps = tuple[Callable[[Sequence["StoreOperation"]], Failures], ...]
+DeleteSteps = tuple[Callable[[Sequence["DeleteOperation"]], Failures], ...]
 _log = logging.getLogger("fsmedia")
-
 SIDECAR_TYPE, DUE_TYPE = named.SIDECAR_TYPE, named.DUE_TYPE
 OperationT = TypeVar("OperationT", "StoreOperation", "DeleteOperation")
 
@@ -65,33 +59,25 @@ class DeferredUpload(Protocol):
 
 @dataclass(slots=True)
 class StoreOperation:
-    """One store of a media item under its own key; everything is checked, nothing is visible yet.
-
-    `data`: the bytes, or the stage that holds them. `sidecar`: the sidecar's bytes. `now`: the store's clock.
-    `expires_at`: when the policy in the sidecar lets the item expire; None: never. `grace`: age from which leftovers of
-    the store may be removed, so a store must not take longer. `started`: when the first step began; set by the steps.
-    `remake`: makes the sidecar, and the instant at which its policy lets the item expire, anew beside the sidecar of
-    what the bytes replace; None: the sidecar stays as it is. As the following, only asked under names that clients
-    choose. `before`: the sidecar of what the bytes replace, of which this one was made. `seen`: the sidecar that lay
-    there, whatever it spoke of; None: nobody has looked. `exclusive`: nothing may be replaced. `source`: of a copy: the
-    name whose bytes these are. `token`: of the bytes that were written; set by the steps, where the storage tells it.
-    """
+    """One store of a media item under its own key; everything is checked, nothing is visible yet."""
 
     backend: Backend
     reference: str
-    data: bytes | Stage
+    data: bytes | Stage  # the bytes, or the stage that holds them
     mime_type: str
     sidecar: bytes
-    now: Callable[[], datetime]
-    expires_at: datetime | None = None
-    grace: timedelta = ORPHAN_GRACE
-    started: datetime | None = None
+    now: Callable[[], datetime]  # the store's clock
+    expires_at: datetime | None = None  # when the policy in the sidecar lets the item expire; None: never
+    grace: timedelta = ORPHAN_GRACE  # age from which leftovers of the store may go: a store must not take longer
+    started: datetime | None = None  # when the first step began; set by the steps
+    # Makes the sidecar, and the instant at which its policy lets the item expire, anew beside the sidecar of what the
+    # bytes replace; None: the sidecar stays as it is. As the following, only asked under names that clients choose.
     remake: Callable[[bytes | None], tuple[bytes, datetime | None]] | None = None
-    before: bytes | None = None
-    seen: Seen | None = None
-    exclusive: bool = False
-    source: str | None = None
-    token: str | None = None
+    before: bytes | None = None  # the sidecar of what the bytes replace, of which this one was made
+    seen: Seen | None = None  # the sidecar that lay there, whatever it spoke of; None: nobody has looked
+    exclusive: bool = False  # nothing may be replaced
+    source: str | None = None  # of a copy: the name whose bytes these are
+    token: str | None = None  # of the bytes that were written; set by the steps, where the storage tells it
 
     @property
     def names(self) -> list[str]:
@@ -101,51 +87,41 @@ class StoreOperation:
 
 @dataclass(slots=True)
 class SharedStoreOperation:
-    """One store of a media item that shares equal bytes; everything is checked, nothing is visible yet.
-
-    `digest`, `size`: of the bytes as they will be stored. `name_of`: makes the reference for a generation.
-    `sidecar_of`: makes the sidecar's bytes for a marker. `expires_at`, `grace`, `started`: as in `StoreOperation`.
-    `reference`, `marker`: what was chosen; empty before.
-    """
+    """One store of a media item that shares equal bytes; everything is checked, nothing is visible yet."""
 
     backend: Backend
-    digest: str
+    digest: str  # as the size, of the bytes as they will be stored
     size: int
     data: bytes | DeferredUpload
     mime_type: str
-    name_of: Callable[[Pointer], str]
-    sidecar_of: Callable[[str], bytes]
-    now: Callable[[], datetime]
+    name_of: Callable[[Pointer], str]  # makes the reference for a generation
+    sidecar_of: Callable[[str], bytes]  # makes the sidecar's bytes for a marker
+    now: Callable[[], datetime]  # this and the following as in `StoreOperation`
     expires_at: datetime | None = None
     grace: timedelta = ORPHAN_GRACE
-    reference: str = ""
+    reference: str = ""  # what was chosen, and so is the marker; empty before
     marker: str = ""
-    started: datetime | None = None
+    started: datetime | None = None  # as in `StoreOperation`
 
 
 @dataclass(slots=True)
 class DeleteOperation:
-    """One delete of a media item.
-
-    `keep_folders`: leave the folder that gets empty, where the storage has folders. `due_keys`: its entries in the due
-    index, as far as they are known. `stays`: the media item stays: only these due entries are removed. `marker`: of a
-    deduplicated item, as its sidecar names it. Without its sidecar nobody knows the marker, and none is touched.
-    `seen`: the sidecar upon which the delete was decided; None: nobody has looked. As the following, only asked under
-    names that clients choose. `still`: tells of a sidecar that came meanwhile whether the item is to be deleted all the
-    same; None: it is. `entry`: the bytes that are to be deleted and no others; None: whatever lies there. `marked`: the
-    sidecar with the mark of this delete; set by the steps.
-    """
+    """One delete of a media item."""
 
     backend: Backend
     reference: str
-    keep_folders: bool = False
-    due_keys: tuple[str, ...] = ()
-    stays: bool = False
+    keep_folders: bool = False  # leave the folder that gets empty, where the storage has folders
+    due_keys: tuple[str, ...] = ()  # its entries in the due index, as far as they are known
+    stays: bool = False  # the media item stays: only these due entries are removed
+    # Of a deduplicated item, as its sidecar names it. Without its sidecar nobody knows the marker, and none is touched.
     marker: str | None = None
+    # The sidecar upon which the delete was decided; None: nobody has looked. As the following, only asked under names
+    # that clients choose.
     seen: Seen | None = None
+    # Tells of a sidecar that came meanwhile whether the item is to be deleted all the same; None: it is.
     still: Callable[[bytes | None], bool] | None = None
-    entry: Entry | None = None
-    marked: Seen | None = None
+    entry: Entry | None = None  # the bytes that are to be deleted and no others; None: whatever lies there
+    marked: Seen | None = None  # the sidecar with the mark of this delete; set by the steps
 
 
 # -- steps of a store --------------------------------------------------------------------------------------
@@ -153,43 +129,28 @@ class DeleteOperation:
 
 def put_due(operations: Sequence[StoreOperation]) -> Failures:
     """Write a due entry for each media item that expires."""
-    due: dict[int, str] = {}
+    due: list[tuple[int, Write]] = []
     for index, operation in enumerate(operations):
         # The clock starts with the first write: from here on a sweep may meet what this store leaves.
         operation.started = operation.now()
         if operation.expires_at is not None:
-            due[index] = keys.due_key(operation.expires_at, operation.reference)
-    if not due:
-        return {}
-    failed = operations[0].backend.write_many([Write(key, b"", DUE_TYPE) for key in due.values()])
-    places = list(due)
-    return {places[index]: error for index, error in failed.items()}
+            due.append((index, Write(keys.due_key(operation.expires_at, operation.reference), b"", DUE_TYPE)))
+    failed = operations[0].backend.write_many([write for _, write in due]) if due else {}
+    return {due[at][0]: error for at, error in failed.items()}
 
 
-def put_bytes(operations: Sequence[StoreOperation]) -> Failures:
-    """Write the bytes at their key; no listing shows them before the sidecar is there."""
-    return operations[0].backend.write_many([Write(each.reference, each.data, each.mime_type) for each in operations])
+put_bytes, put_sidecar = named.put_bytes, named.put_sidecar
 
 
-def create_bytes(operations: Sequence[StoreOperation]) -> Failures:
+@named.each
+def create_bytes(operation: StoreOperation) -> None:
     """Write the bytes at keys that must be free."""
-
-    def make(operation: StoreOperation) -> None:
-        if isinstance(operation.data, bytes):
-            made = operation.backend.create(operation.reference, operation.data, operation.mime_type)
-        else:
-            made = operation.data.commit_new(operation.mime_type)
-        if not made:
-            raise named.taken()
-
-    return named.for_each(operations, make)
-
-
-def put_sidecar(operations: Sequence[StoreOperation]) -> Failures:
-    """Write the sidecar: from here on the media item exists."""
-    return operations[0].backend.write_many(
-        [Write(keys.sidecar_key(each.reference), each.sidecar, SIDECAR_TYPE) for each in operations]
-    )
+    if isinstance(operation.data, bytes):
+        made = operation.backend.create(operation.reference, operation.data, operation.mime_type)
+    else:
+        made = operation.data.commit_new(operation.mime_type)
+    if not made:
+        raise named.taken()
 
 
 def look_after_slow(operations: Sequence[StoreOperation]) -> Failures:
@@ -297,30 +258,13 @@ CREATE_NAMED: StoreSteps = (put_due, create_bytes, named.put_sidecar_and_look, l
 DELETE: DeleteSteps = (remove_sidecar, remove_bytes, remove_due)
 # The other way round for names that are not of our own form: their bytes alone would be listed as a media item
 # again, one without policy and hold.
-DELETE_NAMED: DeleteSteps = (
-    named.look_before_removal,
-    remove_bytes,
-    remove_sidecar,
-    named.look_after_removal,
-    remove_due,
-)
-DELETE_CAUGHT: DeleteSteps = (
-    named.look_before_removal,
-    named.catch_bytes,
-    named.catch_sidecar,
-    named.look_after_removal,
-    remove_due,
-)
+_REMOVED: DeleteSteps = (named.look_after_removal, remove_due)
+DELETE_NAMED: DeleteSteps = (named.look_before_removal, remove_bytes, remove_sidecar, *_REMOVED)
+DELETE_CAUGHT: DeleteSteps = (named.look_before_removal, named.catch_bytes, named.catch_sidecar, *_REMOVED)
 DELETE_MARKED: DeleteSteps = (named.mark_leaving, remove_bytes_under_mark, remove_marked_sidecar, remove_due)
 DELETE_LOCKED: DeleteSteps = (named.remove_under_lock, remove_due)
 # The sidecar twice: a rewrite between the two looks at the marker, finds it, and would leave a sidecar behind.
-DELETE_SHARED: DeleteSteps = (
-    remove_sidecar,
-    remove_marker,
-    remove_sidecar_again,
-    release_bytes,
-    remove_due,
-)
+DELETE_SHARED: DeleteSteps = (remove_sidecar, remove_marker, remove_sidecar_again, release_bytes, remove_due)
 
 
 def store(operations: Sequence[StoreOperation]) -> Outcomes:
@@ -346,13 +290,12 @@ def delete(operations: Sequence[DeleteOperation]) -> Outcomes:
 def _run_orders(operations: Sequence[OperationT], order_of: Callable[[OperationT], str]) -> Outcomes:
     """Run the steps of each operation's order: for all that have the same at once."""
     outcomes: Outcomes = [None] * len(operations)
-    orders: dict[str, list[int]] = {}
-    for index, operation in enumerate(operations):
-        orders.setdefault(order_of(operation), []).append(index)
-    for order, chosen in orders.items():
+    chosen = [order_of(operation) for operation in operations]
+    for order in dict.fromkeys(chosen):
+        same = [index for index, each in enumerate(chosen) if each == order]
         # Looked up at the call, so that a test can put another order in its place.
         steps: tuple[Callable[[Sequence[OperationT]], Failures], ...] = globals()[order]
-        for index, error in zip(chosen, run_steps(steps, [operations[each] for each in chosen]), strict=True):
+        for index, error in zip(same, run_steps(steps, [operations[each] for each in same]), strict=True):
             outcomes[index] = error
     return outcomes
 
@@ -491,7 +434,6 @@ def _heal(operation: SharedStoreOperation, pointer: Pointer, found: Entry) -> No
 
 
 def _start_generation(operation: SharedStoreOperation, pointer: Pointer) -> None:
-    """Write a new generation."""
     # Marker first: data without a marker are a leftover that anybody may release.
     _put_marker(operation, pointer)
     with ErrorContext(operation.reference):

@@ -17,8 +17,10 @@ import re
 import socket
 import ssl
 import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
@@ -30,15 +32,11 @@ from fsmedia.models import public_url
 from fsmedia.models.urls import refuse_over, valid_mime_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import timedelta
-
     from _typeshed import WriteableBuffer
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 T = TypeVar("T")
-MAX_REDIRECTS = 5
-"""Redirects that are followed."""
+MAX_REDIRECTS = 5  # redirects that are followed
 _MIB = 2**20
 _PIECE = 2**18  # bytes asked for at once; what has arrived is handed on, no read waits for all of them
 _LONGEST_WAIT = 86_400.0  # seconds; system calls overflow somewhere above
@@ -112,12 +110,9 @@ def open_url(
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A response whose body is still to be read.
+    """A response whose body is still to be read."""
 
-    `size`: Content-Length in bytes, None where it is not given.
-    """
-
-    size: int | None
+    size: int | None  # Content-Length in bytes, None where it is not given
     _fetch: _Request
     _response: http.client.HTTPResponse
     _max_size: int | None

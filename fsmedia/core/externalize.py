@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from fsmedia.core.bulk import collected
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError
-from fsmedia.format import keys
-from fsmedia.format.messages import (
-    Edit,
-    InlineReference,
-    JsonObject,
-    MediaField,
-    edited,
-    encoded,
-    media_fields,
-    parse_json,
-    slashed,
-    spliced,
-    token,
-)
+from fsmedia.format import keys, messages
+from fsmedia.format.messages import Edit, InlineReference, JsonObject, MediaField
 from fsmedia.format.wav import HEADER_BYTES
-from fsmedia.models import Externalized, MediaContent, MediaMetadata, TakenOut
-from fsmedia.models.interfaces import LARGEST_DOCUMENT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from fsmedia.models import Reference
-    from fsmedia.models.interfaces import MessageStore
+from fsmedia.models import Externalized, MediaContent, MediaMetadata, Reference, TakenOut
+from fsmedia.models.interfaces import LARGEST_DOCUMENT, MessageStore
 
 
 def externalize(store: MessageStore, document: Any, metadata: MediaMetadata, *, at_least: int = 1) -> Any:
     """Store the media of a parsed document and return it with references; see `MediaStore.externalize`."""
-    scan = _scan(media_fields(document), at_least)
+    scan = _scan(messages.media_fields(document), at_least)
     _check_markers(store, scan.markers)
     references = _stored(store, scan.found, metadata)
-    edits = {
-        each.place.path: (each.place.field.replaced or each.place.field.key, each.marker(references))
-        for each in scan.found
-    }
-    return edited(document, edits)
+    named = ((each.place, each.place.field, each.marker(references)) for each in scan.found)
+    return messages.edited(document, {place.path: (field.replaced or field.key, text) for place, field, text in named})
 
 
 def externalize_text(
@@ -52,14 +32,14 @@ def externalize_text(
         raise InvalidMediaError(
             f"the text has over {LARGEST_DOCUMENT} characters", next_step="cut it into its messages"
         )
-    scan = _scan(media_fields(parse_json(text)), at_least, text)
+    scan = _scan(messages.media_fields(messages.parse_json(text)), at_least, text)
     _check_markers(store, scan.markers)
     references = {} if dry_run else _stored(store, scan.found, metadata)
     edits: list[Edit] = []
     for each in scan.found if not dry_run else ():
-        edits += _edits(each.place, each.place.field.replaced, token(each.marker(references), ""))
+        edits += _edits(each.place, each.place.field.replaced, messages.token(each.marker(references), ""))
     return Externalized(
-        text=spliced(text, edits),
+        text=messages.spliced(text, edits),
         dry_run=dry_run,
         taken_out=tuple(
             TakenOut(each.place.where, references.get(each.media, ""), each.mime_type, each.size, each.digest)
@@ -73,15 +53,15 @@ def externalize_text(
 def inline(store: MessageStore, document: Any, *, at_most: int = LARGEST_DOCUMENT) -> Any:
     """Put media back into a parsed document; see `MediaStore.inline`."""
     texts = _texts(store, document, at_most)
-    return edited(document, {place.path: (_old_name(place), text) for place, _, text in texts})
+    return messages.edited(document, {place.path: (_old_name(place), text) for place, _, text in texts})
 
 
 def inline_text(store: MessageStore, text: str, *, at_most: int = LARGEST_DOCUMENT) -> str:
     """Put media back into JSON text; see `MediaStore.inline_text`."""
     edits: list[Edit] = []
-    for place, marker, old in _texts(store, parse_json(text), at_most):
-        edits += _edits(place, _old_name(place), token(old, marker.spelling))
-    return spliced(text, edits)
+    for place, marker, old in _texts(store, messages.parse_json(text), at_most):
+        edits += _edits(place, _old_name(place), messages.token(old, marker.spelling))
+    return messages.spliced(text, edits)
 
 
 class _Found(NamedTuple):
@@ -119,26 +99,20 @@ def _scan(places: Iterator[MediaField], at_least: int, source: str = "") -> _Sca
     scan = _Scan([], [], [])
     for place in places:
         marker = place.marker
+        content = None if marker is not None else place.content()
         if marker is not None:
             scan.markers.append((place, marker))
-            continue
-        content = place.content()
-        if content is None:
-            continue
-        slash = slashed(place.text, source)
-        if slash is None or len(content.data) < at_least or not _is_plain_name(place, source):
-            scan.kept.append(place.where)
-            continue
-        spelling = content.spelling + slash
-        scan.found.append(_Found(place, content.digest, content.mime_type, len(content.data), spelling, content.head))
+        elif content is not None:
+            slash, values, is_plain = messages.slashed(place.text, source), place.values, True
+            if place.field.replaced is not None and isinstance(values, JsonObject):
+                # The field's name will be another, and must be put back as it was.
+                is_plain = messages.slashed(values.names[place.field.key], source) == ""
+            if slash is None or len(content.data) < at_least or not is_plain:
+                scan.kept.append(place.where)
+                continue
+            facts = (content.digest, content.mime_type, len(content.data), content.spelling + slash, content.head)
+            scan.found.append(_Found(place, *facts))
     return scan
-
-
-def _is_plain_name(place: MediaField, source: str) -> bool:
-    """Tell whether a field's name can be put back as it was, where it will be another."""
-    if place.field.replaced is None or not isinstance(place.values, JsonObject):
-        return True
-    return slashed(place.values.names[place.field.key], source) == ""
 
 
 def _old_name(place: MediaField) -> str:
@@ -151,18 +125,7 @@ def _edits(place: MediaField, name: str | None, text: str) -> Iterator[Edit]:
     yield Edit(value.start, value.end, text)
     if name is not None and name != place.field.key and isinstance(place.values, JsonObject):
         old = place.values.names[place.field.key]
-        yield Edit(old.start, old.end, token(name, ""))
-
-
-def _placed(metadata: MediaMetadata, place: MediaField) -> MediaMetadata:
-    """Count message and part from those of the metadata."""
-    message, part = place.indices
-    return metadata.model_copy(
-        update={
-            "message_idx": metadata.message_idx + (message or 0),
-            "part_idx": metadata.part_idx + (part or 0),
-        }
-    )
+        yield Edit(old.start, old.end, messages.token(name, ""))
 
 
 def _check_markers(store: MessageStore, markers: Sequence[tuple[MediaField, InlineReference]]) -> None:
@@ -192,13 +155,13 @@ def _stored(store: MessageStore, found: Sequence[_Found], metadata: MediaMetadat
 
     def pairs() -> Iterator[tuple[MediaContent, MediaMetadata]]:
         for each in wanted:
-            content = each.place.content()
+            content, (message, part) = each.place.content(), each.place.indices
             data = b"" if content is None else content.data
-            yield MediaContent(data=data, mime_type=each.mime_type), _placed(metadata, each.place)
+            # Message and part are counted from those of the metadata.
+            places = {"message_idx": metadata.message_idx + (message or 0), "part_idx": metadata.part_idx + (part or 0)}
+            yield MediaContent(data=data, mime_type=each.mime_type), metadata.model_copy(update=places)
 
-    if not wanted:
-        return {}
-    answers = collected(store.store_many(pairs(), on_error="return"), "raise")
+    answers = collected(store.store_many(pairs(), on_error="return"), "raise") if wanted else []
     return {each.media: reference for each, reference in zip(wanted, answers, strict=True)}
 
 
@@ -206,12 +169,12 @@ def _texts(store: MessageStore, document: Any, at_most: int) -> Iterator[tuple[M
     """Give the places of references with the texts that stood there."""
     known: dict[InlineReference, str] = {}
     total = 0
-    for place in media_fields(document):
+    for place in messages.media_fields(document):
         marker = place.marker
         if marker is None:
             continue
         if marker not in known:
-            text = encoded(_bytes(store, marker, place), marker.spelling)
+            text = messages.encoded(_bytes(store, marker, place), marker.spelling)
             known[marker] = text if marker.head is None else f"{marker.head},{text}"
         total += len(known[marker])
         if total > at_most:
@@ -236,7 +199,5 @@ def _bytes(store: MessageStore, marker: InlineReference, place: MediaField) -> b
         if sha256(found).hexdigest() == marker.digest:
             return found
     raise StorageError(
-        f"its bytes are not those that stood at {place.where}",
-        next_step="verify the store",
-        reference=marker.reference,
+        f"its bytes are not those that stood at {place.where}", next_step="verify the store", reference=marker.reference
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 from pydantic_core import from_json, to_json
 
@@ -16,11 +16,7 @@ from fsmedia.core.parallel import windows
 from fsmedia.errors import HeldMediaError, MediaError
 from fsmedia.format import keys
 from fsmedia.models import Hold, Reference
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from fsmedia.storage import Backend
+from fsmedia.storage import Backend
 
 # Up to so many holds are read, each by a request, which also tells their reasons; for more, all are listed.
 _FEW = 4

@@ -11,38 +11,32 @@ import hashlib
 import io
 import os
 import stat
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
+from types import TracebackType
+from typing import BinaryIO, NamedTuple, Self
 
 from fsmedia.core import commit, telemetry
 from fsmedia.core.commit import SharedStoreOperation, StoreOperation
 from fsmedia.core.download import open_url
 from fsmedia.core.named import HEAD_BYTES
+from fsmedia.core.telemetry import Observer, RunningOperation
 from fsmedia.errors import ErrorContext, ForeignCall, InvalidMediaError, MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys, wav
+from fsmedia.format.keys import Pointer
 from fsmedia.format.policy import expires_at, find_policy
+from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import AttributedMetadata, MediaContent, MediaMetadata, Reference, mime
+from fsmedia.format.wav import PcmFormat
+from fsmedia.models import AttributedMetadata, ContentFields, MediaContent, MediaMetadata, Reference, mime
 from fsmedia.models.urls import read_data_url, refuse_over
+from fsmedia.storage import Backend, Stage
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from datetime import timedelta
-    from types import TracebackType
-
-    from fsmedia.core.telemetry import Observer, RunningOperation
-    from fsmedia.format.keys import Pointer
-    from fsmedia.format.settings import Configuration
-    from fsmedia.format.wav import PcmFormat
-    from fsmedia.models import ContentFields
-    from fsmedia.storage import Backend, Stage
-
-CHUNK_BYTES = 2**20
-"""Bytes read at once from a source."""
+CHUNK_BYTES = 2**20  # bytes read at once from a source
 # Below this, handing a piece to another thread takes longer than hashing it.
 _WORTH_A_THREAD = 256 * 1024
 _INCOMING = f"{keys.BLOBS}/incoming"
@@ -177,12 +171,7 @@ class MediaUpload:
     """One media item on its way into a store: checked at once, then written or taken, then committed or discarded."""
 
     def __init__(
-        self,
-        context: WriteContext,
-        metadata: MediaMetadata,
-        mime_type: str,
-        content: ContentFields,
-        policy_name: str | None,
+        self, context: WriteContext, metadata: MediaMetadata, mime_type: str, content: ContentFields, policy: str | None
     ) -> None:
         configuration = context.configuration
         self._sound = wav.pcm_format(mime_type, content.channels)
@@ -196,9 +185,8 @@ class MediaUpload:
         now = now.astimezone(UTC)
         timestamp = metadata.timestamp or now
         # The metadata's own policy wins over the content's, and both over the store's default.
-        name = metadata.policy_name or policy_name or configuration.default_policy
-        policy = find_policy(name, configuration.policies) if name else None
-        self._expires_at = expires_at(policy, timestamp)
+        name = metadata.policy_name or policy or configuration.default_policy
+        self._expires_at = expires_at(find_policy(name, configuration.policies) if name else None, timestamp)
         self._context = context
         self._content = content
         self._xattrs = metadata.xattrs if isinstance(metadata, AttributedMetadata) else None
@@ -276,37 +264,21 @@ class MediaUpload:
             raise InvalidMediaError("nothing was written")
         with ErrorContext(self.reference):
             writer.finish()
-        mime_type = self._fields["mime_type"]
-        sidecar = Sidecar.of_bytes(
-            self._fields, self._content, writer, expires_at=self._expires_at, xattrs=self._xattrs
-        )
-        context = self._context
+        mime_type, expires_at, context = self._fields["mime_type"], self._expires_at, self._context
+        sidecar = Sidecar.of_bytes(self._fields, self._content, writer, expires_at=expires_at, xattrs=self._xattrs)
         # After all checks and before the first key of the item: a store that can't take it does not come into being,
         # and no item lies in a root without settings.
         with ErrorContext(self.reference):
             context.settle(self.reference, context.configuration)
-        if context.configuration.deduplicate:
-            return SharedStoreOperation(
-                backend=context.backend,
-                digest=writer.sha256,
-                size=writer.size,
-                data=stored,
-                mime_type=mime_type,
-                name_of=self._name_of,
-                sidecar_of=lambda marker: sidecar.with_marker(marker).dump(),
-                now=context.now,
-                expires_at=self._expires_at,
-                grace=context.configuration.orphan_grace,
-            )
-        return StoreOperation(
-            context.backend,
-            self.reference,
-            stored,
-            mime_type,
-            sidecar.dump(),
-            context.now,
-            self._expires_at,
-            context.configuration.orphan_grace,
+        backend, rest = context.backend, (context.now, expires_at, context.configuration.orphan_grace)
+        if not context.configuration.deduplicate:
+            return StoreOperation(backend, self.reference, stored, mime_type, sidecar.dump(), *rest)
+
+        def sidecar_of(marker: str) -> bytes:
+            return sidecar.with_marker(marker).dump()
+
+        return SharedStoreOperation(
+            backend, writer.sha256, writer.size, stored, mime_type, self._name_of, sidecar_of, *rest
         )
 
     def discard(self) -> None:
@@ -429,21 +401,17 @@ class MediaWriter:
         with self._running or nullcontext():
             if error is not None and self._running is not None:
                 self._running.fail(error)
-            self._leave(error)
-
-    def _leave(self, error: BaseException | None) -> None:
-        if self._state != "open":
-            if error is None:
+            if self._state == "open":
+                # Until it is stored: an error in the commit, an interrupt too, leaves it failed.
+                self._state = "failed"
+                try:
+                    if error is None:
+                        self._upload.commit()
+                        self._state = "stored"
+                finally:
+                    self._upload.discard()
+            elif error is None:
                 raise InvalidMediaError("was given up: an earlier write failed", next_step="store it again")
-            return
-        # Until it is stored: an error in the commit, an interrupt too, leaves it failed.
-        self._state = "failed"
-        try:
-            if error is None:
-                self._upload.commit()
-                self._state = "stored"
-        finally:
-            self._upload.discard()
 
     def __repr__(self) -> str:
         return f"<MediaWriter {self._state} {self._upload.reference!r}>"
@@ -451,31 +419,21 @@ class MediaWriter:
 
 @dataclass(frozen=True, slots=True)
 class SourceRules:
-    """Limits that a store sets to its sources.
+    """Limits that a store sets to its sources."""
 
-    `max_size`: most bytes of one media item; None takes any number. `timeout`: longest wait for a connection to a URL,
-    and for each of its answers. `allow_private`: whether a URL may lead to this machine or its own network.
-    `open_stored`: opens a media item of the same store.
-    """
-
-    max_size: int | None
-    timeout: timedelta
-    allow_private: bool
-    open_stored: Callable[[str], BinaryIO]
+    max_size: int | None  # most bytes of one media item; None takes any number
+    timeout: timedelta  # longest wait for a connection to a URL, and for each of its answers
+    allow_private: bool  # whether a URL may lead to this machine or its own network
+    open_stored: Callable[[str], BinaryIO]  # opens a media item of the same store
 
 
 class Source(NamedTuple):
-    """An opened source.
+    """An opened source."""
 
-    `chunks`: the bytes, to be taken once. `data`: the bytes, if they are in memory anyway. `size`: how many there will
-    be, where the source can tell; a hint, not a promise. `mime_type`: what the source says they are, where that tells
-    more than the content does.
-    """
-
-    chunks: Iterable[bytes]
-    data: bytes | None = None
-    size: int | None = None
-    mime_type: str | None = None
+    chunks: Iterable[bytes]  # the bytes, to be taken once
+    data: bytes | None = None  # the bytes, if they are in memory anyway
+    size: int | None = None  # how many there will be, where the source can tell; a hint, not a promise
+    mime_type: str | None = None  # what the source says they are, where that tells more than the content does
 
 
 def small_bytes(content: MediaContent) -> bytes | None:
@@ -515,12 +473,13 @@ def open_source(content: MediaContent, rules: SourceRules) -> Iterator[Source]:
 
 @contextmanager
 def _open_url_source(url: str, mime_type: str, rules: SourceRules) -> Iterator[Source]:
+    is_unknown, max_size = mime_type == _UNKNOWN_TYPE, rules.max_size
     if url[:5].lower() == "data:":
-        kind, data = read_data_url(url, max_size=rules.max_size)
-        yield Source((data,), data, len(data), kind if mime_type == _UNKNOWN_TYPE else None)
+        kind, data = read_data_url(url, max_size=max_size)
+        yield Source((data,), data, len(data), kind if is_unknown else None)
         return
-    with open_url(url, timeout=rules.timeout, max_size=rules.max_size, allow_private=rules.allow_private) as download:
-        yield Source(download.chunks(), None, download.size, download.mime_type if mime_type == _UNKNOWN_TYPE else None)
+    with open_url(url, timeout=rules.timeout, max_size=max_size, allow_private=rules.allow_private) as download:
+        yield Source(download.chunks(), None, download.size, download.mime_type if is_unknown else None)
 
 
 def _known_size(stream: BinaryIO) -> int | None:

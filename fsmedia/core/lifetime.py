@@ -7,13 +7,17 @@ bulk deletion reads one sidecar an item, lists the holds once, and deletes by bu
 from __future__ import annotations
 
 import getpass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import datetime
+from typing import Any, Literal
 
 from pydantic_core import to_json
 
 from fsmedia.core import commit, holds, named, promptkit, records, telemetry
-from fsmedia.core.named import Rewritten, Seen
+from fsmedia.core.ingest import WriteContext
+from fsmedia.core.named import Pair, Rewritten, Seen
 from fsmedia.errors import (
     CorruptSidecarError,
     ErrorContext,
@@ -25,28 +29,16 @@ from fsmedia.errors import (
 )
 from fsmedia.format import keys
 from fsmedia.format.policy import expires_at, find_policy
+from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar, leaving
-from fsmedia.models import Deletion, Reference
-from fsmedia.storage import Exclusion
+from fsmedia.models import Deletion, Hold, Reference
+from fsmedia.storage import Backend, Entry, Exclusion
 from fsmedia.storage.port import delete_one
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
-
-    from fsmedia.core.ingest import WriteContext
-    from fsmedia.core.named import Pair
-    from fsmedia.format.settings import Configuration
-    from fsmedia.models import Hold
-    from fsmedia.storage import Backend, Entry
-
-    DeletionLog = Callable[[Deletion], object] | Literal["store"] | None
-
-IN_STORE = "store"
-"""Value of `deletion_log` that keeps the log in the store itself."""
-BY_REQUEST = "deleted by request"
-"""Reason of a deletion that a caller asked for."""
-_JSON_LINES = "application/x-ndjson"
+DeletionLog = Callable[[Deletion], object] | Literal["store"] | None
+IN_STORE = "store"  # value of `deletion_log` that keeps the log in the store itself
+BY_REQUEST = "deleted by request"  # reason of a deletion that a caller asked for
+JSON_LINES = "application/x-ndjson"
 # What a delete needs to know of a sidecar; one that has none of these words is not parsed.
 _RELEVANT_KEYS = (b"expires_at", b"policy_name", b"marker")
 
@@ -73,12 +65,10 @@ def apply_policy(context: WriteContext, key: str, policy_name: str | None) -> No
             started = now if timestamp is None and instant is not None else None
             return Rewritten(sidecar.with_policy(policy_name, instant, started).dump(), instant)
 
-        first = changed(found.sidecar)
+        text, instant = changed(found.sidecar)
         context.settle(key, context.configuration)
         marker = Sidecar.parse(found.sidecar, key).marker(key)
-        commit.rewrite_sidecar(
-            context.backend, key, first.text, first.expires_at, marker, seen=found.seen, change=changed
-        )
+        commit.rewrite_sidecar(context.backend, key, text, instant, marker, seen=found.seen, change=changed)
 
 
 def hold(context: WriteContext, hold: Hold) -> None:
@@ -167,7 +157,7 @@ def record(backend: Backend, log: DeletionLog, deletions: Sequence[Deletion]) ->
     lines = b"".join(to_json(each.model_dump()) + b"\n" for each in deletions)
     when = max(each.deleted_at for each in deletions if each.deleted_at is not None)
     try:
-        backend.write(keys.dated_key(keys.DELETIONS, when), lines, _JSON_LINES)
+        backend.write(keys.dated_key(keys.DELETIONS, when), lines, JSON_LINES)
     except MediaError as error:
         return {str(each.reference): _not_recorded(each, str(error)) for each in deletions}
     return {}
@@ -175,24 +165,19 @@ def record(backend: Backend, log: DeletionLog, deletions: Sequence[Deletion]) ->
 
 @dataclass(slots=True)
 class Deleter:
-    """Deletes media items of one root on request.
-
-    `keep_folders`: leave the folders that get empty.
-    """
+    """Deletes media items of one root on request."""
 
     backend: Backend
     configuration: Configuration
     now: Callable[[], datetime]
     log: DeletionLog = None
-    keep_folders: bool = False
+    keep_folders: bool = False  # leave the folders that get empty
     _held: frozenset[str] | None = None
     _absent: list[str] = field(default_factory=list)
 
     def one(self, reference: str) -> bool:
-        """Delete one media item; False if it had no sidecar, so that at most a leftover was there.
-
-        After a `StorageError` doing it again finishes it.
-        """
+        """Delete one media item; False if it had no sidecar, so that at most a leftover was there."""
+        # After a `StorageError` doing it again finishes it.
         with ErrorContext(reference):
             wanted = [keys.sidecar_key(reference), keys.hold_key(reference)]
             foreign = not keys.is_own_name(reference)
@@ -223,12 +208,9 @@ class Deleter:
         except MediaError as error:
             return dict.fromkeys(references, error)
         failed: dict[str, MediaError] = dict(holds.among(self._held, references))
-        sidecars: dict[str, Seen] = {}
-        for reference, found in self._read([each for each in references if each not in failed]).items():
-            if isinstance(found, MediaError):
-                failed[reference] = found
-            else:
-                sidecars[reference] = found
+        read = self._read([each for each in references if each not in failed])
+        failed |= {each: found for each, found in read.items() if isinstance(found, MediaError)}
+        sidecars = {each: found for each, found in read.items() if isinstance(found, Seen)}
         foreign = [each for each in sidecars if not keys.is_own_name(each)]
         try:
             promptkit.forget(self.backend, foreign, adopted=self.configuration.adopted)
@@ -325,20 +307,14 @@ class Deleter:
         sidecar = expires_at = None
         data = seen.text
         if data is not None and (self.log is not None or any(word in data for word in _RELEVANT_KEYS)):
-            try:
+            # Damage keeps nobody from deleting. The due entry that stays is a hint, which a sweep removes.
+            with suppress(CorruptSidecarError):
                 sidecar = Sidecar.parse(data, reference)
                 expires_at = records.expiry_of(sidecar, reference, self.configuration)
-            except CorruptSidecarError:
-                # Damage keeps nobody from deleting. The due entry that stays is a hint, which a sweep removes.
-                pass
-        operation = commit.DeleteOperation(
-            self.backend,
-            reference,
-            keep_folders=self.keep_folders,
-            due_keys=() if expires_at is None else (keys.due_key(expires_at, reference),),
-            marker=None if sidecar is None else sidecar.marker(reference),
-            seen=seen,
-        )
+        due_keys = () if expires_at is None else (keys.due_key(expires_at, reference),)
+        marker = None if sidecar is None else sidecar.marker(reference)
+        keep, backend = self.keep_folders, self.backend
+        operation = commit.DeleteOperation(backend, reference, keep, due_keys, marker=marker, seen=seen)
         if self.log is None or (data is None and reference not in there):
             return operation, None
         deletion = deletion_of(reference, sidecar, expires_at, BY_REQUEST)
@@ -347,13 +323,11 @@ class Deleter:
 
 def _facts(reference: str, data: bytes | None) -> dict[str, Any]:
     """Return the facts of a deleted media item for events, as its sidecar had them."""
-    if data is None:
-        return {}
-    try:
-        metadata = Sidecar.parse(data, reference).metadata(reference)
-    except CorruptSidecarError:
-        return {}
-    return {"size_bytes": metadata.size_bytes, **telemetry.media_facts(vars(metadata))}
+    with suppress(CorruptSidecarError):
+        if data is not None:
+            metadata = Sidecar.parse(data, reference).metadata(reference)
+            return {"size_bytes": metadata.size_bytes, **telemetry.media_facts(vars(metadata))}
+    return {}
 
 
 def _not_recorded(deletion: Deletion, why: str) -> StorageError:

@@ -10,14 +10,15 @@ The functions below are steps of `fsmedia.core.commit`: each takes any number of
 index.
 """
 
-# Longer than 1,000 lines: what keeps two who change one name from undoing each other is one protocol.
-
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import update_wrapper
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
@@ -28,34 +29,24 @@ from fsmedia.errors import CorruptSidecarError, MediaError, MediaNotFoundError, 
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar, leaving, with_leaving, without_leaving
 from fsmedia.models import mime
-from fsmedia.storage import Exclusion, PreconditionFailed, Write
+from fsmedia.storage import Backend, Entry, Exclusion, PreconditionFailed, Stage, Write
 from fsmedia.storage.port import check_token, delete_one, replace_object, storage_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
-
     from fsmedia.core.commit import DeleteOperation, StoreOperation
-    from fsmedia.storage import Backend, Entry, Stage
 
-    Failures = Mapping[int, MediaError]
-
+Failures = Mapping[int, MediaError]
 SIDECAR_TYPE = "application/json"
-DUE_TYPE = "application/octet-stream"
-"""Content type of due entries, which are empty: their keys say it all."""
-ROUNDS = 8
-"""How often a writer tries again whose sidecar was not taken."""
-LOOKS = 8
-"""How often it is looked whether somebody's deletion has ended: about five seconds."""
+DUE_TYPE = "application/octet-stream"  # content type of due entries, which are empty: their keys say it all
+ROUNDS = 8  # how often a writer tries again whose sidecar was not taken
+LOOKS = 8  # how often it is looked whether somebody's deletion has ended: about five seconds
 DEAD_AFTER = timedelta(minutes=10)
 """Age from which a deletion's mark is that of a dead process, by the storage's clock.
 
 No request of it can still be under way then: each is given up after the timeout, once asked again."""
-HEAD_BYTES = 8192
-"""Bytes kept from the beginning of a media, to tell what they are."""
+HEAD_BYTES = 8192  # bytes kept from the beginning of a media, to tell what they are
 PIECE = 8 * 2**20
-_READ_AT_ONCE = 4 * PIECE
-"""Bytes of all media of one step that are held in memory to compare them."""
+_READ_AT_ONCE = 4 * PIECE  # bytes of all media of one step that are held in memory to compare them
 _TRIES = 2
 _log = logging.getLogger("fsmedia")
 _LOCKED_AT_ONCE = 64
@@ -64,13 +55,10 @@ _LOCKED_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A sidecar as it was read.
+    """A sidecar as it was read."""
 
-    `text`: its bytes; None: there was none. `token`: with which it can be replaced where the storage keeps conditions.
-    """
-
-    text: bytes | None = None
-    token: str | None = None
+    text: bytes | None = None  # its bytes; None: there was none
+    token: str | None = None  # with which it can be replaced where the storage keeps conditions
 
 
 class Overtaken(StoreConflictError):  # noqa: N818 - what became of a deletion, as HTTP says PreconditionFailed
@@ -86,10 +74,7 @@ class ContentDigest(NamedTuple):
 
 
 def read_digest(backend: Backend, key: str, size: int) -> ContentDigest | None:
-    """Read all bytes of an object; None if it is gone.
-
-    `size`: size by the listing: spares the request for more bytes after the last ones.
-    """
+    """Read all bytes of an object; None if it is gone. Its size by the listing spares the request after the last."""
     digest, start, head = sha256(), 0, b""
     while True:
         piece = backend.read_range(key, start, start + PIECE)
@@ -142,6 +127,10 @@ class _Marks:
     prefix: str = field(default_factory=keys.new_generation)
     under_way: set[str] = field(default_factory=set)
 
+    def ended(self, mark: str) -> bool:
+        """Tell whether a mark is of a deletion that this process began and that failed."""
+        return mark.startswith(f"{self.prefix}-") and mark not in self.under_way
+
 
 _marks: WeakKeyDictionary[Backend, _Marks] = WeakKeyDictionary()
 
@@ -151,12 +140,6 @@ def _marks_of(backend: Backend) -> _Marks:
     if found is None or found.process != os.getpid():
         found = _marks[backend] = _Marks()
     return found
-
-
-def _ended_here(backend: Backend, mark: str) -> bool:
-    """Tell whether a mark is of a deletion that this process began and that failed."""
-    marks = _marks_of(backend)
-    return mark.startswith(f"{marks.prefix}-") and mark not in marks.under_way
 
 
 def _is_dead(backend: Backend, reference: str) -> bool:
@@ -178,7 +161,7 @@ def at_rest(backend: Backend, reference: str, seen: Seen, *, deletes: bool = Fal
     """
     for attempt in range(LOOKS):
         mark = leaving(seen.text)
-        if mark is None or (deletes and _ended_here(backend, mark)):
+        if mark is None or (deletes and _marks_of(backend).ended(mark)):
             return seen
         if attempt == 0 and _is_dead(backend, reference):
             return seen  # who replaces it replaces only this one
@@ -197,20 +180,14 @@ def at_rest(backend: Backend, reference: str, seen: Seen, *, deletes: bool = Fal
 
 
 class Pair(NamedTuple):
-    """Bytes and sidecar of a media, as they were seen to fit.
+    """Bytes and sidecar of a media, as they were seen to fit."""
 
-    `entry`: the bytes, under the media's reference. `seen`: the sidecar; without text for another program's file.
-    """
-
-    entry: Entry
-    seen: Seen
+    entry: Entry  # the bytes, under the media's reference
+    seen: Seen  # the sidecar; without text for another program's file
 
 
 def find_pair(backend: Backend, reference: str, find: Callable[[], Pair]) -> Pair:
-    """Return a media whose sidecar speaks of its bytes; while somebody writes it, it is waited, but not for ever.
-
-    `find`: looks for it.
-    """
+    """Look for a media whose sidecar speaks of its bytes; while somebody writes it, it is waited, but not for ever."""
     found = find()
     if keys.is_own_name(reference) or backend.exclusion is Exclusion.LOCK:
         return found  # never overwritten; or looked at again under the lock
@@ -244,18 +221,14 @@ def _is_proven(backend: Backend, reference: str, pair: Pair) -> bool:
 
 @dataclass(slots=True)
 class CopiedBytes:
-    """Bytes of another media of the root on their way to a key: to the steps of a store, a stage.
-
-    `pair`: the source, as it was when its bytes were copied. `find`: looks for the source.
-    """
+    """Bytes of another media of the root on their way to a key: to the steps of a store, a stage."""
 
     backend: Backend
     source: str
     target: str
-    pair: Pair
-    find: Callable[[], Pair]
-    landed: bool = False
-    """Whether bytes of the source, of whatever time, have come to the key."""
+    pair: Pair  # the source, as it was when its bytes were copied
+    find: Callable[[], Pair]  # looks for the source
+    landed: bool = False  # whether bytes of the source, of whatever time, have come to the key
     _stage: Stage | None = None
     _anew: bool = False
 
@@ -326,6 +299,11 @@ def for_each(
     return {index: error for index, error in zip(chosen, answers, strict=True) if error is not None}
 
 
+def each(step: Callable[[Operation], None]) -> Callable[[Sequence[Operation]], Failures]:
+    """Make a step for any number of media of one for a single media."""
+    return update_wrapper(lambda operations: for_each(operations, step), step)
+
+
 def _see_all(operations: Sequence[Operation]) -> None:
     """Read the sidecars that were not read yet, in one round trip."""
     unseen = [item for item in operations if item.seen is None]
@@ -363,11 +341,21 @@ def _renew(item: StoreOperation, seen: Seen) -> None:
         put_due_entry(item.backend, item.reference, item.expires_at)
 
 
+def put_bytes(operations: Sequence[StoreOperation]) -> Failures:
+    """Write the bytes at their key; no listing shows them before the sidecar is there."""
+    return operations[0].backend.write_many([Write(each.reference, each.data, each.mime_type) for each in operations])
+
+
+def put_sidecar(operations: Sequence[StoreOperation]) -> Failures:
+    """Write the sidecar: from here on the media item exists."""
+    return operations[0].backend.write_many(
+        [Write(keys.sidecar_key(each.reference), each.sidecar, SIDECAR_TYPE) for each in operations]
+    )
+
+
 def put_bytes_to_settle(operations: Sequence[StoreOperation]) -> Failures:
     """Write the bytes; where a copy can't tell what it copied, that is described before it gives up."""
-    failures = operations[0].backend.write_many(
-        [Write(item.reference, item.data, item.mime_type) for item in operations]
-    )
+    failures = put_bytes(operations)
     for index in failures:
         _describe_landed(operations[index])
     return failures
@@ -392,11 +380,9 @@ def _describe_landed(item: StoreOperation) -> None:
         if backend.exclusion is not Exclusion.CONDITIONS:
             backend.write(keys.sidecar_key(reference), text, SIDECAR_TYPE)
             return
-        try:
+        with suppress(PreconditionFailed):
             _put_over(backend, reference, text, seen)
-        except PreconditionFailed:
-            continue
-        return
+            return
 
 
 def _follow(item: StoreOperation) -> None:
@@ -420,11 +406,8 @@ def _settle(item: StoreOperation) -> None:
             # Fresh in each round: where a token is a digest, equal sidecars would be taken for each other. So it is for
             # a sync too, which may put the sidecar back that somebody else has read; where none was it stays as it is.
             text = Sidecar.parse(text, reference).with_write(keys.new_generation()).dump()
-        try:
+        with suppress(PreconditionFailed):
             _put_over(backend, reference, text, seen)
-        except PreconditionFailed:
-            pass
-        else:
             return
         # The sidecar first, and the bytes after its answer: bytes that were seen before may be another's by now,
         # whose sidecar has come meanwhile and would be described away.
@@ -463,16 +446,13 @@ def _lying(item: StoreOperation) -> Literal["mine", "another's", "nothing"]:
 
 
 def _put_again(item: StoreOperation) -> None:
-    for error in item.backend.write_many([Write(item.reference, item.data, item.mime_type)]).values():
+    for error in put_bytes([item]).values():
         raise error
 
 
-def put_under_lock(operations: Sequence[StoreOperation]) -> Failures:
+@each
+def put_under_lock(item: StoreOperation) -> None:
     """Write bytes and sidecar while nobody else changes the name; the bytes are brought to the storage before that."""
-    return for_each(operations, _put_locked)
-
-
-def _put_locked(item: StoreOperation) -> None:
     backend, reference, stage = item.backend, item.reference, item.data
     if isinstance(stage, bytes):
         stage = backend.stage(reference)
@@ -515,44 +495,38 @@ def taken() -> StoreConflictError:
     return StoreConflictError("exists already", next_step="choose another name, or overwrite it")
 
 
-def put_bytes_noted(operations: Sequence[StoreOperation]) -> Failures:
+@each
+def put_bytes_noted(item: StoreOperation) -> None:
     """Write the bytes, and note what tells them from another's."""
-
-    def put(item: StoreOperation) -> None:
-        if isinstance(item.data, bytes):
-            item.token = item.backend.put(item.reference, item.data, item.mime_type)
-        else:
-            try:
-                item.data.commit(item.mime_type)
-            except MediaError:
-                _describe_landed(item)
-                raise
-
-    return for_each(operations, put)
+    if isinstance(item.data, bytes):
+        item.token = item.backend.put(item.reference, item.data, item.mime_type)
+        return
+    try:
+        item.data.commit(item.mime_type)
+    except MediaError:
+        _describe_landed(item)
+        raise
 
 
 def put_sidecar_and_look(operations: Sequence[StoreOperation]) -> Failures:
     """Write the sidecars, then look whether others have written meanwhile; what lies there then is described."""
     for item in operations:
         _follow(item)
-    failed = dict(
-        operations[0].backend.write_many(
-            [Write(keys.sidecar_key(item.reference), item.sidecar, SIDECAR_TYPE) for item in operations]
-        )
-    )
+    failed = dict(put_sidecar(operations))
     going = [index for index in range(len(operations)) if index not in failed]
     # Without a token a look at the bytes tells no more than their size: small ones are read instead.
     read, room = list[int](), _READ_AT_ONCE
     for index in going:
-        if _tells_digest(operations[index]) and (size := _said(operations[index])["size_bytes"]) <= room:
+        said = _said(operations[index])
+        # Bytes that were just written are told from another's by their digest: small ones without a token.
+        tells = operations[index].token is None and "sha256" in said
+        if tells and (size := said.get("size_bytes", PIECE + 1)) <= min(PIECE, room):
             read.append(index)
             room -= size
     looked = [index for index in going if index not in {*read}]
+    sidecars = [keys.sidecar_key(operations[index].reference) for index in going]
     found = operations[0].backend.fetch(
-        reads=[
-            *(keys.sidecar_key(operations[index].reference) for index in going),
-            *(operations[index].reference for index in read),
-        ],
+        reads=[*sidecars, *(operations[index].reference for index in read)],
         heads=[operations[index].reference for index in looked],
     )
     owned = {
@@ -572,12 +546,6 @@ def put_sidecar_and_look(operations: Sequence[StoreOperation]) -> Failures:
 
 def _said(item: StoreOperation) -> dict[str, Any]:
     return Sidecar.parse(item.sidecar, item.reference).values
-
-
-def _tells_digest(item: StoreOperation) -> bool:
-    """Tell whether bytes that were just written are told from another's by their digest: small ones without a token."""
-    said = _said(item)
-    return item.token is None and "sha256" in said and said.get("size_bytes", PIECE + 1) <= PIECE
 
 
 def _is_own(item: StoreOperation, entry: Entry | None) -> bool:
@@ -604,10 +572,7 @@ def _reconcile(item: StoreOperation) -> None:
 
 
 def describe(backend: Backend, reference: str, fallback: bytes) -> None:
-    """Give the bytes that lie at a name a sidecar that fits; ids, policy and attributes of the one there stay.
-
-    `fallback`: a sidecar to begin with where there is none.
-    """
+    """Give the bytes at a name a sidecar that fits: with ids, policy and attributes of the one there, or `fallback`."""
     entry = backend.head(reference)
     content = None if entry is None else read_digest(backend, reference, entry.size)
     if content is None:
@@ -653,7 +618,13 @@ def _mark(item: DeleteOperation) -> None:
             seen = at_rest(backend, reference, seen, deletes=True)
         item.seen = seen
         if seen.text is None and (first.text is not None or item.entry is None):
-            _go_without_mark(item, first)
+            # The bytes that have no sidecar go, whoever wrote them; a sidecar that comes is left alone.
+            if first.text is not None:
+                # Somebody else has deleted the media. What lies there since then is another, and nobody asked for its
+                # end.
+                if item.still is not None:
+                    raise overtaken("was deleted by somebody else")
+                item.stays = True
             return
         if _put_mark(item, seen):
             _look_at_bare(item)
@@ -669,15 +640,6 @@ def _mark(item: DeleteOperation) -> None:
             raise overtaken("was changed meanwhile")
         seen = now
     raise _contended(reference)
-
-
-def _go_without_mark(item: DeleteOperation, first: Seen) -> None:
-    """Let the bytes go that have no sidecar, whoever wrote them; a sidecar that comes is left alone."""
-    if first.text is not None:
-        # Somebody else has deleted the media. What lies there since then is another, and nobody asked for its end.
-        if item.still is not None:
-            raise overtaken("was deleted by somebody else")
-        item.stays = True
 
 
 def _look_at_bare(item: DeleteOperation) -> None:
@@ -720,10 +682,10 @@ def take_back(item: DeleteOperation, error: MediaError) -> None:
     # What was read may bear the mark of a deletion that has died: that is over, too.
     text = b"" if item.seen.text is None else without_leaving(item.seen.text)
     try:
-        if not text:
+        if text:
+            _put_over(item.backend, item.reference, text, item.marked)
+        else:
             remove_marked(item)
-            return
-        _put_over(item.backend, item.reference, text, item.marked)
     except MediaError as failed:
         _log.warning("a deletion's mark stays: %s", failed)
 
@@ -811,35 +773,31 @@ def look_before_removal(operations: Sequence[DeleteOperation]) -> Failures:
     return failed
 
 
-def catch_bytes(operations: Sequence[DeleteOperation]) -> Failures:
+@each
+def catch_bytes(item: DeleteOperation) -> None:
     """Move the bytes away that a sweep or a move decided upon, look what was caught, and delete only that."""
 
-    def catch(item: DeleteOperation) -> None:
-        def is_meant(aside: str) -> bool:
-            caught = item.backend.head(aside)
-            return caught is not None and caught._replace(key=item.reference) == item.entry
+    def is_meant(aside: str) -> bool:
+        caught = item.backend.head(aside)
+        return caught is not None and caught._replace(key=item.reference) == item.entry
 
-        guarded = item.still is not None and item.seen is not None
-        if guarded and item.entry is None:
-            return  # none were seen, so whatever lies there now was not meant
-        # Whoever asks for the end of a media may also end an overwrite of it.
-        if not _catch(item, item.reference, is_meant if guarded else None):
-            _describe_what_lies(item)  # it may have come back over what somebody wrote in just this moment
-            raise overtaken("was overwritten meanwhile")
-
-    return for_each(operations, catch)
+    guarded = item.still is not None and item.seen is not None
+    if guarded and item.entry is None:
+        return  # none were seen, so whatever lies there now was not meant
+    # Whoever asks for the end of a media may also end an overwrite of it.
+    if not _catch(item, item.reference, is_meant if guarded else None):
+        _describe_what_lies(item)  # it may have come back over what somebody wrote in just this moment
+        raise overtaken("was overwritten meanwhile")
 
 
-def catch_sidecar(operations: Sequence[DeleteOperation]) -> Failures:
+@each
+def catch_sidecar(item: DeleteOperation) -> None:
     """Do the same with the sidecar: a writer's that has come meanwhile says how long the media is kept now."""
 
-    def catch(item: DeleteOperation) -> None:
-        def is_meant(aside: str) -> bool:
-            return item.seen is not None and item.backend.read(aside) == item.seen.text
+    def is_meant(aside: str) -> bool:
+        return item.seen is not None and item.backend.read(aside) == item.seen.text
 
-        _catch(item, keys.sidecar_key(item.reference), None if item.still is None else is_meant)
-
-    return for_each(operations, catch)
+    _catch(item, keys.sidecar_key(item.reference), None if item.still is None else is_meant)
 
 
 def _catch(item: DeleteOperation, key: str, is_meant: Callable[[str], bool] | None) -> bool:
@@ -890,13 +848,10 @@ def _describe_what_lies(item: DeleteOperation) -> None:
 
 
 class Rewritten(NamedTuple):
-    """A sidecar that replaces another.
-
-    `text`: its bytes. `expires_at`: when its policy lets the media go; None: never.
-    """
+    """A sidecar that replaces another."""
 
     text: bytes
-    expires_at: datetime | None
+    expires_at: datetime | None  # when its policy lets the media go; None: never
 
 
 def rewrite(

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import Any, Final, NotRequired, Self, TypedDict, TypeVar
 
 from fsmedia.errors import ForeignCall, MediaError, StorageError
 from fsmedia.models import Failed, Reference, Skipped
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import Self
-
-    from fsmedia.storage import Backend
+from fsmedia.storage import Backend
 
 Context = TypeVar("Context")
 Item = TypeVar("Item")
@@ -25,18 +22,14 @@ Result = TypeVar("Result", bound="JobResult")
 
 PER_WINDOW: Final = {"per_window": True}
 """Metadata of a field that `JobResult.add` leaves out: it is handled window by window, and would fill memory."""
-_MAX_PENDING = 32
-"""Windows submitted at once: more only fill memory."""
+_MAX_PENDING = 32  # windows submitted at once: more only fill memory
 
 
 @dataclass(slots=True)
 class JobResult:
-    """What became of a window or, added up, of all windows so far.
+    """What became of a window or, added up, of all windows so far."""
 
-    `examined`: items that were looked at; what `progress` is told.
-    """
-
-    examined: int = 0
+    examined: int = 0  # items that were looked at; what `progress` is told
     skipped: list[Skipped] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
 
@@ -48,6 +41,24 @@ class JobResult:
         """Note what went wrong with an item."""
         self.failed.append(Failed(reference=Reference(key), error=error))
 
+    def fail_each(self, errors: Mapping[str, MediaError]) -> None:
+        """Note what went wrong with several items."""
+        for key, error in errors.items():
+            self.fail(key, error)
+
+    @contextmanager
+    def guard(self, key: str) -> Iterator[None]:
+        """Do something about one item; what goes wrong is noted, and the rest goes on behind the block."""
+        try:
+            yield
+        except MediaError as error:
+            self.fail(key, error)
+
+    def facts(self) -> dict[str, Any]:
+        """Return all but what is handled window by window, as reports have it: lists as tuples."""
+        found = {each.name: getattr(self, each.name) for each in fields(self) if not each.metadata.get("per_window")}
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+
     def add(self, other: Self) -> None:
         """Add another window's numbers and lists, except for fields marked `PER_WINDOW`."""
         for each in fields(self):
@@ -55,13 +66,6 @@ class JobResult:
                 value = getattr(self, each.name)
                 value += getattr(other, each.name)  # a list grows in place: there may be many windows
                 setattr(self, each.name, value)
-
-
-class _OnlyProcess(NamedTuple):
-    """The one process that sees a storage, such as a memory store."""
-
-    url: str
-    pid: int
 
 
 def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -97,6 +101,19 @@ def attempt_each(
     return map_threads(partial(attempt, work), items, min(backend.concurrency, most))
 
 
+class WindowOptions(TypedDict):
+    """What `run_windows` takes by keyword, for those who give the same to several jobs."""
+
+    backends: Sequence[Backend]
+    again: str
+    executor: Executor | None
+    stopped: NotRequired[Callable[[], bool]]
+
+
+def _name_of(item: Any) -> str:
+    return str(item.reference if hasattr(item, "reference") else item.key)
+
+
 def run_windows(
     work: Callable[[Context, list[Item]], Result],
     context: Context,
@@ -104,8 +121,8 @@ def run_windows(
     total: Result,
     *,
     backends: Sequence[Backend],
-    key: Callable[[Item], str],
     again: str,
+    key: Callable[[Any], str] = _name_of,
     executor: Executor | None = None,
     stopped: Callable[[], bool] = bool,
     handle: Callable[[Result], object] | None = None,
@@ -129,11 +146,10 @@ def run_windows(
             result.fail(key(item), error)
         return result
 
-    only = next((_OnlyProcess(each.url, os.getpid()) for each in backends if each.in_one_process), None)
-    results: Iterator[Result]
-    if executor is None:
-        results = (work(context, part) for part in takewhile(lambda _: not stopped(), parts))
-    else:
+    # A storage that only one process sees, such as a memory store, with that process.
+    only = next(((each.url, os.getpid()) for each in backends if each.in_one_process), None)
+    results: Iterator[Result] = (work(context, part) for part in takewhile(lambda _: not stopped(), parts))
+    if executor is not None:
         results = _submitted(executor, partial(_work_in_worker, work, context, only), parts, stopped, lost)
     for result in results:
         if handle is not None:
@@ -153,8 +169,7 @@ def _submitted(
 ) -> Iterator[Result]:
     """Submit windows and give results as they come."""
     pending: dict[Future[Result], list[Item]] = {}
-    remaining = iter(parts)
-    reading = ForeignCall()
+    remaining, reading = iter(parts), ForeignCall()
     while not stopped():
         part: list[Item] | None = None
         with reading:
@@ -190,12 +205,12 @@ def _finished(
 
 
 def _work_in_worker(
-    work: Callable[[Context, list[Item]], Result], context: Context, only: _OnlyProcess | None, part: list[Item]
+    work: Callable[[Context, list[Item]], Result], context: Context, only: tuple[str, int] | None, part: list[Item]
 ) -> Result:
     """Do a window in a worker, unless the worker is in a process that can't see the storage.
 
     A memory store unpickled elsewhere would look empty there: a sweep would find nothing and report that all is well.
     """
-    if only is not None and only.pid != os.getpid():
-        raise StorageError(f"{only.url} is seen by one process only", next_step="give an executor of threads, or none")
+    if only is not None and only[1] != os.getpid():
+        raise StorageError(f"{only[0]} is seen by one process only", next_step="give an executor of threads, or none")
     return work(context, part)

@@ -9,22 +9,17 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
 
 from pydantic_core import from_json, to_json
 
 from fsmedia.errors import StorageError, StoreConflictError
 from fsmedia.format import keys, wav
 from fsmedia.models import mime
-from fsmedia.storage import PreconditionFailed
+from fsmedia.storage import Backend, PreconditionFailed
 from fsmedia.storage.port import UPDATE_ROUNDS, update_object
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-    from fsmedia.storage import Backend
 
 _TYPE = "application/json"
 
@@ -93,7 +88,8 @@ def forget(
     """
     # Its paths are absolute, or relative to a working directory long gone, so what counts is how they end. A path that
     # ends alike elsewhere goes too: that costs PromptKit one more copy of those bytes, an entry too many their loss.
-    wanted = set(references)
+    # Names of our own form are never in it.
+    wanted = {each for each in references if not keys.is_own_name(each)}
     if not wanted:
         return
     places = index_keys(adopted=adopted)
@@ -170,11 +166,6 @@ def carry(backend: Backend, index: Mapping[str, object], references: Mapping[str
 
     with _index.lock:
         update_object(backend, keys.DEDUP_INDEX_KEY, with_found, _TYPE)
-
-
-def forget_replaced(backend: Backend, references: Collection[str], *, adopted: bool = True) -> None:
-    """Do what must come before the bytes of media items are replaced; see `forget`."""
-    forget(backend, [each for each in references if not keys.is_own_name(each)], adopted=adopted)
 
 
 def _is_of(path: object, references: set[str]) -> bool:

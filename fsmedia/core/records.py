@@ -7,13 +7,15 @@ from __future__ import annotations
 import heapq
 import io
 import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, Protocol, TypeVar, cast
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from pydantic_core import from_json
 
@@ -21,6 +23,7 @@ from fsmedia.core import holds, promptkit, telemetry
 from fsmedia.core.ingest import CHUNK_BYTES
 from fsmedia.core.named import Seen, see
 from fsmedia.core.parallel import attempt, windows
+from fsmedia.core.settings_file import SettingsFile
 from fsmedia.core.telemetry import set_reference
 from fsmedia.errors import (
     CorruptMediaError,
@@ -37,22 +40,13 @@ from fsmedia.format import keys
 from fsmedia.format.layout import ids_of_path
 from fsmedia.format.messages import InlineReference
 from fsmedia.format.policy import expires_at, find_policy
+from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import MediaContent, MediaRecord, Reference, local_copy
-from fsmedia.storage import SEEK_BLOCK, Entry, ReadableFile
+from fsmedia.models import MediaContent, MediaMetadata, MediaRecord, OrganizationMode, Reference, local_copy
+from fsmedia.models.selection import Selection
+from fsmedia.storage import SEEK_BLOCK, Backend, Entry, ReadableFile
 from fsmedia.storage.address import SCHEME, conf_stores, find_store, is_root, split_media_url
 from fsmedia.storage.listing import NestedStores
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime, timedelta
-    from pathlib import Path
-
-    from fsmedia.core.settings_file import SettingsFile
-    from fsmedia.format.settings import Configuration
-    from fsmedia.models import MediaMetadata, OrganizationMode
-    from fsmedia.models.selection import Selection
-    from fsmedia.storage import Backend
 
 T = TypeVar("T")
 _log = logging.getLogger("fsmedia")
@@ -61,11 +55,8 @@ _NEXT_STEP = "list the store, or read the last sweep's report"
 _BATCH = 64
 _NO_TIME = datetime.min.replace(tzinfo=UTC)
 _PATH_IDS = ("run_id", "conversation_id", "session_id", "provider_id")
-
-
 VerifyReads = bool | Literal["always"]
 """Whether reads are checked; "always": the digests of plain media in a bulk `cat` of an object store too."""
-
 _CORRUPT_STEP = "run fsmedia verify --deep; verify_reads=False reads it as it is"
 
 
@@ -96,12 +87,9 @@ def facts_of_name(reference: str) -> StoredFacts | None:
 
 def facts_of_sidecar(text: bytes | None, reference: str) -> StoredFacts | None:
     """Return what a sidecar says; None where there is none, it is damaged, or this package did not write it."""
-    if text is None:
-        return None
-    try:
-        values = Sidecar.parse(text, reference).values
-    except CorruptSidecarError:
-        return None  # the bytes are still read, and nobody knows what they were
+    values: dict[str, Any] = {}
+    with suppress(CorruptSidecarError):  # the bytes are still read, and nobody knows what they were
+        values = {} if text is None else Sidecar.parse(text, reference).values
     # PromptKit writes no digest, and sizes that are 0 or without the header it adds to raw sound.
     size, digest = values.get("size_bytes"), values.get("sha256")
     return StoredFacts(size, digest) if size is not None and digest else None
@@ -122,9 +110,9 @@ class ReadCheck:
         # Sidecar, then bytes: an overwrite writes the bytes first, so bytes read after a sidecar are at least as new.
         text = self.backend.read(keys.sidecar_key(self.reference))
         again = self.backend.read_range(keys.bytes_key(self.reference), None, None)
+        facts = facts_of_name(self.reference) or facts_of_sidecar(text, self.reference)
         if again is None:
             raise not_found(self.reference)
-        facts = facts_of_name(self.reference) or facts_of_sidecar(text, self.reference)
         if facts is not None and not facts.met_by(again):
             self.judge(len(again), sha256(again).hexdigest())
         return again
@@ -147,10 +135,9 @@ class ReadCheck:
                 self.reference,
             )
             return
+        problem = f"its bytes are damaged: SHA-256 {(digest or '')[:12]}..., stored was {facts.sha256[:12]}..."
         if size != facts.size:
             problem = f"{size} bytes were read where {facts.size} were stored"
-        else:
-            problem = f"its bytes are damaged: SHA-256 {(digest or '')[:12]}..., stored was {facts.sha256[:12]}..."
         raise CorruptMediaError(problem, next_step=_CORRUPT_STEP, reference=self.reference)
 
     def _is_adopted(self, there: Entry, beside: Entry | None) -> bool:
@@ -160,23 +147,14 @@ class ReadCheck:
         return there.modified > beside.modified
 
 
-def absolute_range(reference: str, start: int | None, end: int | None) -> tuple[int | None, int | None]:
-    """Return a range counted from the start and cut at the end, where the name tells the size; else as it is."""
-    pointer = keys.pointer_of(reference)
-    if pointer is None or (start is None and end is None):
-        return start, end
-    # Of bytes that are cut short, the last ten would be ten others.
-    first, last, _ = slice(start, end).indices(pointer.size)
-    return first, max(first, last)
-
-
 def check_range(backend: Backend, reference: str, data: bytes, start: int | None, end: int | None) -> bytes:
     """Return the bytes of a range if they are as many as were asked for; looks at the media item only in doubt."""
     if start is not None and end is not None and 0 <= start <= end and len(data) == end - start:
         return data
     # Fewer bytes than the range has: does the media end there, or was the answer cut?
-    pointer = keys.pointer_of(reference)
-    if pointer is None:
+    if (pointer := keys.pointer_of(reference)) is not None:
+        size = pointer.size
+    else:
         answers = backend.fetch(reads=[keys.sidecar_key(reference)], heads=[reference])
         facts, there = facts_of_sidecar(answers.reads[0], reference), answers.heads[0]
         if there is None:
@@ -184,8 +162,6 @@ def check_range(backend: Backend, reference: str, data: bytes, start: int | None
         if facts is not None and facts.size != there.size:
             ReadCheck(backend, reference, facts).judge(there.size, None)
         size = there.size
-    else:
-        size = pointer.size
     first, last, _ = slice(start, end).indices(size)
     wanted = max(0, last - first)
     if len(data) != wanted:
@@ -202,10 +178,7 @@ def check_range(backend: Backend, reference: str, data: bytes, start: int | None
 def open_checked(
     backend: Backend, reference: str, facts: StoredFacts | None, *, size: int | None, block_size: int = SEEK_BLOCK
 ) -> BinaryIO:
-    """Open the bytes of a media item, to be compared with what was stored; without facts as they are.
-
-    `size`: of the bytes, where it is sure; object stores are spared a look then.
-    """
+    """Open the bytes of a media item, compared with facts where there are any; a size that is sure spares a look."""
     place = keys.bytes_key(reference)
     file = backend.open(place, block_size=block_size, size=size)
     if facts is None:
@@ -275,20 +248,16 @@ class CheckedFile(ReadableFile):
             return
         if self._hashed == self._position:
             # A file that goes on behind its known end is longer than what was stored.
-            self._hash_rest()
+            while more := self._file.read(io.DEFAULT_BUFFER_SIZE):
+                self._hash.update(more)
+                self._hashed += len(more)
+            if self._hashed != self._position:
+                self._file.seek(self._position)
             if self._hash.hexdigest() != facts.sha256:
                 self._check.judge(self._hashed, self._hash.hexdigest())
             self._confirmed = True
         elif self._position < facts.size:
             self._check.judge(self._position, None)
-
-    def _hash_rest(self) -> None:
-        before = self._hashed
-        while more := self._file.read(io.DEFAULT_BUFFER_SIZE):
-            self._hash.update(more)
-            self._hashed += len(more)
-        if self._hashed != before:
-            self._file.seek(self._position)
 
     def peek(self, size: int = 0, /) -> bytes:
         """Return bytes ahead without moving."""
@@ -326,17 +295,12 @@ class CheckedFile(ReadableFile):
 
 
 class StoredItem(NamedTuple):
-    """A media item that is there.
+    """A media item that is there."""
 
-    `entry`: its bytes: size, time. `sidecar`: the bytes of its sidecar, not yet parsed; None where it has none. `hold`:
-    the bytes of its hold; None where it has none, or nobody asked. `token`: of its sidecar, where the storage keeps
-    conditions.
-    """
-
-    entry: Entry
-    sidecar: bytes | None
-    hold: bytes | None = None
-    token: str | None = None
+    entry: Entry  # its bytes: size, time
+    sidecar: bytes | None  # the bytes of its sidecar, not yet parsed; None where it has none
+    hold: bytes | None = None  # the bytes of its hold; None where it has none, or nobody asked
+    token: str | None = None  # of its sidecar, where the storage keeps conditions
 
     @property
     def seen(self) -> Seen:
@@ -345,13 +309,10 @@ class StoredItem(NamedTuple):
 
 
 class ListedItem(NamedTuple):
-    """What a listing shows of a media item.
+    """What a listing shows of a media item."""
 
-    `entry`: its bytes. `sidecar`: its sidecar, under the sidecar's own key; None where it has none.
-    """
-
-    entry: Entry
-    sidecar: Entry | None = None
+    entry: Entry  # its bytes
+    sidecar: Entry | None = None  # its sidecar, under the sidecar's own key; None where it has none
 
     @property
     def has_sidecar(self) -> bool:
@@ -360,13 +321,10 @@ class ListedItem(NamedTuple):
 
 
 class ListedPair(NamedTuple):
-    """What a listing shows at one name: bytes, a sidecar, or both.
-
-    `data`: the bytes at the name itself; those of deduplicated media lie elsewhere.
-    """
+    """What a listing shows at one name: bytes, a sidecar, or both."""
 
     key: str
-    data: Entry | None
+    data: Entry | None  # the bytes at the name itself; those of deduplicated media lie elsewhere
     sidecar: Entry | None
 
     @property
@@ -374,15 +332,23 @@ class ListedPair(NamedTuple):
         """Whether there is a sidecar."""
         return self.sidecar is not None
 
+    @property
+    def item(self) -> ListedItem | None:
+        """The media item; None for bytes of a store under way, and for a sidecar without bytes."""
+        pointer = None if self.sidecar is None else keys.pointer_of(self.key)
+        if self.sidecar is not None and pointer is not None:
+            # Its bytes lie elsewhere, whatever lies here: the name tells their size, and which they are.
+            return ListedItem(Entry(self.key, pointer.size, self.sidecar.modified, pointer.generation), self.sidecar)
+        if self.data is None or (self.sidecar is None and keys.is_own_name(self.key)):
+            return None
+        return ListedItem(self.data, self.sidecar)
+
 
 class SelectedItem(NamedTuple):
-    """A listed media item that meets a selection.
-
-    `text`: its sidecar's bytes, if they were read to find that out.
-    """
+    """A listed media item that meets a selection."""
 
     listed: ListedItem
-    text: bytes | None = None
+    text: bytes | None = None  # its sidecar's bytes, if they were read to find that out
 
     @property
     def entry(self) -> Entry:
@@ -413,18 +379,18 @@ class SelectionIndexLoader(Protocol):
 
 def find(backend: Backend, reference: str, *, with_hold: bool = False) -> StoredItem:
     """Return a media item with its sidecar, and its hold on request, in one round trip; refuses what is only half."""
-    wanted = [keys.sidecar_key(reference)]
-    if with_hold:
-        wanted.append(keys.hold_key(reference))
+    wanted = [keys.sidecar_key(reference), *([keys.hold_key(reference)] if with_hold else [])]
     answers = backend.fetch(reads=wanted, heads=[keys.bytes_key(reference)])
-    sidecar, entry = answers.reads[0], _with_reference(answers.heads[0], reference)
+    sidecar, entry = answers.reads[0], answers.heads[0]
     if entry is None:
         refuse_folder(backend, reference)
         raise not_found(reference)
     # Bytes of our own form without a sidecar are a store under way or a leftover; of any other name, a stranger's file.
     if sidecar is None and keys.is_own_name(reference):
         raise not_found(reference)
-    return StoredItem(entry, sidecar, answers.reads[1] if with_hold else None, answers.tokens[0])
+    # Shared data have a key of their own.
+    hold = answers.reads[1] if with_hold else None
+    return StoredItem(entry._replace(key=reference), sidecar, hold, answers.tokens[0])
 
 
 def find_many(
@@ -446,11 +412,10 @@ def find_many(
     found: list[StoredItem | MediaError] = []
     reasons = dict(zip(kept, answers.reads[len(references) :], strict=True))
     for key, sidecar, token, head in zip(references, answers.reads, answers.tokens, answers.heads, strict=False):
-        entry = _with_reference(head, key)
-        if entry is None or (sidecar is None and keys.is_own_name(key)):
+        if head is None or (sidecar is None and keys.is_own_name(key)):
             found.append(attempt(alone, key))
         else:
-            found.append(StoredItem(entry, sidecar, reasons.get(key), token))
+            found.append(StoredItem(head._replace(key=key), sidecar, reasons.get(key), token))
     return found
 
 
@@ -487,6 +452,14 @@ def read_objects(backend: Backend, wanted: Sequence[str]) -> list[bytes | MediaE
         return [attempt(backend.read, key) for key in wanted]
 
 
+def read_each(backend: Backend, wanted: Iterable[str], together: int = _BATCH) -> Iterator[tuple[str, bytes]]:
+    """Read many objects, so many in one round trip; yield those that are there, with their keys."""
+    for window in windows(wanted, together):
+        for key, data in zip(window, backend.fetch(reads=window).reads, strict=True):
+            if data is not None:
+                yield key, data
+
+
 def not_found(reference: str) -> MediaNotFoundError:
     """Return the error for a media item that is not there."""
     return MediaNotFoundError("no such media", next_step=_NEXT_STEP, reference=reference)
@@ -520,10 +493,8 @@ def moved_many(backend: Backend, references: Iterable[str]) -> dict[str, str]:
 
 
 def brought_many(backend: Backend, references: Iterable[str]) -> dict[str, str]:
-    """Return the copies of deduplicated media items that a sync stored here; lists each of their folders once.
-
-    They have the same bytes, and the same name but for the generation.
-    """
+    """Return the copies of deduplicated media items that a sync stored here; lists each of their folders once."""
+    # They have the same bytes, and the same name but for the generation.
     wanted = {same: each for each in references if (same := _without_generation(each)) is not None}
     return _found_in_folders(backend, wanted, _without_generation)
 
@@ -587,16 +558,14 @@ def _existing(backend: Backend, references: Iterable[str]) -> Iterator[str]:
 def _renamings(backend: Backend, wanted: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield the pairs of old and new reference that were written down for some old ones."""
     listed = (entry.key for entry in backend.entries(keys.REFERENCES) if not keys.is_temporary(entry.key))
-    for window in windows(listed, _BATCH):
-        for data in backend.fetch(reads=window).reads:
-            for line in (data or b"").split(b"\n"):
-                try:
-                    values = from_json(line) if line else None
-                except ValueError:
-                    continue
-                old, new = (values.get("old"), values.get("new")) if isinstance(values, dict) else (None, None)
-                if isinstance(old, str) and isinstance(new, str) and old in wanted and is_reference(new):
-                    yield old, new
+    for _, data in read_each(backend, listed):
+        for line in data.split(b"\n"):
+            values: object = None
+            with suppress(ValueError):
+                values = from_json(line)
+            old, new = (values.get("old"), values.get("new")) if isinstance(values, dict) else (None, None)
+            if isinstance(old, str) and isinstance(new, str) and old in wanted and is_reference(new):
+                yield old, new
 
 
 def _renamed(reference: str, present: str) -> MediaNotFoundError:
@@ -607,15 +576,10 @@ def _renamed(reference: str, present: str) -> MediaNotFoundError:
     )
 
 
-def open_bytes(
-    backend: Backend, reference: str, *, verify_reads: VerifyReads = False, block_size: int = SEEK_BLOCK
-) -> BinaryIO:
-    """Open the bytes of a media item.
-
-    `verify_reads`: compare them with what was stored; off for those who hash them themselves.
-    """
+def open_bytes(backend: Backend, reference: str, *, verify_reads: VerifyReads = False) -> BinaryIO:
+    """Open the bytes of a media item, compared with what was stored; not for those who hash them themselves."""
     try:
-        return open_found(backend, reference, verify_reads=verify_reads, block_size=block_size)
+        return open_found(backend, reference, verify_reads=verify_reads, block_size=SEEK_BLOCK)
     except MediaError:
         raise
     except FileNotFoundError:
@@ -662,8 +626,10 @@ def read_found(
     # A deduplicated item exists as long as its sidecar.
     if where != reference and not at_once and backend.head(sidecar) is None:
         return None
-    if verify_reads:
-        start, end = absolute_range(reference, start, end)
+    if verify_reads and pointer is not None and not whole:
+        # Counted from the start, as the name tells the size: of bytes that are cut short the last ten would be others.
+        first, last, _ = slice(start, end).indices(pointer.size)
+        start, end = first, max(first, last)
     if at_once:
         answers = backend.fetch(reads=[where], heads=[sidecar])
         facts = facts_of_name(reference) if verify_reads else None
@@ -713,51 +679,42 @@ def signed_url(backend: Backend, reference: str, lifetime: timedelta, configurat
 
 def shared_url(backend: Backend, reference: str, lifetime: timedelta, configuration: Configuration) -> str:
     """Return a signed URL of a deduplicated media item under its own type and name."""
-    record = record_of(find(backend, reference), configuration)
     # The bytes were stored with the type of their first user, which may be another.
-    mime_type, filename = record.mime_type, keys.file_name(reference)
-    return backend.sign(keys.bytes_key(reference), lifetime, mime_type=mime_type, filename=filename)
+    mime_type = record_of(find(backend, reference), configuration).mime_type
+    return backend.sign(keys.bytes_key(reference), lifetime, mime_type=mime_type, filename=keys.file_name(reference))
 
 
+@dataclass(repr=False, eq=False)
 class StoredBytes:
     """The handle of a content that a store returned; a download lasts as long as this object or its path."""
 
-    def __init__(
-        self,
-        backend: Backend,
-        reference: str,
-        mime_type: str,
-        *,
-        facts: StoredFacts | None = None,
-        verify_reads: VerifyReads = False,
-    ) -> None:
-        self._backend = backend
-        self._reference = reference
-        self._mime_type = mime_type
-        self._facts = facts
-        self._verify_reads = verify_reads
-        self._copy: Path | None = None
+    backend: Backend
+    reference: str
+    mime_type: str
+    facts: StoredFacts | None = None
+    verify_reads: VerifyReads = False
+    _copy: Path | None = None
 
     def __repr__(self) -> str:
-        return f"StoredBytes({self._reference!r})"
+        return f"StoredBytes({self.reference!r})"
 
     def open(self) -> BinaryIO:
         """Open the stored bytes."""
-        facts = self._facts
-        if not self._verify_reads or facts is None or keys.pointer_of(self._reference) is not None:
-            return open_bytes(self._backend, self._reference, verify_reads=self._verify_reads)
+        facts = self.facts
+        if not self.verify_reads or facts is None or keys.pointer_of(self.reference) is not None:
+            return open_bytes(self.backend, self.reference, verify_reads=self.verify_reads)
         # The sidecar was read when the content was made. The size of what a client named may have changed since.
-        size = facts.size if keys.is_own_name(self._reference) else None
+        size = facts.size if keys.is_own_name(self.reference) else None
         try:
-            return open_checked(self._backend, self._reference, facts, size=size)
+            return open_checked(self.backend, self.reference, facts, size=size)
         except FileNotFoundError:
-            raise not_found(self._reference) from None
+            raise not_found(self.reference) from None
 
     def local_path(self) -> Path:
         """Return the path of a temporary copy, made at the first call, removed with the content and the path."""
         if self._copy is None:
-            with ErrorContext(self._reference), self.open() as file:
-                self._copy = local_copy(iter(lambda: file.read(CHUNK_BYTES), b""), self._mime_type)
+            with ErrorContext(self.reference), self.open() as file:
+                self._copy = local_copy(iter(lambda: file.read(CHUNK_BYTES), b""), self.mime_type)
         return self._copy
 
 
@@ -788,16 +745,10 @@ def record_of(item: StoredItem, configuration: Configuration) -> MediaRecord:
 def foreign_record(entry: Entry, configuration: Configuration) -> MediaRecord:
     """Return the record of a file without a sidecar, by its path."""
     parsed = ids_of_path(configuration.ordered_layouts, entry.key)
-    fields: dict[str, Any] = {
-        name: value for name, value in (parsed[1] if parsed else {}).items() if name in MediaRecord.model_fields
-    }
-    fields |= {
-        "reference": Reference(entry.key),
-        "size_bytes": entry.size,
-        "mime_type": promptkit.mime_type_of("", entry.key),
-        "timestamp": entry.modified,
-    }
-    return MediaRecord(**fields)
+    fields: dict[str, Any] = dict(parsed[1]) if parsed else {}
+    fields = {name: value for name, value in fields.items() if name in MediaRecord.model_fields}
+    facts = {"size_bytes": entry.size, "mime_type": promptkit.mime_type_of("", entry.key), "timestamp": entry.modified}
+    return MediaRecord(**{**fields, **facts, "reference": Reference(entry.key)})
 
 
 def content_of(item: StoredItem, configuration: Configuration, path: str | None) -> MediaContent:
@@ -833,10 +784,7 @@ def content_of(item: StoredItem, configuration: Configuration, path: str | None)
 def expiry_of(
     sidecar: Sidecar, reference: str, configuration: Configuration, modified: datetime | None = None
 ) -> datetime | None:
-    """Return when a media item expires: what its sidecar says, else what the name of its policy means.
-
-    `modified`: when its bytes were written, for a sidecar without a time.
-    """
+    """Return when a media item expires: by its sidecar, else by its policy's name, counted from `modified` in need."""
     retention = sidecar.retention(reference)
     # The sidecar's own instant is the truth; the name counts where none was written, as PromptKit does.
     if retention.expires_at is not None or not retention.policy_name:
@@ -885,13 +833,7 @@ def paired(entries: Iterable[Entry], *, shown_only: bool = False) -> Iterator[Li
 
 def listed(entries: Iterable[Entry]) -> Iterator[ListedItem]:
     """Yield the media of a listing in key order; neither bytes of a store under way nor sidecars without bytes."""
-    for name, data, sidecar in paired(entries, shown_only=True):
-        pointer = None if sidecar is None else keys.pointer_of(name)
-        if sidecar is not None and pointer is not None:
-            # Its bytes lie elsewhere, whatever lies here: the name tells their size, and which they are.
-            yield ListedItem(Entry(name, pointer.size, sidecar.modified, pointer.generation), sidecar)
-        elif data is not None and (sidecar is not None or not keys.is_own_name(name)):
-            yield ListedItem(data, sidecar)
+    return (item for pair in paired(entries, shown_only=True) if (item := pair.item) is not None)
 
 
 def select(
@@ -1048,8 +990,10 @@ class _SelectionFilter:
     def _meeting(self, items: list[ListedItem]) -> Iterator[SelectedItem]:
         index, met = self.sidecars.index, dict.fromkeys((item.entry.key for item in items), True)
         wanted: list[ListedItem] = []
-        for item in items:
-            if _is_decided_by_path(item, self.selection, self.known):
+        # Nothing needs to be read where nothing is asked, or only what the folder says.
+        is_told = self.known is not None and not self.selection.asks(beyond=self.known)
+        for item in items if self.selection.asks() else ():
+            if is_told and keys.is_own_name(item.entry.key):
                 continue
             answer = None if index is None or not item.has_sidecar else index.meets(item)
             if answer is None and item.has_sidecar:
@@ -1070,13 +1014,6 @@ class _SelectionFilter:
             field = self.known.id_field
             record = record.model_copy(update={field: self.selection.words.get(field)})
         return self.selection.matches(record)
-
-
-def _is_decided_by_path(item: ListedItem, selection: Selection, known: OrganizationMode | None) -> bool:
-    """Return whether nothing needs to be read: nothing is asked, or only what the folder says."""
-    if not selection.asks():
-        return True
-    return known is not None and keys.is_own_name(item.entry.key) and not selection.asks(beyond=known)
 
 
 def _record_or_path_record(item: StoredItem, configuration: Configuration) -> MediaRecord:
@@ -1104,11 +1041,6 @@ def _by_policy(name: str, timestamp: datetime | None, configuration: Configurati
         return None if timestamp is None else expires_at(policy, timestamp)
     except UnknownPolicyError:
         return None  # PromptKit stores any name and never enforces those it does not know
-
-
-def _with_reference(entry: Entry | None, reference: str) -> Entry | None:
-    """Return the entry of shared data under the reference that it was looked up by."""
-    return entry if entry is None or entry.key == reference else entry._replace(key=reference)
 
 
 @dataclass(frozen=True, slots=True)

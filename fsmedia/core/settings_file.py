@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fsmedia.core.named import LOOKS
 from fsmedia.errors import InvalidReferenceError, MediaNotFoundError, StorageError, StoreConflictError
 from fsmedia.format import keys
+from fsmedia.format.layout import View
 from fsmedia.format.settings import DEFAULT_ORGANIZATION, Configuration, Settings
 from fsmedia.models import OrganizationMode
-from fsmedia.storage import Exclusion
+from fsmedia.storage import Backend, Exclusion
 from fsmedia.storage.listing import NestedStores
 from fsmedia.storage.port import update_object
 
-if TYPE_CHECKING:
-    from fsmedia.format.layout import View
-    from fsmedia.storage import Backend
-
-_NAMED = 3
-"""Stores below a root that an error names."""
-_FOLDERS = 1000
-"""Folders below a root in use that are looked into before it becomes a store."""
+_NAMED = 3  # stores below a root that an error names
+_FOLDERS = 1000  # folders below a root in use that are looked into before it becomes a store
 SETTINGS_TYPE = "application/json"
-SWITCHES = ("deduplicate", "due-index-complete")
+SWITCHES: dict[str, tuple[str, Any]] = {
+    "deduplicate": ("deduplicate", True),
+    "due-index-complete": ("due_index", "complete"),
+}
 """What older versions turned on by an object of its own beside the settings, where nothing keeps two writers apart."""
 
 
@@ -39,7 +37,11 @@ class SettingsFile:
         self._settings = settings
         self._written = self._load()
         if self._written is None:
-            self._refuse_file()
+            path = backend.local_path("")
+            if path is not None and Path(path.rstrip("/")).is_file():
+                raise InvalidReferenceError(
+                    f"a file can't be a store: {backend.url}", next_step="name the folder that is the store's root"
+                )
             # For its errors alone: settings that contradict each other are refused now, not by the first write.
             Configuration.first(settings, organization=DEFAULT_ORGANIZATION, adopted=False)
         self._assumed: Configuration | None = None
@@ -114,13 +116,11 @@ class SettingsFile:
         """Return the settings that were just created; a server under load may not show them whole at once."""
         for attempt in range(LOOKS):
             try:
-                found = self._load()
+                if (found := self._load()) is not None:
+                    return found
             except StorageError:
                 if attempt == LOOKS - 1:
                     raise
-            else:
-                if found is not None:
-                    return found
             self._backend.wait(attempt)
         raise StorageError("was written, and can't be read back", next_step="try again", key=keys.CONFIGURATION_KEY)
 
@@ -155,16 +155,11 @@ class SettingsFile:
         changed = replace(found, due_index="complete", deduplicate=found.deduplicate or self.configuration.deduplicate)
         return None if data is not None and changed == found else changed.dump()
 
-    def _check_unchanged(self, found: Configuration | None, wanted: Configuration) -> None:
+    def _check_unchanged(self, found: Configuration, wanted: Configuration) -> None:
         """Refuse a media item that was checked against other settings than those that count."""
         # What may change in a store's life makes no difference: a store that shares bytes may hold plain items too.
-        if found is None or (
-            found is not wanted
-            and replace(
-                found, adopted=wanted.adopted, due_index=wanted.due_index, deduplicate=wanted.deduplicate
-            ).dump()
-            != wanted.dump()
-        ):
+        free = {name: getattr(wanted, name) for name in ("adopted", "due_index", "deduplicate")}
+        if found is not wanted and replace(found, **free).dump() != wanted.dump():
             raise StoreConflictError(
                 "somebody else made this store with other settings just now",
                 next_step="open it again",
@@ -175,26 +170,23 @@ class SettingsFile:
         """Read the settings, with the switches that are on beside them; one round trip."""
         # Of two that changed the settings at once the last may have taken back what the other had acknowledged: the
         # switch's own object tells then.
-        switches = SWITCHES if _may_have_switches(self._backend) else ()
+        switches = [*SWITCHES] if self._may_have_switches() else []
         found = self._backend.fetch([keys.CONFIGURATION_KEY], [keys.switch_key(each) for each in switches])
         data = found.reads[0]
         if data is None:
             return None
-        on = {each for each, entry in zip(switches, found.heads, strict=True) if entry is not None}
-        configuration = Configuration.parse(data)
-        if "deduplicate" in on:
-            configuration = replace(configuration, deduplicate=True)
-        if "due-index-complete" in on:
-            configuration = replace(configuration, due_index="complete")
+        on = [SWITCHES[each] for each, entry in zip(switches, found.heads, strict=True) if entry is not None]
+        configuration = replace(Configuration.parse(data), **dict(on))
         configuration.check(self._settings)
         return configuration
 
-    def _refuse_file(self) -> None:
-        path = self._backend.local_path("")
-        if path is not None and Path(path.rstrip("/")).is_file():
-            raise InvalidReferenceError(
-                f"a file can't be a store: {self._backend.url}", next_step="name the folder that is the store's root"
-            )
+    def _may_have_switches(self) -> bool:
+        """Tell whether to look for switches that are objects: where nothing keeps two programs apart.
+
+        To find that out may take a write, which no reader does: until then only where a look costs no request.
+        """
+        known = self._backend.known_exclusion
+        return self._backend.looking_is_free if known is None else known in (Exclusion.NONE, Exclusion.RENAME)
 
     def _assume(self) -> Configuration:
         """Return the settings of a first write; a root that is not empty keeps the mode that its folders show."""
@@ -206,15 +198,6 @@ class SettingsFile:
             # By the first folder that has anything: PromptKit writes one of them, and the store goes on in it.
             shown = next((mode for mode in modes if self._backend.holds(defaults[mode].prefix)), shown)
         return Configuration.first(self._settings, organization=shown, adopted=adopted)
-
-
-def _may_have_switches(backend: Backend) -> bool:
-    """Tell whether to look for switches that are objects: where nothing keeps two programs apart.
-
-    To find that out may take a write, which no reader does: until then only where a look costs no request.
-    """
-    known = backend.known_exclusion
-    return backend.looking_is_free if known is None else known in (Exclusion.NONE, Exclusion.RENAME)
 
 
 def _is_sign(key: str) -> bool:

@@ -10,31 +10,30 @@ import functools
 import inspect
 import logging
 import sys
-from collections.abc import Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from importlib import import_module
 from time import perf_counter
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 from fsmedia.errors import BulkError, ForeignCall, InvalidMediaError, MediaError, without_secrets
 from fsmedia.models import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from types import TracebackType
-
     from fsmedia.core.opentelemetry import ActiveSpan, Recorder
 
+T = TypeVar("T")
 Method = TypeVar("Method", bound="Callable[..., Any]")
 _LONGEST_ERROR = 500
-_OPENTELEMETRY = "opentelemetry.trace"
 _PARTS = {"store_many": "store", "retrieve_many": "retrieve", "delete_many": "delete", "enforce_policy": "delete"}
 """Operations on many media items -> what they do with each."""
 _IDS = ("mime_type", "run_id", "conversation_id", "session_id", "message_idx", "part_idx")
 _FACTS = ("size_bytes", *_IDS)
 _log = logging.getLogger("fsmedia")
+_import_once: Callable[[str], Any] = functools.cache(import_module)
 
 
 class Hook(Protocol):
@@ -159,9 +158,14 @@ class RunningOperation:
         """Set the error that the operation ends with."""
         self._error = error
 
-    @_logged_failures()
-    def add_result(self, result: object) -> None:
-        """Add the facts in a result: those of a record, the numbers of a report, the errors among many results."""
+    def add_result(self, result: T) -> T:
+        """Add the facts in a result, and return it."""
+        with _logged_failures():
+            self._add_facts_of(result)
+        return result
+
+    def _add_facts_of(self, result: object) -> None:
+        """Add the facts of a record, the numbers of a report, the errors among many results."""
         part = _PARTS.get(self.operation)
         if isinstance(result, list):
             errors = [each for each in result if isinstance(each, MediaError)]
@@ -193,34 +197,21 @@ class RunningOperation:
 
     def _report_part(self, operation: str, facts: Mapping[str, Any], error: MediaError | None = None) -> None:
         self._parts += error is None
-        event = self._event(operation, facts, error, within=self.operation)
+        self._tell(self._event(operation, facts, error, within=self.operation))
+
+    def _tell(self, event: Event) -> None:
         self._observer.notify(event)
         if self._recorder is not None:
             self._recorder.count(event)
 
-    def _event(
-        self,
-        operation: str,
-        facts: Mapping[str, Any],
-        error: BaseException | None,
-        *,
-        within: str | None,
-        duration: timedelta | None = None,
-    ) -> Event:
-        fields = dict(facts)
+    def _event(self, operation: str, facts: Mapping[str, Any], error: BaseException | None, **timing: Any) -> Event:
+        fields = {**facts, **timing}
         if error is not None:
             fields["reference"] = getattr(error, "reference", None) or fields.get("reference")
             fields.update(error_type=type(error).__name__, error=safe_text(error))
         if fields.get("reference") is not None:
             fields["reference"] = without_secrets(str(fields["reference"]))
-        return Event(
-            operation=operation,
-            backend=self._observer.backend,
-            url=self._observer.url,
-            within=within,
-            duration=duration,
-            **fields,
-        )
+        return Event(operation=operation, backend=self._observer.backend, url=self._observer.url, **fields)
 
     def __enter__(self) -> Self:
         self._token = _current.set(self)
@@ -244,15 +235,12 @@ class RunningOperation:
         if self.operation in _PARTS:
             self.facts.setdefault("count", self._parts)
         event = self._event(self.operation, self.facts, error, within=self._within, duration=duration)
-        self._observer.notify(event)
-        if self._recorder is not None:
-            self._recorder.count(event)
+        self._tell(event)
         if self._span is not None:
             self._span.end(event)
 
 
-_SUPPRESSED: Any = object()
-"""Stands in the place of an operation while hooks run: what they do is not reported."""
+_SUPPRESSED: Any = object()  # stands in the place of an operation while hooks run: what they do is not reported
 # A context variable: it follows an operation into its coroutines, and each thread has its own.
 _current: ContextVar[RunningOperation | None] = ContextVar("fsmedia_operation", default=None)
 
@@ -285,50 +273,33 @@ def observed(operation: str) -> Callable[[Method], Method]:
     """Decorate a method of an `ObservedStore` as an operation that is observed."""
 
     def decorate(method: Method) -> Method:
-        call = _observed_coroutine if inspect.iscoroutinefunction(method) else _observed_call
-        return cast("Method", functools.update_wrapper(call(operation, method), method))
+        def call(self: ObservedStore, /, *args: Any, **kwargs: Any) -> Any:
+            running = self._observer.begin(operation)
+            if running is None:
+                return method(self, *args, **kwargs)
+            with running:
+                return running.add_result(method(self, *args, **kwargs))
+
+        async def call_async(self: ObservedStore, /, *args: Any, **kwargs: Any) -> Any:
+            running = self._observer.begin(operation)
+            if running is None:
+                return await method(self, *args, **kwargs)
+            with running:
+                return running.add_result(await method(self, *args, **kwargs))
+
+        wrapper: Any = call_async if inspect.iscoroutinefunction(method) else call
+        return cast("Method", functools.update_wrapper(wrapper, method))
 
     return decorate
-
-
-def _observed_call(operation: str, method: Callable[..., Any]) -> Any:
-    def call(self: ObservedStore, /, *args: Any, **kwargs: Any) -> Any:
-        running = self._observer.begin(operation)
-        if running is None:
-            return method(self, *args, **kwargs)
-        with running:
-            result = method(self, *args, **kwargs)
-            running.add_result(result)
-        return result
-
-    return call
-
-
-def _observed_coroutine(operation: str, method: Callable[..., Any]) -> Any:
-    async def call(self: ObservedStore, /, *args: Any, **kwargs: Any) -> Any:
-        running = self._observer.begin(operation)
-        if running is None:
-            return await method(self, *args, **kwargs)
-        with running:
-            result = await method(self, *args, **kwargs)
-            running.add_result(result)
-        return result
-
-    return call
 
 
 def _current_recorder() -> Recorder | None:
     """Return OpenTelemetry's recorder; None where the program has not loaded it, or no provider records."""
     # A program that configures OpenTelemetry has imported it, so nothing is imported for the others.
-    if _OPENTELEMETRY not in sys.modules:
+    if "opentelemetry.trace" not in sys.modules:
         return None
-    recorder: Recorder | None = _opentelemetry().recorder()
+    recorder: Recorder | None = _import_once("fsmedia.core.opentelemetry").recorder()
     return recorder
-
-
-@functools.cache
-def _opentelemetry() -> Any:
-    return import_module("fsmedia.core.opentelemetry")
 
 
 def _number(value: object) -> int | None:

@@ -941,7 +941,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             old = [text if head else None for text, head in zip(there.reads, there.heads, strict=True)]
             # Holds, then PromptKit's index, then the steps of a store: what is refused is refused before a write.
             holds.refuse(self._backend, *(item.key for item in some))
-            promptkit.forget_replaced(self._backend, [item.key for item in some], adopted=context.configuration.adopted)
+            promptkit.forget(self._backend, [item.key for item in some], adopted=context.configuration.adopted)
             seen = [Seen(text, token) for text, token in zip(there.reads, there.tokens, strict=True)]
             made = [item.prepare(before, each) for item, before, each in zip(some, old, seen, strict=True)]
             commit.raise_first(commit.store(made))

@@ -9,24 +9,29 @@ from __future__ import annotations
 import os
 import time
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
 from fsmedia import catalog
 from fsmedia.core import commit, holds, lifetime, promptkit, records
-from fsmedia.core.lifetime import Deleter
-from fsmedia.core.parallel import JobResult, run_windows, windows
+from fsmedia.core.lifetime import Deleter, DeletionLog
+from fsmedia.core.parallel import JobResult, WindowOptions, run_windows, windows
+from fsmedia.core.records import ListedPair
+from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import HeldMediaError, InvalidMediaError, InvalidReferenceError, MediaError
 from fsmedia.format import keys
+from fsmedia.format.settings import Configuration
 from fsmedia.maintenance.leftovers import marker_prefix_of
-from fsmedia.maintenance.quarantine import json_object, read_quarantine
+from fsmedia.maintenance.quarantine import QuarantineFolder, json_object, read_quarantine
 from fsmedia.maintenance.subject import (
-    JSON_LINES,
     SEARCH_WINDOW,
     CleanupResult,
     EraseItem,
@@ -36,40 +41,23 @@ from fsmedia.maintenance.subject import (
     Traces,
     VersionSearch,
     VersionsLeft,
-    clear_leftovers,
-    clear_versions,
     digest_prefix,
     is_anothers,
     owned_pairs,
     search_window,
     sidecar_values,
-    versions_of,
 )
 from fsmedia.maintenance.survey import check_listing
 from fsmedia.models import Cleaned, Deletion, Erased, Receipt, ReceiptReport, Reference, Remaining, Trace
-from fsmedia.models.reports import RECEIPT_FORMAT
+from fsmedia.models.reports import RECEIPT_FORMAT, TraceKind
+from fsmedia.storage import Backend
 from fsmedia.storage.listing import NestedStores
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from concurrent.futures import Executor
-    from datetime import datetime
-    from os import PathLike
-
-    from fsmedia.core.lifetime import DeletionLog
-    from fsmedia.core.records import ListedPair
-    from fsmedia.core.settings_file import SettingsFile
-    from fsmedia.format.settings import Configuration
-    from fsmedia.maintenance.quarantine import QuarantineFolder
-    from fsmedia.models.reports import TraceKind
-    from fsmedia.storage import Backend
 
 REASON = "erased by request"
 SHARED = "PromptKit's index named it: runs that left no trace may have used its bytes"
-LARGEST = 2**30
-"""Bytes of a receipt that is read; a million media take a quarter of that."""
-WINDOW = 1000
-"""Media deleted together: their keys fill one bulk request for each step."""
+_CALLED_GONE = "that the receipt calls gone, or the same ones again"
+LARGEST = 2**30  # bytes of a receipt that is read; a million media take a quarter of that
+WINDOW = 1000  # media deleted together: their keys fill one bulk request for each step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +83,12 @@ class Erasure:
         # Before the listing: pages that this erasure writes are no earlier one's, which died half way.
         pages = read_journal(backend, subject)
         nested = NestedStores()
-        found = self._search(backend, subject, nested)
+        options = WindowOptions(backends=[backend], again="erase again", executor=self.executor)
+        search, parts = SearchResult(), windows(owned_pairs(nested.entries(backend)), SEARCH_WINDOW)
+        found = run_windows(search_window, (backend, subject), parts, search, progress=self.progress, **options)
         # A page that an older version wrote may name what lies in another store.
-        pages = [
-            page._replace(items=[each for each in page.items if not nested.covers(each.reference)]) for page in pages
-        ]
+        for page in pages:
+            page.items[:] = [each for each in page.items if not nested.covers(each.reference)]
         # Before the first deletion, and before a receipt says that there was nothing.
         # What an erasure that died has taken is in the catalog still, and no sign that the listing is short.
         shown = found.examined + sum(len(page.items) for page in pages)
@@ -107,36 +96,11 @@ class Erasure:
         beside = "its due index has entries" if is_due else ""
         check_listing(backend, settings_file, shown, whole=True, force=self.force, beside=beside)
         context = EraseContext(backend, settings_file.configuration, subject, begun)
-        gone = self._erase(context, _with_notes(backend, found.items))
+        going = windows(_with_notes(backend, found.items), WINDOW)
+        gone = run_windows(plan_window if self.dry_run else erase_window, context, going, EraseResult(), **options)
         # What an earlier erasure left half done has no sidecar any more, so only its journal tells.
         gone.add(finish_interrupted(context, pages, dry_run=self.dry_run))
-        work = _ReceiptJob(self, backend, subject, found, gone, nested)
-        return work.receipt(begun, settings_file)
-
-    def _search(self, backend: Backend, subject: Subject, nested: NestedStores) -> SearchResult:
-        return run_windows(
-            search_window,
-            (backend, subject),
-            windows(owned_pairs(nested.entries(backend)), SEARCH_WINDOW),
-            SearchResult(),
-            backends=[backend],
-            key=lambda item: item.key,
-            again="erase again",
-            executor=self.executor,
-            progress=self.progress,
-        )
-
-    def _erase(self, context: EraseContext, items: list[EraseItem]) -> EraseResult:
-        return run_windows(
-            plan_window if self.dry_run else erase_window,
-            context,
-            windows(items, WINDOW),
-            EraseResult(),
-            backends=[context.backend],
-            key=lambda each: each.reference,
-            again="erase again",
-            executor=self.executor,
-        )
+        return _ReceiptJob(self, backend, subject, found, gone, nested).receipt(begun, settings_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,14 +139,12 @@ def erase_window(context: EraseContext, items: Sequence[EraseItem]) -> EraseResu
     try:
         page = write_journal(context.backend, context.subject, going, context.now)
     except MediaError as error:
-        for each in going:
-            result.fail(each.reference, error)
+        result.fail_each({each.reference: error for each in going})
         return result
     removal = Deleter(context.backend, context.configuration, lambda: context.now)
     failed = removal.many([each.reference for each in going])
     result.erased = [each for each in going if each.reference not in failed]
-    for reference, failure in failed.items():
-        result.fail(reference, failure)
+    result.fail_each(failed)
     # A held media was not touched; after any other failure the page must stay for whoever finishes the deletion.
     if all(isinstance(error, HeldMediaError) for error in failed.values()):
         result.pages.append(page)
@@ -197,11 +159,9 @@ def plan_window(context: EraseContext, items: Sequence[EraseItem]) -> EraseResul
         read = context.backend.fetch(reads=[keys.hold_key(each) for each in listed]).reads
     except MediaError as error:
         # Without an answer nobody knows what is held, so nothing of this window is deleted.
-        for each in items:
-            result.fail(each.reference, error)
+        result.fail_each({each.reference: error for each in items})
         return result
-    for reference, data in zip(listed, read, strict=True):
-        result.fail(reference, holds.refusal(reference, data))
+    result.fail_each({each: holds.refusal(each, data) for each, data in zip(listed, read, strict=True)})
     result.erased = [each for each in items if each.reference not in listed]
     return result
 
@@ -220,12 +180,10 @@ def finish_interrupted(context: EraseContext, pages: Iterable[JournalPage], *, d
             continue
         # Other names lose their bytes before their sidecar: without one nothing is left of them.
         own = [] if dry_run else [each for each in half if keys.is_own_name(each.reference)]
-        answers = commit.delete(
-            [commit.DeleteOperation(context.backend, each.reference, marker=each.marker) for each in own]
-        )
-        errors = {each.reference: error for each, error in zip(own, answers, strict=True) if error is not None}
-        for reference, failure in errors.items():
-            result.fail(reference, failure)
+        deletes = [commit.DeleteOperation(context.backend, each.reference, marker=each.marker) for each in own]
+        answers = zip(own, commit.delete(deletes), strict=True)
+        errors = {each.reference: error for each, error in answers if error is not None}
+        result.fail_each(errors)
         result.erased += [each for each in half if each.reference not in errors]
         if is_done and not errors:
             result.pages.append(page.key)
@@ -246,7 +204,7 @@ def _half_done(context: EraseContext, page: JournalPage, result: EraseResult) ->
             is_done = False
         elif sidecar is None and each.reference not in held:
             half.append(each)
-        elif each.reference not in held and context.subject.owner(each.reference, sidecar) == "subject":
+        elif each.reference not in held and context.subject.owns(each.reference, sidecar):
             is_done = False
     return half, is_done
 
@@ -266,18 +224,16 @@ def write_journal(backend: Backend, subject: Subject, items: Sequence[EraseItem]
     for each in items:
         values = {"reference": each.reference, "size_bytes": each.size, "sha256": each.sha256, "marker": each.marker}
         lines.append(to_json(values))
-    backend.write(key, b"\n".join(lines) + b"\n", JSON_LINES)
+    backend.write(key, b"\n".join(lines) + b"\n", lifetime.JSON_LINES)
     return key
 
 
 def read_journal(backend: Backend, subject: Subject) -> list[JournalPage]:
     """Return the pages of earlier erasures of this subject, and of those under way."""
-    # A page that is still being written names nothing that was deleted.
-    listed = [entry.key for entry in backend.entries(keys.ERASURES) if not keys.is_temporary(entry.key)]
     pages = []
-    for key in listed:
-        data = backend.read(key)
-        lines = [] if data is None else [json_object(line) for line in data.split(b"\n") if line]
+    # A page that is still being written names nothing that was deleted.
+    for key in [entry.key for entry in backend.entries(keys.ERASURES) if not keys.is_temporary(entry.key)]:
+        lines = [json_object(line) for line in (backend.read(key) or b"").split(b"\n") if line]
         if lines and lines[0].get("subject") == subject.digest:
             pages.append(JournalPage(key, [item for line in lines[1:] if (item := _journal_item(line)) is not None]))
     return pages
@@ -292,9 +248,8 @@ def _journal_item(values: dict[str, object]) -> EraseItem | None:
     except InvalidReferenceError:
         return None
     size = size if isinstance(size, int) and size >= 0 else 0
-    return EraseItem(
-        reference, size, digest if isinstance(digest, str) else None, marker, "an earlier erasure began it"
-    )
+    digest = digest if isinstance(digest, str) else None
+    return EraseItem(reference, size, digest, marker, "an earlier erasure began it")
 
 
 @dataclass(slots=True)
@@ -316,7 +271,7 @@ class _ReceiptJob:
         staying = {each.reference for each in self.gone.held} | {each.reference for each in self.gone.failed}
         result = self.result
         traces = Traces(self.backend, self.subject, unique, staying, dry_run, result)
-        clear_leftovers(traces, settings_file.configuration)
+        traces.clear_leftovers(settings_file.configuration)
         with_media = 0 if dry_run else sum(each.expires for each in unique.values())
         erased = self._erased(list(unique.values())[::-1])
         gone = [keys.bytes_key(each.reference) for each in erased if each.data == "gone"]
@@ -340,10 +295,8 @@ class _ReceiptJob:
         left = self._versions(erased, staying)
         erased = [_with_versions(each, left) for each in erased]
         cleaned = cleaned.model_copy(update={"versions": left.removed})
-        failed = [
-            Remaining(reference=each.reference, reason=str(each.error)) for each in (*result.failed, *self.found.failed)
-        ]
-        failed += [Remaining(reference=each.reference, reason=each.error.problem) for each in self.gone.failed]
+        failed = [(each.reference, str(each.error)) for each in (*result.failed, *self.found.failed)]
+        failed += [(each.reference, each.error.problem) for each in self.gone.failed]
         return Receipt(
             fsmedia=_version(),
             store=self.backend.url,
@@ -356,7 +309,7 @@ class _ReceiptJob:
             held=_sorted([*self.gone.held, *stale]),
             waiting=_sorted(result.waiting),
             unclear=_sorted(self.found.unclear),
-            failed=_sorted(failed),
+            failed=_sorted(Remaining(reference=reference, reason=reason) for reference, reason in failed),
             versions=_sorted(left.left),
             kept_until=left.until,
             cleaned=cleaned,
@@ -365,41 +318,32 @@ class _ReceiptJob:
 
     def _snapshots(self, settings_file: SettingsFile, references: Collection[str]) -> int:
         """Take the media out of the catalog; return how many snapshots went."""
-        try:
+        erasure = self.erasure
+        with self.result.guard(keys.CATALOG):
             forgotten = catalog.forget(
                 self.backend,
                 settings_file,
                 references,
                 self.subject.words,
-                now=self.erasure.clock(),
-                dry_run=self.erasure.dry_run,
-                executor=self.erasure.executor,
+                now=erasure.clock(),
+                dry_run=erasure.dry_run,
+                executor=erasure.executor,
             )
-        except MediaError as error:
-            self.result.fail(keys.CATALOG, error)
-            return 0
-        for key, failure in forgotten.failed.items():
-            self.result.fail(key, failure)
-        return len(forgotten.gone)
+            self.result.fail_each(forgotten.failed)
+            return len(forgotten.gone)
+        return 0
 
     def _versions(self, erased: list[Erased], staying: Collection[str]) -> VersionsLeft:
         """Remove older versions where that is asked for, and return what stays of them."""
+        erasure, references = self.erasure, [str(each.reference) for each in erased]
+        gone = frozenset(each.sha256 for each in erased if each.sha256 is not None and each.data == "gone")
+        stay = {*staying, *(str(each.reference) for each in self.found.unclear)}
         search = VersionSearch(
-            self.backend,
-            [str(each.reference) for each in erased],
-            frozenset(each.sha256 for each in erased if each.sha256 is not None and each.data == "gone"),
-            {*staying, *(str(each.reference) for each in self.found.unclear)},
-            self.subject,
-            self.erasure.forget_log,
-            self.nested,
+            self.backend, references, gone, stay, self.subject, forget_log=erasure.forget_log, nested=self.nested
         )
-        try:
-            return clear_versions(
-                search, remove=self.erasure.versions, dry_run=self.erasure.dry_run, now=self.erasure.clock()
-            )
-        except MediaError as error:
-            self.result.fail(self.backend.url, error)
-            return VersionsLeft(is_known=False)
+        with self.result.guard(self.backend.url):
+            return search.clear(remove=erasure.versions, dry_run=erasure.dry_run, now=erasure.clock())
+        return VersionsLeft(is_known=False)
 
     def _erased(self, items: list[EraseItem]) -> list[Erased]:
         """Return the entries of the receipt: which bytes are gone, by sidecars and markers of all that stays."""
@@ -413,12 +357,13 @@ class _ReceiptJob:
         erased = []
         for each in items:
             pointer = keys.pointer_of(each.reference)
-            shared = 0 if each.sha256 is None else _count(others, each.sha256)
-            there = pointer is not None and pointer in kept
+            shared = 0
+            if each.sha256 is not None:
+                wanted = digest_prefix(each.sha256)
+                shared = bisect_right(others, wanted) - bisect_left(others, wanted)
+            there, frees = pointer in kept, pointer is None or not (pointer in kept or pointer in freed)
             if pointer is not None:
                 shared = max(shared, kept.get(pointer, 0))
-            frees = pointer is None or not (there or pointer in freed)
-            if pointer is not None:
                 freed.add(pointer)
             erased.append(
                 Erased(
@@ -437,18 +382,15 @@ class _ReceiptJob:
         """Return the shared bytes that are still there, with the number of markers of other media."""
         pointers = sorted({pointer for each in references if (pointer := keys.pointer_of(each)) is not None})
         own = {keys.marker_prefix(each) for each in references}
-        kept = {}
-        try:
+        kept: dict[keys.Pointer, int] = {}
+        with self.result.guard(keys.BLOBS):
             for window in windows(pointers, SEARCH_WINDOW):
                 heads = self.backend.fetch(heads=[pointer.data_key for pointer in window]).heads
-                there = [pointer for pointer, head in zip(window, heads, strict=True) if head is not None]
-                for pointer in there:
+                for pointer in [each for each, head in zip(window, heads, strict=True) if head is not None]:
                     markers = self.backend.entries(pointer.refs_folder)
-                    others = [entry for entry in markers if marker_prefix_of(entry) not in own]
+                    others = sum(marker_prefix_of(entry) not in own for entry in markers)
                     if others or not self.erasure.dry_run:  # in a dry run the own markers are no reason to stay
-                        kept[pointer] = len(others)
-        except MediaError as error:
-            self.result.fail(keys.BLOBS, error)
+                        kept[pointer] = others
         return kept
 
     def _record(self, erased: list[Erased]) -> None:
@@ -456,15 +398,14 @@ class _ReceiptJob:
         if log is None or (log == lifetime.IN_STORE and self.erasure.forget_log):
             return
         now = self.erasure.clock()
-        gone = [
+        gone = (
             Deletion(
                 reference=each.reference, sha256=each.sha256, size_bytes=each.size_bytes, deleted_at=now, reason=REASON
             )
             for each in erased
-        ]
+        )
         for window in windows(gone, WINDOW):
-            for reference, error in lifetime.record(self.backend, log, window).items():
-                self.result.fail(reference, error)
+            self.result.fail_each(lifetime.record(self.backend, log, window))
 
     def _tidy(self, pages: list[str]) -> None:
         """Remove the journal, and folders that are empty now.
@@ -472,13 +413,10 @@ class _ReceiptJob:
         Where something could not be cleaned the journal stays: by it the next erasure knows which leftovers are the
         subject's and need not wait for the grace.
         """
-        try:
-            for key, error in (self.backend.delete(pages) if pages else {}).items():
-                self.result.fail(key, error)
+        with self.result.guard(keys.ERASURES):
+            self.result.fail_each(self.backend.delete(pages) if pages else {})
             for folder in self.subject.folders.values():
                 self.backend.remove_folder(folder.rstrip("/"))
-        except MediaError as error:
-            self.result.fail(keys.ERASURES, error)
 
 
 def _with_notes(backend: Backend, items: list[EraseItem]) -> list[EraseItem]:
@@ -495,12 +433,6 @@ def _with_versions(erased: Erased, left: VersionsLeft) -> Erased:
     if not left.keeps(keys.bytes_key(erased.reference)):
         return erased
     return erased.model_copy(update={"data": "kept" if erased.data == "gone" else erased.data, "freed_bytes": 0})
-
-
-def _count(others: list[int], digest: str) -> int:
-    """Return how many media of others have a digest; the numbers are sorted."""
-    wanted = digest_prefix(digest)
-    return bisect_right(others, wanted) - bisect_left(others, wanted)
 
 
 def _sorted(found: Iterable[Remaining]) -> tuple[Remaining, ...]:
@@ -562,11 +494,8 @@ def check_receipt(
     references = frozenset(str(each.reference) for each in receipt.erased)
     gone = frozenset(each.sha256 for each in receipt.erased if each.sha256 is not None and each.data == "gone")
     check = _ReceiptCheck(backend, receipt, references, gone)
-    check.objects()
-    check.blobs()
-    check.records()
-    check.quarantine()
-    check.versions()
+    for look in (check.objects, check.blobs, check.records, check.quarantine, check.versions):
+        look()
     examined = check.digests(executor, progress)
     settings_file.look_again()
     return ReceiptReport(
@@ -593,19 +522,14 @@ class _ReceiptCheck:
     def objects(self) -> None:
         """Look for bytes, sidecars and holds of each reference."""
         for window in windows(sorted(self.references), SEARCH_WINDOW):
-            wanted: list[str] = []
+            wanted: list[Trace] = []
             for each in window:
-                plain = keys.pointer_of(each) is None
-                wanted += [keys.sidecar_key(each), keys.hold_key(each), each if plain else keys.sidecar_key(each)]
-            heads = self.backend.fetch(heads=wanted).heads
-            for number, each in enumerate(window):
-                sidecar, hold, data = heads[3 * number : 3 * number + 3]
-                if sidecar is not None:
-                    self._find("sidecar", keys.sidecar_key(each), "its sidecar is there")
-                if hold is not None:
-                    self._find("hold", keys.hold_key(each), f"a hold names {each}")
-                if data is not None and keys.pointer_of(each) is None:
-                    self._find("reference", each, "its bytes are there")
+                wanted.append(Trace("sidecar", keys.sidecar_key(each), "its sidecar is there"))
+                wanted.append(Trace("hold", keys.hold_key(each), f"a hold names {each}"))
+                if keys.pointer_of(each) is None:
+                    wanted.append(Trace("reference", each, "its bytes are there"))
+            heads = self.backend.fetch(heads=[trace.key for trace in wanted]).heads
+            self.traces += [trace for trace, head in zip(wanted, heads, strict=True) if head is not None]
 
     def blobs(self) -> None:
         """Look for shared bytes, whatever holds them, of digests that are called gone."""
@@ -613,8 +537,9 @@ class _ReceiptCheck:
             for entry in self.backend.entries(keys.blob_folder(digest)):
                 parsed = keys.parse_blob_key(entry.key)
                 if parsed is not None and parsed.kind == "data":
-                    reason = "bytes are there that the receipt calls gone, or the same ones again"
-                    self._find("bytes", entry.key, reason)
+                    self._find(
+                        "bytes", entry.key, "bytes are there that the receipt calls gone, or the same ones again"
+                    )
 
     def records(self) -> None:
         """Look through catalog, due index and journals."""
@@ -646,7 +571,7 @@ class _ReceiptCheck:
     def versions(self) -> None:
         """Look for older versions, in buckets that keep them."""
         search = VersionSearch(self.backend, self.references, self.gone)
-        for key, reason in versions_of(search, self.receipt.kept_until, self.receipt.finished).items():
+        for key, reason in search.readable(self.receipt.kept_until, self.receipt.finished).items():
             self._find("version", key, reason)
 
     def _find_aside(self, aside: QuarantineFolder) -> None:
@@ -658,20 +583,12 @@ class _ReceiptCheck:
         if not self.gone:
             return 0
         listed = owned_pairs(NestedStores().entries(self.backend))
-        total = run_windows(
-            check_receipt_window,
-            (self.backend, self.gone),
-            windows((item for item in listed if item.has_sidecar), SEARCH_WINDOW),
-            ReceiptCheckResult(),
-            backends=[self.backend],
-            key=lambda item: item.key,
-            again="check again",
-            executor=executor,
-            handle=_raise_failure,
-            progress=progress,
-        )
+        parts = windows((item for item in listed if item.has_sidecar), SEARCH_WINDOW)
+        options = WindowOptions(backends=[self.backend], again="check again", executor=executor)
+        context, total, look = (self.backend, self.gone), ReceiptCheckResult(), check_receipt_window
+        run_windows(look, context, parts, total, handle=_raise_failure, progress=progress, **options)
         for reference in total.found:
-            self._find("bytes", reference, "a media has bytes that the receipt calls gone, or the same ones again")
+            self._find("bytes", reference, f"a media has bytes {_CALLED_GONE}")
         return total.examined
 
 

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from fsmedia.core import commit, holds, lifetime, promptkit, records
+from fsmedia.core.lifetime import DeletionLog
 from fsmedia.core.named import Overtaken, Seen
-from fsmedia.core.parallel import JobResult, run_windows, windows
+from fsmedia.core.parallel import JobResult, WindowOptions, run_windows, windows
+from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.layout import parse_any
+from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.maintenance.leftovers import remove_lone_bytes
 from fsmedia.models import Deletion, EnforcementReport
@@ -27,23 +32,12 @@ from fsmedia.storage import Backend, Entry, Write
 from fsmedia.storage.listing import NestedStores
 from fsmedia.storage.port import storage_time
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from concurrent.futures import Executor
-
-    from fsmedia.core.lifetime import DeletionLog
-    from fsmedia.core.settings_file import SettingsFile
-    from fsmedia.format.settings import Configuration
-    from fsmedia.storage import Backend
-
-LATER = timedelta(days=1)
-"""How long the due entry of a media that must stay, because it is held or shared, is put off."""
+LATER = timedelta(days=1)  # how long the due entry of a media that must stay, because it is held or shared, is put off
 LONGEST_CLOCK_DIFFERENCE = timedelta(minutes=5)
 """Between this machine's clock and the storage's; with more, nothing is deleted."""
 FARTHEST_AHEAD = timedelta(days=1)
 """A caller's `now` may be so far ahead of this machine's clock, should that be slow; more is another time."""
-_WINDOW = 1000
-"""Media decided on together: the keys of each step of their deletion fill one bulk request."""
+_WINDOW = 1000  # media decided on together: the keys of each step of their deletion fill one bulk request
 _SHARED = "PromptKit's index names it: runs that left no trace may share it; delete it by delete_media"
 _log = logging.getLogger("fsmedia.retention")
 
@@ -63,9 +57,9 @@ class SweepContext:
     backend: Backend
     configuration: Configuration
     now: datetime  # media that expire up to this instant are due
-    storage_now: datetime | None  # tells the age of leftovers; None leaves all of them alone
     dry_run: bool
     delete_shared: bool
+    storage_now: datetime | None = None  # tells the age of leftovers; None leaves all of them alone
 
 
 @dataclass(slots=True)
@@ -108,71 +102,46 @@ class Enforcement:
         # next day, because PromptKit may share it: all are read.
         if partial or (self.delete_shared and promptkit.whole_index(backend)):
             items = chain(items, media_with_sidecar(backend, nested))
-        total = SweepResult()
+        context, total = SweepContext(backend, configuration, now, self.dry_run, self.delete_shared), SweepResult()
         try:
-            self._sweep(backend, configuration, now, items, total)
+            self._sweep(context, items, total)
         except MediaError as error:
             # The listing broke. What was deleted until then must not be lost with an exception.
             if not total.examined:
                 raise
-            broken = SweepResult()
-            broken.fail(error.reference or error.key or keys.DUE, error)
-            _log_result(broken)
-            total.add(broken)
+            total.fail(error.reference or error.key or keys.DUE, error)
+            _log.warning("sweep: %s", error)
         return EnforcementReport.model_construct(
             now=now,
             dry_run=self.dry_run,
             due_index="partial" if partial else "complete",
-            examined=total.examined,
-            deleted=tuple(_unique(total.deleted)),
-            skipped=tuple(_unique(total.skipped)),
-            failed=tuple(total.failed),
+            **{**total.facts(), "deleted": _unique(total.deleted), "skipped": _unique(total.skipped)},
             stopped=self.stopped(),
             nested_stores=nested.told(backend),
             versions_kept=bool(total.deleted) and backend.keeps_versions,
             took=timedelta(seconds=time.monotonic() - begun),
         )
 
-    def _sweep(
-        self,
-        backend: Backend,
-        configuration: Configuration,
-        now: datetime,
-        items: Iterator[SweepItem],
-        total: SweepResult,
-    ) -> None:
+    def _sweep(self, context: SweepContext, items: Iterator[SweepItem], total: SweepResult) -> None:
         first = next(items, None)
         if first is None:
             return  # nothing is written, not even to compare clocks, where nothing may be due
-        context = SweepContext(
-            backend=backend,
-            configuration=configuration,
-            now=now,
-            storage_now=None if self.dry_run else self._storage_time(backend),
-            dry_run=self.dry_run,
-            delete_shared=self.delete_shared,
-        )
+        backend = context.backend
+        if not self.dry_run:
+            context = replace(context, storage_now=self._storage_time(backend))
 
         def record(result: SweepResult) -> None:
             if self.dry_run:
                 return
-            for reference, error in lifetime.record(backend, self.log, result.deleted).items():
-                result.fail(reference, error)
-            _log_result(result)
+            result.fail_each(lifetime.record(backend, self.log, result.deleted))
+            for deletion in result.deleted:
+                _log.info("%s: deleted, %s (%d bytes)", deletion.reference, deletion.reason, deletion.size_bytes)
+            for failure in result.failed:
+                _log.warning("sweep: %s", failure.error)
 
-        run_windows(
-            sweep_window,
-            context,
-            windows(chain([first], items), _WINDOW),
-            total,
-            backends=[backend],
-            key=lambda each: each.reference,
-            again="sweep again",
-            executor=self.executor,
-            stopped=self.stopped,
-            handle=record,
-            progress=self.progress,
-        )
+        options = WindowOptions(backends=[backend], again="sweep again", executor=self.executor, stopped=self.stopped)
+        parts = windows(chain([first], items), _WINDOW)
+        run_windows(sweep_window, context, parts, total, handle=record, progress=self.progress, **options)
 
     def _storage_time(self, backend: Backend) -> datetime | None:
         """Return the storage's time, read off a small object; raise if it differs and the caller gave no `now`."""
@@ -222,7 +191,10 @@ def _folders_up_to(backend: Backend, folder: str, limit: str, *, including: bool
 def sweep_window(context: SweepContext, items: Sequence[SweepItem]) -> SweepResult:
     """Sweep a window of media: read sidecars, decide, look at holds, delete."""
     result, plan = SweepResult(), _SweepPlan()
-    media = _by_media(items)
+    media: dict[str, _DueMedia] = {}
+    for each in items:
+        found = media.setdefault(each.reference, _DueMedia(each.reference, [], each.written))
+        found.due_keys += [] if each.due_key is None else [each.due_key]
     missing = _leave_other_stores(context, _judge(context, media, plan, result), plan, result)
     # Holds are read after the sidecars, as late as can be: a hold that was answered before the sweep began is seen.
     _keep_held(context, plan, result)
@@ -257,15 +229,6 @@ class _SweepPlan:
     kept: set[str] = field(default_factory=set)  # media that are due and stay; the next sweep looks at them a day later
 
 
-def _by_media(items: Sequence[SweepItem]) -> dict[str, _DueMedia]:
-    media: dict[str, _DueMedia] = {}
-    for each in items:
-        found = media.setdefault(each.reference, _DueMedia(each.reference, [], each.written))
-        if each.due_key is not None:
-            found.due_keys.append(each.due_key)
-    return media
-
-
 def _judge(
     context: SweepContext, items: dict[str, _DueMedia], plan: _SweepPlan, result: SweepResult
 ) -> list[_DueMedia]:
@@ -274,15 +237,14 @@ def _judge(
     for item, seen in zip(items.values(), records.see_sidecars(context.backend, list(items)), strict=True):
         reference = item.reference
         result.examined += 1
-        if isinstance(seen, MediaError):
-            result.fail(reference, seen)
-            continue
-        if seen.text is None:
-            missing.append(item)
-            continue
-        item.seen = seen
-        # The sidecar decides: the policy may have been changed since the entry was written.
         try:
+            if isinstance(seen, MediaError):
+                raise seen
+            if seen.text is None:
+                missing.append(item)
+                continue
+            item.seen = seen
+            # The sidecar decides: the policy may have been changed since the entry was written.
             sidecar = Sidecar.parse(seen.text, reference)
             expires_at = _expiry(context, sidecar, item)
         except MediaError as error:
@@ -291,9 +253,9 @@ def _judge(
         if expires_at is not None and expires_at <= context.now:
             policy = sidecar.values.get("policy_name")
             why = f"policy {policy} let it go at {expires_at:%Y-%m-%d %H:%M:%S} UTC"
-            deletion = lifetime.deletion_of(reference, sidecar, expires_at, why)
             # Its own entry goes with it, also where another entry or the walk over all sidecars led here.
             item.due_keys.append(keys.due_key(expires_at, reference))
+            deletion = lifetime.deletion_of(reference, sidecar, expires_at, why)
             gone = deletion.model_copy(update={"deleted_at": context.now})
             plan.going[reference] = (item, gone, sidecar.marker(reference))
         elif item.due_keys:
@@ -326,11 +288,9 @@ def _leave_other_stores(
     """
     layouts = context.configuration.ordered_layouts
     going = [item for item, _, _ in plan.going.values()]
-    asked = [
-        item
-        for item in (*going, *missing)
-        if not (keys.is_own_name(item.reference) and parse_any(layouts, item.reference))
-    ]
+    ours = {each.reference for each in (*going, *missing) if keys.is_own_name(each.reference)}
+    ours = {each for each in ours if parse_any(layouts, each)}
+    asked = [item for item in (*going, *missing) if item.reference not in ours]
     nested = NestedStores()
     try:
         nested.look_above(context.backend, [item.reference for item in asked])
@@ -357,9 +317,8 @@ def _keep_held(context: SweepContext, plan: _SweepPlan, result: SweepResult) -> 
         held = holds.held(context.backend)
     except MediaError as error:
         # Without an answer nobody knows what is held, so nothing of this window is deleted.
-        for reference in list(plan.going):
-            del plan.going[reference]
-            result.fail(reference, error)
+        result.fail_each(dict.fromkeys(plan.going, error))
+        plan.going.clear()
         return
     for reference in holds.among(held, list(plan.going)):
         result.skip(reference, "held")
@@ -390,20 +349,11 @@ def _keep_shared(context: SweepContext, plan: _SweepPlan, result: SweepResult) -
 def _keep(context: SweepContext, plan: _SweepPlan, reference: str) -> None:
     """Do not delete a media after all, and move its due entry to the next day."""
     item, _, _ = plan.going.pop(reference)
-    later = _next_day(context.now)
-    due_keys = tuple(key for key in dict.fromkeys(item.due_keys) if key != keys.due_key(later, reference))
+    later = keys.due_key(context.now + min(LATER, datetime.max.replace(tzinfo=UTC) - context.now), reference)
     # Moved rather than left, or every sweep would read this sidecar again for as long as the media stays.
-    plan.moved[keys.due_key(later, reference)] = reference
-    plan.spent[reference] = due_keys
+    plan.moved[later] = reference
+    plan.spent[reference] = tuple(key for key in dict.fromkeys(item.due_keys) if key != later)
     plan.kept.add(reference)
-
-
-def _next_day(now: datetime) -> datetime:
-    """Return the instant a day later, or the last one there is."""
-    try:
-        return now + LATER
-    except OverflowError:
-        return datetime.max.replace(tzinfo=UTC)
 
 
 def _clear_leftovers(context: SweepContext, missing: list[_DueMedia], plan: _SweepPlan, result: SweepResult) -> None:
@@ -413,40 +363,30 @@ def _clear_leftovers(context: SweepContext, missing: list[_DueMedia], plan: _Swe
     """
     for item in missing:
         reference = item.reference
-        if not _is_old(context, _last_touched(context, item)):
-            continue
-        try:
+        # Where it fails the entry stays, so the next sweep tries again.
+        with result.guard(reference):
+            if not _is_old(context, item.written, item.due_keys[0] if item.due_keys else None):
+                continue
             plain = keys.is_own_name(reference) and keys.pointer_of(reference) is None
             entry = context.backend.head(reference) if plain else None
-            if entry is not None:
-                if not _is_old(context, context.backend.touched(entry)):
-                    continue
-                if not remove_lone_bytes(context.backend, reference):
-                    continue
-        except MediaError as error:
-            result.fail(reference, error)  # the entry stays, so the next sweep tries again
-            continue
-        plan.spent[reference] = tuple(item.due_keys)
+            gone = entry is None or (
+                _is_old(context, entry.modified, reference) and remove_lone_bytes(context.backend, reference)
+            )
+            if gone:
+                plan.spent[reference] = tuple(item.due_keys)
 
 
-def _last_touched(context: SweepContext, item: _DueMedia) -> datetime | None:
-    """Return when the due entry was last written, by all that the storage tells (on disks also ctime)."""
-    return context.backend.touched(Entry(item.due_keys[0], 0, item.written)) if item.due_keys else item.written
-
-
-def _is_old(context: SweepContext, written: datetime | None) -> bool:
-    if context.storage_now is None or written is None:
+def _is_old(context: SweepContext, written: datetime | None, key: str | None) -> bool:
+    """Tell whether an object was last touched before the grace, by all that the storage tells (on disks also ctime)."""
+    touched = written if key is None else context.backend.touched(Entry(key, 0, written))
+    if context.storage_now is None or touched is None:
         return False
-    return context.storage_now - written > context.configuration.orphan_grace
+    return context.storage_now - touched > context.configuration.orphan_grace
 
 
 def _move(context: SweepContext, plan: _SweepPlan, result: SweepResult) -> None:
     """Write the due entries for other instants; where that fails, the old ones stay."""
-    if not plan.moved:
-        return
-    wanted = list(plan.moved)
-    for index, error in context.backend.write_many([Write(key, b"", commit.DUE_TYPE) for key in wanted]).items():
-        reference = plan.moved[wanted[index]]
+    for reference, error in _written(context, plan.moved).items():
         plan.spent.pop(reference, None)
         result.fail(reference, error)
     for key, reference in plan.moved.items():
@@ -511,20 +451,21 @@ def _restore_entries(context: SweepContext, plan: _SweepPlan, result: SweepResul
     removed = {each: due_keys for each, due_keys in plan.spent.items() if due_keys and each not in plan.kept}
     needed: dict[str, str] = {}
     for reference, data in zip(removed, records.read_sidecars(context.backend, list(removed)), strict=True):
-        try:
+        with result.guard(reference):
             if isinstance(data, MediaError):
                 raise data
             sidecar = None if data is None else Sidecar.parse(data, reference)
             expires_at = None if sidecar is None else records.expiry_of(sidecar, reference, context.configuration)
-        except MediaError as error:
-            result.fail(reference, error)
-            continue
-        if expires_at is not None and (key := keys.due_key(expires_at, reference)) in removed[reference]:
-            needed[key] = reference
-    if needed:
-        writes = [Write(key, b"", commit.DUE_TYPE) for key in needed]
-        for index, failure in context.backend.write_many(writes).items():
-            result.fail(needed[writes[index].key], failure)
+            if expires_at is not None and (key := keys.due_key(expires_at, reference)) in removed[reference]:
+                needed[key] = reference
+    result.fail_each(_written(context, needed))
+
+
+def _written(context: SweepContext, entries: Mapping[str, str]) -> dict[str, MediaError]:
+    """Write due entries, each for a media; return the errors by reference."""
+    wanted = list(entries)
+    failed = context.backend.write_many([Write(key, b"", commit.DUE_TYPE) for key in wanted]) if wanted else {}
+    return {entries[wanted[index]]: error for index, error in failed.items()}
 
 
 def _aware_utc(value: object) -> datetime:
@@ -536,17 +477,9 @@ def _aware_utc(value: object) -> datetime:
         raise InvalidMediaError(f"{value!r} is out of range in UTC", next_step="e.g. datetime.now(UTC)") from None
 
 
-def _unique(items: Iterable[Any]) -> Iterator[Any]:
-    """Yield each media once; it may have been found by its due entry and by its sidecar."""
-    seen: set[str] = set()
+def _unique(items: Iterable[Any]) -> tuple[Any, ...]:
+    """Return each media once; it may have been found by its due entry and by its sidecar."""
+    found: dict[str, Any] = {}
     for each in items:
-        if each.reference not in seen:
-            seen.add(each.reference)
-            yield each
-
-
-def _log_result(result: SweepResult) -> None:
-    for deletion in result.deleted:
-        _log.info("%s: deleted, %s (%d bytes)", deletion.reference, deletion.reason, deletion.size_bytes)
-    for failure in result.failed:
-        _log.warning("sweep: %s", failure.error)
+        found.setdefault(each.reference, each)
+    return tuple(found.values())

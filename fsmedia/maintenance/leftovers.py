@@ -6,23 +6,19 @@ names is released, so a sweep beside stores, deletes and other sweeps never take
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from fsmedia.core import blobs, commit, records
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.maintenance.survey import KNOWN, Listing, VerifyContext, VerifyResult
-from fsmedia.storage import Entry
+from fsmedia.models import FindingKind
+from fsmedia.storage import Backend, Entry
 from fsmedia.storage.port import delete_one
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from fsmedia.models import FindingKind
-    from fsmedia.storage import Backend
 
 _OURS = (*KNOWN, f"{keys.HOLDS}/", f"{keys.QUARANTINE}/", f"{keys.PROMPTKIT}/")
 _SWEEPER = ".fsmedia/orphans"
@@ -49,11 +45,6 @@ class Generation:
     markers: list[Entry] = field(default_factory=list)
     marks: list[Entry] = field(default_factory=list)
 
-    @property
-    def size(self) -> int:
-        """Size of the data, if there are any."""
-        return 0 if self.data is None else self.data.size
-
 
 class MissingMarkerItem(NamedTuple):
     """A deduplicated media for which the listing showed no marker."""
@@ -71,12 +62,17 @@ class GenerationItem(NamedTuple):
     @classmethod
     def of(cls, place: tuple[str, str], parts: Generation, named: dict[str, str]) -> GenerationItem:
         """Return what lies at a digest and a generation."""
-        return cls(Pointer(parts.size, *place), parts, named)
+        return cls(Pointer(0 if parts.data is None else parts.data.size, *place), parts, named)
 
     @property
     def key(self) -> str:
         """What a report calls it."""
         return self.pointer.data_key
+
+    @property
+    def unused(self) -> Entry | None:
+        """Its data, if neither a marker nor a sidecar holds them."""
+        return None if self.parts.markers or self.named else self.parts.data
 
 
 class ObjectItem(NamedTuple):
@@ -100,12 +96,9 @@ def entries_of(item: LeftoverItem) -> list[tuple[FindingKind, Entry]]:
         return []
     if isinstance(item, ObjectItem):
         return [(item.kind, item.entry)]
-    parts = item.parts
-    found: list[tuple[FindingKind, Entry]] = [("marker", each) for each in parts.markers]
-    found += [("mark", each) for each in parts.marks]
-    if parts.data is not None and not parts.markers and not item.named:
-        found.append(("generation", parts.data))
-    return found
+    found: list[tuple[FindingKind, Entry]] = [("marker", each) for each in item.parts.markers]
+    found += [("mark", each) for each in item.parts.marks]
+    return found if item.unused is None else [*found, ("generation", item.unused)]
 
 
 @dataclass(slots=True)
@@ -118,6 +111,29 @@ class LeftoverListing(Listing):
     temporary: list[Entry] = field(default_factory=list)
     due: list[tuple[Entry, str]] = field(default_factory=list)
     foreign: list[Entry] = field(default_factory=list)
+
+    def add_internal(self, entry: Entry) -> None:
+        """Keep an object of `.fsmedia/`."""
+        key = entry.key
+        blob, due = keys.parse_blob_key(key), keys.parse_due(key)
+        if blob is not None:
+            generation = self.generations.setdefault((blob.digest, blob.generation), Generation())
+            if blob.kind == "data":
+                generation.data = entry
+            else:
+                (generation.markers if blob.kind == "refs" else generation.marks).append(entry)
+        elif due is not None:
+            self.due.append((entry, due.reference))
+        elif key != keys.CONFIGURATION_KEY and not key.startswith(_OURS):
+            self.foreign.append(entry)
+
+    def add_sidecar(self, reference: str) -> None:
+        """Note a media by its sidecar."""
+        self.sidecars.add(hash(reference))
+        pointer = keys.pointer_of(reference)
+        if pointer is not None:
+            named = self.named.setdefault((pointer.digest, pointer.generation), {})
+            named[keys.marker_prefix(reference)] = reference
 
     def unmarked(self) -> Iterator[LeftoverItem]:
         """Yield the media whose marker the listing did not show."""
@@ -144,39 +160,14 @@ def find_leftovers(backend: Backend, progress: Callable[[int], object] | None = 
         if keys.is_temporary(entry.key):
             found.temporary.append(entry)
         elif keys.is_internal(entry.key):
-            _internal(found, entry)
+            found.add_internal(entry)
         elif keys.is_sidecar(entry.key):
-            _sidecar(found, keys.media_key(entry.key))
+            found.add_sidecar(keys.media_key(entry.key))
         elif keys.is_own_name(entry.key):
             own.append(entry)
     # Only now: a sidecar sorts after its bytes, but other names may lie between them.
     found.bytes_without = [entry for entry in own if not found.has_sidecar(entry.key)]
     return found
-
-
-def _internal(found: LeftoverListing, entry: Entry) -> None:
-    key = entry.key
-    blob = keys.parse_blob_key(key)
-    if blob is not None:
-        generation = found.generations.setdefault((blob.digest, blob.generation), Generation())
-        if blob.kind == "data":
-            generation.data = entry
-        else:
-            (generation.markers if blob.kind == "refs" else generation.marks).append(entry)
-        return
-    due = keys.parse_due(key)
-    if due is not None:
-        found.due.append((entry, due.reference))
-    elif key != keys.CONFIGURATION_KEY and not key.startswith(_OURS):
-        found.foreign.append(entry)
-
-
-def _sidecar(found: LeftoverListing, reference: str) -> None:
-    found.sidecars.add(hash(reference))
-    pointer = keys.pointer_of(reference)
-    if pointer is not None:
-        named = found.named.setdefault((pointer.digest, pointer.generation), {})
-        named[keys.marker_prefix(reference)] = reference
 
 
 def mend_window(context: VerifyContext, items: Sequence[LeftoverItem]) -> VerifyResult:
@@ -202,14 +193,20 @@ class Cleaner:
     def clean(self, item: LeftoverItem) -> None:
         """Deal with one item."""
         if isinstance(item, MissingMarkerItem):
-            self.result.guard(item.key, partial(self._restore, item.key))
+            with self.result.guard(item.key):
+                self._restore(item.key)
         elif isinstance(item, GenerationItem):
             # Markers first, then the bytes that they held, then marks that are only needed while there are bytes.
             self._remove_markers(item)
-            self._release_generation(item)
-            self._remove_marks(item)
+            if item.unused is not None:
+                self._attempt("generation", item.unused, "removed: nothing uses it", lambda _: self._release(item))
+            for entry in item.parts.marks:
+                with self.result.guard(entry.key):
+                    self._remove_mark(item, entry)
+        elif item.kind in self._ways:
+            self._attempt(item.kind, item.entry, *self._ways[item.kind])
         else:
-            self._remove_object(item)
+            self._keep(item.kind, item.entry)
 
     # -- markers -------------------------------------------------------------------------------------------
 
@@ -221,9 +218,8 @@ class Cleaner:
         if pointer is None or marker is None or self.backend.head(pointer.data_key) is None:
             return
         # The marker may have come after the blobs were listed, and the sidecar may have gone since it was read.
-        if self.backend.head(pointer.marker_key(marker)) is not None:
-            return
-        if self.backend.head(keys.sidecar_key(reference)) is None:
+        there = self.backend.head(pointer.marker_key(marker)) is not None
+        if there or self.backend.head(keys.sidecar_key(reference)) is None:
             return
         if self.context.repairs:
             # If the sidecar goes now, the marker stays for a later sweep: a rewrite may have found it already, and
@@ -264,7 +260,7 @@ class Cleaner:
         # The sweep's own marker last: until here no other sweep could find the generation without one.
         delete_one(self.backend, pointer.marker_key(own))
         if self._release(item):
-            self._note("generation", pointer.data_key, item.parts.size, "removed: nothing uses it any more")
+            self._note("generation", pointer.data_key, pointer.size, "removed: nothing uses it any more")
         return not back
 
     def _release(self, item: GenerationItem) -> bool:
@@ -274,40 +270,24 @@ class Cleaner:
         """
         return not item.named and blobs.release(self.backend, item.pointer)
 
-    # -- generations and marks -----------------------------------------------------------------------------
-
-    def _release_generation(self, item: GenerationItem) -> None:
-        """Release old bytes that have no marker."""
-        if item.parts.data is not None and not item.parts.markers and not item.named:
-            self._attempt("generation", item.parts.data, "removed: nothing uses it", lambda _: self._release(item))
-
-    def _remove_marks(self, item: GenerationItem) -> None:
-        """Remove old condemned marks whose data are gone; one on living data only keeps new references away."""
-        for entry in item.parts.marks:
-            self.result.guard(entry.key, partial(self._remove_mark, item, entry))
+    # -- marks and the rest --------------------------------------------------------------------------------
 
     def _remove_mark(self, item: GenerationItem, entry: Entry) -> None:
+        """Remove an old condemned mark whose data are gone; one on living data only keeps new references away."""
         # Asked now: this very sweep may have released the data that the listing showed.
         if self.backend.head(item.pointer.data_key) is not None:
             self._keep("mark", entry)
         else:
             self._attempt("mark", entry, "removed: its bytes are gone", self._remove)
 
-    # -- the rest ------------------------------------------------------------------------------------------
-
-    def _remove_object(self, item: ObjectItem) -> None:
-        ways: dict[FindingKind, tuple[str, Callable[[Entry], bool]]] = {
+    @property
+    def _ways(self) -> dict[FindingKind, tuple[str, Callable[[Entry], bool]]]:
+        """What is done with single objects, by kind."""
+        return {
             "temporary": ("removed: its process died", self._remove),
-            "bytes": ("removed: no sidecar names them", self._remove_bytes),
+            "bytes": ("removed: no sidecar names them", lambda entry: remove_lone_bytes(self.backend, entry.key)),
             "due": ("removed: there is no such media", self._remove_due),
         }
-        if item.kind in ways:
-            self._attempt(item.kind, item.entry, *ways[item.kind])
-        else:
-            self._keep(item.kind, item.entry)
-
-    def _remove_bytes(self, entry: Entry) -> bool:
-        return remove_lone_bytes(self.backend, entry.key)
 
     def _remove_due(self, entry: Entry) -> bool:
         """Remove a due entry, and put it back if its media came just now."""
@@ -327,13 +307,10 @@ class Cleaner:
 
     def _attempt(self, kind: FindingKind, entry: Entry, action: str, act: Callable[[Entry], bool]) -> None:
         """Act on an old object; note what was done, or what went wrong."""
-
-        def acted() -> None:
+        with self.result.guard(entry.key):
             # By the storage's own times (on disks the later of mtime and ctime): clocks of this machine may be wrong.
             if self.context.is_old(entry) and (not self.context.repairs or act(entry)):
                 self._note(kind, entry.key, entry.size, action)
-
-        self.result.guard(entry.key, acted)
 
     def _note(self, kind: FindingKind, key: str, size: int, action: str) -> None:
         self.result.find(kind, key, DETAILS[kind], action, done=self.context.repairs, size_bytes=size)

@@ -8,24 +8,22 @@ before anything is removed (by others), so whoever dies leaves at worst both.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json, to_json
 
-from fsmedia.core import holds
-from fsmedia.core.named import read_digest
+from fsmedia.core import holds, records
+from fsmedia.core.named import ContentDigest, read_digest
 from fsmedia.core.parallel import windows
 from fsmedia.errors import StorageError
 from fsmedia.format import keys
+from fsmedia.storage import Backend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from fsmedia.core.named import ContentDigest
     from fsmedia.maintenance.survey import VerifyContext
-    from fsmedia.storage import Backend
 
 _TYPE = "application/octet-stream"
 _TOGETHER = 64
@@ -83,11 +81,13 @@ def read_quarantine(backend: Backend) -> Iterator[QuarantineFolder]:
     listed = sorted((entry.key for entry in backend.entries(keys.QUARANTINE)), key=_folder)
     groups = (list(group) for _, group in groupby(listed, _folder))
     for window in windows(groups, _TOGETHER):
-        notes = _read(backend, [key for group in window for key in group if not keys.parse_quarantined(key).key])
+        wanted = (key for group in window for key in group if not keys.parse_quarantined(key).key)
+        notes = dict(records.read_each(backend, wanted))
         folders = [QuarantineFolder(group) for group in window]
         for each in folders:
             each.read_keys(notes)
-        texts = _read(backend, [key for each in folders for key in (*each.sidecars, *each.holds)])
+        held = (key for each in folders for key in (*each.sidecars, *each.holds))
+        texts = dict(records.read_each(backend, held))
         for each in folders:
             each.texts = {key: texts[key] for key in each.sidecars if key in texts}
             each.references |= {name for key in each.holds if (name := holds.named(texts.get(key, b""))) is not None}
@@ -96,14 +96,6 @@ def read_quarantine(backend: Backend) -> Iterator[QuarantineFolder]:
 
 def _folder(key: str) -> str:
     return keys.parse_quarantined(key).folder
-
-
-def _read(backend: Backend, wanted: list[str]) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    for window in windows(wanted, _TOGETHER):
-        read = zip(window, backend.fetch(reads=window).reads, strict=True)
-        found |= {key: data for key, data in read if data is not None}
-    return found
 
 
 def _parsed_note(data: bytes) -> tuple[str, dict[str, str]]:

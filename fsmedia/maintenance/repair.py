@@ -4,49 +4,36 @@ Each function looks again before it reports anything, for a media may have been 
 listed. Plan and repair are the same code, which stops before its first write where no repair is asked for.
 """
 
-# Longer than 1,000 lines: every repair looks again in the same way before it reports or writes anything.
-
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
 from fsmedia.core import blobs, commit, holds, named, promptkit, records
 from fsmedia.core.named import HEAD_BYTES, ContentDigest, read_digest, with_facts
+from fsmedia.core.records import ListedPair
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.format.sidecar import MAX_SIDECAR_BYTES, Sidecar
-from fsmedia.maintenance import survey
-from fsmedia.maintenance.leftovers import (
-    DETAILS,
-    Cleaner,
-    Generation,
-    GenerationItem,
-    LeftoverItem,
-    ObjectItem,
-    entries_of,
-    marker_name,
-)
+from fsmedia.maintenance import leftovers, survey
+from fsmedia.maintenance.leftovers import DETAILS, Cleaner, Generation, GenerationItem, LeftoverItem, ObjectItem
 from fsmedia.maintenance.quarantine import set_aside
 from fsmedia.maintenance.survey import HELD, YOUNG, MediaNeeds, VerifyContext, VerifyResult
-from fsmedia.models import ContentFields, Hold, MediaMetadata, Reference, mime
-from fsmedia.storage import Entry, Write
+from fsmedia.models import ContentFields, FindingKind, Hold, MediaMetadata, Reference, mime
+from fsmedia.storage import Backend, Entry, Write
 from fsmedia.storage.port import Upload, delete_one
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
-
-    from fsmedia.core.records import ListedPair
-    from fsmedia.models import FindingKind
-    from fsmedia.storage import Backend
 
 _ANY_TYPE = "application/octet-stream"
 _TOGETHER = 100
+_UNSTEADY = "is there at one look and not at the next, or is being changed"
+_MENDED = "changed while it was mended"
 _FROM_BYTES = ("size_bytes", "sha256", "detected_mime_type", "fsmedia", "marker")
 
 
@@ -85,15 +72,6 @@ class MediaState(NamedTuple):
     sidecar: bytes | None
     hold: bytes | None
     data: Entry | None
-
-
-class Mismatch(NamedTuple):
-    """Bytes of a plain media that contradict its sidecar."""
-
-    pair: ListedPair
-    data: Entry
-    content: ContentDigest
-    right: bool  # whether their digest is that of the sidecar all the same
 
 
 class _PendingFinding(NamedTuple):
@@ -137,17 +115,16 @@ class Repairer:
 
     def _confirm(self, reference: str, state: MediaState) -> None:
         if self._look(reference) != state:
-            raise _unsteady(reference)
+            raise _again(_UNSTEADY, reference)
 
     def _content_of(self, entry: Entry, read: ContentDigest | None = None) -> ContentDigest:
         """Read bytes anew; a repair, whose sidecar will say what they are, needs the same answer twice."""
         content = read_digest(self.context.backend, entry.key, entry.size)
         if content != read and self.context.repairs:
             read = read_digest(self.context.backend, entry.key, entry.size)
-            if content != read:
-                raise _unsteady(entry.key)
-        if content is None or content.size != entry.size:
-            raise _unsteady(entry.key)
+        steady = content == read or not self.context.repairs
+        if content is None or content.size != entry.size or not steady:
+            raise _again(_UNSTEADY, entry.key)
         return content
 
     def _look(self, reference: str) -> MediaState:
@@ -174,21 +151,18 @@ class Repairer:
         elif not self.context.is_old(pair.sidecar):
             finding.report(f"once it is older than the grace: {plan}", harmless=not own)
         else:
-            finding.mend(plan, partial(self._remove_sidecar, reference, state, state.sidecar))
+            finding.mend(plan, partial(self._drop, reference, state, state.sidecar))
 
-    def _remove_sidecar(self, reference: str, state: MediaState, seen: bytes) -> None:
+    def _drop(self, reference: str, state: MediaState, seen: bytes) -> None:
+        """Remove a sidecar without bytes; if somebody wrote bytes meanwhile, give them a new one."""
+        backend, context = self.context.backend, self.context
         if keys.is_own_name(reference):
             self._set_aside(reference, state, "its bytes are gone")
         # The sidecar only, never the bytes: a sync may bring them back in this moment.
-        self._drop(reference, seen)
-
-    def _drop(self, reference: str, seen: bytes) -> None:
-        """Remove a sidecar without bytes; if somebody wrote bytes meanwhile, give them a new one."""
-        backend, context = self.context.backend, self.context
         instant = records.expiry_or_none(seen, reference, context.configuration)
         found = named.see(backend, reference)
         if found.text != seen:
-            raise _changed_while_mended(reference)
+            raise _again(_MENDED, reference)
         named.drop_sidecar(backend, reference, found)
         if instant is not None:
             delete_one(backend, keys.due_key(instant, reference))
@@ -198,9 +172,8 @@ class Repairer:
         if back is None or content is None:
             return
         fresh = overwritten_sidecar(context, Sidecar(readable_values(seen)), back, content).dump()
-        instant = records.expiry_or_none(fresh, reference, context.configuration)
-        if instant is not None:  # the due entry first, as in every order: whoever dies here leaves a hint too many
-            backend.write(keys.due_key(instant, reference), b"", commit.DUE_TYPE)
+        # The due entry first, as in every order: whoever dies here leaves a hint too many.
+        named.put_due_entry(backend, reference, records.expiry_or_none(fresh, reference, context.configuration))
         backend.create(keys.sidecar_key(reference), fresh, commit.SIDECAR_TYPE)
 
     # -- sidecars ------------------------------------------------------------------------------------------
@@ -254,7 +227,7 @@ class Repairer:
         backend, pointer = self.context.backend, keys.pointer_of(reference)
         head = None if pointer is None else backend.read_range(pointer.data_key, 0, HEAD_BYTES)
         if pointer is None or head is None or state.data is None:
-            raise _unsteady(reference)
+            raise _again(_UNSTEADY, reference)
         if state.data.size != pointer.size:
             # The bytes are damaged too: they go to quarantine together with this sidecar, see `heal_window`.
             self._confirm(reference, state)
@@ -275,7 +248,7 @@ class Repairer:
     def _marker(self, pointer: Pointer, reference: str, old: Sidecar) -> str:
         """Return a marker of this reference that is there: the one its sidecar names, any other, or a new one."""
         backend, prefix = self.context.backend, keys.marker_prefix(reference)
-        names = [marker_name(entry) for entry in backend.entries(pointer.refs_folder)]
+        names = [leftovers.marker_name(entry) for entry in backend.entries(pointer.refs_folder)]
         there = [name for name in names if name.startswith(prefix)]
         said = old.marker(reference)
         # Any marker of this reference keeps the bytes as well as the one that its sidecar named.
@@ -302,53 +275,50 @@ class Repairer:
         state = self.state_of(reference, seen)
         if state.sidecar != seen or state.data is None or pair.data is None:
             return
-        pair = pair._replace(data=state.data)  # it may have been written since it was listed
         content = self._content_of(state.data, read)
-        values = Sidecar.parse(seen, reference).values
-        said = values.get("sha256")
-        if said == content.sha256 and values.get("size_bytes") == content.size:
+        sidecar = Sidecar.parse(seen, reference)
+        right = sidecar.values.get("sha256") == content.sha256
+        if right and sidecar.values.get("size_bytes") == content.size:
             return
-        right = said == content.sha256
         finding = self._found("size" if right and kind == "digest" else kind, reference, detail)
         if state.hold is not None:
             finding.report(HELD)
-        else:
-            self._judge(Mismatch(pair, state.data, content, right), seen, finding)
-
-    def _judge(self, wrong: Mismatch, seen: bytes, finding: _PendingFinding) -> None:
-        """Decide by the digest, by who gave the name, and by which of bytes and sidecar was written last."""
-        context, reference, content = self.context, wrong.pair.key, wrong.content
-        sidecar = Sidecar.parse(seen, reference)
-        own = keys.is_own_name(reference)
-        if "sha256" not in sidecar.values:
+        elif "sha256" not in sidecar.values:
             finding.report("")  # PromptKit's: nobody can say what the bytes were
-        elif wrong.right:
+        elif right:
             plan = "its sidecar is given the facts of the bytes, whose digest is right"
             finding.mend(plan, lambda: self._rewrite(reference, with_facts(sidecar, reference, content), None, seen))
-        elif own:
+        elif keys.is_own_name(reference):
             plan = "bytes and sidecar move to quarantine together: nobody can tell which is right"
-            if not context.is_old(wrong.data):
+            if self.context.is_old(state.data):
+                finding.mend(plan, lambda: self._set_aside_whole(reference, state, content, finding.detail))
+            else:
                 finding.report(f"once they are older than the grace: {plan}")
-                return
-            state = MediaState(seen, None, wrong.data)
-            finding.mend(plan, lambda: self._set_aside_whole(reference, state, content, finding.detail))
-        elif not context.is_old(wrong.data):
+        elif not self.context.is_old(state.data):
             # A client writes the bytes first: between them and their sidecar this is no damage.
             finding.report(YOUNG, harmless=True)
         else:
-            is_after = _is_after(wrong.pair)
+            self._renew(state.data, content, pair.sidecar, seen, finding)
 
-            def renew() -> None:
-                fresh = overwritten_sidecar(context, sidecar, wrong.data, content)
-                if not is_after:
-                    set_aside(context, reference, finding.detail, texts={keys.sidecar_key(reference): seen})
-                self._rewrite(reference, fresh, None, seen)
+    def _renew(
+        self, data: Entry, content: ContentDigest, listed: Entry | None, seen: bytes, finding: _PendingFinding
+    ) -> None:
+        """Give a client's bytes a sidecar that fits them; one that was written after them is kept in quarantine."""
+        # By the storage's clock, which may count whole seconds.
+        times = data.modified, None if listed is None else listed.modified
+        is_after = times[0] is not None and times[1] is not None and times[0] >= times[1]
 
-            plan = "its sidecar is given the facts of the bytes, which were written after it"
+        def renew() -> None:
+            fresh = overwritten_sidecar(self.context, Sidecar.parse(seen, data.key), data, content)
             if not is_after:
-                # A writer that died after the sidecar of another: under a client's name bytes are never taken away.
-                plan = "its sidecar moves to quarantine, and a new one has the facts of the bytes"
-            finding.mend(plan, renew)
+                set_aside(self.context, data.key, finding.detail, texts={keys.sidecar_key(data.key): seen})
+            self._rewrite(data.key, fresh, None, seen)
+
+        plan = "its sidecar is given the facts of the bytes, which were written after it"
+        if not is_after:
+            # A writer that died after the sidecar of another: under a client's name bytes are never taken away.
+            plan = "its sidecar moves to quarantine, and a new one has the facts of the bytes"
+        finding.mend(plan, renew)
 
     def wrong_type(self, pair: ListedPair, seen: bytes, head: bytes | None = None) -> None:
         """Report a type that the bytes contradict and the sidecar does not mention, and mend the sidecar."""
@@ -390,9 +360,7 @@ class Repairer:
         set_aside(self.context, reference, why, objects={} if content is None else {reference: content}, texts=texts)
         # After the copies, which take a while: a sync may have brought the bytes back, or somebody held the media.
         if self.state_of(reference) != state:
-            raise StorageError(
-                "changed while it was copied to quarantine", next_step="verify again", reference=reference
-            )
+            raise _again("changed while it was copied to quarantine", reference)
 
     def _set_aside_whole(self, reference: str, state: MediaState, content: ContentDigest, why: str) -> None:
         """Copy bytes and sidecar to quarantine, look that nobody changed them meanwhile, then delete the media."""
@@ -405,48 +373,30 @@ class Repairer:
         """Replace a sidecar by the steps of every change: due entry, sidecar, a look that the bytes are still there."""
         found = named.see(self.context.backend, reference)
         if found.text != seen:
-            raise _changed_while_mended(reference)
+            raise _again(_MENDED, reference)
 
         def refuse(_: bytes) -> named.Rewritten:
-            raise _changed_while_mended(reference)
+            raise _again(_MENDED, reference)
 
         data = sidecar.without_leaving().dump()
         instant = records.expiry_or_none(data, reference, self.context.configuration)
         commit.rewrite_sidecar(self.context.backend, reference, data, instant, marker, seen=found, change=refuse)
 
 
-def _changed_while_mended(reference: str) -> StorageError:
-    return StorageError("changed while it was mended", next_step="verify again", reference=reference)
-
-
-def _unsteady(reference: str) -> StorageError:
-    return StorageError(
-        "is there at one look and not at the next, or is being changed", next_step="verify again", reference=reference
-    )
-
-
-def _is_after(pair: ListedPair) -> bool:
-    """Tell whether bytes were written after their sidecar, by the storage's clock; it may count whole seconds."""
-    data, sidecar = pair.data, pair.sidecar
-    if data is None or sidecar is None:
-        return False
-    return data.modified is not None and sidecar.modified is not None and data.modified >= sidecar.modified
+def _again(problem: str, reference: str) -> StorageError:
+    return StorageError(problem, next_step="verify again", reference=reference)
 
 
 def readable_values(data: bytes) -> dict[str, Any]:
     """Return the values of a damaged sidecar, of one that is cut off those before the cut; none if it is no object."""
-    if len(data) > MAX_SIDECAR_BYTES:
-        return {}
-    try:
-        found = from_json(data, allow_inf_nan=False)
-    except ValueError:
-        try:
-            found = from_json(data, allow_inf_nan=False, allow_partial=True)
-        except ValueError:
-            return {}
-        if isinstance(found, dict) and found:
-            # Of the last value only the beginning may be there: 12 of 1234.
-            found.popitem()
+    found: object = None
+    for is_cut in (False, True) if len(data) <= MAX_SIDECAR_BYTES else ():
+        with suppress(ValueError):
+            found = from_json(data, allow_inf_nan=False, allow_partial=is_cut)
+            if is_cut and isinstance(found, dict) and found:
+                # Of the last value only the beginning may be there: 12 of 1234.
+                found.popitem()
+            break
     return found if isinstance(found, dict) else {}
 
 
@@ -464,17 +414,12 @@ def rebuilt_sidecar(context: VerifyContext, entry: Entry, content: ContentDigest
     """Return a sidecar in place of a damaged one: its values as far as they make sense, and facts from the bytes."""
     base = new_sidecar(context, entry, content).values
     described = old.get("content")
-    parts: list[dict[str, Any]] = [
-        {name: value} for name, value in old.items() if name not in (*_FROM_BYTES, "content")
-    ]
-    if isinstance(described, dict):
-        known = base.get("content", {})
-        parts += [{"content": {**known, name: value}} for name, value in described.items()]
     # One by one: a value that makes no sense leaves the others.
-    for part in parts:
-        candidate = {**base, **part}
-        if "content" in part:
-            candidate["content"] = {**base.get("content", {}), **part["content"]}
+    for name, value in old.items():
+        if name not in (*_FROM_BYTES, "content") and _makes_sense({**base, name: value}, entry):
+            base = {**base, name: value}
+    for name, value in described.items() if isinstance(described, dict) else ():
+        candidate = {**base, "content": {**base.get("content", {}), name: value}}
         if _makes_sense(candidate, entry):
             base = candidate
     return with_facts(Sidecar(base), entry.key, content)
@@ -520,7 +465,8 @@ def heal_window(context: VerifyContext, items: Sequence[DamagedBlobItem]) -> Ver
     """Report shared bytes that are not what their names say, and repair them where that is asked for."""
     result = VerifyResult()
     for item in items:
-        result.guard(item.key, partial(_heal, context, item, result))
+        with result.guard(item.key):
+            _heal(context, item, result)
     return result
 
 
@@ -620,24 +566,21 @@ def _give_back(
         set_aside(context, pointer.data_key, "not what its name says", objects={pointer.data_key: damaged})
     # As a store looks before it joins: with markers and without a mark nobody is about to delete what is put here.
     if not backend.holds(pointer.refs_folder) or backend.holds(pointer.condemned_folder):
-        raise StorageError("is about to go", next_step="verify again", reference=users[0].reference)
+        raise _again("is about to go", users[0].reference)
     try:
         backend.copy(source, pointer.data_key, _ANY_TYPE)
     except FileNotFoundError:
         raise StorageError("its other copy went meanwhile", next_step="verify again", key=source) from None
     found = read_digest(backend, pointer.data_key, pointer.size)
     if found is None or found.sha256 != pointer.digest:
-        raise StorageError("was not given back whole", next_step="verify again", reference=users[0].reference)
+        raise _again("was not given back whole", users[0].reference)
     if not any(backend.fetch(heads=[keys.sidecar_key(user.reference) for user in users]).heads):
         # All that used it went meanwhile, perhaps before the bytes were back: their deletes found nothing to release.
         blobs.release(backend, pointer)
 
 
 def _set_aside_all(
-    context: VerifyContext,
-    pointer: Pointer,
-    content: ContentDigest | None,
-    findings: Mapping[_BlobUser, _PendingFinding],
+    context: VerifyContext, pointer: Pointer, content: ContentDigest | None, findings: dict[_BlobUser, _PendingFinding]
 ) -> None:
     """Copy damaged bytes and each sidecar to quarantine, then delete the media: there is no good copy."""
     backend, detail = context.backend, next(iter(findings.values())).detail
@@ -645,12 +588,12 @@ def _set_aside_all(
     mark: str | None = None
     if content is not None:
         plan = "bytes and sidecar move to quarantine, and no new media shares them: there is no other copy"
-        if context.repairs:
-            if not backend.holds(pointer.condemned_folder):
-                # Before anything is copied: with a mark no new media joins these bytes meanwhile.
-                mark = pointer.condemned_key()
-                backend.write(mark, b"", "text/plain; charset=utf-8")
-            set_aside(context, pointer.data_key, detail, objects={pointer.data_key: content})
+    if content is not None and context.repairs:
+        if not backend.holds(pointer.condemned_folder):
+            # Before anything is copied: with a mark no new media joins these bytes meanwhile.
+            mark = pointer.condemned_key()
+            backend.write(mark, b"", "text/plain; charset=utf-8")
+        set_aside(context, pointer.data_key, detail, objects={pointer.data_key: content})
     for user, finding in findings.items():
         if user.held:
             finding.report(HELD)
@@ -670,7 +613,7 @@ def _set_aside_user(context: VerifyContext, user: _BlobUser, why: str) -> None:
     set_aside(context, reference, why, texts={key: user.sidecar})
     sidecar, hold = backend.fetch(reads=[key, keys.hold_key(reference)]).reads
     if sidecar != user.sidecar or hold is not None:
-        raise StorageError("changed while it was set aside", next_step="verify again", reference=reference)
+        raise _again("changed while it was set aside", reference)
     _delete_media(context, reference, sidecar)
 
 
@@ -681,35 +624,29 @@ def repair_window(context: VerifyContext, items: Sequence[RepairItem]) -> Verify
         _complete(context, [item for item in items if isinstance(item, MediaNeeds)], result)
         items = [item for item in items if not isinstance(item, MediaNeeds)]
     for item in items:
-        result.guard(item.key, partial(_check, context, item, result))
+        with result.guard(item.key):
+            if isinstance(item, SpentDueItem):
+                _check_due_entry(context, item, result)
+            elif isinstance(item, HoldItem):
+                _check_hold(context, item, result)
+            elif isinstance(item, Upload):
+                _check_upload(context, item, result)
+            elif isinstance(item, MediaNeeds):
+                _check_missing_due(context, item, result)
+            else:
+                _check_leftover(context, item, result)
     return result
-
-
-def _check(context: VerifyContext, item: RepairItem, result: VerifyResult) -> None:
-    if isinstance(item, SpentDueItem):
-        _check_due_entry(context, item, result)
-    elif isinstance(item, HoldItem):
-        _check_hold(context, item, result)
-    elif isinstance(item, Upload):
-        _check_upload(context, item, result)
-    elif isinstance(item, MediaNeeds):
-        _check_missing_due(context, item, result)
-    else:
-        _check_leftover(context, item, result)
 
 
 def lone_bytes(context: VerifyContext, entries: Sequence[Entry], result: VerifyResult) -> None:
     """Report bytes of our own form without a sidecar, and remove them where that is asked for."""
-
-    def look(entry: Entry) -> None:
-        sidecar, hold = context.backend.fetch(reads=[keys.sidecar_key(entry.key), keys.hold_key(entry.key)]).reads
-        if sidecar is None and hold is not None:
-            result.find("bytes", entry.key, DETAILS["bytes"], HELD, harmless=True)
-        elif sidecar is None:
-            _check_leftover(context, ObjectItem("bytes", entry), result)
-
     for each in entries:
-        result.guard(each.key, partial(look, each))
+        with result.guard(each.key):
+            sidecar, hold = context.backend.fetch(reads=[keys.sidecar_key(each.key), keys.hold_key(each.key)]).reads
+            if sidecar is None and hold is not None:
+                result.find("bytes", each.key, DETAILS["bytes"], HELD, harmless=True)
+            elif sidecar is None:
+                _check_leftover(context, ObjectItem("bytes", each), result)
 
 
 def _check_leftover(context: VerifyContext, found: LeftoverItem, result: VerifyResult) -> None:
@@ -717,18 +654,19 @@ def _check_leftover(context: VerifyContext, found: LeftoverItem, result: VerifyR
     item = _still_there(context, found)
     if item is None:
         return
-    for kind, entry in entries_of(item):
+    for kind, entry in leftovers.entries_of(item):
         if kind != "foreign" and not context.is_old(entry):
             result.find(kind, entry.key, DETAILS[kind], YOUNG, harmless=True)
-    # Its media came meanwhile, so this entry is no leftover.
-    if isinstance(item, ObjectItem) and item.kind == "due" and _has_media(context, item.entry):
-        return
+    if isinstance(item, ObjectItem) and item.kind == "due":
+        due = keys.parse_due(item.key)
+        if due is None or context.backend.head(keys.sidecar_key(due.reference)) is not None:
+            return  # its media came meanwhile, so this entry is no leftover
     Cleaner(context, result).clean(item)
 
 
 def _still_there(context: VerifyContext, item: LeftoverItem) -> LeftoverItem | None:
     """Return what of an item lies there now; a delete or a sweep may have been under way when it was listed."""
-    entries = [entry for _, entry in entries_of(item)]
+    entries = [entry for _, entry in leftovers.entries_of(item)]
     heads = context.backend.fetch(heads=[entry.key for entry in entries]).heads if entries else []
     gone = {entry.key for entry, head in zip(entries, heads, strict=True) if head is None}
     # Once more: what one wrong answer calls gone would be left out of the report.
@@ -751,18 +689,13 @@ def _is_gone(backend: Backend, key: str) -> bool:
     return backend.head(key) is None and backend.head(key) is None
 
 
-def _has_media(context: VerifyContext, entry: Entry) -> bool:
-    due = keys.parse_due(entry.key)
-    return due is None or context.backend.head(keys.sidecar_key(due.reference)) is not None
-
-
 def _check_due_entry(context: VerifyContext, item: SpentDueItem, result: VerifyResult) -> None:
     """Remove a due entry that its media does not name."""
     backend, (minute, reference) = context.backend, item.due
     if _is_gone(backend, item.key):
         return  # a sweep has dealt with it
     instant = _expiry_now(context, reference, minute)
-    if (instant is not None and keys.due_minute(instant) == minute) or _is_held(context, reference):
+    if (instant is not None and keys.due_minute(instant) == minute) or backend.head(keys.hold_key(reference)):
         return
     finding = _PendingFinding(context, result, "due", item.key, "its media names another instant, or none")
     if not context.is_old(item.entry):
@@ -770,8 +703,7 @@ def _check_due_entry(context: VerifyContext, item: SpentDueItem, result: VerifyR
         return
     if context.repairs:
         # The entry for the media's own instant first: whoever dies between leaves one entry too many, not one too few.
-        if instant is not None:
-            backend.write(keys.due_key(instant, reference), b"", commit.DUE_TYPE)
+        named.put_due_entry(backend, reference, instant)
         delete_one(backend, item.key)
         # Who sets a policy writes the entry before the sidecar: it may have been this very entry.
         again = _expiry_now(context, reference, minute)
@@ -788,7 +720,7 @@ def _check_missing_due(context: VerifyContext, media: MediaNeeds, result: Verify
     if due is None or context.backend.head(key) is not None:
         return
     instant = _expiry_now(context, media.key, due.minute)
-    if instant is None or keys.due_minute(instant) != due.minute or _is_held(context, media.key):
+    if instant is None or keys.due_minute(instant) != due.minute or context.backend.head(keys.hold_key(media.key)):
         return
     detail = f"no sweep would see that it may go at {due.minute:%Y-%m-%d %H:%M}Z"
     finding = _PendingFinding(context, result, "missing-due", media.key, detail)
@@ -821,10 +753,6 @@ def _expiry_now(context: VerifyContext, reference: str, minute: datetime) -> dat
         return minute
 
 
-def _is_held(context: VerifyContext, reference: str) -> bool:
-    return context.backend.head(keys.hold_key(reference)) is not None
-
-
 def _check_hold(context: VerifyContext, item: HoldItem, result: VerifyResult) -> None:
     """Report a hold that can't be read, which holds all the same, or one that holds nothing."""
     backend, key = context.backend, item.key
@@ -842,12 +770,8 @@ def _check_hold(context: VerifyContext, item: HoldItem, result: VerifyResult) ->
     if not context.is_old(entry):
         result.find("hold", key, detail, YOUNG, harmless=reference is not None)
     elif item.met is not None:
-        held = Hold(
-            reference=Reference(item.met),
-            reason="the hold that was placed can't be read any more; it is in quarantine",
-            who="fsmedia verify",
-            when=context.now,
-        )
+        reason = "the hold that was placed can't be read any more; it is in quarantine"
+        held = Hold(reference=Reference(item.met), reason=reason, who="fsmedia verify", when=context.now)
         finding = _PendingFinding(context, result, "hold", key, f"{detail}; it holds {item.met}")
 
         def replace() -> None:
@@ -877,8 +801,7 @@ def _check_upload(context: VerifyContext, upload: Upload, result: VerifyResult) 
 
 def _delete_media(context: VerifyContext, reference: str, sidecar: bytes) -> None:
     # The index first: with an entry left, PromptKit would answer its next store of these bytes with nothing.
-    if not keys.is_own_name(reference):
-        promptkit.forget(context.backend, [reference])
+    promptkit.forget(context.backend, [reference])
     instant = records.expiry_or_none(sidecar, reference, context.configuration)
     # A damaged sidecar's marker too, as far as it can be read: else it would hold bytes for a media that is gone.
     marker = Sidecar(readable_values(sidecar)).marker(reference)

@@ -16,56 +16,36 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from hashlib import sha256
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from fsmedia.core import holds, promptkit, records
+from fsmedia.core import holds, lifetime, promptkit, records
 from fsmedia.core.parallel import JobResult, windows
-from fsmedia.core.records import paired
+from fsmedia.core.records import ListedPair, paired
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
-from fsmedia.format.layout import ids_of_path
+from fsmedia.format.layout import Layout, ids_of_path
+from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.maintenance.leftovers import (
-    Generation,
-    GenerationItem,
-    LeftoverItem,
-    LeftoverListing,
-    ObjectItem,
-    entries_of,
-    find_leftovers,
-    marker_prefix_of,
-    mend_window,
-)
+from fsmedia.maintenance import leftovers
+from fsmedia.maintenance.leftovers import Generation, GenerationItem, LeftoverItem, LeftoverListing, ObjectItem
 from fsmedia.maintenance.quarantine import QuarantineFolder, json_object, read_quarantine
 from fsmedia.maintenance.survey import VerifyContext, before
-from fsmedia.models import MediaMetadata, Reference, Remaining
+from fsmedia.models import FindingKind, MediaMetadata, Reference, Remaining
+from fsmedia.storage import Backend, Entry
 from fsmedia.storage.listing import NestedStores
-from fsmedia.storage.port import storage_time
+from fsmedia.storage.port import Version, storage_time
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-
-    from fsmedia.core.records import ListedPair
-    from fsmedia.format.layout import Layout
-    from fsmedia.format.settings import Configuration
-    from fsmedia.models import FindingKind
-    from fsmedia.storage import Backend, Entry
-    from fsmedia.storage.port import Version
-
-JSON_LINES = "application/x-ndjson"
-ID_WORDS = ("run_id", "conversation_id", "session_id", "provider_id")
-"""What can name a subject."""
+ID_WORDS = ("run_id", "conversation_id", "session_id", "provider_id")  # what can name a subject
 Owner = Literal["subject", "other", "unclear", "elsewhere"]
 """Whose a media is; `unclear`: nothing tells, `elsewhere`: its path says the subject's, its sidecar another's."""
-SEARCH_WINDOW = 500
-"""Media whose sidecars are read together."""
+SEARCH_WINDOW = 500  # media whose sidecars are read together
 _UNREADABLE = "its sidecar can't be read, and nothing tells whose it is; look at it, or verify the store"
 _ELSEWHERE = "it lies where the subject's media lie, but its sidecar names another"
 _NAMELESS = "it lies where the subject's media lie, but no reference can name it: remove it with the storage's tools"
@@ -121,14 +101,10 @@ class Subject:
         fields: Mapping[str, Any] = parsed[1] if parsed else {}
         answers: dict[str, bool | None] = {}
         for name, wanted in self.words.items():
-            folder = self.folders.get(name)
-            said = fields.get(name)
-            if said:
-                answers[name] = said == wanted
-            elif folder is not None and (parsed is None or parsed[0].id_field == name):
-                answers[name] = True if key.startswith(folder) else None  # a shortened id
-            else:
-                answers[name] = None
+            folder, said = self.folders.get(name), fields.get(name)
+            # The folder of a shortened id says as much as the id.
+            is_below = folder is not None and key.startswith(folder) and (not parsed or parsed[0].id_field == name)
+            answers[name] = said == wanted if said else is_below or None
         return answers
 
     def lies_in(self, key: str) -> bool:
@@ -136,11 +112,11 @@ class Subject:
         answers = self.ids_in_path(key).values()
         return True in answers and False not in answers
 
-    def owner(self, key: str, sidecar: bytes | None) -> Owner:
-        """Tell whose a media, or what is left of one, is."""
-        return self.owner_of_values(key, *sidecar_values(sidecar, key))
+    def owns(self, key: str, sidecar: bytes | None) -> bool:
+        """Tell whether a media, or what is left of one, is the subject's."""
+        return self.owner(key, *sidecar_values(sidecar, key)) == "subject"
 
-    def owner_of_values(self, key: str, values: Mapping[str, Any], readable: bool) -> Owner:
+    def owner(self, key: str, values: Mapping[str, Any], readable: bool) -> Owner:
         """Tell whose a media is, by what `sidecar_values` returned."""
         by_path = self.ids_in_path(key)
         answers = []
@@ -178,18 +154,14 @@ def search_window(context: tuple[Backend, Subject], window: Sequence[ListedPair]
     """Read the sidecars of some media, and sort the media by owner."""
     backend, subject = context
     result = SearchResult(examined=len(window))
-    named: list[ListedPair] = []
-    for item in window:
-        if records.is_reference(item.key):
-            named.append(item)
-        elif subject.lies_in(item.key):
-            result.unclear.append(Remaining(reference=Reference(item.key), reason=_NAMELESS))
-    asked = [item.key for item in named if item.has_sidecar]
-    read = records.read_listed_sidecars(backend, asked)
-    for item in named:
-        data = read.get(item.key)
+    named = {item.key: item for item in window if records.is_reference(item.key)}
+    lying = [item.key for item in window if item.key not in named and subject.lies_in(item.key)]
+    result.unclear += [Remaining(reference=Reference(key), reason=_NAMELESS) for key in lying]
+    read = records.read_listed_sidecars(backend, [key for key, item in named.items() if item.has_sidecar])
+    for key, item in named.items():
+        data = read.get(key)
         if isinstance(data, MediaError):
-            result.fail(item.key, data)
+            result.fail(key, data)
         elif data is not None or not item.has_sidecar:
             _judge(subject, item, data, result)
     return result
@@ -197,31 +169,21 @@ def search_window(context: tuple[Backend, Subject], window: Sequence[ListedPair]
 
 def _judge(subject: Subject, item: ListedPair, data: bytes | None, result: SearchResult) -> None:
     values, readable = sidecar_values(data, item.key)
-    owner = subject.owner_of_values(item.key, values, readable)
-    digest = _digest(item.key, values)
+    owner, pointer = subject.owner(item.key, values, readable), keys.pointer_of(item.key)
+    said = values.get("sha256") if pointer is None else pointer.digest
+    digest = said if keys.is_digest(said) else None
     if owner == "subject":
-        note = "" if readable else "its sidecar could not be read"
-        if data is None:
-            note = "it had no sidecar"
-        pointer = keys.pointer_of(item.key)  # of shared bytes the name tells the size
+        note = "it had no sidecar" if data is None else "" if readable else "its sidecar could not be read"
+        # Of shared bytes the name tells the size.
         size = pointer.size if pointer is not None else 0 if item.data is None else item.data.size
         expires = values.get("expires_at") is not None
         result.items.append(EraseItem(item.key, size, digest, marker_of(values, item.key), note, expires))
         return
     if digest is not None:
         result.others.append(digest_prefix(digest))
-    if owner in ("unclear", "elsewhere"):
+    if owner != "other":
         reason = _UNREADABLE if owner == "unclear" else _ELSEWHERE
         result.unclear.append(Remaining(reference=Reference(item.key), reason=reason))
-
-
-def _digest(reference: str, values: dict[str, object]) -> str | None:
-    """Return the digest in a deduplicated name or in a sidecar, if it is one."""
-    pointer = keys.pointer_of(reference)
-    if pointer is not None:
-        return pointer.digest
-    said = values.get("sha256")
-    return said if keys.is_digest(said) else None
 
 
 def digest_prefix(digest: str) -> int:
@@ -240,11 +202,6 @@ def sidecar_values(data: bytes | None, key: str) -> tuple[dict[str, Any], bool]:
         return ({} if data is None else Sidecar.parse(data, key).values), True
     except CorruptSidecarError:
         return json_object(data or b"", partial=True), False
-
-
-def names_another(words: Mapping[str, str], values: Mapping[str, Any]) -> bool:
-    """Tell whether a sidecar names somebody else than these ids."""
-    return any(isinstance(said := values.get(name), str) and said not in ("", word) for name, word in words.items())
 
 
 def marker_of(values: dict[str, Any], reference: str) -> str | None:
@@ -280,65 +237,48 @@ class Traces:
 
     def remove(self, folder: str) -> int:
         """Remove what one folder, or PromptKit's index, says of media that are not there; return how many things."""
-        fields = ("old", "new") if folder == keys.REFERENCES else ("reference",)
         acts = {keys.DEDUP_INDEX_KEY: self._index, keys.QUARANTINE: self._quarantine}
-        return self._guard(folder, acts.get(folder, partial(self._rewritten, folder, fields)))
+        with self.result.guard(folder):
+            return acts.get(folder, partial(self._rewritten, folder))()
+        return 0
 
     def stale_holds(self) -> list[Remaining]:
         """Return the holds of media that are not there; they stay, for only `release` removes a hold."""
         found: list[Remaining] = []
-
-        def look() -> int:
-            known = {keys.hold_key(each) for each in self.staying}
+        known = {keys.hold_key(each) for each in self.staying}
+        with self.result.guard(keys.HOLDS):
             others = (entry.key for entry in self.backend.entries(keys.HOLDS) if entry.key not in known)
-            for window in windows(others, _READ_TOGETHER):
-                for key, data in zip(window, self.backend.fetch(reads=window).reads, strict=True):
-                    named = holds.named(data or b"")
-                    if named is not None and records.is_reference(named) and self._is_stale(named):
-                        reason = _STALE if keys.hold_key(named) == key else _DAMAGED
-                        found.append(Remaining(reference=Reference(named), reason=f"{reason} ({key})"))
-            return 0
-
-        self._guard(keys.HOLDS, look)
+            for key, data in records.read_each(self.backend, others):
+                named = holds.named(data)
+                if named is None or not records.is_reference(named):
+                    continue
+                if (named in self.erased or self.subject.lies_in(named)) and not self._there([named]):
+                    reason = _STALE if keys.hold_key(named) == key else _DAMAGED
+                    found.append(Remaining(reference=Reference(named), reason=f"{reason} ({key})"))
         return found
-
-    def _is_stale(self, reference: str) -> bool:
-        """Tell whether a hold is the subject's and holds nothing."""
-        return (reference in self.erased or self.subject.lies_in(reference)) and not self._there([reference])
-
-    def _guard(self, key: str, act: Callable[[], int]) -> int:
-        try:
-            return act()
-        except MediaError as error:
-            self.result.fail(key, error)
-            return 0
 
     def _delete(self, gone: Collection[str]) -> int:
         """Remove objects; return how many went."""
         failed = {} if self.dry_run or not gone else self.backend.delete(gone)
-        for key, error in failed.items():
-            self.result.fail(key, error)
+        self.result.fail_each(failed)
         return len(gone) - len(failed)
 
     # -- JSON lines ----------------------------------------------------------------------------------------
 
-    def _rewritten(self, folder: str, fields: tuple[str, ...]) -> int:
+    def _rewritten(self, folder: str) -> int:
         """Rewrite objects without the subject's lines; what is no JSON stays."""
         count = 0
         listed = (entry.key for entry in self.backend.entries(folder) if not keys.is_temporary(entry.key))
-        for window in windows(listed, _READ_TOGETHER):
-            for key, data in zip(window, self.backend.fetch(reads=window).reads, strict=True):
-                lines = [] if data is None else data.split(b"\n")
-                going = self._going(lines, fields)
-                if not going:
-                    continue
-                count += len(going)
-                kept = [line for number, line in enumerate(lines) if number not in going]
-                if not any(kept):
-                    self._delete([key])
-                elif not self.dry_run:
-                    # One atomic write: whoever dies leaves the old lines or the new ones, and others' are in both.
-                    self.backend.write(key, b"\n".join(kept), JSON_LINES)
+        for key, data in records.read_each(self.backend, listed):
+            lines = data.split(b"\n")
+            going = self._going(lines, ("old", "new") if folder == keys.REFERENCES else ("reference",))
+            kept = [line for number, line in enumerate(lines) if number not in going]
+            count += len(going)
+            if going and not any(kept):
+                self._delete([key])
+            elif going and not self.dry_run:
+                # One atomic write: whoever dies leaves the old lines or the new ones, and others' are in both.
+                self.backend.write(key, b"\n".join(kept), lifetime.JSON_LINES)
         return count
 
     def _going(self, lines: list[bytes], fields: tuple[str, ...]) -> set[int]:
@@ -370,9 +310,9 @@ class Traces:
         index = promptkit.whole_index(self.backend)
         named = {name for path in index.values() for name in promptkit.endings(path)}
         going = {name for name in named if name in self.erased}
-        dangling = {name for name in named - going if self._is_subjects(name) and records.is_reference(name)}
-        heads = self.backend.fetch(heads=sorted(dangling)).heads if dangling else []
-        going |= {name for name, head in zip(sorted(dangling), heads, strict=True) if head is None}
+        dangling = sorted(name for name in named - going if self._is_subjects(name) and records.is_reference(name))
+        heads = self.backend.fetch(heads=dangling).heads if dangling else []
+        going |= {name for name, head in zip(dangling, heads, strict=True) if head is None}
         if going and not self.dry_run:
             promptkit.forget(self.backend, going)
         return sum(not going.isdisjoint(promptkit.endings(path)) for path in index.values())
@@ -406,7 +346,7 @@ class Traces:
     def _owner(self, aside: QuarantineFolder) -> Owner:
         """Tell whose it is by a sidecar in it; `unclear` where that does not say, or there is none."""
         texts = ((media, aside.texts.get(key)) for key, media in aside.sidecars.items())
-        if any(data is not None and self.subject.owner(media, data) == "subject" for media, data in texts):
+        if any(data is not None and self.subject.owns(media, data) for media, data in texts):
             return "subject"
         return "other" if is_anothers(self.subject.words, aside) else "unclear"
 
@@ -435,7 +375,83 @@ class Traces:
         """Tell whether other media still share bytes of this digest, so that its damaged copy may be theirs, too."""
         own = {keys.marker_prefix(each) for each in self.erased}  # in a dry run they are still there
         markers = self.backend.entries(f"{keys.blob_folder(digest)}/refs")
-        return any(marker_prefix_of(each) not in own for each in markers)
+        return any(leftovers.marker_prefix_of(each) not in own for each in markers)
+
+    # -- leftovers -----------------------------------------------------------------------------------------
+
+    def clear_leftovers(self, configuration: Configuration) -> None:
+        """List the store again, and remove leftovers of the subject; due entries of what is gone need not grow old."""
+        backend, result = self.backend, self.result
+        try:
+            listing = leftovers.find_leftovers(backend)
+            items = [*self._lone(listing), *self._markers(listing)]
+            # Due entries of erased media need not grow old: no store of theirs is under way.
+            self._clear_due(listing)
+            if not items:
+                return
+            now = datetime.now(UTC) if self.dry_run else storage_time(backend)
+            if now is None:
+                raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
+        except MediaError as error:
+            result.fail(keys.INTERNAL, error)
+            return
+        old_before = before(now, configuration.orphan_grace)
+        context = VerifyContext(backend, configuration, old_before, now, repairs=not self.dry_run)
+        old: list[LeftoverItem] = []
+        for item in items:
+            entries = [entry for _, entry in leftovers.entries_of(item)]
+            young = [entry for entry in entries if not context.is_old(entry)]
+            result.waiting += [Remaining(reference=Reference(entry.key), reason=_YOUNG) for entry in young]
+            if len(young) < len(entries):
+                old.append(item)
+        outcome = leftovers.mend_window(context, old)
+        mended = Counter(each.kind for each in outcome.findings if not each.harmless)
+        result.due_entries += mended["due"]
+        result.leftovers += mended.total() - mended["due"]
+        result.failed += outcome.failed
+
+    def _lone(self, listing: LeftoverListing) -> Iterator[LeftoverItem]:
+        """Yield bytes, temporary files and due entries of the subject that belong to no media."""
+        subject = self.subject
+        for entry in listing.temporary:
+            data = self.backend.read(entry.key) if entry.key.startswith(f"{keys.ERASURES}/") else None
+            if subject.digest.encode() in (data or b""):
+                yield ObjectItem("temporary", entry)  # a page of the journal, on a disk
+        kinds: dict[FindingKind, list[Entry]] = {"temporary": listing.temporary, "bytes": listing.bytes_without}
+        for kind, entries in kinds.items():
+            named = (each for each in entries if each.key not in self.erased and subject.lies_in(each.key))
+            yield from (ObjectItem(kind, each) for each in named)
+        for entry, reference in listing.due:
+            if reference not in self.erased and not listing.has_sidecar(reference) and subject.lies_in(reference):
+                yield ObjectItem("due", entry)
+
+    def _markers(self, listing: LeftoverListing) -> Iterator[LeftoverItem]:
+        """Yield the generations with a marker of the subject that no media names; reads such markers only."""
+        lonely: dict[str, tuple[tuple[str, str], Entry]] = {}
+        for place, parts in listing.generations.items():
+            named = listing.named.get(place, {})
+            alone = (each for each in parts.markers if leftovers.marker_prefix_of(each) not in named)
+            lonely |= {each.key: (place, each) for each in alone}
+        for key, body in records.read_each(self.backend, lonely, SEARCH_WINDOW):
+            reference, (place, entry) = body.decode(errors="replace"), lonely[key]
+            if records.is_reference(reference) and (reference in self.erased or self.subject.lies_in(reference)):
+                parts = Generation(listing.generations[place].data, [entry], [])
+                yield GenerationItem.of(place, parts, listing.named.get(place, {}))
+
+    def _clear_due(self, listing: LeftoverListing) -> None:
+        """Remove all due entries of erased media, old hints too, unless such a media was stored again meanwhile."""
+        backend, result = self.backend, self.result
+        spent = {entry.key: reference for entry, reference in listing.due if reference in self.erased}
+        if self.dry_run:
+            result.due_entries += len(spent)
+            return
+        for window in windows(spent.items(), SEARCH_WINDOW):
+            # A sidecar that is there again is that of a media stored meanwhile, which keeps its entries.
+            sidecars = records.read_sidecars(backend, [reference for _, reference in window])
+            going = [key for (key, _), sidecar in zip(window, sidecars, strict=True) if sidecar is None]
+            failed = backend.delete(going) if going else {}
+            result.due_entries += len(going) - len(failed)
+            result.fail_each(failed)
 
 
 class Names:
@@ -452,96 +468,18 @@ class Names:
 
     def stand_for(self, aside: QuarantineFolder) -> bool:
         """Tell whether one of the media is named by what was set aside."""
-        if not self._names:
-            return False
-        return not self._names.isdisjoint(aside.references) or (
-            bool(aside.digests) and not self._digests.isdisjoint(aside.digests)
-        )
+        if not self._names or not self._names.isdisjoint(aside.references):
+            return bool(self._names)
+        return bool(aside.digests) and not self._digests.isdisjoint(aside.digests)
 
 
 def is_anothers(words: Mapping[str, str], aside: QuarantineFolder) -> bool:
     """Tell whether a sidecar that was set aside names somebody else: a name may have been others' before."""
-    texts = ((media, aside.texts.get(key)) for key, media in aside.sidecars.items())
-    return any(data is not None and names_another(words, sidecar_values(data, media)[0]) for media, data in texts)
-
-
-def clear_leftovers(traces: Traces, configuration: Configuration) -> None:
-    """List the store again, and remove leftovers of the subject; due entries of what was erased need not grow old."""
-    backend, result, dry_run = traces.backend, traces.result, traces.dry_run
-    try:
-        listing = find_leftovers(backend)
-        items = [*_lone(traces, listing), *_markers(traces, listing)]
-        # Due entries of erased media need not grow old: no store of theirs is under way.
-        _clear_due(traces, listing)
-        if not items:
-            return
-        now = datetime.now(UTC) if dry_run else storage_time(backend)
-        if now is None:
-            raise StorageError(f"{backend.url} tells no times, so it can't be told what is old")
-    except MediaError as error:
-        result.fail(keys.INTERNAL, error)
-        return
-    context = VerifyContext(backend, configuration, before(now, configuration.orphan_grace), now, repairs=not dry_run)
-    old: list[LeftoverItem] = []
-    for item in items:
-        entries = [entry for _, entry in entries_of(item)]
-        young = [entry for entry in entries if not context.is_old(entry)]
-        result.waiting += [Remaining(reference=Reference(entry.key), reason=_YOUNG) for entry in young]
-        if len(young) < len(entries):
-            old.append(item)
-    outcome = mend_window(context, old)
-    mended = [each.kind for each in outcome.findings if not each.harmless]
-    result.due_entries += mended.count("due")
-    result.leftovers += len(mended) - mended.count("due")
-    result.failed += outcome.failed
-
-
-def _lone(traces: Traces, listing: LeftoverListing) -> Iterator[LeftoverItem]:
-    """Yield bytes, temporary files and due entries of the subject that belong to no media."""
-    backend, subject, erased = traces.backend, traces.subject, traces.erased
-    for entry in listing.temporary:
-        if entry.key.startswith(f"{keys.ERASURES}/") and subject.digest.encode() in (backend.read(entry.key) or b""):
-            yield ObjectItem("temporary", entry)  # a page of the journal, on a disk
-    kinds: dict[FindingKind, list[Entry]] = {"temporary": listing.temporary, "bytes": listing.bytes_without}
-    for kind, entries in kinds.items():
-        for entry in entries:
-            if entry.key not in erased and subject.lies_in(entry.key):
-                yield ObjectItem(kind, entry)
-    for entry, reference in listing.due:
-        if reference not in erased and not listing.has_sidecar(reference) and subject.lies_in(reference):
-            yield ObjectItem("due", entry)
-
-
-def _markers(traces: Traces, listing: LeftoverListing) -> Iterator[LeftoverItem]:
-    """Yield the generations with a marker of the subject that no media names; reads such markers only."""
-    lonely: list[tuple[tuple[str, str], Entry]] = []
-    for key, parts in listing.generations.items():
-        named = listing.named.get(key, {})
-        lonely += [(key, entry) for entry in parts.markers if marker_prefix_of(entry) not in named]
-    for window in windows(lonely, SEARCH_WINDOW):
-        bodies = traces.backend.fetch(reads=[entry.key for _, entry in window]).reads
-        for (key, entry), body in zip(window, bodies, strict=True):
-            reference = "" if body is None else body.decode(errors="replace")
-            if records.is_reference(reference) and (reference in traces.erased or traces.subject.lies_in(reference)):
-                alone = Generation(listing.generations[key].data, [entry], [])
-                yield GenerationItem.of(key, alone, listing.named.get(key, {}))
-
-
-def _clear_due(traces: Traces, listing: LeftoverListing) -> None:
-    """Remove all due entries of erased media, old hints too, unless such a media was stored again meanwhile."""
-    backend, result = traces.backend, traces.result
-    spent = {entry.key: reference for entry, reference in listing.due if reference in traces.erased}
-    if traces.dry_run:
-        result.due_entries += len(spent)
-        return
-    for window in windows(spent.items(), SEARCH_WINDOW):
-        # A sidecar that is there again is that of a media stored meanwhile, which keeps its entries.
-        sidecars = records.read_sidecars(backend, [reference for _, reference in window])
-        going = [key for (key, _), sidecar in zip(window, sidecars, strict=True) if sidecar is None]
-        failed = backend.delete(going) if going else {}
-        result.due_entries += len(going) - len(failed)
-        for key, error in failed.items():
-            result.fail(key, error)
+    for key, media in aside.sidecars.items():
+        values = sidecar_values(aside.texts.get(key), media)[0]
+        if any(isinstance(said := values.get(name), str) and said not in ("", word) for name, word in words.items()):
+            return True
+    return False
 
 
 # -- older versions, where the bucket keeps any ------------------------------------------------------------
@@ -616,7 +554,7 @@ class VersionSearch:
                     continue
                 if subject.lies_in(media):
                     told.add(media)
-                if subject.owner(media, data) == "subject":
+                if subject.owns(media, data):
                     found.add(media)
         return (found | (bare - told)) - set(self.staying)
 
@@ -661,9 +599,8 @@ class VersionSearch:
     def _naming(self, versions: Sequence[Version]) -> Iterator[Version]:
         """Yield the versions of texts that name the subject's media, with the markers of their keys."""
         for window in windows((each for each in versions if not each.is_marker), _READ_TOGETHER):
-            for version, data in zip(window, self.backend.read_versions(window), strict=True):
-                if data is not None and self._names(data):
-                    yield version
+            read = zip(window, self.backend.read_versions(window), strict=True)
+            yield from (version for version, data in read if data is not None and self._names(data))
 
     def _names(self, data: bytes) -> bool:
         for spelled in _TEXT.findall(data):
@@ -672,40 +609,55 @@ class VersionSearch:
             except ValueError:
                 continue
             # PromptKit's index has paths below a root that may be another one.
-            parts = text.split("/")
-            names = {"/".join(parts[at:]) for at in range(len(parts))}
+            names = {*promptkit.endings(text)}
             if not names.isdisjoint(self._media) or any(map(self._lies_in, names)):
                 return True
         return self.subject is not None and self.subject.digest.encode() in data
 
+    def clear(self, *, remove: bool, dry_run: bool, now: datetime) -> VersionsLeft:
+        """Remove the older versions of a subject where that is asked for, and say which stay."""
+        backend = self.backend
+        rules = backend.version_rules()
+        until = now + rules.soft if rules.soft else None
+        soft = [] if until is None else [Remaining(reference=Reference(backend.url), reason=_soft(until))]
+        if rules.versions is False:
+            return VersionsLeft(left=tuple(soft), until=until)
+        try:
+            found = self.find() if backend.lists_versions else None
+        except MediaError as error:
+            if rules.versions:
+                raise
+            rules = rules._replace(unknown=f"{rules.unknown}; {error.problem}")
+            found = None
+        if found is None:
+            why = f"nobody can tell whether older versions stay: {rules.unknown}"
+            return VersionsLeft(left=(Remaining(reference=Reference(backend.url), reason=why), *soft), is_known=False)
+        bodies = _bodies(found, dry_run=dry_run)
+        if not dry_run and remove and found:
+            _remove(backend, found)
+            # What is listed afterwards counts, not the answers: a lock or a rule of the bucket may keep what it
+            # confirmed.
+            found = self.find()
+        stays = [] if dry_run and remove else _bodies(found, dry_run=dry_run)
+        counted = Counter(each.key for each in stays)
+        left = [Remaining(reference=Reference(key), reason=_words(count, remove)) for key, count in counted.items()]
+        return VersionsLeft(len(bodies) - len(stays), (*left, *soft), frozenset(counted), until)
 
-def clear_versions(search: VersionSearch, *, remove: bool, dry_run: bool, now: datetime) -> VersionsLeft:
-    """Remove the older versions of a subject where that is asked for, and say which stay."""
-    backend = search.backend
-    rules = backend.version_rules()
-    until = now + rules.soft if rules.soft else None
-    soft = [_soft(backend, until)] if until is not None else []
-    if rules.versions is False:
-        return VersionsLeft(left=tuple(soft), until=until)
-    try:
-        found = search.find() if backend.lists_versions else None
-    except MediaError as error:
-        if rules.versions:
-            raise
-        rules = rules._replace(unknown=f"{rules.unknown}; {error.problem}")
-        found = None
-    if found is None:
-        why = f"nobody can tell whether older versions stay: {rules.unknown}"
-        return VersionsLeft(left=(Remaining(reference=Reference(backend.url), reason=why), *soft), is_known=False)
-    bodies = _bodies(found, dry_run=dry_run)
-    if not dry_run and remove and found:
-        _remove(backend, found)
-        # What is listed afterwards counts, not the answers: a lock or a rule of the bucket may keep what it confirmed.
-        found = search.find()
-    stays = [] if dry_run and remove else _bodies(found, dry_run=dry_run)
-    counted = Counter(each.key for each in stays)
-    left = [Remaining(reference=Reference(key), reason=_words(count, remove)) for key, count in counted.items()]
-    return VersionsLeft(len(bodies) - len(stays), (*left, *soft), frozenset(counted), until)
+    def readable(self, kept_until: datetime | None, finished: datetime | None) -> dict[str, str]:
+        """Return what of erased media can still be read as an older version: key -> how."""
+        rules = self.backend.version_rules()
+        now = datetime.now(UTC)
+        if kept_until is None and rules.soft and finished is not None:
+            kept_until = finished + rules.soft
+        found: dict[str, str] = {}
+        if kept_until is not None and now < kept_until:
+            found[self.backend.url] = _soft(kept_until)
+        if rules.versions is False:
+            return found
+        if not self.backend.lists_versions:
+            return found | {self.backend.url: f"nobody can tell whether older versions stay: {rules.unknown}"}
+        counted = Counter(each.key for each in _bodies(self.find(), dry_run=False))
+        return found | {key: f"{count} older versions of it are there" for key, count in counted.items()}
 
 
 def _bodies(found: Iterable[Version], *, dry_run: bool) -> list[Version]:
@@ -718,10 +670,8 @@ def _words(count: int, was_asked: bool) -> str:
     return f"{count} older version{'' if count == 1 else 's'} stay in the bucket: {step}"
 
 
-def _soft(backend: Backend, until: datetime) -> Remaining:
-    return Remaining(
-        reference=Reference(backend.url), reason=f"soft delete keeps what was deleted until {until:%Y-%m-%d %H:%M} UTC"
-    )
+def _soft(until: datetime) -> str:
+    return f"soft delete keeps what was deleted until {until:%Y-%m-%d %H:%M} UTC"
 
 
 def _remove(backend: Backend, found: Iterable[Version]) -> None:
@@ -729,28 +679,8 @@ def _remove(backend: Backend, found: Iterable[Version]) -> None:
 
     In this order: without its marker an older version would be what readers of the key get.
     """
-    grouped = [list(group) for _, group in groupby(sorted(found), key=lambda each: each.key)]
-    bodies = [each for group in grouped for each in group if not each.is_marker and not each.is_current]
-    kept: set[str] = set()
-    for window in windows(bodies, _REMOVED_TOGETHER):
+    ordered, kept = sorted(found), set[str]()
+    for window in windows(_bodies(ordered, dry_run=False), _REMOVED_TOGETHER):
         kept |= {each.key for each in backend.delete_versions(window)}
-    markers = [each for group in grouped for each in group if each.is_marker and each.key not in kept]
-    for window in windows(markers, _REMOVED_TOGETHER):
+    for window in windows((each for each in ordered if each.is_marker and each.key not in kept), _REMOVED_TOGETHER):
         backend.delete_versions(window)
-
-
-def versions_of(search: VersionSearch, kept_until: datetime | None, finished: datetime | None) -> dict[str, str]:
-    """Return what of erased media can still be read as an older version: key -> how."""
-    rules = search.backend.version_rules()
-    now = datetime.now(UTC)
-    if kept_until is None and rules.soft and finished is not None:
-        kept_until = finished + rules.soft
-    found: dict[str, str] = {}
-    if kept_until is not None and now < kept_until:
-        found[search.backend.url] = _soft(search.backend, kept_until).reason
-    if rules.versions is False:
-        return found
-    if not search.backend.lists_versions:
-        return found | {search.backend.url: f"nobody can tell whether older versions stay: {rules.unknown}"}
-    counted = Counter(each.key for each in _bodies(search.find(), dry_run=False))
-    return found | {key: f"{count} older versions of it are there" for key, count in counted.items()}

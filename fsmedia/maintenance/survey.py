@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TypedDict, Unpack
 
 from fsmedia.catalog import refreshed, row_count, snapshots
 from fsmedia.catalog.refresh import PreviousRows
@@ -19,26 +20,18 @@ from fsmedia.catalog.schema import tokens
 from fsmedia.core import promptkit
 from fsmedia.core.named import ContentDigest, read_digest
 from fsmedia.core.parallel import PER_WINDOW, JobResult, attempt_each
-from fsmedia.core.records import ListedItem, paired
+from fsmedia.core.records import ListedPair, paired
+from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
-from fsmedia.models import Finding
-from fsmedia.storage import Entry
+from fsmedia.format.settings import Configuration
+from fsmedia.models import Finding, FindingKind
+from fsmedia.storage import Backend, Entry
 from fsmedia.storage.listing import NestedStores
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from fsmedia.core.records import ListedPair
-    from fsmedia.core.settings_file import SettingsFile
-    from fsmedia.format.settings import Configuration
-    from fsmedia.models import FindingKind
-    from fsmedia.storage import Backend
 
 HELD = "it is held, and stays as it is"
 YOUNG = "younger than the grace: it may be on its way"
-_CHUNK = 512
-"""Bytes of one request, as many as one PUT stores."""
+_CHUNK = 512  # bytes of one request, as many as one PUT stores
 _AT_ONCE = 4
 KNOWN = tuple(
     f"{folder}/"
@@ -47,8 +40,7 @@ KNOWN = tuple(
 _RESOLUTION = timedelta(seconds=1)
 """By so much the storage's clock may seem slow, for answers about one object tell whole seconds."""
 _HOLD = re.compile(rf"{re.escape(keys.HOLDS)}/[0-9a-f]{{64}}")
-_AFTER = f"{keys.INTERNAL}0"
-"""Sorts after everything in `.fsmedia/`."""
+_AFTER = f"{keys.INTERNAL}0"  # sorts after everything in `.fsmedia/`
 
 
 def check_listing(
@@ -104,6 +96,14 @@ class MediaNeeds:
     marker: str | None = None
 
 
+class RepairOutcome(TypedDict, total=False):
+    """What a finding says of its repair, besides what it is."""
+
+    done: bool
+    harmless: bool
+    size_bytes: int
+
+
 @dataclass(slots=True)
 class VerifyResult(JobResult):
     """Result of a window of a verification."""
@@ -116,29 +116,10 @@ class VerifyResult(JobResult):
     bytes_read: int = 0
 
     def find(
-        self,
-        kind: FindingKind,
-        key: str,
-        detail: str,
-        repair: str = "",
-        *,
-        done: bool = False,
-        harmless: bool = False,
-        size_bytes: int = 0,
+        self, kind: FindingKind, key: str, detail: str, repair: str = "", **outcome: Unpack[RepairOutcome]
     ) -> None:
         """Report something that is not as docs/format.md says."""
-        self.findings.append(
-            Finding(
-                kind=kind, key=key, detail=detail, repair=repair, done=done, harmless=harmless, size_bytes=size_bytes
-            )
-        )
-
-    def guard(self, key: str, act: Callable[[], object]) -> None:
-        """Do something about one object; what goes wrong is reported, and the rest goes on."""
-        try:
-            act()
-        except MediaError as error:
-            self.fail(key, error)
+        self.findings.append(Finding(kind=kind, key=key, detail=detail, repair=repair, **outcome))
 
 
 class EntryTable:
@@ -220,7 +201,6 @@ class Survey(Listing):
     strays: EntryTable = field(default_factory=EntryTable)  # temporary files and what this format does not know
     index: dict[str, list[str]] = field(default_factory=dict)  # PromptKit's: endings of paths -> digests
     index_met: set[str] = field(default_factory=set)  # digests whose path leads somewhere
-    index_size: int = 0
     index_error: MediaError | None = None
 
     def pairs(self, backend: Backend, progress: Callable[[int], object] | None) -> Iterator[ListedPair]:
@@ -258,31 +238,24 @@ class Survey(Listing):
         """Keep an entry of `.fsmedia/`."""
         key = entry.key
         blob = keys.parse_blob_key(key)
-        if blob is not None:
-            if blob.kind == "data":
-                self.data.add(f"{key}\0{entry.size}", entry)
-            elif blob.kind == "refs":
-                self.markers.add(key, entry)
-            else:
-                self.marks.append(entry)
+        if blob is not None and blob.kind == "data":
+            self.data.add(f"{key}\0{entry.size}", entry)
+        elif blob is not None and blob.kind == "refs":
+            self.markers.add(key, entry)
+        elif blob is not None:
+            self.marks.append(entry)
         elif keys.parse_due(key) is not None:
             self.due.add(key, entry)
         elif _HOLD.fullmatch(key):
             self.holds[key] = None
         elif key == keys.CONFIGURATION_KEY:
             self.settings = True
-        elif key == keys.INDEX_ASIDE_KEY:
-            pass  # it is nobody's truth any more, but says what sweeps keep
-        else:
-            self._rest(entry)
-
-    def _rest(self, entry: Entry) -> None:
-        key = entry.key
-        if keys.parse_snapshot(key) is not None:
+        elif keys.parse_snapshot(key) is not None:
             self.catalog.entries.append(entry)
         elif key.startswith(f"{keys.QUARANTINE}/"):
             self.quarantined += 1
-        elif keys.is_temporary(key) or not key.startswith(KNOWN):
+        # What was set aside of PromptKit's index is nobody's truth any more, but says what sweeps keep.
+        elif key != keys.INDEX_ASIDE_KEY and (keys.is_temporary(key) or not key.startswith(KNOWN)):
             self.strays.add(key, entry)
 
     def _note(self, pair: ListedPair) -> None:
@@ -296,10 +269,8 @@ class Survey(Listing):
             pointer = keys.pointer_of(reference)
             if pointer is not None and not self.data.mark_used(f"{pointer.data_key}\0{pointer.size}"):
                 self.absent.setdefault(pointer.data_key, []).append(reference)
-        if self.holds:
-            key = keys.hold_key(reference)
-            if key in self.holds:
-                self.holds[key] = reference
+        if self.holds and (key := keys.hold_key(reference)) in self.holds:
+            self.holds[key] = reference
         if keys.is_own_name(reference):
             self.own = self.own or pair.sidecar is not None
         elif self.index and pair.data is not None:
@@ -311,7 +282,6 @@ class Survey(Listing):
         except MediaError as error:
             self.index_error = error
             return
-        self.index_size = len(found)
         for digest, path in found.items():
             for ending in promptkit.endings(path):
                 self.index.setdefault(ending, []).append(digest)
@@ -336,20 +306,16 @@ class CatalogComparison:
         """Compare a media with its row."""
         if not self._begun:
             self._begin()
-        pointer = keys.pointer_of(pair.key)
-        is_media = pair.sidecar is not None and (pair.data is not None or pointer is not None)
-        if self._rows is None or not (is_media or (pair.data is not None and not keys.is_own_name(pair.key))):
+        item = pair.item
+        if self._rows is None or item is None:
             return
         row = self._rows.tokens(pair.key)
         if row is None:
             self._differ += 1
             return
         self._met += 1
-        entry = pair.data
-        if pointer is not None and pair.sidecar is not None:
-            entry = Entry(pair.key, pointer.size, pair.sidecar.modified, pointer.generation)
-        if entry is not None and None not in row:
-            now = tokens(ListedItem(entry, pair.sidecar), self.young)
+        if None not in row:
+            now = tokens(item, self.young)
             self._differ += None not in now and now != row
 
     def _begin(self) -> None:
@@ -380,18 +346,14 @@ class CatalogComparison:
         gone = 0 if self._rows is None else len(self._rows.table) - self._met
         if not (self._unreadable or gone or self._differ):
             return
-        detail = (
-            f"it is behind: {self._differ:,} media are new or changed, {gone:,} of its rows are of media that are gone"
-        )
-        if self._unreadable:
-            detail = "the newest snapshot can't be read"
-        if repairs:
-            try:
+        detail = "the newest snapshot can't be read"
+        if not self._unreadable:
+            behind = f"{self._differ:,} media are new or changed, {gone:,} of its rows are of media that are gone"
+            detail = f"it is behind: {behind}"
+        with result.guard(key):
+            if repairs:
                 refreshed(self.backend, self.settings_file, now=now)
-            except MediaError as error:
-                result.fail(key, error)
-                return
-        result.find("catalog", key, detail, "brought up to date", done=repairs, harmless=not self._unreadable)
+            result.find("catalog", key, detail, "brought up to date", done=repairs, harmless=not self._unreadable)
 
 
 def read_digests(backend: Backend, entries: Sequence[Entry]) -> list[ContentDigest | MediaError | None]:

@@ -6,22 +6,24 @@ No state is kept anywhere: what was copied is found again by its name, so a sync
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 from urllib.parse import urlsplit
 
 from pydantic_core import to_json
 
 from fsmedia.core import holds, promptkit, records
-from fsmedia.core.lifetime import Deleter
-from fsmedia.core.parallel import run_windows, windows
+from fsmedia.core.lifetime import JSON_LINES, Deleter, DeletionLog
+from fsmedia.core.parallel import WindowOptions, run_windows, windows
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.errors import (
-    CorruptSidecarError,
     HeldMediaError,
     InvalidLayoutError,
     InvalidMediaError,
@@ -31,35 +33,17 @@ from fsmedia.errors import (
     StoreConflictError,
 )
 from fsmedia.format import keys
+from fsmedia.format.settings import Configuration, Settings
+from fsmedia.maintenance import sync_copy
 from fsmedia.maintenance.survey import check_listing
-from fsmedia.maintenance.sync_copy import (
-    Check,
-    SkipError,
-    SyncContext,
-    SyncResult,
-    TargetNaming,
-    common_name,
-    known_media,
-    sync_window,
-)
+from fsmedia.maintenance.sync_copy import SkipError, SyncContext, SyncItem, SyncResult, TargetNaming, known_media
 from fsmedia.models import Failed, Moved, Reference, SyncReport
+from fsmedia.models.selection import Selection
+from fsmedia.storage import Backend
 from fsmedia.storage.listing import NestedStores
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from concurrent.futures import Executor
-    from contextlib import AbstractContextManager
-    from os import PathLike
-
-    from fsmedia.core.lifetime import DeletionLog
-    from fsmedia.format.settings import Configuration, Settings
-    from fsmedia.maintenance.sync_copy import SyncItem, TargetMedia
-    from fsmedia.models.selection import Selection
-    from fsmedia.storage import Backend
 
 _WINDOW = 128
 _DELETE_WINDOW = 1000
-_JSON_LINES = "application/x-ndjson"
 _OWN = "127.0.0.1"
 _OWN_NAMES = ("localhost", "::1", "0.0.0.0", "localhost.localdomain")  # noqa: S104 - nothing is bound to it
 _ALIASES = {"s3a": "s3", "gcs": "gs", "local": "file", "": "file"}
@@ -88,7 +72,7 @@ class SyncOptions:
     dry_run: bool = False
     mapping: str | PathLike[str] | None = None  # a file that old and new references are added to
     missing_id: str | None = None
-    check: Check = "size"
+    check: sync_copy.Check = "size"
     executor: Executor | None = None
     progress: Callable[[int, int], object] | None = None  # of media looked at and bytes copied so far
     stopped: Callable[[], bool] = bool
@@ -124,32 +108,16 @@ def sync(source: Backend, settings_file: SettingsFile, target: SyncTarget, optio
             job.record(result, file, index)
             job.report_progress(result.bytes_copied if context.on_bytes is None else 0)
 
-        run_windows(
-            sync_window,
-            context,
-            job.sync_items(configuration),
-            job.total,
-            backends=[source, target.backend],
-            key=lambda each: each.reference,
-            again="sync again",
-            executor=options.executor,
-            stopped=is_stopped,
-            handle=take,
-        )
+        both, parts = [source, target.backend], job.sync_items(configuration)
+        how = WindowOptions(backends=both, again="sync again", executor=options.executor, stopped=is_stopped)
+        run_windows(sync_copy.sync_window, context, parts, job.total, handle=take, **how)
     # Last, and not after a stop: only the whole source tells what is extra.
     if options.delete and not is_stopped():
         extras = job.extras()
-        first = next(extras, None)
-        if first is not None:
+        if (first := next(extras, None)) is not None:
             # Nothing was deleted yet, and what the source had not is about to go.
-            check_listing(
-                source,
-                settings_file,
-                job.examined,
-                whole=not options.selection.asks(),
-                force=options.force,
-                beside=f"the target has {len(job.known):,}",
-            )
+            whole, beside = not options.selection.asks(), f"the target has {len(job.known):,}"
+            check_listing(source, settings_file, job.examined, whole=whole, force=options.force, beside=beside)
             job.remove(chain([first], extras), context.held)
     return job.report(stopped=stopped, took=timedelta(seconds=time.monotonic() - begun))
 
@@ -164,16 +132,11 @@ def open_target(backend: Backend, asked: Settings, source: Backend, settings: Co
     settings_file = SettingsFile(backend, asked)
     if settings_file.is_settled:
         return SyncTarget(backend, settings_file, settings_file.configuration)
-    assumed = settings_file.configuration
+    adopted = settings_file.configuration.adopted
     values = {**asked.values, "layouts": {**settings.layouts, **asked.values.get("layouts", {})}}
-    drafted = replace(
-        settings,
-        **values,
-        # Files that lie there already may be anybody's, and so may those of a source that was itself adopted.
-        adopted=settings.adopted or assumed.adopted,
-        due_index="partial" if assumed.adopted else "complete",
-    )
-    return SyncTarget(backend, settings_file, drafted)
+    # Files that lie there already may be anybody's, and so may those of a source that was itself adopted.
+    values |= {"adopted": settings.adopted or adopted, "due_index": "partial" if adopted else "complete"}
+    return SyncTarget(backend, settings_file, replace(settings, **values))
 
 
 def overlap(one: Backend, other: Backend) -> bool:
@@ -209,7 +172,7 @@ class _SyncJob:
     target: SyncTarget
     naming: TargetNaming
     options: SyncOptions
-    known: dict[str, TargetMedia]
+    known: dict[str, sync_copy.TargetMedia]
     source_held: frozenset[str]
     total: SyncResult = field(default_factory=SyncResult)
     examined: int = 0
@@ -231,12 +194,8 @@ class _SyncJob:
             self.examined += len(window)
             wanted = [item.entry.key for item in window if item.has_sidecar]
             texts = dict(zip(wanted, records.read_sidecars(self.source, wanted), strict=True))
-            found = []
-            for item in window:
-                sync_item = self._sync_item(item, texts.get(item.entry.key))
-                if sync_item is not None:
-                    found.append(sync_item)
-            yield found
+            found = (self._sync_item(item, texts.get(item.entry.key)) for item in window)
+            yield [sync_item for sync_item in found if sync_item is not None]
 
     def _sync_item(self, item: records.ListedItem, text: bytes | MediaError | None) -> SyncItem | None:
         reference = item.entry.key
@@ -245,51 +204,47 @@ class _SyncJob:
                 raise text
             if item.has_sidecar and text is None:
                 raise records.not_found(reference)
-            sync_item = self._claimed(self.naming.sync_item(item, text, self.source_held))
+            sync_item = self.naming.sync_item(item, text, self.source_held)
+            self._claim(sync_item)
             if self.nested_there.covers(sync_item.name):
                 raise StoreConflictError(
                     f"its place at the target, {sync_item.name}, lies in another store",
                     next_step="move one of the two stores there out of the other",
                     reference=reference,
                 )
-        except SkipError as left:
-            self.total.skip(reference, str(left))
-            self._leave(reference)
-        except InvalidLayoutError as error:
-            self.total.skip(reference, f"its name at the target would be too long: {error.problem}")
-            self._leave(reference)
+        except (SkipError, InvalidLayoutError) as error:
+            too_long = f"its name at the target would be too long: {getattr(error, 'problem', '')}"
+            self.total.skip(reference, too_long if isinstance(error, InvalidLayoutError) else str(error))
+            # The source has it, and a sync with another `missing_id` may have copied it before.
+            if keys.is_own_name(sync_copy.common_name(reference)):
+                self.left.add(stable_name(reference))
+            else:
+                self.unnamed += 1
         except MediaError as error:
             self.total.fail(reference, error)
             # A conflict is about a name that is known, and what was deleted has none; of the rest nobody knows it.
             self.unnamed += not isinstance(error, (StoreConflictError, MediaNotFoundError))
             if not self.naming.relays:  # its name is known all the same, so the target's is not extra
-                self.met.add(common_name(reference))
+                self.met.add(sync_copy.common_name(reference))
         else:
             sync_item.known = self.known.get(sync_item.name)
             self.met.add(sync_item.name if sync_item.known is None else sync_item.known.reference)
             return sync_item
         return None
 
-    def _leave(self, reference: str) -> None:
-        """Note that the source has a skipped media: a sync with another `missing_id` may have copied it before."""
-        if keys.is_own_name(common_name(reference)):
-            self.left.add(stable_name(reference))
-        else:
-            self.unnamed += 1
-
-    def _claimed(self, sync_item: SyncItem) -> SyncItem:
+    def _claim(self, sync_item: SyncItem) -> None:
         """Refuse a name that another media of the source got; names that this package gave are all different."""
-        if sync_item.relaid and not sync_item.is_own:
-            if sync_item.name in self.claimed:
-                raise StoreConflictError(
-                    f"another media of the source is called {sync_item.name} at the target, too",
-                    next_step="rename one of them, or use a layout that keeps them apart",
-                    reference=sync_item.reference,
-                )
-            self.claimed.add(sync_item.name)
-        return sync_item
+        if not sync_item.relaid or sync_item.is_own:
+            return
+        if sync_item.name in self.claimed:
+            raise StoreConflictError(
+                f"another media of the source is called {sync_item.name} at the target, too",
+                next_step="rename one of them, or use a layout that keeps them apart",
+                reference=sync_item.reference,
+            )
+        self.claimed.add(sync_item.name)
 
-    def extras(self) -> Iterator[TargetMedia]:
+    def extras(self) -> Iterator[sync_copy.TargetMedia]:
         """Yield what the target has and the source has no media for."""
         return (each for name, each in self.known.items() if each.reference not in self.met and name not in self.met)
 
@@ -308,28 +263,24 @@ class _SyncJob:
         try:
             if part.fresh:
                 key = keys.dated_key(keys.REFERENCES, datetime.now(UTC))
-                backend.write(key, _lines(part.fresh), _JSON_LINES)
+                backend.write(key, _lines(part.fresh), JSON_LINES)
                 self.mappings.append(key)
             if index:
                 promptkit.carry(backend, index, {pair.old: pair.new for pair in part.settled})
         except MediaError as error:
             self.total.failed += [Failed(reference=Reference(pair.old), error=error) for pair in part.settled[:1]]
 
-    def remove(self, found: Iterable[TargetMedia], held: frozenset[str]) -> None:
+    def remove(self, found: Iterable[sync_copy.TargetMedia], held: frozenset[str]) -> None:
         """Delete media that only the target has, or in a dry run say which would be."""
         options, total = self.options, self.total
         deleter = Deleter(self.target.backend, self.target.configuration, options.now, options.log)
         elsewhere = self._elsewhere() | self.left
         for window in windows(found, _DELETE_WINDOW):
-            going = []
-            for each in self._selected(window, elsewhere):
-                if keys.hold_key(each) in held:
-                    total.skip(each, _HELD)
-                else:
-                    going.append(each)
+            chosen = self._selected(window, elsewhere)
+            failed: dict[str, MediaError] = dict(holds.among(held, chosen))
             # Holds were listed when the sync began; the deleter looks for those that came since.
-            failed = {} if options.dry_run else deleter.many(going)
-            for each in going:
+            failed |= {} if options.dry_run else deleter.many([each for each in chosen if each not in failed])
+            for each in chosen:
                 error = failed.get(each)
                 if error is None:
                     total.deleted.append(Reference(each))
@@ -346,7 +297,7 @@ class _SyncJob:
             return frozenset()  # the selection is a whole folder, and all in it was seen
         return frozenset(stable_name(item.entry.key) for item in records.listed(self.nested.entries(self.source)))
 
-    def _selected(self, window: Sequence[TargetMedia], elsewhere: frozenset[str]) -> list[str]:
+    def _selected(self, window: Sequence[sync_copy.TargetMedia], elsewhere: frozenset[str]) -> list[str]:
         """Return the media that the selection means; sidecars are read only where it asks for what is in them."""
         media = []
         for each in window:
@@ -365,35 +316,25 @@ class _SyncJob:
         return [each for each, found in zip(media, answers, strict=True) if self._is_meant(each, found)]
 
     def _is_meant(self, reference: str, found: records.StoredItem | MediaError) -> bool:
-        if isinstance(found, MediaError):
-            return False  # deleted since it was listed
-        try:
-            return self.options.selection.matches(records.record_of(found, self.target.configuration))
-        except CorruptSidecarError as error:
-            self.total.fail(reference, error)
-            return False
+        with self.total.guard(reference):
+            # What is not found was deleted since it was listed.
+            return not isinstance(found, MediaError) and self.options.selection.matches(
+                records.record_of(found, self.target.configuration)
+            )
+        return False
 
     def report(self, *, stopped: bool, took: timedelta) -> SyncReport:
         """Return the report of the sync."""
-        total = self.total
+        total, there = self.total, self.target.backend
+        below = self.nested_there.told(there)
         return SyncReport(
-            target=self.target.backend.url,
+            target=there.url,
             dry_run=self.options.dry_run,
-            examined=self.examined,
-            copied=total.copied,
-            bytes_copied=total.bytes_copied,
-            unchanged=total.unchanged,
-            updated=total.updated,
-            deleted=tuple(total.deleted),
-            skipped=tuple(total.skipped),
-            failed=tuple(total.failed),
+            **{**total.facts(), "examined": self.examined},
             moved=tuple(self.moved),
             mappings=tuple(self.mappings),
             stopped=stopped,
-            nested_stores=(
-                *self.nested.told(self.source),
-                *(f"{self.target.backend.url}/{each}" for each in self.nested_there.told(self.target.backend)),
-            ),
+            nested_stores=(*self.nested.told(self.source), *(f"{there.url}/{each}" for each in below)),
             took=took,
         )
 
@@ -441,30 +382,16 @@ def _prepared(
     # A listing of a folder does not show a store above it, and what the target has too many is deleted by it.
     nested.look_above(backend, folders)
     # The target is listed before the source: what comes to both meanwhile must not look extra.
-    job = _SyncJob(
-        source,
-        target,
-        TargetNaming(configuration, target.configuration, options.missing_id, backend.root_length),
-        options,
-        known_media(backend, folders, nested),
-        holds.held(source),
-        nested_there=nested,
-    )
-    context = SyncContext(
-        source=source,
-        target=backend,
-        check=options.check,
-        copies=backend.reaches(source),
-        grace=target.configuration.orphan_grace,
-        held=holds.held(backend),
-        dry_run=options.dry_run,
-        # Workers of an executor may be other processes: then progress comes with each window's result.
-        on_bytes=job.report_progress if options.executor is None and options.progress is not None else None,
-    )
-    return job, context
+    naming = TargetNaming(configuration, target.configuration, options.missing_id, backend.root_length)
+    known = known_media(backend, folders, nested)
+    job = _SyncJob(source, target, naming, options, known, holds.held(source), nested_there=nested)
+    # Workers of an executor may be other processes: then progress comes with each window's result.
+    on_bytes = job.report_progress if options.executor is None and options.progress is not None else None
+    copies, grace, held = backend.reaches(source), target.configuration.orphan_grace, holds.held(backend)
+    return job, SyncContext(source, backend, options.check, copies, grace, held, options.dry_run, on_bytes)
 
 
 def stable_name(reference: str) -> str:
     """Return the part of a name that is the same in every layout: file names that this package gave, else all of it."""
-    name = common_name(reference)
+    name = sync_copy.common_name(reference)
     return name.rpartition("/")[2] if keys.is_own_name(name) else name

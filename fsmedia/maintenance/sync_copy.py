@@ -4,26 +4,25 @@ The steps are those of `commit.STORE` and two more. The hold comes first, so tha
 at the source and not here, and bytes are checked before the sidecar makes them a media.
 """
 
-# Longer than 1,000 lines: what one media needs on its way to another store is one subject.
-
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from itertools import chain
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic_core import from_json, to_json
 
 from fsmedia.core import blobs, commit, named, promptkit, records
-from fsmedia.core.commit import SharedStoreOperation
+from fsmedia.core.commit import Failures, SharedStoreOperation, StoreOperation
 from fsmedia.core.ingest import HashingWriter
 from fsmedia.core.named import Seen
 from fsmedia.core.parallel import PER_WINDOW, JobResult, attempt, attempt_each, windows
+from fsmedia.core.records import ListedItem
 from fsmedia.errors import (
     CorruptMediaError,
     CorruptSidecarError,
@@ -34,19 +33,11 @@ from fsmedia.errors import (
     StoreConflictError,
 )
 from fsmedia.format import keys
+from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import Moved, Reference
-from fsmedia.storage import Exclusion
+from fsmedia.storage import Backend, Entry, Exclusion, Stage
 from fsmedia.storage.listing import NestedStores
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from datetime import timedelta
-
-    from fsmedia.core.commit import Failures, StoreOperation
-    from fsmedia.core.records import ListedItem
-    from fsmedia.format.settings import Configuration
-    from fsmedia.storage import Backend, Entry, Stage
 
 Kind = Literal["copy", "update", "unchanged", "skip"]
 _CHUNK = 2**20
@@ -105,9 +96,8 @@ class SyncItem:
             return None
         if marker is not None:
             return self.sidecar.with_marker(marker).dump()
-        if self.text is not None and Sidecar.parse(self.text, self.reference).values == self.sidecar.values:
-            return self.text
-        return self.sidecar.dump()
+        same = self.text is not None and Sidecar.parse(self.text, self.reference).values == self.sidecar.values
+        return self.text if same else self.sidecar.dump()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,14 +183,14 @@ def known_media(backend: Backend, folders: Sequence[str], nested: NestedStores) 
         if not records.is_reference(entry.key):
             continue
         name = common_name(entry.key)
+        pointer = keys.pointer_of(entry.key)
         if name in found:
-            if keys.pointer_of(entry.key) is None:
+            if pointer is None:
                 continue  # a conversion that was stopped has it under both names; the later one counts
             name = entry.key  # two syncs at once brought it twice: one of them is too many
         modified = None if item.has_sidecar else entry.modified
         # One object for both where they are equal: there may be millions.
         reference = name if name == entry.key else entry.key
-        pointer = keys.pointer_of(entry.key)
         # Shared bytes sort before all media, so a listing of the whole root has shown them by now. What was stored
         # meanwhile is suspected too; whoever heals it looks first.
         suspect = "" in folders and pointer is not None and data.get(pointer.data_key) != pointer.size
@@ -228,30 +218,23 @@ def sync_actions(
     texts = dict(zip(wanted, records.read_sidecars(backend, wanted), strict=True)) if wanted else {}
 
     def decide(sync_item: SyncItem) -> SyncAction:
-        text = None if sync_item.known is None else texts.get(sync_item.known.reference)
+        known = sync_item.known
+        if known is None:
+            return COPY
+        text = texts.get(known.reference)
         if isinstance(text, MediaError):
             raise text
-        return _with_holds(sync_item, _action(backend, sync_item, text), held)
+        action, is_held = _action(backend, sync_item, known, text), keys.hold_key(known.reference) in held
+        if action.kind == "copy" and is_held:
+            return SyncAction("skip", "is held at the target, where it differs")
+        if action.kind == "unchanged" and sync_item.held and not is_held:
+            return SyncAction("update", marker=action.marker)
+        return action
 
     return [attempt(decide, each) for each in sync_items]
 
 
-def _with_holds(sync_item: SyncItem, action: SyncAction, held: frozenset[str]) -> SyncAction:
-    known = sync_item.known
-    if known is None:
-        return action
-    is_held = keys.hold_key(known.reference) in held
-    if action.kind == "copy" and is_held:
-        return SyncAction("skip", "is held at the target, where it differs")
-    if action.kind == "unchanged" and sync_item.held and not is_held:
-        return SyncAction("update", marker=action.marker)
-    return action
-
-
-def _action(backend: Backend, sync_item: SyncItem, text: bytes | None) -> SyncAction:
-    known = sync_item.known
-    if known is None:
-        return COPY
+def _action(backend: Backend, sync_item: SyncItem, known: TargetMedia, text: bytes | None) -> SyncAction:
     if not known.has_sidecar:
         return _beside_bare_bytes(backend, sync_item, known)
     if text is None:
@@ -288,10 +271,7 @@ def _beside_sidecar(sync_item: SyncItem, known: TargetMedia, sidecar: Sidecar, t
 
 def _compared(sidecar: Sidecar) -> dict[str, object]:
     """Return what two stores must agree on: not who wrote a sidecar when, or deletes the media."""
-    return {name: value for name, value in sidecar.values.items() if name not in _OF_ONE_STORE}
-
-
-_OF_ONE_STORE = ("marker", "write", "leaving")
+    return {name: value for name, value in sidecar.values.items() if name not in ("marker", "write", "leaving")}
 
 
 def _beside_bare_bytes(backend: Backend, sync_item: SyncItem, known: TargetMedia) -> SyncAction:
@@ -305,25 +285,17 @@ def _beside_bare_bytes(backend: Backend, sync_item: SyncItem, known: TargetMedia
             next_step=f"move {known.reference} away there",
             reference=sync_item.reference,
         )
-    if sync_item.sidecar is None and same_size and not _is_newer(sync_item):
-        return UNCHANGED
-    return COPY
-
-
-def _is_newer(sync_item: SyncItem) -> bool:
-    """Tell whether the source's file was written after the target's, by the storages' clocks; False in doubt."""
-    here, there = sync_item.entry.modified, sync_item.known.modified if sync_item.known is not None else None
-    if here is None or there is None:
-        return False
-    # Many storages tell whole seconds.
-    return (here if there.microsecond else here.replace(microsecond=0)) > there
+    # By the storages' clocks; in doubt the source's file counts as the older one. Many storages tell whole seconds.
+    here, there, is_newer = sync_item.entry.modified, known.modified, False
+    if here is not None and there is not None:
+        is_newer = (here if there.microsecond else here.replace(microsecond=0)) > there
+    return UNCHANGED if sync_item.sidecar is None and same_size and not is_newer else COPY
 
 
 Check = Literal["size", "read"]
 """What is checked of bytes at the target: their size, where the storage copied them, or always all of them."""
 Step = Callable[["Sequence[StoreOperation]"], "Failures"]
-SMALL = 4 * 2**20
-"""Bytes up to which a media is held in memory."""
+SMALL = 4 * 2**20  # bytes up to which a media is held in memory
 _AT_ONCE = 128
 _TOGETHER = 32 * 2**20
 
@@ -371,10 +343,13 @@ class SyncResult(JobResult):
         pair = Moved(sync_item.reference, reference)
         self.settled.append(pair)
         if copied:
-            self.copied += 1
-            self.bytes_copied += sync_item.entry.size
-            if pair.old != pair.new:
-                self.fresh.append(pair)
+            self.count(sync_item)
+            self.fresh += [pair] if pair.old != pair.new else []
+
+    def count(self, sync_item: SyncItem) -> None:
+        """Count a media that is copied, and its bytes."""
+        self.copied += 1
+        self.bytes_copied += sync_item.entry.size
 
 
 def sync_window(context: SyncContext, sync_items: Sequence[SyncItem]) -> SyncResult:
@@ -383,7 +358,8 @@ def sync_window(context: SyncContext, sync_items: Sequence[SyncItem]) -> SyncRes
     copies: list[SyncItem] = []
     updates: list[tuple[SyncItem, SyncAction]] = []
     decided = list(zip(sync_items, sync_actions(context.target, sync_items, context.held), strict=True))
-    staying = [item for item, action in decided if isinstance(action, SyncAction) and action.kind in _STAYS]
+    stays = ("unchanged", "update")
+    staying = [item for item, action in decided if isinstance(action, SyncAction) and action.kind in stays]
     healed, failed = _heal(context, staying, result)
     for sync_item, action in decided:
         reference = sync_item.reference
@@ -401,14 +377,18 @@ def sync_window(context: SyncContext, sync_items: Sequence[SyncItem]) -> SyncRes
         else:
             result.skip(reference, action.reason)
     if context.dry_run:
-        _plan(copies, updates, result)
+        result.updated = len(updates)
+        for sync_item, _ in updates:
+            result.arrive(sync_item, sync_item.there)
+        for sync_item in copies:
+            result.count(sync_item)
+            # The new reference of shared bytes is not known before they are stored.
+            if not sync_item.shares:
+                result.settled.append(Moved(sync_item.reference, sync_item.name))
     else:
         _update(context, updates, result)
         _copy(context, copies, result)
     return result
-
-
-_STAYS = ("unchanged", "update")
 
 
 def _heal(context: SyncContext, sync_items: Sequence[SyncItem], result: SyncResult) -> tuple[set[str], set[str]]:
@@ -420,9 +400,8 @@ def _heal(context: SyncContext, sync_items: Sequence[SyncItem], result: SyncResu
     is atomic. Held media too: what is held is these bytes. Under names that clients choose other bytes may be those of
     a client who writes in this moment: those are only found here, and then copied with their sidecar.
     """
-    wanted = [each for each in sync_items if each.digest and each.known is not None]
-    if context.check == "size":
-        wanted = [each for each in wanted if each.known is not None and each.known.suspect]
+    known = [each for each in sync_items if each.digest and each.known is not None]
+    wanted = [each for each in known if context.check == "read" or (each.known is not None and each.known.suspect)]
 
     def heal(sync_item: SyncItem) -> bool:
         key = keys.bytes_key(sync_item.there)
@@ -430,7 +409,7 @@ def _heal(context: SyncContext, sync_items: Sequence[SyncItem], result: SyncResu
             if _is_sound(context, sync_item, key):
                 return False
             if not context.dry_run and sync_item.is_own:
-                _write_bytes(context, sync_item, key)
+                SyncUpload(context, sync_item).put(key)
         return True
 
     healed, failed = set(), set()
@@ -441,8 +420,7 @@ def _heal(context: SyncContext, sync_items: Sequence[SyncItem], result: SyncResu
         elif answer:
             healed.add(sync_item.reference)
             if sync_item.is_own:
-                result.copied += 1
-                result.bytes_copied += sync_item.entry.size
+                result.count(sync_item)
     return healed, failed
 
 
@@ -457,27 +435,6 @@ def _is_sound(context: SyncContext, sync_item: SyncItem, key: str) -> bool:
         return False
 
 
-def _write_bytes(context: SyncContext, sync_item: SyncItem, key: str) -> None:
-    upload = SyncUpload(context, sync_item)
-    upload.retarget(key)
-    try:
-        upload.commit(sync_item.mime_type)
-    finally:
-        upload.discard()
-
-
-def _plan(copies: Sequence[SyncItem], updates: Sequence[tuple[SyncItem, SyncAction]], result: SyncResult) -> None:
-    result.updated = len(updates)
-    for sync_item, _ in updates:
-        result.arrive(sync_item, sync_item.there)
-    for sync_item in copies:
-        result.copied += 1
-        result.bytes_copied += sync_item.entry.size
-        # The new reference of shared bytes is not known before they are stored.
-        if not sync_item.shares:
-            result.settled.append(Moved(sync_item.reference, sync_item.name))
-
-
 def _update(context: SyncContext, updates: Sequence[tuple[SyncItem, SyncAction]], result: SyncResult) -> None:
     """Rewrite sidecars and place holds, at once where the storage gains from it."""
 
@@ -489,14 +446,8 @@ def _update(context: SyncContext, updates: Sequence[tuple[SyncItem, SyncAction]]
             _place_hold(context, sync_item, reference)
             text = sync_item.sidecar_bytes(action.marker)
             if text is not None:
-                commit.rewrite_sidecar(
-                    context.target,
-                    reference,
-                    text,
-                    sync_item.expires_at,
-                    action.marker,
-                    change=partial(_unless_overwritten, sync_item, reference, text),
-                )
+                change, expires_at = partial(_unless_overwritten, sync_item, reference, text), sync_item.expires_at
+                commit.rewrite_sidecar(context.target, reference, text, expires_at, action.marker, change=change)
         result.arrive(sync_item, reference)
 
     for (sync_item, _), error in zip(updates, attempt_each(update, updates, context.target), strict=True):
@@ -516,12 +467,15 @@ def _unless_overwritten(sync_item: SyncItem, reference: str, text: bytes, there:
 
 
 def _copy(context: SyncContext, copies: Sequence[SyncItem], result: SyncResult) -> None:
-    uploads = [SyncUpload(context, sync_item) for sync_item in copies]
-    plain = [each for each in uploads if not _will_share(each.sync_item)]
-    shared = [each for each in uploads if _will_share(each.sync_item)]
-    # Names that tell their digest are believed: bytes that the target has need not be read, the others are read later.
-    lazy = [each for each in shared if keys.pointer_of(each.sync_item.reference) is not None]
-    read_first = [each for each in shared if keys.pointer_of(each.sync_item.reference) is None]
+    plain: list[SyncUpload] = []
+    lazy: list[SyncUpload] = []
+    read_first: list[SyncUpload] = []
+    for each in copies:
+        shares = each.shares and (each.known is None or keys.pointer_of(each.known.reference) is not None)
+        # Names that tell their digest are believed: bytes that the target has need not be read, the others are read
+        # later.
+        kind = plain if not shares else read_first if keys.pointer_of(each.reference) is None else lazy
+        kind.append(SyncUpload(context, each))
     # What the storage copies by itself takes no memory here, so only the number of requests is limited.
     if context.copies:
         for window in windows(plain, _AT_ONCE):
@@ -533,11 +487,6 @@ def _copy(context: SyncContext, copies: Sequence[SyncItem], result: SyncResult) 
         _copy_shared(context, _loaded(context, batch, result), result)
     for batch in batches(lazy):
         _copy_shared(context, batch, result)
-
-
-def _will_share(sync_item: SyncItem) -> bool:
-    known = sync_item.known
-    return sync_item.shares and (known is None or keys.pointer_of(known.reference) is not None)
 
 
 def _loaded(context: SyncContext, uploads: Sequence[SyncUpload], result: SyncResult) -> list[SyncUpload]:
@@ -569,21 +518,15 @@ def _copy_plain(context: SyncContext, uploads: Sequence[SyncUpload], result: Syn
 
     def prepare_to_replace(items: Sequence[StoreOperation]) -> Failures:
         replaced = [item.reference for item in items if by_name[item.reference].known is not None]
-        error = attempt(partial(promptkit.forget_replaced, target), replaced)
+        error = attempt(partial(promptkit.forget, target), replaced)
         if error is not None:
             return dict.fromkeys(range(len(items)), error)
         return named.yield_to_deletes(items) if _exclusion(items) is Exclusion.CONDITIONS else {}
 
     # `commit.STORE` with two steps more. Holds come before all: from its sidecar on the media may be deleted. Under
     # names that clients choose somebody may write at the target meanwhile: those take what `commit` has for them.
-    steps: tuple[Step, ...] = (
-        place_holds,
-        commit.put_due,
-        prepare_to_replace,
-        _put_bytes,
-        _put_sidecars,
-        commit.look_after_slow,
-    )
+    before: tuple[Step, ...] = (place_holds, commit.put_due, prepare_to_replace)
+    steps = (*before, _put_bytes, _put_sidecars, commit.look_after_slow)
     own = [each for each in uploads if each.sync_item.is_own]
     try:
         for group in (own, [each for each in uploads if not each.sync_item.is_own]):
@@ -597,18 +540,12 @@ def _copy_plain(context: SyncContext, uploads: Sequence[SyncUpload], result: Syn
 
 def _store_operation(context: SyncContext, upload: SyncUpload) -> StoreOperation:
     """Return a plain media ready for the steps of a store."""
-    sync_item = upload.sync_item
+    sync_item, sidecar = upload.sync_item, upload.sync_item.sidecar_bytes() or b""
     upload.retarget(sync_item.name)
-    operation = commit.StoreOperation(
-        context.target,
-        sync_item.name,
-        upload.data if upload.is_plain_data and upload.data is not None else upload,  # type: ignore[arg-type] # - as a stage
-        sync_item.mime_type,
-        sync_item.sidecar_bytes() or b"",
-        partial(datetime.now, UTC),
-        sync_item.expires_at,
-        context.grace,
-    )
+    # What is in memory can be written together with others, where nothing needs to be checked then.
+    data = upload if upload.data is None or context.check == "read" else upload.data
+    rest = (sync_item.mime_type, sidecar, partial(datetime.now, UTC), sync_item.expires_at, context.grace)
+    operation = commit.StoreOperation(context.target, sync_item.name, data, *rest)  # type: ignore[arg-type] # - as a stage
     if sync_item.known is None and _exclusion([operation]) is Exclusion.CONDITIONS:
         operation.seen = Seen()  # nothing was listed there; if something has come, the sidecar is refused
     return operation
@@ -645,19 +582,15 @@ def _put_bytes(items: Sequence[StoreOperation]) -> Failures:
 
 def _put_sidecars(items: Sequence[StoreOperation]) -> Failures:
     """Write the sidecars of those that have one, as `commit` does it for names of their kind."""
-    step = _SIDECAR_STEPS[_exclusion(items)]
+    known: dict[Exclusion | None, Step] = {
+        None: commit.put_sidecar,
+        Exclusion.CONDITIONS: named.put_sidecar_conditionally,
+        Exclusion.LOCK: named.put_under_lock,
+    }
+    step = known.get(_exclusion(items), named.put_sidecar_and_look)
     # A file without a sidecar at the source gets none here; under a lock its bytes come with this step.
     going = [index for index, item in enumerate(items) if item.sidecar or step is named.put_under_lock]
     return _among(items, going, step)
-
-
-_SIDECAR_STEPS: dict[Exclusion | None, Step] = {
-    None: commit.put_sidecar,
-    Exclusion.CONDITIONS: named.put_sidecar_conditionally,
-    Exclusion.LOCK: named.put_under_lock,
-    Exclusion.RENAME: named.put_sidecar_and_look,
-    Exclusion.NONE: named.put_sidecar_and_look,
-}
 
 
 def _copy_shared(context: SyncContext, uploads: Sequence[SyncUpload], result: SyncResult) -> None:
@@ -671,18 +604,11 @@ def _copy_shared(context: SyncContext, uploads: Sequence[SyncUpload], result: Sy
                 failure = attempt(partial(blobs.withdraw, context.target, pointer), item.marker)
                 if failure is not None:
                     result.fail(each.sync_item.reference, failure)
-            answer = error or attempt(partial(_heal_joined, context, item.reference), each)
+            answer = error or attempt(each.heal_joined, keys.bytes_key(item.reference))
             _record(each.sync_item, item.reference, answer, result)
     finally:
         for each in uploads:
             each.discard()
-
-
-def _heal_joined(context: SyncContext, reference: str, upload: SyncUpload) -> None:
-    """Read bytes that were at the target already, where all are to be read, and bring rotten ones again."""
-    key = keys.bytes_key(reference)
-    if context.check == "read" and not upload.arrived and not _is_sound(context, upload.sync_item, key):
-        _write_bytes(context, upload.sync_item, key)
 
 
 def _shared_operation(context: SyncContext, upload: SyncUpload) -> SharedStoreOperation:
@@ -694,18 +620,10 @@ def _shared_operation(context: SyncContext, upload: SyncUpload) -> SharedStoreOp
         _place_hold(context, sync_item, item.reference)
         return sync_item.sidecar_bytes(marker) or b""
 
-    item = SharedStoreOperation(
-        backend=context.target,
-        digest=sync_item.digest,
-        size=sync_item.entry.size,
-        data=upload,
-        mime_type=sync_item.mime_type,
-        name_of=partial(keys.moved_name, sync_item.name),
-        sidecar_of=sidecar_of,
-        now=partial(datetime.now, UTC),
-        expires_at=sync_item.expires_at,
-        grace=context.grace,
-    )
+    digest, size, mime_type = sync_item.digest, sync_item.entry.size, sync_item.mime_type
+    name_of, rest = partial(keys.moved_name, sync_item.name), (sync_item.expires_at, context.grace)
+    now = partial(datetime.now, UTC)
+    item = SharedStoreOperation(context.target, digest, size, upload, mime_type, name_of, sidecar_of, now, *rest)
     return item
 
 
@@ -714,7 +632,7 @@ def _record(sync_item: SyncItem, reference: str, error: MediaError | None, resul
         result.arrive(sync_item, reference, copied=True)
         return
     # The caller knows the name at the source, not the one at the target.
-    if error.reference is None or error.reference == reference:
+    if error.reference in (None, reference):
         error.reference = sync_item.reference
         error.args = (str(error),)
     result.fail(sync_item.reference, error)
@@ -748,10 +666,18 @@ class SyncUpload:
     _key: str = ""
     _begun: str = ""
 
-    @property
-    def is_plain_data(self) -> bool:
-        """Whether it can be written together with others, and nothing needs to be checked then."""
-        return self.data is not None and self.context.check == "size"
+    def put(self, key: str) -> None:
+        """Put the bytes there, and leave nothing behind."""
+        self.retarget(key)
+        try:
+            self.commit(self.sync_item.mime_type)
+        finally:
+            self.discard()
+
+    def heal_joined(self, key: str) -> None:
+        """Read bytes that were at the target already, where all are to be read, and bring rotten ones again."""
+        if self.context.check == "read" and not self.arrived and not _is_sound(self.context, self.sync_item, key):
+            SyncUpload(self.context, self.sync_item).put(key)
 
     def retarget(self, key: str) -> None:
         """Choose where the bytes go."""
@@ -861,8 +787,7 @@ class SyncUpload:
     def _chunks(self) -> Iterator[bytes]:
         try:
             with self.context.source.open(self.sync_item.source_key, size=self.sync_item.entry.size) as file:
-                while data := file.read(_CHUNK):
-                    yield data
+                yield from iter(lambda: file.read(_CHUNK), b"")
         except (FileNotFoundError, MediaNotFoundError):
             raise self._gone() from None
 

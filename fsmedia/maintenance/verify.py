@@ -8,30 +8,24 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 from fsmedia.catalog.schema import COARSEST
 from fsmedia.core import promptkit, records
-from fsmedia.core.named import read_digest
-from fsmedia.core.parallel import run_windows, windows
-from fsmedia.core.settings_file import refuse_nesting
+from fsmedia.core.named import ContentDigest, read_digest
+from fsmedia.core.parallel import WindowOptions, run_windows, windows
+from fsmedia.core.records import ListedPair
+from fsmedia.core.settings_file import SettingsFile, refuse_nesting
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys, wav
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.maintenance.leftovers import (
-    Generation,
-    GenerationItem,
-    MissingMarkerItem,
-    ObjectItem,
-    find_leftovers,
-    marker_name,
-    mend_window,
-    place_of,
-)
+from fsmedia.maintenance import leftovers
+from fsmedia.maintenance.leftovers import Generation, GenerationItem, MissingMarkerItem, ObjectItem
 from fsmedia.maintenance.quarantine import set_aside
 from fsmedia.maintenance.repair import (
     DamagedBlobItem,
@@ -55,23 +49,17 @@ from fsmedia.maintenance.survey import (
     check_listing,
     read_digests,
 )
-from fsmedia.models import VerifyReport, mime
+from fsmedia.models import Finding, FindingKind, VerifyReport, mime
+from fsmedia.storage import Backend, Entry
 from fsmedia.storage.port import storage_time
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from concurrent.futures import Executor
-
-    from fsmedia.core.named import ContentDigest
-    from fsmedia.core.records import ListedPair
-    from fsmedia.core.settings_file import SettingsFile
-    from fsmedia.models import Finding, FindingKind
-    from fsmedia.storage import Backend, Entry
 
 Item = TypeVar("Item")
 LEFTOVERS: Final = "leftovers"
-KEPT = 1000
-"""Findings of each kind in the report; all are counted."""
+KEPT = 1000  # findings of each kind in the report; all are counted
+_NESTED = (
+    "another store lies here, below this one: nothing in it was looked at, and nothing of this store does anything to "
+    "it; move one of the two out of the other"
+)
 _WINDOW = 256
 _FEW = 32
 _LEFTOVERS_WINDOW = 100
@@ -109,20 +97,13 @@ def verify(
     configuration = settings_file.reload() if completing else settings_file.configuration
     if completing and not settings_file.is_settled:
         # Before the first entry: where no settings can be written, the index stays partial.
-        refused.guard(keys.CONFIGURATION_KEY, partial(refuse_nesting, backend, is_used=True))
+        with refused.guard(keys.CONFIGURATION_KEY):
+            refuse_nesting(backend, is_used=True)
         completing = not refused.failed
-    context = VerifyContext(
-        backend,
-        configuration,
-        before(now, grace),
-        now,
-        deep=deep,
-        repairs=writes,
-        completing=completing,
-    )
+    context = VerifyContext(backend, configuration, before(now, grace), now, deep, writes, completing)
     survey = Survey(CatalogComparison(backend, settings_file, datetime.now(UTC) - COARSEST))
     verification = Verification(context, settings_file, survey, bool(repair), force, executor, progress, found, refused)
-    return verification.run(leftovers=repair == LEFTOVERS)
+    return verification.run(only_leftovers=repair == LEFTOVERS)
 
 
 @dataclass(slots=True)
@@ -146,11 +127,11 @@ class Verification:
     _unmarked: list[RepairItem] = field(default_factory=list)
     _undated: list[RepairItem] = field(default_factory=list)
 
-    def run(self, *, leftovers: bool) -> VerifyReport:
+    def run(self, *, only_leftovers: bool) -> VerifyReport:
         """Verify the whole store, or only look for leftovers; what failed for single things is in the report."""
         begun = time.monotonic()
         survey, total, backend = self.survey, self._total, self.context.backend
-        if leftovers:
+        if only_leftovers:
             self._sweep_leftovers()
         else:
             self._check_all()
@@ -179,28 +160,26 @@ class Verification:
 
     def _sweep_leftovers(self) -> None:
         """Look for leftovers only, by a listing; no sidecar is read."""
-        listing = find_leftovers(self.context.backend, self.progress)
+        listing = leftovers.find_leftovers(self.context.backend, self.progress)
         self.survey.examined, self.survey.nested = listing.examined, listing.nested
         # All missing markers are restored before any leftover goes: a generation without markers is released.
         for items in (listing.unmarked(), listing.items()):
-            self._run(mend_window, windows(items, _LEFTOVERS_WINDOW), lambda item: item.key)
+            self._run(leftovers.mend_window, items, _LEFTOVERS_WINDOW)
 
     def _check_all(self) -> None:
         """Look at all media, then at what belongs to none."""
         survey, total = self.survey, self._total
         self._check_aside()
-        pairs = survey.pairs(self.context.backend, self.progress)
-        self._run(check_window, windows(pairs, _WINDOW), lambda pair: pair.key)
+        self._run(check_window, survey.pairs(self.context.backend, self.progress), _WINDOW)
         self._check_listing()
         # All markers that media lack are there before anything is released: bytes without a marker would go.
         self._flush(0)
         self._complete_due_index()
         if self.context.deep:
-            self._run(digest_window, windows(survey.data.entries(used=True), _FEW), lambda entry: entry.key)
+            self._run(digest_window, survey.data.entries(used=True), _FEW)
         absent = (DamagedBlobItem(key, tuple(references)) for key, references in survey.absent.items())
-        items = chain(absent, map(DamagedBlobItem, total.broken))
-        self._run(heal_window, windows(items, 1), lambda item: item.key)
-        self._repair(self._unused_items())
+        self._run(heal_window, chain(absent, map(DamagedBlobItem, total.broken)), 1)
+        self._run(repair_window, self._unused_items(), _FEW)
         self._check_uploads()
         self._check_records()
 
@@ -212,7 +191,8 @@ class Verification:
         if self.survey.own and not self.survey.settings:
             return
         result = VerifyResult()
-        result.guard(keys.CONFIGURATION_KEY, self.settings_file.complete_due_index)
+        with result.guard(keys.CONFIGURATION_KEY):
+            self.settings_file.complete_due_index()
         self._add(result)
 
     def _check_aside(self) -> None:
@@ -223,20 +203,15 @@ class Verification:
             if reference is None or not context.is_old(entry):
                 result.find("bytes", entry.key, detail, YOUNG, harmless=True)
                 continue
-            try:
+            with result.guard(reference):
                 free = backend.head(reference) is None
                 if context.repairs and free:
                     backend.rename(entry.key, reference)
-                elif context.repairs:
-                    content = read_digest(backend, entry.key, entry.size)
-                    if content is not None:
-                        set_aside(context, reference, detail, objects={entry.key: content})
-                        backend.remove(entry.key)
-            except MediaError as error:
-                result.fail(reference, error)
-                continue
-            plan = "back to its name" if free else "to quarantine: others lie at its name"
-            result.find("bytes", entry.key, detail, plan, done=context.repairs)
+                elif context.repairs and (content := read_digest(backend, entry.key, entry.size)) is not None:
+                    set_aside(context, reference, detail, objects={entry.key: content})
+                    backend.remove(entry.key)
+                plan = "back to its name" if free else "to quarantine: others lie at its name"
+                result.find("bytes", entry.key, detail, plan, done=context.repairs)
         self._add(result)
 
     def _check_listing(self) -> None:
@@ -258,23 +233,9 @@ class Verification:
 
     # -- results of windows --------------------------------------------------------------------------------
 
-    def _run(
-        self,
-        work: Callable[[VerifyContext, list[Item]], VerifyResult],
-        parts: Iterable[list[Item]],
-        key: Callable[[Item], str],
-    ) -> None:
-        run_windows(
-            work,
-            self.context,
-            parts,
-            self._total,
-            backends=[self.context.backend],
-            key=key,
-            again="verify again",
-            executor=self.executor,
-            handle=self._take,
-        )
+    def _run(self, work: Callable[[VerifyContext, list[Item]], VerifyResult], items: Iterable[Item], size: int) -> None:
+        options = WindowOptions(backends=[self.context.backend], again="verify again", executor=self.executor)
+        run_windows(work, self.context, windows(items, size), self._total, handle=self._take, **options)
 
     def _add(self, result: VerifyResult) -> None:
         """Add what was found outside a window."""
@@ -303,7 +264,7 @@ class Verification:
             if len(waiting) > most:
                 items = waiting.copy()
                 waiting.clear()
-                self._repair(items)
+                self._run(repair_window, items, _FEW)
 
     def _count(self, finding: Finding) -> None:
         self._counts[finding.kind] += 1
@@ -314,9 +275,6 @@ class Verification:
             self._findings.append(finding)
         if self.found is not None:
             self.found(finding)
-
-    def _repair(self, items: Iterable[RepairItem]) -> None:
-        self._run(repair_window, windows(items, _FEW), lambda item: item.key)
 
     # -- what no media uses --------------------------------------------------------------------------------
 
@@ -339,10 +297,10 @@ class Verification:
         odd: dict[tuple[str, str], Generation] = defaultdict(Generation)
         names: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
         for entry in self.survey.marks:
-            odd[place_of(entry.key)].marks.append(entry)
+            odd[leftovers.place_of(entry.key)].marks.append(entry)
         for entries in windows(self.survey.markers.entries(used=False), _READ_TOGETHER):
             for entry, reference in self._authors(entries):
-                place = place_of(entry.key)
+                place = leftovers.place_of(entry.key)
                 if reference is not None and self.survey.has_sidecar(reference):
                     names[place][keys.marker_prefix(reference)] = reference
                 elif reference is not None:
@@ -355,11 +313,11 @@ class Verification:
                     result.find("marker", entry.key, detail, harmless=True)
                     self._add(result)
         for entry in self.survey.data.entries(used=False):
-            odd[place_of(entry.key)].data = entry
-        used = set(map(place_of, self.survey.absent))
+            odd[leftovers.place_of(entry.key)].data = entry
+        used = set(map(leftovers.place_of, self.survey.absent))
         # An odd generation that media use is not released, whatever markers it has.
         for entry in self.survey.data.entries(used=True) if odd else ():
-            place = place_of(entry.key)
+            place = leftovers.place_of(entry.key)
             if place in odd:
                 used.add(place)
                 odd[place].data = entry
@@ -373,22 +331,22 @@ class Verification:
             bodies = self.context.backend.fetch(reads=[entry.key for entry in entries]).reads
         except MediaError as error:
             result = VerifyResult()
-            for entry in entries:
-                result.fail(entry.key, error)
+            result.fail_each({entry.key: error for entry in entries})
             self._add(result)
             return
         for entry, body in zip(entries, bodies, strict=True):
             if body is None:
                 continue  # gone since it was listed
             reference = body.decode(errors="replace")
-            yield entry, reference if marker_name(entry).startswith(keys.marker_prefix(reference)) else None
+            yield entry, reference if leftovers.marker_name(entry).startswith(keys.marker_prefix(reference)) else None
 
     def _check_uploads(self) -> None:
         """Report unfinished uploads, where the storage lists them."""
         result = VerifyResult()
         try:
             found = self.context.backend.uploads()
-            self._repair(upload for upload in found if not self.survey.nested.covers(upload.key))
+            uploads = (upload for upload in found if not self.survey.nested.covers(upload.key))
+            self._run(repair_window, uploads, _FEW)
         except MediaError as error:
             result.find("upload", "", f"unfinished uploads could not be listed: {error.problem}", harmless=True)
         self._add(result)
@@ -407,27 +365,28 @@ class Verification:
             detail = "media of this package lie here, and store.json is gone; make it again: create(), fsmedia init"
             result.find("settings", keys.CONFIGURATION_KEY, detail)
         for folder in survey.nested.folders:
-            detail = (
-                "another store lies here, below this one: nothing in it was looked at, and nothing of this store does "
-                "anything to it; move one of the two out of the other"
-            )
-            result.find("foreign", folder, detail, harmless=True)
+            result.find("foreign", folder, _NESTED, harmless=True)
         self._add(result)
 
 
 def check_window(context: VerifyContext, pairs: Sequence[ListedPair]) -> VerifyResult:
     """Check what lies at some names, and repair it where that is asked for."""
     checker = _Checker(context)
-    known = [pair for pair in pairs if records.is_reference(pair.key)]
+    known: list[ListedPair] = []
     for pair in pairs:
-        if not records.is_reference(pair.key):
-            detail = "no reference can name it, so no store can use it"
-            checker.result.find("foreign", pair.key, detail, harmless=True)
+        if records.is_reference(pair.key):
+            known.append(pair)
+        else:
+            checker.result.find("foreign", pair.key, "no reference can name it, so no store can use it", harmless=True)
     media = [pair for pair in known if pair.sidecar is not None]
     sidecars = records.read_listed_sidecars(context.backend, [pair.key for pair in media])
-    read = _read(context, media)
+    # In a deep verification the bytes of plain media; shared ones are read once for all media, and not here.
+    plain = [pair.data for pair in media if pair.data is not None and keys.pointer_of(pair.key) is None]
+    entries = plain if context.deep else []
+    read = dict(zip([each.key for each in entries], read_digests(context.backend, entries), strict=True))
     for pair in media:
-        checker.result.guard(pair.key, partial(checker.check, pair, sidecars[pair.key], read.get(pair.key)))
+        with checker.result.guard(pair.key):
+            checker.check(pair, sidecars[pair.key], read.get(pair.key))
     alone = [pair for pair in known if pair.sidecar is None]
     lone_bytes(context, [pair.data for pair in alone if pair.data and keys.is_own_name(pair.key)], checker.result)
     for entry in (pair.data for pair in alone if pair.data and not keys.is_own_name(pair.key)):
@@ -435,14 +394,6 @@ def check_window(context: VerifyContext, pairs: Sequence[ListedPair]) -> VerifyR
         checker.result.bytes += entry.size
         checker.result.find("file", entry.key, _FILE, harmless=True)
     return checker.result
-
-
-def _read(context: VerifyContext, media: Sequence[ListedPair]) -> dict[str, ContentDigest | MediaError | None]:
-    """Read the bytes of plain media in a deep verification; shared ones are read once for all media, and not here."""
-    if not context.deep:
-        return {}
-    entries = [pair.data for pair in media if pair.data is not None and keys.pointer_of(pair.key) is None]
-    return dict(zip([each.key for each in entries], read_digests(context.backend, entries), strict=True))
 
 
 class _Checker:
@@ -504,12 +455,16 @@ class _Checker:
         if entry is None:
             return
         said, digest = values.get("size_bytes"), values.get("sha256")
-        wrong_size = said != entry.size and not (digest is None and _is_promptkits(values, entry.size))
+        # PromptKit writes no digest, and sizes that are 0 or without the header that it put before raw sound.
+        is_raw = wav.is_raw(str(values.get("mime_type") or ""))
+        is_promptkits = digest is None and (not said or (is_raw and said + wav.HEADER_BYTES == entry.size))
+        wrong_size = said != entry.size and not is_promptkits
         if isinstance(read, MediaError):
             raise read
         if read is not None:
             self.result.bytes_read += read.size
-            wanted = digest or _promptkit_digest(pair.key)
+            stem = keys.file_name(pair.key).partition(".")[0]  # by its deduplication names are digests
+            wanted = digest or (stem if keys.is_digest(stem) else None)
             if wanted is not None and read.sha256 != wanted:
                 detail = f"its bytes have another digest than its {'sidecar' if digest else 'name'} says"
                 if wrong_size:
@@ -536,15 +491,3 @@ class _Checker:
         said = mime.extension_for(str(sidecar.values.get("mime_type") or ""))
         if named is not None and said != mime.extension_for(named):
             self.repairer.wrong_type(pair, data)
-
-
-def _is_promptkits(values: dict[str, Any], size: int) -> bool:
-    """Tell whether a size is as PromptKit writes it: 0, or that of raw sound without the header that it put before."""
-    said = values.get("size_bytes")
-    return not said or (wav.is_raw(str(values.get("mime_type") or "")) and said + wav.HEADER_BYTES == size)
-
-
-def _promptkit_digest(reference: str) -> str | None:
-    """Return the digest that a name of PromptKit's deduplication is; None for other names."""
-    stem = reference.rpartition("/")[2].partition(".")[0]
-    return stem if keys.is_digest(stem) else None
