@@ -166,7 +166,7 @@ async def test_errors_come_out_as_they_are(open_store, open_async, unchanged):
         async with open_async(read_only=True) as store:
             refused = (lambda _: store.store_media(png(), R1), store.delete_media, lambda _: written(store))
             for error, *calls in (
-                (errors.MediaNotFoundError, store.retrieve_media, store.info, store.metadata, store.open, store.read),
+                (errors.MediaNotFoundError, store.retrieve_media, store.info, store.open, store.read),
                 (errors.MediaNotFoundError, lambda key: every(store.stream(key))),
                 (errors.InvalidReferenceError, lambda _: store.exists("../x")),
                 (errors.ReadOnlyStoreError, *refused),

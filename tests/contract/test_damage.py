@@ -39,7 +39,7 @@ def test_a_corrupt_sidecar_names_its_media_and_hides_no_bytes(storage, store, ca
         damaged[reference] = name
     before = storage.keys()
     for reference, name in damaged.items():
-        for read in (store.info, store.metadata, store.retrieve_media):
+        for read in (store.info, store.retrieve_media):
             error = raised(errors.CorruptSidecarError, read, reference)
             assert error.reference == reference, name
             assert reference in str(error), name
@@ -106,7 +106,7 @@ def test_half_a_media_is_none(storage, store):
         assert list(store.list(**words)) == []
     for reference, reads in ((bare, ()), (told, (store.open,))):
         assert store.exists(reference) is False
-        for read in (store.info, store.metadata, store.retrieve_media, *reads):
+        for read in (store.info, store.retrieve_media, *reads):
             assert raised(errors.MediaNotFoundError, read, reference).reference == reference
     assert storage.read(bare) == PNG
     raised(errors.MediaNotFoundError, content.read_bytes)

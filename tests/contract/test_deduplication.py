@@ -444,7 +444,7 @@ def test_a_name_and_a_sidecar_that_disagree(storage, store, pair):
     _, theirs = pair
     victim = put(store, "r3", png(data=b"secret", mime_type="text/plain"))
     lies(storage, theirs, sha256=told(victim).digest)
-    for ask in (store.retrieve_media, store.info, store.metadata, store.get_url):
+    for ask in (store.retrieve_media, store.info, store.get_url):
         raised(errors.CorruptSidecarError, ask, theirs)
     before = storage.keys()
     store.delete_media(theirs)

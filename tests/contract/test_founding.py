@@ -90,7 +90,7 @@ def test_opening_and_reading_write_nothing(storage, open_store, state):
         for words in ({}, {"run_id": "r1"}, {"mime_type": "image/*"}):
             list(store.list(**words))
         assert store.exists(GONE) is False
-        for read in (store.retrieve_media, store.info, store.metadata, store.open):
+        for read in (store.retrieve_media, store.info, store.open):
             raised(errors.MediaNotFoundError, read, GONE)
         store.delete_media(GONE)
         if state != "fresh":

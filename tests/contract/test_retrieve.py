@@ -201,7 +201,7 @@ def test_a_local_copy_stays_with_its_process(memory_storage):
 def test_what_is_not_there_is_not_found(store, spool):
     store.create()
     copied = partial(store.retrieve_media, local_copy=True)
-    for read in (store.retrieve_media, store.info, store.metadata, store.open, copied):
+    for read in (store.retrieve_media, store.info, store.open, copied):
         with pytest.raises(MediaNotFoundError, match=f"{GONE}: no such media; ") as caught:
             read(GONE)
         assert caught.value.reference == GONE

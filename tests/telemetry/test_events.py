@@ -97,7 +97,7 @@ def test_shared_bytes_are_told_by_their_final_name_and_what_is_not_there_by_the_
         raised(errors.MediaNotFoundError, ask, "runs/r1/nothing.png", *(["why"] if ask == store.hold else []))
     assert [(event.name, event.error_type, event.reference) for event in heard] == [
         ("media.store_error", "MediaNotFoundError", "runs/r1/nothing.png")
-    ] * 4
+    ] * 3
 
 
 def test_many_are_told_one_by_one_and_together(open_store, heard):
