@@ -140,6 +140,12 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
         assert not heading or heading in anchors, link
 
 
+def test_the_tests_of_each_guarantee_are_there() -> None:
+    named = re.findall(r"`(\S*test\S*)`", (PACKAGE / "docs" / "guarantees.md").read_text())
+    assert len(named) > 10
+    assert [each for each in named if not list(ROOT.glob(each))] == []
+
+
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     """Dead links, pages that are in no menu, names of the API that are not there."""
     build = run(
