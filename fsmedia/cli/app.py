@@ -215,8 +215,7 @@ HtmlFile = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Change nothing, say what would be done.")]
 PolicyName = Annotated[
-    str | None,
-    typer.Option("--policy", metavar="NAME", help="Retention: retain-30days, delete-after-5min, ..."),
+    str | None, typer.Option("--policy", metavar="NAME", help="Retention: retain-30days, delete-after-5min, ...")
 ]
 
 

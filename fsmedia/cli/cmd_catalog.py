@@ -18,8 +18,7 @@ from rich.text import Text
 
 from fsmedia.catalog import COLUMNS, Catalog
 from fsmedia.catalog.schema import arrow
-from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, CommandError, Store, StoreLocation, Threads, command_group
+from fsmedia.cli import app, output
 from fsmedia.errors import INSTALL, MediaError, StorageError
 from fsmedia.models.text import distance_text
 from fsmedia.store import utc_now
@@ -82,12 +81,7 @@ _OPTIONS = {
 _LOCKED = "SET TimeZone = 'UTC'; SET enable_external_access = false; SET lock_configuration = true"
 
 
-def refresh(
-    *,
-    threads: Threads = None,
-    as_json: AsJson = False,
-    location: Store,
-) -> None:
+def refresh(*, threads: app.Threads = None, as_json: app.AsJson = False, location: app.Store) -> None:
     """Bring the catalog up to date."""
     with location.open_for_work("media", threads) as (opened, work):
         found = opened.catalog(**work)
@@ -102,7 +96,7 @@ def refresh(
         output.line(str(_file_of(found)))
 
 
-def show(*, as_json: AsJson = False, location: Store) -> None:
+def show(*, as_json: app.AsJson = False, location: app.Store) -> None:
     """Show what the catalog is."""
     with location.open_existing(read_only=True) as opened:
         found = opened.catalog(refresh=False)
@@ -138,7 +132,7 @@ def _file_of(found: Catalog) -> str | None:
     return file
 
 
-def catalog_of(location: StoreLocation, *, refresh: bool, threads: int | None = None) -> Catalog:
+def catalog_of(location: app.StoreLocation, *, refresh: bool, threads: int | None = None) -> Catalog:
     """Return the catalog that is asked; with `refresh`, brought up to date: in the store, else in memory alone."""
     if refresh:
         arrow()  # without it there is no second way
@@ -149,7 +143,7 @@ def catalog_of(location: StoreLocation, *, refresh: bool, threads: int | None = 
     return _open_catalog(location, threads, refresh=refresh, read_only=True)
 
 
-def _open_catalog(location: StoreLocation, threads: int | None, *, refresh: bool, read_only: bool) -> Catalog:
+def _open_catalog(location: app.StoreLocation, threads: int | None, *, refresh: bool, read_only: bool) -> Catalog:
     with location.open_for_work("media", threads, read_only=read_only) as (opened, work):
         return opened.catalog(refresh=refresh, **work)
 
@@ -160,8 +154,8 @@ def query(
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values, with a head.")] = False,
     limit: Annotated[int | None, typer.Option(min=0, metavar="N", help="At most so many rows.")] = None,
     no_refresh: Annotated[bool, typer.Option("--no-refresh", help="Ask the catalog as it is, however old.")] = False,
-    as_json: AsJson = False,
-    location: Store,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Ask the catalog."""
     if as_json and as_csv:
@@ -182,14 +176,14 @@ def query(
             else:
                 _show_table(names, rows)
     except duckdb.Error as error:
-        raise CommandError(_error_line(str(error))) from None
+        raise app.CommandError(_error_line(str(error))) from None
 
 
 def _duckdb() -> Any:
     try:
         import duckdb
     except ImportError as error:
-        raise CommandError(f"query needs a package that is not installed ({error}): {INSTALL['catalog']}") from None
+        raise app.CommandError(f"query needs a package that is not installed ({error}): {INSTALL['catalog']}") from None
     return duckdb
 
 
@@ -272,4 +266,4 @@ def _single(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-group = command_group((("refresh", refresh, REFRESH_HELP), ("show", show, SHOW_HELP), ("query", query, QUERY_HELP)))
+group = app.command_group((("refresh", refresh, REFRESH_HELP), ("show", show, SHOW_HELP), ("query", query, QUERY_HELP)))

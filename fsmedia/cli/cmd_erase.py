@@ -9,26 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsmedia.cli import output
-from fsmedia.cli.app import (
-    DONE,
-    FAILED,
-    NOT_FOUND,
-    AsJson,
-    CommandError,
-    DryRun,
-    Force,
-    OptionGroup,
-    Store,
-    StoreLocation,
-    Threads,
-    Yes,
-    can_ask,
-    conditions,
-    confirm,
-    temporary_file,
-    thread_pool,
-)
+from fsmedia.cli import app, output
 from fsmedia.models import Receipt
 from fsmedia.models.text import size_text
 
@@ -49,8 +30,8 @@ def open_receipt(path: Path | None) -> Iterator[Callable[[Receipt], object]]:
         yield lambda _: None
         return
     if path.exists():
-        raise CommandError(f"{path}: is there already; a receipt replaces nothing")
-    with temporary_file(path) as beside:
+        raise app.CommandError(f"{path}: is there already; a receipt replaces nothing")
+    with app.temporary_file(path) as beside:
         beside.touch(mode=0o600)
 
         def keep(receipt: Receipt) -> None:
@@ -66,15 +47,15 @@ def open_receipt(path: Path | None) -> Iterator[Callable[[Receipt], object]]:
 
 
 def check_receipt_file(
-    location: StoreLocation, path: Path, *, threads: int | None = None, as_json: bool = False
+    location: app.StoreLocation, path: Path, *, threads: int | None = None, as_json: bool = False
 ) -> int:
     """Check a receipt's file against a store, print what is there, and return the exit code."""
     if not path.exists():
-        raise CommandError(f"{path}: no such file", code=NOT_FOUND)
+        raise app.CommandError(f"{path}: no such file", code=app.NOT_FOUND)
     with location.open_for_work("looking", threads, read_only=True) as (opened, work):
         report = opened.check_receipt(path, **work)
     output.print_report(report, as_json=as_json, holds=report.holds)
-    return DONE if report.holds else FAILED
+    return app.DONE if report.holds else app.FAILED
 
 
 HELP = """All ids that are given must fit. Besides the media go their due entries, rows of the catalog and whatever else
@@ -99,23 +80,22 @@ Examples:
 def erase(
     *,
     named: Annotated[
-        dict[str, Any], OptionGroup(conditions, without=("mime", "policy", "since", "until", "expires_before"))
+        dict[str, Any], app.OptionGroup(app.conditions, without=("mime", "policy", "since", "until", "expires_before"))
     ],
-    dry_run: DryRun = False,
-    force: Force = False,
+    dry_run: app.DryRun = False,
+    force: app.Force = False,
     forget_log: Annotated[bool, typer.Option("--forget-log", help="Also out of the records of deletions.")] = False,
     versions: Annotated[
         bool, typer.Option("--versions", help="Also the older versions that the bucket keeps, for good.")
     ] = False,
     receipt: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the receipt here.")] = None,
     check: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Erase nothing; look whether what a receipt names is gone."),
+        Path | None, typer.Option(metavar="FILE", help="Erase nothing; look whether what a receipt names is gone.")
     ] = None,
-    threads: Threads = None,
-    yes: Yes = False,
-    as_json: AsJson = False,
-    location: Store,
+    threads: app.Threads = None,
+    yes: app.Yes = False,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Erase a subject."""
     if check is not None:
@@ -126,11 +106,11 @@ def erase(
         raise typer.BadParameter(
             "must name whose media shall go", param_hint="--run, --conversation, --session, --provider"
         )
-    with location.open_existing(read_only=dry_run) as opened, thread_pool(threads) as executor:
-        if not (yes or dry_run) and can_ask():
+    with location.open_existing(read_only=dry_run) as opened, app.thread_pool(threads) as executor:
+        if not (yes or dry_run) and app.can_ask():
             plan = _erase(opened, executor, named, dry_run=True, force=force, versions=versions)
             older = f" and {plan.cleaned.versions:,} older versions" if versions else ""
-            confirm(
+            app.confirm(
                 f"Erase {len(plan.erased)} media ({size_text(plan.bytes_freed)}){older} from {opened.url}?",
                 "nothing went",
             )
@@ -143,7 +123,7 @@ def erase(
     output.print_report(done, as_json=as_json, all_by="--json" if receipt is None else str(receipt))
     if receipt is not None and not as_json:
         output.line(f"receipt: {receipt}")
-    raise typer.Exit(DONE if done.is_complete else FAILED)
+    raise typer.Exit(app.DONE if done.is_complete else app.FAILED)
 
 
 def _erase(opened: MediaStore, executor: Executor | None, named: dict[str, Any], **options: Any) -> Receipt:

@@ -1,8 +1,7 @@
 """`fsmedia rm`: delete media; deleting what is gone succeeds, and says so."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
-from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, Choice, DryRun, Store, Yes, confirm, each_media
+from fsmedia.cli import app, output
 from fsmedia.errors import CorruptSidecarError, HeldMediaError, MediaNotFoundError
 from fsmedia.store import MediaStore
 
@@ -21,11 +20,11 @@ Examples:
 
 def rm(
     *,
-    choice: Choice,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
-    location: Store,
+    choice: app.Choice,
+    dry_run: app.DryRun = False,
+    yes: app.Yes = False,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Delete media."""
 
@@ -44,8 +43,8 @@ def rm(
     with location.open_existing(read_only=dry_run) as opened:
         references = choice.find(opened)
         if len(references) > 1 and not (yes or dry_run):
-            confirm(f"Delete {len(references):,} media from {opened.url}?")
-        each_media(references, delete, "deleting")
+            app.confirm(f"Delete {len(references):,} media from {opened.url}?")
+        app.each_media(references, delete, "deleting")
 
 
 def _is_there(opened: MediaStore, reference: str) -> bool:

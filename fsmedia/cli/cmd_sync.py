@@ -6,27 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fsmedia.cli import output
-from fsmedia.cli.app import (
-    DONE,
-    FAILED,
-    All,
-    AsJson,
-    DryRun,
-    Force,
-    MappingFile,
-    OptionGroup,
-    StoreLocation,
-    Threads,
-    Yes,
-    can_ask,
-    check_mapping,
-    conditions,
-    confirm,
-    parse_pairs,
-    parse_storage_options,
-    thread_pool,
-)
+from fsmedia.cli import app, output
 from fsmedia.cli.signals import StopSignal
 from fsmedia.models import SyncReport, public_url
 from fsmedia.store import MediaStore
@@ -82,56 +62,56 @@ def sync(
     source: Annotated[str, typer.Argument(metavar="SRC", help="The store that media come from, see --store.")],
     target: Annotated[str, typer.Argument(metavar="DST", help="The root that they are brought to.")],
     delete: Annotated[bool, typer.Option("--delete", help="Delete media of DST that SRC has not.")] = False,
-    force: Force = False,
-    yes: Yes = False,
-    dry_run: DryRun = False,
+    force: app.Force = False,
+    yes: app.Yes = False,
+    dry_run: app.DryRun = False,
     run: _Runs = None,
-    selection: Annotated[dict[str, Any], OptionGroup(conditions, without=("run",))],
+    selection: Annotated[dict[str, Any], app.OptionGroup(app.conditions, without=("run",))],
     organization: _Organization = None,
     layout: _Layouts = None,
     deduplicate: _Deduplicate = None,
     missing_id: _MissingId = None,
-    mapping: MappingFile = None,
+    mapping: app.MappingFile = None,
     verify_copies: _VerifyCopies = "size",
-    threads: Threads = None,
-    everything: All = False,
-    as_json: AsJson = False,
+    threads: app.Threads = None,
+    everything: app.All = False,
+    as_json: app.AsJson = False,
     option: _SourceOptions = None,
     to_option: _TargetOptions = None,
 ) -> None:
     """Bring media elsewhere."""
-    check_mapping(mapping, dry_run=dry_run)
+    app.check_mapping(mapping, dry_run=dry_run)
     settings: dict[str, Any] = {
-        "storage_options": parse_storage_options(to_option),
+        "storage_options": app.parse_storage_options(to_option),
         **selection,
         "delete": delete,
         "force": force,
         "dry_run": dry_run,
         "organization": organization,
-        "layouts": parse_pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None,
+        "layouts": app.parse_pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None,
         "deduplicate": deduplicate,
         "missing_id": missing_id,
         "mapping": mapping,
         "verify_copies": verify_copies,
     }
-    location = StoreLocation(source, parse_storage_options(option))
+    location = app.StoreLocation(source, app.parse_storage_options(option))
     # Before the signals are caught: Ctrl-C at the question is an answer.
-    if delete and not (yes or dry_run) and can_ask():
+    if delete and not (yes or dry_run) and app.can_ask():
         _ask(location, target, run or [None], {**settings, "dry_run": True, "mapping": None})
-    with StopSignal() as stop, location.open(read_only=True) as opened, thread_pool(threads) as executor:
+    with StopSignal() as stop, location.open(read_only=True) as opened, app.thread_pool(threads) as executor:
         report = _sync_runs(opened, target, run or [None], stop, {**settings, "executor": executor})
     output.print_report(report, as_json=as_json, rows=None if everything else output.ROWS, all_by="--all")
-    raise typer.Exit(stop.code or (FAILED if report.failed else DONE))
+    raise typer.Exit(stop.code or (app.FAILED if report.failed else app.DONE))
 
 
-def _ask(location: StoreLocation, target: str, runs: Sequence[str | None], settings: dict[str, Any]) -> None:
+def _ask(location: app.StoreLocation, target: str, runs: Sequence[str | None], settings: dict[str, Any]) -> None:
     """Ask whether as many media shall be deleted as a dry run tells."""
     with StopSignal() as stop, location.open(read_only=True) as opened:
         plan, source = _sync_runs(opened, target, runs, stop, settings), opened.url
     if stop.asked():
         raise typer.Exit(stop.code)
     if plan.deleted:
-        confirm(
+        app.confirm(
             f"Delete {len(plan.deleted):,} media of {public_url(target)} that {source} has not?", "nothing was done"
         )
 
