@@ -72,7 +72,7 @@ and expires_at between now() and now() + interval 7 days group by run_id"
 _MOST_WARNINGS = 20
 _BATCH = 1000
 _SHOWN = 1000  # rows of a table on a screen
-_OPTIONS = {
+_OPTIONS: dict[str, Any] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "python_enable_replacements": False,
@@ -134,18 +134,18 @@ def _file_of(found: Catalog) -> str | None:
 
 def catalog_of(location: app.StoreLocation, *, refresh: bool, threads: int | None = None) -> Catalog:
     """Return the catalog that is asked; with `refresh`, brought up to date: in the store, else in memory alone."""
+
+    def ask(*, read_only: bool) -> Catalog:
+        with location.open_for_work("media", threads, read_only=read_only) as (opened, work):
+            return opened.catalog(refresh=refresh, **work)
+
     if refresh:
         arrow()  # without it there is no second way
         try:
-            return _open_catalog(location, threads, refresh=True, read_only=False)
+            return ask(read_only=False)
         except StorageError as error:
             output.note(f"trying again without writing: {output.error_text(error)}")
-    return _open_catalog(location, threads, refresh=refresh, read_only=True)
-
-
-def _open_catalog(location: app.StoreLocation, threads: int | None, *, refresh: bool, read_only: bool) -> Catalog:
-    with location.open_for_work("media", threads, read_only=read_only) as (opened, work):
-        return opened.catalog(refresh=refresh, **work)
+    return ask(read_only=True)
 
 
 def query(
@@ -163,28 +163,19 @@ def query(
     text = sys.stdin.read() if sql == "-" else sql
     if not text.strip():
         raise typer.BadParameter("is empty", param_hint="SQL")
-    duckdb = _duckdb()
+    try:
+        import duckdb
+    except ImportError as error:
+        problem = f"query needs a package that is not installed ({error}): {INSTALL['catalog']}"
+        raise app.CommandError(problem) from None
     found = catalog_of(location, refresh=not no_refresh)
     try:
         with duckdb.connect(":memory:", config=_OPTIONS) as connection:
             names, rows = _execute(connection, found, text)
-            rows = islice(rows, limit)
-            if as_json:
-                _show_json(names, rows)
-            elif as_csv:
-                _show_csv(names, rows)
-            else:
-                _show_table(names, rows)
+            show = _show_json if as_json else _show_csv if as_csv else _show_table
+            show(names, islice(rows, limit))
     except duckdb.Error as error:
         raise app.CommandError(_error_line(str(error))) from None
-
-
-def _duckdb() -> Any:
-    try:
-        import duckdb
-    except ImportError as error:
-        raise app.CommandError(f"query needs a package that is not installed ({error}): {INSTALL['catalog']}") from None
-    return duckdb
 
 
 def _execute(connection: Any, found: Catalog, sql: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:

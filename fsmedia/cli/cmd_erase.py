@@ -65,9 +65,7 @@ looks into every sidecar of the store, and may be repeated: what was interrupted
 `--receipt FILE` keeps what was done as JSON: it names the subject, so keep it like the media. `--check FILE` looks
 later whether anything is there again. Records below .fsmedia/deletions/ are evidence and stay, unless `--forget-log`
 is given. A bucket may keep older versions of what is deleted: the receipt says of which, unless `--versions` removes
-them, for good. Exits with 1 if something of the subject stays. It asks first where a person sits at the terminal;
-`--yes` does not ask. It stops where fewer than half of the media of the newest catalog are listed, or none at all; if
-that is right, say `--force`.
+them, for good. Exits with 1 if something of the subject stays.
 
 Examples:
   fsmedia erase --run r1 --dry-run

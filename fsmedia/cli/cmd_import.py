@@ -13,8 +13,7 @@ from fsmedia.exchange.folders import DEFAULT_PATTERN
 from fsmedia.models import ImportReport
 
 HELP = """Each media keeps where it came from (the attribute user.source). Importing again stores what is new and
-nothing twice, so an import that was killed goes on where it was; run one at a time. `--dry-run` reads all and says what
-would happen.
+nothing twice, so an import that was killed goes on where it was; run one at a time. `--dry-run` reads all.
 
 Examples:
   fsmedia import promptarena out/ --store ./media

@@ -9,10 +9,9 @@ from rich.text import Text
 from fsmedia.cli import app, output
 from fsmedia.format.settings import Configuration
 
-HELP = """Not needed before `store`, which makes one with the defaults.
-
-Settings can't be changed afterwards; `fsmedia sync` brings the media to a new store that has others. Doing it again
-with the same settings, or with none, changes nothing and shows what is there; with other settings it is an error.
+HELP = """Not needed before `store`, which makes one with the defaults. Settings can't be changed afterwards;
+`fsmedia sync` brings the media to a new store that has others. Doing it again with the same settings, or with none,
+changes nothing and shows what is there; with other settings it is an error.
 
 Examples:
   fsmedia init --store ./media
@@ -25,40 +24,32 @@ Examples:
 """
 
 
-_Organization = Annotated[
-    str | None, typer.Option(metavar="MODE", help="by-run (the default), by-conversation or by-session.")
-]
-_Layouts = Annotated[list[str] | None, typer.Option(metavar="MODE=TEMPLATE", help="The folders of a mode; repeatable.")]
-_Views = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME=TEMPLATE", help="More folders in which media:// shows all media, read-only; repeatable."
-    ),
-]
-_Policies = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=DURATION", help="A retention policy: audit=365d, legal=forever; repeatable."),
-]
-_DefaultPolicy = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Policy of media that name none, e.g. retain-30days.")
-]
-_OrphanGrace = Annotated[
-    str | None,
-    typer.Option(metavar="DURATION", help="Age from which leftovers of crashes may be removed, e.g. 2d; else 24h."),
-]
-
-
 def init(
     *,
-    organization: _Organization = None,
-    layout: _Layouts = None,
-    view: _Views = None,
-    policy: _Policies = None,
-    default_policy: _DefaultPolicy = None,
+    organization: Annotated[
+        str | None, typer.Option(metavar="MODE", help="by-run (the default), by-conversation or by-session.")
+    ] = None,
+    layout: Annotated[
+        list[str] | None, typer.Option(metavar="MODE=TEMPLATE", help="The folders of a mode; repeatable.")
+    ] = None,
+    view: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=TEMPLATE", help="Read-only folders in which media:// shows all media; repeatable."),
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DURATION", help="A retention policy: audit=365d, legal=forever; repeatable."),
+    ] = None,
+    default_policy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Policy of media that name none, e.g. retain-30days.")
+    ] = None,
     deduplicate: Annotated[
         bool, typer.Option("--deduplicate", help="Let media with the same bytes share them.", show_default=False)
     ] = False,
-    orphan_grace: _OrphanGrace = None,
+    orphan_grace: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Age from which leftovers of crashes may be removed, e.g. 2d; else 24h."),
+    ] = None,
     as_json: app.AsJson = False,
     location: app.Store,
 ) -> None:

@@ -45,8 +45,7 @@ at once and then again and again, until Ctrl-C or SIGTERM: it ends after the med
 it there. One sweep that is stopped so exits with 130 or 143; `--every` exits with how its last sweep went. With
 `--json` one document for each sweep, with all media in it.
 
-One sweep says how many would go and asks first where a person sits at the terminal; `--yes` does not ask. A `--now`
-that lies ahead needs `--dry-run`.
+One sweep says how many would go and asks first. A `--now` that lies ahead needs `--dry-run`.
 
 Examples:
   fsmedia policy enforce --store ./media --dry-run
@@ -57,8 +56,7 @@ Examples:
 APPLY_HELP = """Put media under a policy, from their timestamp on; `--forever` takes the policy away.
 
 The policy stands first, then references, or the conditions of `fsmedia ls`. Prints for each media when it may go; what
-may go already is deleted by the next sweep. It asks first where more than one is meant and a person sits at the
-terminal; `--yes` does not ask, `--dry-run` only tells.
+may go already is deleted by the next sweep. It asks first where more than one is meant.
 
 Examples:
   fsmedia policy apply retain-30days runs/r1/0003_01_u01m8.png

@@ -6,10 +6,8 @@ from fsmedia.errors import CorruptSidecarError, HeldMediaError, MediaNotFoundErr
 from fsmedia.store import MediaStore
 
 HELP = """Which: references, or the conditions of `fsmedia ls`. What is not there any more is no error; what is held
-stays, see `fsmedia policy release`.
-
-Asks first where more than one is meant and a person sits at the terminal; `--yes` does not ask, `--dry-run` only tells.
-To erase all traces of a person, with a proof: `fsmedia erase`.
+stays, see `fsmedia policy release`. It asks first where more than one is meant. To erase all traces of a person, with a
+proof: `fsmedia erase`.
 
 Examples:
   fsmedia rm runs/r1/0003_01_u01m8.png

@@ -145,9 +145,9 @@ class _FolderFilter:
 
         for top, folders, names in os.walk(folder, onerror=failed):
             inner = Path(top).relative_to(folder)
-            folders[:] = sorted(name for name in folders if not self._excludes(inner / name))
+            folders[:] = sorted(name for name in folders if not _fits(inner / name, self._exclude))
             if self._guard.is_own_root(Path(top), folders):
-                folders[:] = []
+                folders.clear()
                 continue
             wanted = [name for name in sorted(names) if self._takes(inner / name)]
             self._guard.check(folder, Path(top), folders, wanted)
@@ -168,10 +168,7 @@ class _FolderFilter:
         return found
 
     def _takes(self, path: Path) -> bool:
-        return (not self._include or _fits(path, self._include)) and not self._excludes(path)
-
-    def _excludes(self, path: Path) -> bool:
-        return _fits(path, self._exclude)
+        return (not self._include or _fits(path, self._include)) and not _fits(path, self._exclude)
 
 
 def _fits(path: Path, patterns: Sequence[str]) -> bool:
@@ -220,7 +217,9 @@ class _SidecarGuard:
             raise app.CommandError(f"{problem}: its media are in this store already", code=app.USAGE)
         command = f"fsmedia sync {shlex.quote(str(root or folder))} {shlex.quote(self._url)}"
         if root is not None:
-            command += _id_option(root, folder)
+            # The condition by which a sync takes only what lies in that folder.
+            ids = _ids_below(root, folder).items()
+            command += "".join(f" {_ID_OPTIONS[name]} {shlex.quote(value)}" for name, value in ids)
         instead = f"; or leave it out: --exclude {shlex.quote(exclude)}" if exclude else ""
         raise app.CommandError(f"{problem}; with the metadata: {command}{instead}", code=app.USAGE)
 
@@ -228,11 +227,8 @@ class _SidecarGuard:
 def _is_sidecar(path: Path) -> bool:
     """Tell whether a file is a sidecar: its media lies beside it, or is one that shares its bytes."""
     name, ending = path.name[: -len(keys.SIDECAR_SUFFIX)], path.name[-len(keys.SIDECAR_SUFFIX) :]
-    return (
-        bool(name)
-        and ending.lower() == keys.SIDECAR_SUFFIX
-        and (keys.is_own_name(name) or path.with_name(name).is_file())
-    )
+    is_meta = bool(name) and ending.lower() == keys.SIDECAR_SUFFIX
+    return is_meta and (keys.is_own_name(name) or path.with_name(name).is_file())
 
 
 def _root_above(folder: Path) -> Path | None:
@@ -257,11 +253,6 @@ def _ids_below(root: Path, folder: Path) -> dict[str, str]:
         layouts = Configuration.parse(Path(root, keys.CONFIGURATION_KEY).read_bytes()).ordered_layouts
     parsed = None if folder == root else ids_of_path(layouts, f"{folder.relative_to(root).as_posix()}/x.png")
     return {name: str(parsed[1][name]) for name in _ID_OPTIONS if parsed is not None and parsed[1].get(name)}
-
-
-def _id_option(root: Path, folder: Path) -> str:
-    """Return the condition by which a sync takes only what lies in a folder of a store."""
-    return "".join(f" {_ID_OPTIONS[name]} {shlex.quote(value)}" for name, value in _ids_below(root, folder).items())
 
 
 def _store_together(
@@ -319,8 +310,8 @@ def _pairs(
             pair = MediaContent.from_path(file, mime_type, caption=caption), _nth_part(first, number)
         except MediaError as error:
             yield error
-            continue
-        yield pair
+        else:
+            yield pair
 
 
 def _nth_part(first: MediaMetadata, number: int) -> MediaMetadata:
@@ -342,7 +333,8 @@ def _store_each(
         metadata = _nth_part(first, number)
         try:
             with _open_source(file, name) as (source, file_name):
-                reference = _store(opened, source, file, file_name, metadata, mime_type, caption)
+                content = _content_of(source, file, file_name, mime_type, caption)
+                reference = opened.store_media(content, metadata)
         except (MediaError, OSError) as error:
             done = f" ({number} of {len(files)} files were stored)" if len(files) > 1 else ""
             shown = "standard input" if file == _STDIN else file
@@ -373,23 +365,15 @@ def _open_source(file: str, name: str | None) -> Iterator[tuple["_Source", str]]
             yield _Source(stream, meter), file
 
 
-def _store(
-    opened: MediaStore,
-    source: "_Source",
-    file: str,
-    file_name: str,
-    metadata: MediaMetadata,
-    mime_type: str | None,
-    caption: str | None,
-) -> Reference:
-    """Store one file and return its reference."""
-    kind = mime_type or mime.guess_from_name(file_name) or mime.detect(source.head)
+def _content_of(source: "_Source", file: str, name: str, mime_type: str | None, caption: str | None) -> MediaContent:
+    """Return what is read as content, of the type that is given, or that its name or its first bytes show."""
+    kind = mime_type or mime.guess_from_name(name) or mime.detect(source.head)
     if kind is None and mime.is_text(source.head):
         kind = "text/plain"
     if kind is None and file == _STDIN:
-        raise app.CommandError("standard input does not show its type: give --mime TYPE or --name FILE", code=app.USAGE)
-    content = MediaContent(data=source, mime_type=kind or _UNKNOWN, caption=caption)
-    return opened.store_media(content, metadata)
+        problem = "standard input does not show its type: give --mime TYPE or --name FILE"
+        raise app.CommandError(problem, code=app.USAGE)
+    return MediaContent(data=source, mime_type=kind or _UNKNOWN, caption=caption)
 
 
 class _Source:

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,8 +18,7 @@ unless it holds a store with settings of its own.
 
 References stay valid where the layout stays and the media do not share their bytes; else `--mapping FILE` gets old and
 new ones as JSON lines. `--delete` deletes media of DST that SRC has not; held ones, and files of other programs, stay.
-It stops where SRC lists none, or fewer than half of what its newest catalog has; if that is right, say `--force`. It
-says how many and asks first where a person sits at the terminal; `--yes` does not ask.
+It stops where SRC lists too few, see `--force`, and asks first.
 
 Examples:
   fsmedia sync ./media s3://bucket/media --dry-run
@@ -29,33 +29,6 @@ Examples:
   fsmedia sync @lab /mnt/mirror --delete
 """
 
-_Runs = Annotated[list[str] | None, typer.Option("--run", metavar="ID", help="Of this run; repeatable.")]
-_Organization = Annotated[
-    str | None, typer.Option(metavar="MODE", help="Of a new DST: by-run, by-conversation, by-session.")
-]
-_Layouts = Annotated[
-    list[str] | None, typer.Option(metavar="MODE=TEMPLATE", help="Of a new DST: folders of a mode; repeatable.")
-]
-_Deduplicate = Annotated[
-    bool | None, typer.Option("--deduplicate/--plain", help="Of a new DST: whether media share equal bytes.")
-]
-_MissingId = Annotated[
-    str | None, typer.Option(metavar="ID", help="For media without the id that DST is organized by; else left out.")
-]
-_VerifyCopies = Annotated[
-    str,
-    typer.Option(
-        metavar="HOW",
-        help="size: of what the storage copied by itself; read: all bytes at DST, and rotten ones come again.",
-    ),
-]
-_SourceOptions = Annotated[
-    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="A storage option of SRC; repeatable.")
-]
-_TargetOptions = Annotated[
-    list[str] | None, typer.Option("--to-option", metavar="KEY=VALUE", help="One of DST; repeatable.")
-]
-
 
 def sync(
     *,
@@ -65,22 +38,44 @@ def sync(
     force: app.Force = False,
     yes: app.Yes = False,
     dry_run: app.DryRun = False,
-    run: _Runs = None,
+    run: Annotated[list[str] | None, typer.Option("--run", metavar="ID", help="Of this run; repeatable.")] = None,
     selection: Annotated[dict[str, Any], app.OptionGroup(app.conditions, without=("run",))],
-    organization: _Organization = None,
-    layout: _Layouts = None,
-    deduplicate: _Deduplicate = None,
-    missing_id: _MissingId = None,
-    mapping: app.MappingFile = None,
-    verify_copies: _VerifyCopies = "size",
+    organization: Annotated[
+        str | None, typer.Option(metavar="MODE", help="Of a new DST: by-run, by-conversation, by-session.")
+    ] = None,
+    layout: Annotated[
+        list[str] | None, typer.Option(metavar="MODE=TEMPLATE", help="Of a new DST: folders of a mode; repeatable.")
+    ] = None,
+    deduplicate: Annotated[
+        bool | None, typer.Option("--deduplicate/--plain", help="Of a new DST: whether media share equal bytes.")
+    ] = None,
+    missing_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="For media without the id that DST is organized by; else left out.")
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Add old and new references to this file.")
+    ] = None,
+    verify_copies: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW",
+            help="size: of what the storage copied by itself; read: all bytes at DST, and rotten ones come again.",
+        ),
+    ] = "size",
     threads: app.Threads = None,
     everything: app.All = False,
     as_json: app.AsJson = False,
-    option: _SourceOptions = None,
-    to_option: _TargetOptions = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="A storage option of SRC; repeatable.")
+    ] = None,
+    to_option: Annotated[
+        list[str] | None, typer.Option("--to-option", metavar="KEY=VALUE", help="One of DST; repeatable.")
+    ] = None,
 ) -> None:
     """Bring media elsewhere."""
-    app.check_mapping(mapping, dry_run=dry_run)
+    if dry_run and mapping is not None:
+        problem = "has nothing to hold in a dry run: new references come with the work"
+        raise typer.BadParameter(problem, param_hint="--mapping")
     settings: dict[str, Any] = {
         "storage_options": app.parse_storage_options(to_option),
         **selection,

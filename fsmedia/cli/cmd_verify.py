@@ -11,21 +11,19 @@ from fsmedia.cli import app, output
 from fsmedia.models import Finding, VerifyReport
 
 HELP = """Lists the store once and reads every sidecar; `--deep` also reads all bytes and compares their digests.
-Without `--repair` and `--adopt` nothing is written. Exits with 0 if the store is whole and with 4 if it is not; after a
-repair that is said of what is left.
+Without `--repair` nothing is written. Exits with 0 if the store is whole and with 4 if it is not; after a repair that
+is said of what is left.
 
-A repair does what the line says and nothing else. What is held stays, and so does what is younger than the grace (the
-store's, 24 hours unless it was made with another): it may be on its way. What can't be judged, such as bytes of another
-digest than their sidecar says, moves to .fsmedia/quarantine/ with a note beside it. Other programs' files are told and
-stay; `fsmedia adopt` makes media of them. `--repair` stops
-where fewer than half of the media of the newest catalog are listed; if that is right, say `--force`. It also makes a
-partial due index complete, which a store that PromptKit began has: PromptKit must have stopped writing for good.
+A repair asks first, does what the line says and nothing else. What is held stays, and so does what is younger than the
+grace (the store's, 24 hours unless it was made with another): it may be on its way. What can't be judged, such as bytes
+of another digest than their sidecar says, moves to .fsmedia/quarantine/ with a note beside it. Other programs' files
+are told and stay; `fsmedia adopt` makes media of them. A partial due index, which a store that PromptKit began has, is
+made complete: PromptKit must have stopped writing for good.
 
 `--repair=leftovers` lists the store, reads no sidecar, and only removes what crashes left and no media needs, and puts
 back markers that media lack.
 
-A `--grace` shorter than the store's needs `--nobody-writes`: say so only when every program that stores is stopped. A
-repair asks first where a person sits at the terminal; `--yes` does not ask.
+A `--grace` shorter than the store's needs `--nobody-writes`: say so only when every program that stores is stopped.
 
 Examples:
   fsmedia verify
@@ -72,7 +70,9 @@ def verify(
         str | None,
         typer.Option(metavar="DURATION", help="Age from which something is mended, e.g. 2d.", show_default=False),
     ] = None,
-    nobody_writes: app.NobodyWrites = False,
+    nobody_writes: Annotated[
+        bool, typer.Option("--nobody-writes", help="Every writer is stopped: a short grace does no harm.")
+    ] = False,
     yes: app.Yes = False,
     threads: app.Threads = None,
     everything: app.All = False,
