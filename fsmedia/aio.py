@@ -460,11 +460,6 @@ class AsyncMediaStore:
         """Open a media file's bytes for reading by `await`; seeks fetch 256 KiB at a time from an object store.
 
         Runs `MediaStore.open` in a worker thread, and so does each call of the file that it returns.
-
-        Raises
-        ------
-        MediaNotFoundError
-            There is no such media.
         """
         worker, opened = Workers(1), list[BinaryIO]()
         try:

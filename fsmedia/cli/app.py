@@ -355,17 +355,11 @@ def conditions(
 ) -> dict[str, Any]:
     """Return the conditions of a selection that are given, by their names in Python."""
     now = datetime.now(UTC)
-    given = {
-        "run_id": run,
-        "conversation_id": conversation,
-        "session_id": session,
-        "provider_id": provider,
-        "mime_type": mime,
-        "policy_name": policy,
-        "since": parse_instant(since, "--since", now=now),
-        "until": parse_instant(until, "--until", now=now),
-        "expires_before": parse_instant(expires_before, "--expires-before", now=now, ahead=True),
-    }
+    given: dict[str, Any] = {"run_id": run, "conversation_id": conversation, "session_id": session}
+    given |= {"provider_id": provider, "mime_type": mime, "policy_name": policy}
+    given["since"] = parse_instant(since, "--since", now=now)
+    given["until"] = parse_instant(until, "--until", now=now)
+    given["expires_before"] = parse_instant(expires_before, "--expires-before", now=now, ahead=True)
     return {name: value for name, value in given.items() if value is not None}
 
 

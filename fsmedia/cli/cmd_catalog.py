@@ -101,15 +101,9 @@ def show(*, as_json: app.AsJson = False, location: app.Store) -> None:
     with location.open_existing(read_only=True) as opened:
         found = opened.catalog(refresh=False)
     if as_json:
-        output.json_line(
-            {
-                "media": len(found),
-                "refreshed_at": found.refreshed_at.isoformat(),
-                "file": _file_of(found),
-                "problems": len(found.problems),
-                "columns": [{"name": each.name, "type": each.kind, "about": each.about} for each in COLUMNS],
-            }
-        )
+        told = {"media": len(found), "refreshed_at": found.refreshed_at.isoformat(), "file": _file_of(found)}
+        columns = [{"name": each.name, "type": each.kind, "about": each.about} for each in COLUMNS]
+        output.json_line({**told, "problems": len(found.problems), "columns": columns})
         return
     screen = output.Screen()
     age = distance_text(found.refreshed_at, utc_now())

@@ -95,22 +95,14 @@ def demo(context: typer.Context, *, as_json: app.AsJson = False, location: app.S
             printer.line("The gallery of this run, to open in a browser:", style="bold")
             printer.line(str(page.resolve()), style="green")
         if as_json:
-            output.json_line(
-                {
-                    "url": opened.url,
-                    "created": before is None,
-                    "run_id": run,
-                    "references": references,
-                    "read_back": {"reference": references[chosen], "sha256": sha256},
-                    "gallery": None if page is None else str(page.resolve()),
-                }
-            )
+            told = {"url": opened.url, "created": before is None, "run_id": run, "references": references}
+            told |= {"read_back": {"reference": references[chosen], "sha256": sha256}}
+            output.json_line({**told, "gallery": None if page is None else str(page.resolve())})
 
 
 def run_name(now: datetime) -> str:
     """Return a name for the run of this instant: its day, and the millisecond of that day in six characters."""
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    rest = int((now - midnight).total_seconds() * 1000)
+    rest = int((now - now.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds() * 1000)
     text = ""
     for _ in range(6):
         rest, digit = divmod(rest, len(_DIGITS))

@@ -49,13 +49,6 @@ Examples:
   fsmedia export webdataset s3://bucket/shards --prefix train --shard-size 1GB --target-option anon=false
 """
 
-Target = Annotated[str, typer.Argument(metavar="DIR", help="A folder, or any fsspec URL; no store.")]
-TargetOptions = Annotated[
-    list[str] | None, typer.Option("--target-option", metavar="KEY=VALUE", help="As --option, for where it goes.")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies there under these names.")]
-Limit = Annotated[int | None, typer.Option(min=0, metavar="N", help="At most so many.")]
-
 
 def _of_folders(
     *,
@@ -86,14 +79,18 @@ def _command(export: Callable[..., ExportReport], of_format: Callable[..., dict[
 
     def command(
         *,
-        target: Target,
+        target: Annotated[str, typer.Argument(metavar="DIR", help="A folder, or any fsspec URL; no store.")],
         settings: Annotated[dict[str, Any], app.OptionGroup(of_format)],
         selection: Annotated[dict[str, Any], app.OptionGroup(app.conditions, without=("policy", "expires_before"))],
-        limit: Limit = None,
-        overwrite: Overwrite = False,
+        limit: Annotated[int | None, typer.Option(min=0, metavar="N", help="At most so many.")] = None,
+        overwrite: Annotated[
+            bool, typer.Option("--overwrite", help="Replace what lies there under these names.")
+        ] = False,
         dry_run: app.DryRun = False,
         as_json: app.AsJson = False,
-        target_option: TargetOptions = None,
+        target_option: Annotated[
+            list[str] | None, typer.Option(metavar="KEY=VALUE", help="As --option, for where it goes.")
+        ] = None,
         location: app.Store,
     ) -> None:
         """Export under a progress bar, and print the report."""

@@ -226,11 +226,8 @@ def _for_each_media(
 
 
 def _facts(settings: Configuration) -> dict[str, Any]:
-    return {
-        "policies": app.policy_seconds(settings),
-        "default_policy": settings.default_policy,
-        "due_index": settings.due_index,
-    }
+    policies = app.policy_seconds(settings)
+    return {"policies": policies, "default_policy": settings.default_policy, "due_index": settings.due_index}
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
