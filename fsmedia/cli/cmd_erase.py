@@ -19,6 +19,22 @@ if TYPE_CHECKING:
 
     from fsmedia.store import MediaStore
 
+HELP = """All ids that are given must fit. Besides the media go their due entries, rows of the catalog and whatever else
+in the store names them. Held media stay and are told, see `fsmedia policy release`; bytes that others use stay too. It
+looks into every sidecar of the store, and may be repeated: what was interrupted is finished.
+
+`--receipt FILE` keeps what was done as JSON: it names the subject, so keep it like the media. `--check FILE` looks
+later whether anything is there again. Records below .fsmedia/deletions/ are evidence and stay, unless `--forget-log`
+is given. A bucket may keep older versions of what is deleted: the receipt says of which, unless `--versions` removes
+them, for good. Exits with 1 if something of the subject stays.
+
+Examples:
+  fsmedia erase --run r1 --dry-run
+  fsmedia erase --conversation c7 --receipt c7-erased.json
+  fsmedia erase --check c7-erased.json
+  fsmedia erase --session s1 --store s3://bucket/media --threads 8 --yes --json
+"""
+
 
 @contextmanager
 def open_receipt(path: Path | None) -> Iterator[Callable[[Receipt], object]]:
@@ -46,9 +62,7 @@ def open_receipt(path: Path | None) -> Iterator[Callable[[Receipt], object]]:
         yield keep
 
 
-def check_receipt_file(
-    location: app.StoreLocation, path: Path, *, threads: int | None = None, as_json: bool = False
-) -> int:
+def check_receipt_file(location: app.StoreLocation, path: Path, *, threads: int | None, as_json: bool) -> int:
     """Check a receipt's file against a store, print what is there, and return the exit code."""
     if not path.exists():
         raise app.CommandError(f"{path}: no such file", code=app.NOT_FOUND)
@@ -56,23 +70,6 @@ def check_receipt_file(
         report = opened.check_receipt(path, **work)
     output.print_report(report, as_json=as_json, holds=report.holds)
     return app.DONE if report.holds else app.FAILED
-
-
-HELP = """All ids that are given must fit. Besides the media go their due entries, rows of the catalog and whatever else
-in the store names them. Held media stay and are told, see `fsmedia policy release`; bytes that others use stay too. It
-looks into every sidecar of the store, and may be repeated: what was interrupted is finished.
-
-`--receipt FILE` keeps what was done as JSON: it names the subject, so keep it like the media. `--check FILE` looks
-later whether anything is there again. Records below .fsmedia/deletions/ are evidence and stay, unless `--forget-log`
-is given. A bucket may keep older versions of what is deleted: the receipt says of which, unless `--versions` removes
-them, for good. Exits with 1 if something of the subject stays.
-
-Examples:
-  fsmedia erase --run r1 --dry-run
-  fsmedia erase --conversation c7 --receipt c7-erased.json
-  fsmedia erase --check c7-erased.json
-  fsmedia erase --session s1 --store s3://bucket/media --threads 8 --yes --json
-"""
 
 
 def erase(
@@ -101,9 +98,8 @@ def erase(
             raise typer.BadParameter("takes nothing but the store, and erases nothing", param_hint="--check")
         raise typer.Exit(check_receipt_file(location, check, threads=threads, as_json=as_json))
     if not named:
-        raise typer.BadParameter(
-            "must name whose media shall go", param_hint="--run, --conversation, --session, --provider"
-        )
+        hint = "--run, --conversation, --session, --provider"
+        raise typer.BadParameter("must name whose media shall go", param_hint=hint)
     with location.open_existing(read_only=dry_run) as opened, app.thread_pool(threads) as executor:
         if not (yes or dry_run) and app.can_ask():
             plan = _erase(opened, executor, named, dry_run=True, force=force, versions=versions)
@@ -112,10 +108,9 @@ def erase(
                 f"Erase {len(plan.erased)} media ({size_text(plan.bytes_freed)}){older} from {opened.url}?",
                 "nothing went",
             )
+        how = {"dry_run": dry_run, "force": force, "forget_log": forget_log, "versions": versions}
         with open_receipt(receipt) as keep:
-            done = _erase(
-                opened, executor, named, dry_run=dry_run, force=force, forget_log=forget_log, versions=versions
-            )
+            done = _erase(opened, executor, named, **how)
             keep(done)
     # Asked again with --json, the command has nothing left to tell of what went.
     output.print_report(done, as_json=as_json, all_by="--json" if receipt is None else str(receipt))

@@ -128,8 +128,7 @@ def externalize(
     if not dry_run:
         write_messages(done.text, target)
     if as_json and (dry_run or target is not None):
-        taken_out = [each._asdict() for each in done.taken_out]
-        output.json_line({**done.model_dump(mode="json", exclude={"text", "taken_out"}), "taken_out": taken_out})
+        output.json_line({name: value for name, value in output.document_of(done).items() if name != "text"})
     elif dry_run:
         for each in done.taken_out:
             output.line(f"would take out  {size_text(each.size_bytes)}  {each.mime_type}  {each.where}")

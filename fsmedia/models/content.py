@@ -140,10 +140,6 @@ def _decode(value: Any) -> Any:
     raise ValueError("must be bytes, a binary file object or base64 text")
 
 
-def _path_text(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) or hasattr(value, "__fspath__") else value
-
-
 class MediaContent(ContentFields):
     """Bytes and their MIME type; the source is one of `data`, `file_path`, `url`, `storage_reference`.
 
@@ -179,7 +175,8 @@ class MediaContent(ContentFields):
         """Take path objects, and warn of text that was handed in as if it were base64."""
         if not isinstance(values, dict):
             return values
-        values = {**values, "file_path": _path_text(values.get("file_path"))}
+        path = values.get("file_path")
+        values = {**values, "file_path": str(path) if hasattr(path, "__fspath__") else path}
         data, kind = values.get("data"), values.get("mime_type")
         is_text = isinstance(kind, str) and kind.lower().startswith("text/")
         if isinstance(data, str) and is_text and looks_like_text(data):
@@ -254,8 +251,7 @@ class MediaContent(ContentFields):
     @classmethod
     def from_promptkit(cls, fields: Mapping[str, Any]) -> Self:
         """Read PromptKit's JSON form; keys that this version does not know are dropped."""
-        known = {name: value for name, value in fields.items() if name in cls.model_fields}
-        return cls(**known)
+        return cls(**{name: value for name, value in fields.items() if name in cls.model_fields})
 
     def attach(self, handle: ContentHandle) -> Self:
         """Attach the handle to its stored bytes; for the store that returns it."""

@@ -61,12 +61,10 @@ Instant = Annotated[datetime | None, BeforeValidator(_instant), AfterValidator(_
 """An aware instant in UTC; None where none was given."""
 
 
-def _name_or_none(value: Any) -> Any:
-    """PromptKit writes "no policy" as an empty string."""
-    return None if value == "" else value
-
-
-PolicyName = Annotated[Annotated[str, Field(max_length=255)] | None, BeforeValidator(_name_or_none)]
+# PromptKit writes "no policy" as an empty string.
+PolicyName = Annotated[
+    Annotated[str, Field(max_length=255)] | None, BeforeValidator(lambda value: None if value == "" else value)
+]
 """Name of a retention policy, None for none."""
 DueIndex = Literal["complete", "partial"]
 """Whether every media item with an expiry has an entry in the due index."""
@@ -126,10 +124,6 @@ class Reference(str):
         )
 
 
-def _mime_or_empty(value: str) -> str:
-    return mime.check(value) if value else value
-
-
 class MediaMetadata(Model):
     """Ids, position, type and time of one media item; JSON keys are PromptKit's.
 
@@ -141,7 +135,7 @@ class MediaMetadata(Model):
     session_id: Text = Field(default="", description="The streaming or user session.")
     message_idx: Index = Field(default=0, description="Position of the message in its conversation, from 0.")
     part_idx: Index = Field(default=0, description="Position of the part in its message, from 0.")
-    mime_type: Annotated[str, AfterValidator(_mime_or_empty)] = Field(
+    mime_type: Annotated[str, AfterValidator(lambda value: value and mime.check(value))] = Field(
         default="", description="MIME type; when storing, the content's own wins."
     )
     size_bytes: int = Field(default=0, ge=0, description="Size in bytes; when storing it is measured, not believed.")
