@@ -46,9 +46,8 @@ def adopt(
         if not (yes or dry_run) and app.can_ask():
             with output.count_progress("looking", None) as meter:
                 plan = opened.adopt(dry_run=True, executor=executor, progress=meter.reach, **words)
-            app.confirm(
-                f"Adopt {len(plan.stored):,} files ({size_text(plan.bytes)}) in {opened.url}?", "nothing was changed"
-            )
+            what = f"{len(plan.stored):,} files ({size_text(plan.bytes)})"
+            app.confirm(f"Adopt {what} in {opened.url}?", "nothing was changed")
         with output.count_progress("adopting", None) as meter:
             report = opened.adopt(dry_run=dry_run, executor=executor, progress=meter.reach, **words)
     output.print_report(report, as_json=as_json)

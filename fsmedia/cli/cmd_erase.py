@@ -104,10 +104,8 @@ def erase(
         if not (yes or dry_run) and app.can_ask():
             plan = _erase(opened, executor, named, dry_run=True, force=force, versions=versions)
             older = f" and {plan.cleaned.versions:,} older versions" if versions else ""
-            app.confirm(
-                f"Erase {len(plan.erased)} media ({size_text(plan.bytes_freed)}){older} from {opened.url}?",
-                "nothing went",
-            )
+            what = f"{len(plan.erased)} media ({size_text(plan.bytes_freed)}){older}"
+            app.confirm(f"Erase {what} from {opened.url}?", "nothing went")
         how = {"dry_run": dry_run, "force": force, "forget_log": forget_log, "versions": versions}
         with open_receipt(receipt) as keep:
             done = _erase(opened, executor, named, **how)

@@ -106,9 +106,8 @@ def _ask(location: app.StoreLocation, target: str, runs: Sequence[str | None], s
     if stop.asked():
         raise typer.Exit(stop.code)
     if plan.deleted:
-        app.confirm(
-            f"Delete {len(plan.deleted):,} media of {public_url(target)} that {source} has not?", "nothing was done"
-        )
+        what = f"{len(plan.deleted):,} media of {public_url(target)}"
+        app.confirm(f"Delete {what} that {source} has not?", "nothing was done")
 
 
 def _sync_runs(

@@ -124,6 +124,10 @@ class Reference(str):
         )
 
 
+def _mime_or_empty(value: str) -> str:
+    return mime.check(value) if value else value
+
+
 class MediaMetadata(Model):
     """Ids, position, type and time of one media item; JSON keys are PromptKit's.
 
@@ -135,7 +139,7 @@ class MediaMetadata(Model):
     session_id: Text = Field(default="", description="The streaming or user session.")
     message_idx: Index = Field(default=0, description="Position of the message in its conversation, from 0.")
     part_idx: Index = Field(default=0, description="Position of the part in its message, from 0.")
-    mime_type: Annotated[str, AfterValidator(lambda value: value and mime.check(value))] = Field(
+    mime_type: Annotated[str, AfterValidator(_mime_or_empty)] = Field(
         default="", description="MIME type; when storing, the content's own wins."
     )
     size_bytes: int = Field(default=0, ge=0, description="Size in bytes; when storing it is measured, not believed.")
