@@ -266,9 +266,6 @@ class AsyncItems(AsyncGenerator[T, None]):
         self._items = items
         self._advice = advice
 
-    async def __anext__(self) -> T:
-        return await self._items.__anext__()
-
     async def asend(self, value: None) -> T:
         """Continue, see `AsyncGenerator`."""
         return await self._items.asend(value)
@@ -276,10 +273,6 @@ class AsyncItems(AsyncGenerator[T, None]):
     async def athrow(self, *error: Any) -> T:
         """Raise an exception in it, see `AsyncGenerator`."""
         return await self._items.athrow(*error)
-
-    async def aclose(self) -> None:
-        """Stop, and close what it has open."""
-        await self._items.aclose()
 
     def __await__(self) -> NoReturn:
         raise TypeError(f"it is iterated, not awaited: {self._advice}")
@@ -352,10 +345,6 @@ class _AnswersMany(Protocol[T]):
     ) -> Coroutine[Any, Any, list[T | MediaError]]: ...
 
 
-def _batch(items: Iterator[T], size: int) -> list[T]:
-    return list(islice(items, size))
-
-
 def _iterated(
     method: Callable[Concatenate[MediaStore, P], Iterator[T]], *, advice: str, most: int = _LARGEST_BATCH
 ) -> Callable[Concatenate[AsyncMediaStore, P], AsyncGenerator[T, None]]:
@@ -371,7 +360,7 @@ def _iterated(
             items = await worker.call(lambda: getattr(self._opened(), name)(*args, **kwargs))
             size = min(_FIRST_BATCH, most)
             try:
-                while batch := await worker.call(partial(_batch, items, size)):
+                while batch := await worker.call(partial(list[T], islice(items, size))):
                     for item in batch:
                         yield item
                     size = min(2 * size, most)
@@ -471,11 +460,6 @@ class AsyncMediaStore:
         """Open a media file's bytes for reading by `await`; seeks fetch 256 KiB at a time from an object store.
 
         Runs `MediaStore.open` in a worker thread, and so does each call of the file that it returns.
-
-        Raises
-        ------
-        MediaNotFoundError
-            There is no such media.
         """
         worker, opened = Workers(1), list[BinaryIO]()
         try:

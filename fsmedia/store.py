@@ -142,9 +142,11 @@ class MediaStore:
     newest catalog, or none although the due index (a sync: the target) has some. `on_error` "raise" tries all and then
     raises `BulkError`, whose `.results` and `.errors` say by index which; "return" puts each error in its place.
 
-    Besides what a method names it raises `InvalidReferenceError` (a reference is not of this store), `StorageError`
-    (the storage failed, or can't be listed; what fails for single media of a whole store is in the report) and
-    `ReadOnlyStoreError` (a write that is no dry run, in a store that was opened read-only).
+    Besides what a method names it raises `InvalidReferenceError` (a reference is not of this store),
+    `MediaNotFoundError` (there is no such media, or somebody deleted it meanwhile), `CorruptSidecarError` (its sidecar
+    can't be read; `open` still reads the bytes), `StorageError` (the storage failed, or can't be listed; what fails for
+    single media of a whole store is in the report) and `ReadOnlyStoreError` (a write that is no dry run, in a store
+    that was opened read-only).
 
     Parameters
     ----------
@@ -255,17 +257,12 @@ class MediaStore:
             summary = _display("summary")
         except MediaError:
             return None
+        file, read_only = self._settings_file, self._options["read_only"]
         try:
-            html: str = summary.summary_html(
-                self._backend,
-                self._settings_file.refresh(),
-                self._now(),
-                settled=self._settings_file.is_settled,
-                read_only=self._options["read_only"],
-            )
+            found = file.refresh(), self._now()
+            return str(summary.summary_html(self._backend, *found, settled=file.is_settled, read_only=read_only))
         except MediaError as error:
             return str(summary.failed_html(self.url, error.problem))
-        return html
 
     @property
     def url(self) -> str:
@@ -382,8 +379,6 @@ class MediaStore:
 
         Raises
         ------
-        MediaNotFoundError, CorruptSidecarError
-            There is no such media, or its sidecar can't be read; then `open` still reads the bytes.
         CorruptMediaError
             The copy is not what was stored.
         """
@@ -415,13 +410,7 @@ class MediaStore:
 
     @observed("info")
     def info(self, reference: str) -> MediaRecord:
-        """Return everything the store knows about a media file.
-
-        Raises
-        ------
-        MediaNotFoundError, CorruptSidecarError
-            There is no such media, or its sidecar can't be read.
-        """
+        """Return everything the store knows about a media file."""
 
         def record(key: str) -> MediaRecord:
             found = records.find(self._backend, key, with_hold=True)
@@ -471,8 +460,6 @@ class MediaStore:
 
         Raises
         ------
-        MediaNotFoundError
-            There is no such media.
         CorruptMediaError
             Raised by a read: the bytes are not those that were stored.
         """
@@ -484,8 +471,6 @@ class MediaStore:
 
         Raises
         ------
-        MediaNotFoundError
-            There is no such media.
         CorruptMediaError
             All bytes are not those that were stored; of a range the length is checked.
         """
@@ -510,8 +495,6 @@ class MediaStore:
 
         Raises
         ------
-        MediaNotFoundError
-            There is no such media.
         InvalidMediaError
             The storage can't sign for so long (S3 and GCS: 7 days).
         StorageError
@@ -684,10 +667,8 @@ class MediaStore:
         ------
         UnknownPolicyError
             The name means nothing here; nothing was written.
-        MediaNotFoundError
-            There is no such media, or somebody deleted it meanwhile.
-        InvalidMediaError, CorruptSidecarError
-            The media has no sidecar that could hold a policy, or one that can't be read.
+        InvalidMediaError
+            The media has no sidecar that could hold a policy.
         """
         context = self._write_context()
         self._references.apply(reference, lambda key: lifetime.apply_policy(context, key, policy_name))
@@ -748,11 +729,6 @@ class MediaStore:
             Why; shown to whoever is refused.
         who
             Who asks; None is the user of this process.
-
-        Raises
-        ------
-        MediaNotFoundError
-            There is no such media, or somebody deleted it meanwhile.
         """
         user, context = current_user() if who is None else who, self._write_context()
 
@@ -894,20 +870,10 @@ class MediaStore:
         MediaError
             What draws it is not installed: the error says which packages.
         """
-        made: Gallery = _display("gallery").gallery_of(
-            self._backend,
-            self._settings_file.refresh(),
-            Selection(**words),
-            group_by=group_by,
-            sort=sort,
-            limit=limit,
-            now=self._now(),
-            progress=progress,
-            verify_reads=bool(self._options["verify_reads"]),
-        )
+        how = {"group_by": group_by, "sort": sort, "limit": limit, "progress": progress}
+        made: Gallery = self._draw("gallery_of", Selection(**words), **how)
         if interactive:
-            widget: Gallery = _display("interactive").InteractiveGallery(made, self._references.open)
-            return widget
+            made = _display("interactive").InteractiveGallery(made, self._references.open)
         return made
 
     @observed("compare")
@@ -930,16 +896,7 @@ class MediaStore:
         InvalidMediaError
             The runs are one text, none or too many.
         """
-        made: Comparison = _display("gallery").comparison_of(
-            self._backend,
-            self._settings_file.refresh(),
-            run_ids,
-            by=by,
-            limit=limit,
-            now=self._now(),
-            progress=progress,
-            verify_reads=bool(self._options["verify_reads"]),
-        )
+        made: Comparison = self._draw("comparison_of", run_ids, by=by, limit=limit, progress=progress)
         return made
 
     @observed("adopt")
@@ -1014,7 +971,8 @@ class MediaStore:
         A repair does what `finding.repair` says and nothing else: it gives media back what they lack, removes what
         belongs to none, and moves to `.fsmedia/quarantine/` what it can't judge. It never touches what is held, younger
         than the grace, or foreign. A partial due index is given what it lacks and made complete: writers that know none
-        (PromptKit) must have stopped for good. Others may read, store, delete and sweep meanwhile.
+        (PromptKit) must have stopped for good. Others may read, store, delete and sweep meanwhile. Windows are of 256
+        media, or 100 leftovers; `progress` counts objects listed, and is called every 1,000.
 
         Parameters
         ----------
@@ -1024,19 +982,10 @@ class MediaStore:
             Mend what is found. "leftovers" looks at nothing else than what crashes left (bytes, markers and due
             entries without a sidecar, unused shared bytes, temporary files) and mends that, by one listing and no read
             of a sidecar; deduplicated media keep some 200 bytes of memory each meanwhile.
-        dry_run
-            Write nothing, with `repair` too; the findings say what would be done.
-        force
-            Go on where so few media are listed that the storage may have answered wrongly: fewer than half of the rows
-            of the newest catalog, or none although the due index has entries.
         grace
             Age from which something may be mended; None is the store's.
         nobody_writes
             Allows a grace shorter than the store's. Say so only when every writer is stopped.
-        executor
-            Any `concurrent.futures.Executor`; it gets 256 media, or 100 leftovers, at a time.
-        progress
-            Called with the number of objects listed so far, every 1,000.
         found
             Called with each `Finding`; the report holds the first 1,000 of each kind, and counts them all.
 
@@ -1045,10 +994,7 @@ class MediaStore:
         InvalidMediaError
             The grace is too short, or `repair="leftovers"` comes with `deep`.
         StorageError
-            The store can't be listed, or a repair is stopped because so little was listed; what failed for single
-            things is in the report.
-        ReadOnlyStoreError
-            The store was opened read-only, and something is to be written.
+            A repair is stopped because so little was listed, or the store can't be listed.
         """
         from fsmedia.maintenance.survey import check_grace
         from fsmedia.maintenance.verify import verify
@@ -1291,6 +1237,11 @@ class MediaStore:
             facts = facts_of_name(key) or facts_of_sidecar(found.sidecar, key) if verify else None
             content.attach(StoredBytes(self._backend, key, content.mime_type, facts=facts, verify_reads=verify))
         return content
+
+    def _draw(self, name: str, wanted: object, **how: object) -> Any:
+        """Call a function of the display's galleries on this store."""
+        options = {"now": self._now(), "verify_reads": bool(self._options["verify_reads"]), **how}
+        return getattr(_display("gallery"), name)(self._backend, self._settings_file.refresh(), wanted, **options)
 
     def _removal(self) -> Deleter:
         return Deleter(self._backend, self._settings_file.configuration, self._now, self._options["deletion_log"])

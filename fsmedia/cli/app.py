@@ -30,13 +30,7 @@ if TYPE_CHECKING:
     from fsmedia.models import RetentionPolicy
     from fsmedia.store import MediaStore
 
-_UNITS = {
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-    "w": timedelta(weeks=1),
-}
+_SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION_PART = re.compile(
     r"(\d{1,12})\s*(s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?|w|weeks?)(?![a-z])\s*", re.ASCII
 )
@@ -134,8 +128,8 @@ def spell_duration(seconds: int | None) -> str:
     if seconds is None:
         return "for ever"
     text = ""
-    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
-        count, seconds = divmod(seconds, length)
+    for unit in "dhms":
+        count, seconds = divmod(seconds, _SECONDS[unit])
         text += f"{count}{unit}" if count else ""
     return text or "0s"
 
@@ -145,7 +139,7 @@ def _read_duration(text: str) -> timedelta | None:
     if not _DURATION.fullmatch(words):
         return None
     try:
-        return sum((int(count) * _UNITS[unit[0]] for count, unit in _DURATION_PART.findall(words)), timedelta(0))
+        return timedelta(seconds=sum(int(count) * _SECONDS[unit[0]] for count, unit in _DURATION_PART.findall(words)))
     except OverflowError:
         return None
 
@@ -202,21 +196,19 @@ References = Annotated[list[str], typer.Argument(metavar="REF", help="References
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, max=256, metavar="N", help="Work on so many windows of media at once.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask, as is done where a person sits at the terminal.")]
 Force = Annotated[
-    bool, typer.Option("--force", help="Go on where so few media are listed that the storage may have erred.")
+    bool,
+    typer.Option(
+        "--force", help="Go on though fewer than half of the media of the newest catalog are listed, or none."
+    ),
 ]
-NobodyWrites = Annotated[
-    bool, typer.Option("--nobody-writes", help="Every writer is stopped: a short grace does no harm.")
-]
-MappingFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Add old and new references to this file.")]
 HtmlFile = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file; replaced if it is there.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Change nothing, say what would be done.")]
 PolicyName = Annotated[
-    str | None,
-    typer.Option("--policy", metavar="NAME", help="Retention: retain-30days, delete-after-5min, ..."),
+    str | None, typer.Option("--policy", metavar="NAME", help="Retention: retain-30days, delete-after-5min, ...")
 ]
 
 
@@ -237,7 +229,6 @@ _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress an
 def command_of(function: Callable[..., None]) -> Callable[..., None]:
     """Return a command as typer reads it: with the options of its groups in their places, and `--quiet`."""
     flat = with_option_groups(function)
-    options = inspect.signature(flat).parameters
 
     @wraps(flat)
     def run(*, quiet: bool, **given: Any) -> None:
@@ -246,9 +237,7 @@ def command_of(function: Callable[..., None]) -> Callable[..., None]:
         flat(**given)
 
     asked = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Quiet)
-    vars(run)["__signature__"] = inspect.Signature([*options.values(), asked])
-    run.__annotations__ = {name: each.annotation for name, each in options.items()} | {"quiet": _Quiet}
-    return run
+    return _with_parameters(run, [*inspect.signature(flat).parameters.values(), asked])
 
 
 def with_option_groups(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -274,10 +263,14 @@ def with_option_groups(command: Callable[..., Any]) -> Callable[..., Any]:
         # An option that a group leaves out has the default of its function.
         return command(**{name: given[name] for name in own if name in given}, **made)
 
-    keyword_only = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in options.values()]
-    vars(run)["__signature__"] = inspect.Signature(keyword_only)
-    run.__annotations__ = {name: each.annotation for name, each in options.items()}
-    return run
+    return _with_parameters(run, [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in options.values()])
+
+
+def _with_parameters(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> Callable[..., Any]:
+    """Give a function the parameters that typer shall read."""
+    vars(function)["__signature__"] = inspect.Signature(parameters)
+    function.__annotations__ = {each.name: each.annotation for each in parameters}
+    return function
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,17 +355,11 @@ def conditions(
 ) -> dict[str, Any]:
     """Return the conditions of a selection that are given, by their names in Python."""
     now = datetime.now(UTC)
-    given = {
-        "run_id": run,
-        "conversation_id": conversation,
-        "session_id": session,
-        "provider_id": provider,
-        "mime_type": mime,
-        "policy_name": policy,
-        "since": parse_instant(since, "--since", now=now),
-        "until": parse_instant(until, "--until", now=now),
-        "expires_before": parse_instant(expires_before, "--expires-before", now=now, ahead=True),
-    }
+    given: dict[str, Any] = {"run_id": run, "conversation_id": conversation, "session_id": session}
+    given |= {"provider_id": provider, "mime_type": mime, "policy_name": policy}
+    given["since"] = parse_instant(since, "--since", now=now)
+    given["until"] = parse_instant(until, "--until", now=now)
+    given["expires_before"] = parse_instant(expires_before, "--expires-before", now=now, ahead=True)
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -485,18 +472,15 @@ class CommandGroup(TyperGroup):
                 _print_usage_error(error, f"{ctx.command_path} {ctx.invoked_subcommand}")
                 raise typer.Exit(USAGE) from None
             raise
-        except (CommandError, MediaError) as error:
-            output.error(output.error_text(error))
-            raise typer.Exit(exit_code_of([error])) from None
         except BrokenPipeError:
             _drop_stdout()
             raise typer.Exit(PIPE_CLOSED) from None
         except KeyboardInterrupt:
             output.note("interrupted")
             raise typer.Exit(INTERRUPTED) from None
-        except OSError as error:
+        except (CommandError, MediaError, OSError) as error:
             output.error(output.error_text(error))
-            raise typer.Exit(FAILED) from None
+            raise typer.Exit(exit_code_of([error])) from None
         return result
 
 
@@ -523,14 +507,6 @@ def exit_code_of(errors: Iterable[BaseException]) -> int:
     return DONE if not codes else codes.pop() if len(codes) == 1 else FAILED
 
 
-def check_mapping(mapping: Path | None, *, dry_run: bool) -> None:
-    """Refuse `--mapping` in a dry run."""
-    if dry_run and mapping is not None:
-        raise typer.BadParameter(
-            "has nothing to hold in a dry run: new references come with the work", param_hint="--mapping"
-        )
-
-
 @contextmanager
 def temporary_file(path: Path) -> Iterator[Path]:
     """Give a name beside a file, for what takes its place when it is whole; nothing stays there."""
@@ -550,9 +526,7 @@ def can_ask() -> bool:
 
 def confirm(question: str, otherwise: str = "nothing was deleted") -> None:
     """Ask, where somebody can answer; `otherwise` is what a no comes to."""
-    if not can_ask():
-        return
-    if not typer.confirm(output.visible(question), err=True):
+    if can_ask() and not typer.confirm(output.visible(question), err=True):
         raise CommandError(otherwise)
 
 

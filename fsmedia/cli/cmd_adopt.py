@@ -5,8 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fsmedia.cli import output
-from fsmedia.cli.app import FAILED, AsJson, DryRun, Ids, PolicyName, Store, Threads, Yes, can_ask, confirm, thread_pool
+from fsmedia.cli import app, output
 from fsmedia.format.layout import mode_of
 from fsmedia.models.text import size_text
 
@@ -29,13 +28,13 @@ def adopt(
     pattern: Annotated[
         str | None, typer.Option(metavar="TEMPLATE", help="The layout of a root that is no store yet.")
     ] = None,
-    ids: Ids,
-    policy: PolicyName = None,
-    dry_run: DryRun = False,
-    threads: Threads = None,
-    yes: Yes = False,
-    as_json: AsJson = False,
-    location: Store,
+    ids: app.Ids,
+    policy: app.PolicyName = None,
+    dry_run: app.DryRun = False,
+    threads: app.Threads = None,
+    yes: app.Yes = False,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Adopt files."""
     settings: dict[str, Any] = {}
@@ -43,15 +42,14 @@ def adopt(
         mode = mode_of(pattern)
         settings = {"organization": mode, "layouts": {mode: pattern}}
     words = {"policy_name": policy, **{name: value for name, value in ids.items() if value}}
-    with location.open(**settings) as opened, thread_pool(threads) as executor:
-        if not (yes or dry_run) and can_ask():
+    with location.open(**settings) as opened, app.thread_pool(threads) as executor:
+        if not (yes or dry_run) and app.can_ask():
             with output.count_progress("looking", None) as meter:
                 plan = opened.adopt(dry_run=True, executor=executor, progress=meter.reach, **words)
-            confirm(
-                f"Adopt {len(plan.stored):,} files ({size_text(plan.bytes)}) in {opened.url}?", "nothing was changed"
-            )
+            what = f"{len(plan.stored):,} files ({size_text(plan.bytes)})"
+            app.confirm(f"Adopt {what} in {opened.url}?", "nothing was changed")
         with output.count_progress("adopting", None) as meter:
             report = opened.adopt(dry_run=dry_run, executor=executor, progress=meter.reach, **words)
     output.print_report(report, as_json=as_json)
     if report.failed:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(app.FAILED)

@@ -18,8 +18,7 @@ from rich.text import Text
 
 from fsmedia.catalog import COLUMNS, Catalog
 from fsmedia.catalog.schema import arrow
-from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, CommandError, Store, StoreLocation, Threads, command_group
+from fsmedia.cli import app, output
 from fsmedia.errors import INSTALL, MediaError, StorageError
 from fsmedia.models.text import distance_text
 from fsmedia.store import utc_now
@@ -73,7 +72,7 @@ and expires_at between now() and now() + interval 7 days group by run_id"
 _MOST_WARNINGS = 20
 _BATCH = 1000
 _SHOWN = 1000  # rows of a table on a screen
-_OPTIONS = {
+_OPTIONS: dict[str, Any] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "python_enable_replacements": False,
@@ -82,12 +81,7 @@ _OPTIONS = {
 _LOCKED = "SET TimeZone = 'UTC'; SET enable_external_access = false; SET lock_configuration = true"
 
 
-def refresh(
-    *,
-    threads: Threads = None,
-    as_json: AsJson = False,
-    location: Store,
-) -> None:
+def refresh(*, threads: app.Threads = None, as_json: app.AsJson = False, location: app.Store) -> None:
     """Bring the catalog up to date."""
     with location.open_for_work("media", threads) as (opened, work):
         found = opened.catalog(**work)
@@ -102,20 +96,14 @@ def refresh(
         output.line(str(_file_of(found)))
 
 
-def show(*, as_json: AsJson = False, location: Store) -> None:
+def show(*, as_json: app.AsJson = False, location: app.Store) -> None:
     """Show what the catalog is."""
     with location.open_existing(read_only=True) as opened:
         found = opened.catalog(refresh=False)
     if as_json:
-        output.json_line(
-            {
-                "media": len(found),
-                "refreshed_at": found.refreshed_at.isoformat(),
-                "file": _file_of(found),
-                "problems": len(found.problems),
-                "columns": [{"name": each.name, "type": each.kind, "about": each.about} for each in COLUMNS],
-            }
-        )
+        told = {"media": len(found), "refreshed_at": found.refreshed_at.isoformat(), "file": _file_of(found)}
+        columns = [{"name": each.name, "type": each.kind, "about": each.about} for each in COLUMNS]
+        output.json_line({**told, "problems": len(found.problems), "columns": columns})
         return
     screen = output.Screen()
     age = distance_text(found.refreshed_at, utc_now())
@@ -138,20 +126,20 @@ def _file_of(found: Catalog) -> str | None:
     return file
 
 
-def catalog_of(location: StoreLocation, *, refresh: bool, threads: int | None = None) -> Catalog:
+def catalog_of(location: app.StoreLocation, *, refresh: bool, threads: int | None = None) -> Catalog:
     """Return the catalog that is asked; with `refresh`, brought up to date: in the store, else in memory alone."""
+
+    def ask(*, read_only: bool) -> Catalog:
+        with location.open_for_work("media", threads, read_only=read_only) as (opened, work):
+            return opened.catalog(refresh=refresh, **work)
+
     if refresh:
         arrow()  # without it there is no second way
         try:
-            return _open_catalog(location, threads, refresh=True, read_only=False)
+            return ask(read_only=False)
         except StorageError as error:
             output.note(f"trying again without writing: {output.error_text(error)}")
-    return _open_catalog(location, threads, refresh=refresh, read_only=True)
-
-
-def _open_catalog(location: StoreLocation, threads: int | None, *, refresh: bool, read_only: bool) -> Catalog:
-    with location.open_for_work("media", threads, read_only=read_only) as (opened, work):
-        return opened.catalog(refresh=refresh, **work)
+    return ask(read_only=True)
 
 
 def query(
@@ -160,8 +148,8 @@ def query(
     as_csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values, with a head.")] = False,
     limit: Annotated[int | None, typer.Option(min=0, metavar="N", help="At most so many rows.")] = None,
     no_refresh: Annotated[bool, typer.Option("--no-refresh", help="Ask the catalog as it is, however old.")] = False,
-    as_json: AsJson = False,
-    location: Store,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Ask the catalog."""
     if as_json and as_csv:
@@ -169,28 +157,19 @@ def query(
     text = sys.stdin.read() if sql == "-" else sql
     if not text.strip():
         raise typer.BadParameter("is empty", param_hint="SQL")
-    duckdb = _duckdb()
+    try:
+        import duckdb
+    except ImportError as error:
+        problem = f"query needs a package that is not installed ({error}): {INSTALL['catalog']}"
+        raise app.CommandError(problem) from None
     found = catalog_of(location, refresh=not no_refresh)
     try:
         with duckdb.connect(":memory:", config=_OPTIONS) as connection:
             names, rows = _execute(connection, found, text)
-            rows = islice(rows, limit)
-            if as_json:
-                _show_json(names, rows)
-            elif as_csv:
-                _show_csv(names, rows)
-            else:
-                _show_table(names, rows)
+            show = _show_json if as_json else _show_csv if as_csv else _show_table
+            show(names, islice(rows, limit))
     except duckdb.Error as error:
-        raise CommandError(_error_line(str(error))) from None
-
-
-def _duckdb() -> Any:
-    try:
-        import duckdb
-    except ImportError as error:
-        raise CommandError(f"query needs a package that is not installed ({error}): {INSTALL['catalog']}") from None
-    return duckdb
+        raise app.CommandError(_error_line(str(error))) from None
 
 
 def _execute(connection: Any, found: Catalog, sql: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
@@ -272,4 +251,4 @@ def _single(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-group = command_group((("refresh", refresh, REFRESH_HELP), ("show", show, SHOW_HELP), ("query", query, QUERY_HELP)))
+group = app.command_group((("refresh", refresh, REFRESH_HELP), ("show", show, SHOW_HELP), ("query", query, QUERY_HELP)))

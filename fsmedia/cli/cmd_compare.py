@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, CommandError, HtmlFile, Store
+from fsmedia.cli import app, output
 
 HELP = """A row is a message and part, a column a run; what a run lacks is an empty cell. Needs the packages of the
 extra `notebook`.
@@ -21,23 +20,20 @@ Examples:
 def compare(
     *,
     runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Two or more run ids.")],
-    target: HtmlFile = Path("compare.html"),
+    target: app.HtmlFile = Path("compare.html"),
     by: Annotated[
         Literal["message", "conversation"],
         typer.Option(help="Compare messages, or messages of the same conversation only."),
     ] = "message",
     limit: Annotated[int, typer.Option(min=1, max=2000, metavar="N", help="At most so many media of each run.")] = 200,
-    as_json: AsJson = False,
-    location: Store,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Write a comparison."""
-    with (
-        location.open_existing(read_only=True) as opened,
-        output.count_progress("making previews", None) as meter,
-    ):
+    with location.open_existing(read_only=True) as opened, output.count_progress("making previews", None) as meter:
         made = opened.compare(runs, by=by, limit=limit, progress=meter.reach)
     if not len(made):
-        raise CommandError("none of these runs has media here; see: fsmedia ls")
+        raise app.CommandError("none of these runs has media here; see: fsmedia ls")
     path = made.save(target)
     if as_json:
         output.json_line({"path": str(path), "runs": made.runs, "positions": len(made), "missing": len(made.missing)})

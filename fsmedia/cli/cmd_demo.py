@@ -15,8 +15,7 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
-from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, CommandError, Store, StoreLocation
+from fsmedia.cli import app, output
 from fsmedia.errors import MediaError
 from fsmedia.models import MediaContent, MediaMetadata
 from fsmedia.models.text import size_text
@@ -65,15 +64,10 @@ def sample_run() -> list[Sample]:
     return [Sample(*facts, (folder / facts[0]).read_bytes()) for facts in _SAMPLES]
 
 
-def demo(
-    context: typer.Context,
-    *,
-    as_json: AsJson = False,
-    location: Store,
-) -> None:
+def demo(context: typer.Context, *, as_json: app.AsJson = False, location: app.Store) -> None:
     """Show what it does."""
     if location.url is None:
-        location = StoreLocation(DEMO_URL, location.options)
+        location = app.StoreLocation(DEMO_URL, location.options)
     samples = sample_run()
     printer = _StepPrinter(program=context.find_root().info_name or "fsmedia", quiet=as_json)
     run = run_name(utc_now())
@@ -86,7 +80,9 @@ def demo(
         printer.step(f"Stored the run {run}", f"{len(samples)} media, {size}")
         found = list(opened.list(run_id=run))
         if sorted(found) != sorted(references):
-            raise CommandError(f"the store lists {len(found)} media of the run, not the {len(references)} just stored")
+            raise app.CommandError(
+                f"the store lists {len(found)} media of the run, not the {len(references)} just stored"
+            )
         printer.step("Listed it", f"{len(found)} references, each all you need to keep")
         printer.media(dict(zip(map(str, references), samples, strict=True)))
         chosen = next(index for index, sample in enumerate(samples) if sample.mime_type == _READ_BACK)
@@ -99,22 +95,14 @@ def demo(
             printer.line("The gallery of this run, to open in a browser:", style="bold")
             printer.line(str(page.resolve()), style="green")
         if as_json:
-            output.json_line(
-                {
-                    "url": opened.url,
-                    "created": before is None,
-                    "run_id": run,
-                    "references": references,
-                    "read_back": {"reference": references[chosen], "sha256": sha256},
-                    "gallery": None if page is None else str(page.resolve()),
-                }
-            )
+            told = {"url": opened.url, "created": before is None, "run_id": run, "references": references}
+            told |= {"read_back": {"reference": references[chosen], "sha256": sha256}}
+            output.json_line({**told, "gallery": None if page is None else str(page.resolve())})
 
 
 def run_name(now: datetime) -> str:
     """Return a name for the run of this instant: its day, and the millisecond of that day in six characters."""
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    rest = int((now - midnight).total_seconds() * 1000)
+    rest = int((now - now.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds() * 1000)
     text = ""
     for _ in range(6):
         rest, digit = divmod(rest, len(_DIGITS))
@@ -155,7 +143,7 @@ def _read_back(opened: MediaStore, reference: str, sample: Sample) -> str:
             digest.update(data)
     read, noted, wanted = digest.hexdigest(), opened.info(reference).sha256, hashlib.sha256(sample.data).hexdigest()
     if not read == noted == wanted:
-        raise CommandError(
+        raise app.CommandError(
             f"{reference}: the sha256 is wrong: {wanted[:16]}... was stored, {str(noted)[:16]}... is noted, "
             f"{read[:16]}... was read"
         )
@@ -193,7 +181,9 @@ class _StepPrinter:
             self.line(Text.assemble(facts, (caption, "dim")))
         self.line("")
 
-    def next_steps(self, location: StoreLocation, opened: MediaStore, run: str, reference: str, file_name: str) -> None:
+    def next_steps(
+        self, location: app.StoreLocation, opened: MediaStore, run: str, reference: str, file_name: str
+    ) -> None:
         """Print commands that work when they are pasted."""
         self.line("")
         if opened.url.startswith("memory:"):

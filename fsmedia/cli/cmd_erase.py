@@ -9,26 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsmedia.cli import output
-from fsmedia.cli.app import (
-    DONE,
-    FAILED,
-    NOT_FOUND,
-    AsJson,
-    CommandError,
-    DryRun,
-    Force,
-    OptionGroup,
-    Store,
-    StoreLocation,
-    Threads,
-    Yes,
-    can_ask,
-    conditions,
-    confirm,
-    temporary_file,
-    thread_pool,
-)
+from fsmedia.cli import app, output
 from fsmedia.models import Receipt
 from fsmedia.models.text import size_text
 
@@ -37,6 +18,22 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from fsmedia.store import MediaStore
+
+HELP = """All ids that are given must fit. Besides the media go their due entries, rows of the catalog and whatever else
+in the store names them. Held media stay and are told, see `fsmedia policy release`; bytes that others use stay too. It
+looks into every sidecar of the store, and may be repeated: what was interrupted is finished.
+
+`--receipt FILE` keeps what was done as JSON: it names the subject, so keep it like the media. `--check FILE` looks
+later whether anything is there again. Records below .fsmedia/deletions/ are evidence and stay, unless `--forget-log`
+is given. A bucket may keep older versions of what is deleted: the receipt says of which, unless `--versions` removes
+them, for good. Exits with 1 if something of the subject stays.
+
+Examples:
+  fsmedia erase --run r1 --dry-run
+  fsmedia erase --conversation c7 --receipt c7-erased.json
+  fsmedia erase --check c7-erased.json
+  fsmedia erase --session s1 --store s3://bucket/media --threads 8 --yes --json
+"""
 
 
 @contextmanager
@@ -49,8 +46,8 @@ def open_receipt(path: Path | None) -> Iterator[Callable[[Receipt], object]]:
         yield lambda _: None
         return
     if path.exists():
-        raise CommandError(f"{path}: is there already; a receipt replaces nothing")
-    with temporary_file(path) as beside:
+        raise app.CommandError(f"{path}: is there already; a receipt replaces nothing")
+    with app.temporary_file(path) as beside:
         beside.touch(mode=0o600)
 
         def keep(receipt: Receipt) -> None:
@@ -65,57 +62,35 @@ def open_receipt(path: Path | None) -> Iterator[Callable[[Receipt], object]]:
         yield keep
 
 
-def check_receipt_file(
-    location: StoreLocation, path: Path, *, threads: int | None = None, as_json: bool = False
-) -> int:
+def check_receipt_file(location: app.StoreLocation, path: Path, *, threads: int | None, as_json: bool) -> int:
     """Check a receipt's file against a store, print what is there, and return the exit code."""
     if not path.exists():
-        raise CommandError(f"{path}: no such file", code=NOT_FOUND)
+        raise app.CommandError(f"{path}: no such file", code=app.NOT_FOUND)
     with location.open_for_work("looking", threads, read_only=True) as (opened, work):
         report = opened.check_receipt(path, **work)
     output.print_report(report, as_json=as_json, holds=report.holds)
-    return DONE if report.holds else FAILED
-
-
-HELP = """All ids that are given must fit. Besides the media go their due entries, rows of the catalog and whatever else
-in the store names them. Held media stay and are told, see `fsmedia policy release`; bytes that others use stay too. It
-looks into every sidecar of the store, and may be repeated: what was interrupted is finished.
-
-`--receipt FILE` keeps what was done as JSON: it names the subject, so keep it like the media. `--check FILE` looks
-later whether anything is there again. Records below .fsmedia/deletions/ are evidence and stay, unless `--forget-log`
-is given. A bucket may keep older versions of what is deleted: the receipt says of which, unless `--versions` removes
-them, for good. Exits with 1 if something of the subject stays. It asks first where a person sits at the terminal;
-`--yes` does not ask. It stops where fewer than half of the media of the newest catalog are listed, or none at all; if
-that is right, say `--force`.
-
-Examples:
-  fsmedia erase --run r1 --dry-run
-  fsmedia erase --conversation c7 --receipt c7-erased.json
-  fsmedia erase --check c7-erased.json
-  fsmedia erase --session s1 --store s3://bucket/media --threads 8 --yes --json
-"""
+    return app.DONE if report.holds else app.FAILED
 
 
 def erase(
     *,
     named: Annotated[
-        dict[str, Any], OptionGroup(conditions, without=("mime", "policy", "since", "until", "expires_before"))
+        dict[str, Any], app.OptionGroup(app.conditions, without=("mime", "policy", "since", "until", "expires_before"))
     ],
-    dry_run: DryRun = False,
-    force: Force = False,
+    dry_run: app.DryRun = False,
+    force: app.Force = False,
     forget_log: Annotated[bool, typer.Option("--forget-log", help="Also out of the records of deletions.")] = False,
     versions: Annotated[
         bool, typer.Option("--versions", help="Also the older versions that the bucket keeps, for good.")
     ] = False,
     receipt: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the receipt here.")] = None,
     check: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Erase nothing; look whether what a receipt names is gone."),
+        Path | None, typer.Option(metavar="FILE", help="Erase nothing; look whether what a receipt names is gone.")
     ] = None,
-    threads: Threads = None,
-    yes: Yes = False,
-    as_json: AsJson = False,
-    location: Store,
+    threads: app.Threads = None,
+    yes: app.Yes = False,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Erase a subject."""
     if check is not None:
@@ -123,27 +98,23 @@ def erase(
             raise typer.BadParameter("takes nothing but the store, and erases nothing", param_hint="--check")
         raise typer.Exit(check_receipt_file(location, check, threads=threads, as_json=as_json))
     if not named:
-        raise typer.BadParameter(
-            "must name whose media shall go", param_hint="--run, --conversation, --session, --provider"
-        )
-    with location.open_existing(read_only=dry_run) as opened, thread_pool(threads) as executor:
-        if not (yes or dry_run) and can_ask():
+        hint = "--run, --conversation, --session, --provider"
+        raise typer.BadParameter("must name whose media shall go", param_hint=hint)
+    with location.open_existing(read_only=dry_run) as opened, app.thread_pool(threads) as executor:
+        if not (yes or dry_run) and app.can_ask():
             plan = _erase(opened, executor, named, dry_run=True, force=force, versions=versions)
             older = f" and {plan.cleaned.versions:,} older versions" if versions else ""
-            confirm(
-                f"Erase {len(plan.erased)} media ({size_text(plan.bytes_freed)}){older} from {opened.url}?",
-                "nothing went",
-            )
+            what = f"{len(plan.erased)} media ({size_text(plan.bytes_freed)}){older}"
+            app.confirm(f"Erase {what} from {opened.url}?", "nothing went")
+        how = {"dry_run": dry_run, "force": force, "forget_log": forget_log, "versions": versions}
         with open_receipt(receipt) as keep:
-            done = _erase(
-                opened, executor, named, dry_run=dry_run, force=force, forget_log=forget_log, versions=versions
-            )
+            done = _erase(opened, executor, named, **how)
             keep(done)
     # Asked again with --json, the command has nothing left to tell of what went.
     output.print_report(done, as_json=as_json, all_by="--json" if receipt is None else str(receipt))
     if receipt is not None and not as_json:
         output.line(f"receipt: {receipt}")
-    raise typer.Exit(DONE if done.is_complete else FAILED)
+    raise typer.Exit(app.DONE if done.is_complete else app.FAILED)
 
 
 def _erase(opened: MediaStore, executor: Executor | None, named: dict[str, Any], **options: Any) -> Receipt:

@@ -6,18 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fsmedia.cli import output
-from fsmedia.cli.app import (
-    FAILED,
-    AsJson,
-    DryRun,
-    OptionGroup,
-    Store,
-    command_group,
-    conditions,
-    parse_size,
-    parse_storage_options,
-)
+from fsmedia.cli import app, output
 from fsmedia.exchange import export_audiofolder, export_imagefolder, export_webdataset
 from fsmedia.exchange.webdataset import SHARD_BYTES, SHARD_COUNT
 from fsmedia.models import ExportReport
@@ -60,14 +49,6 @@ Examples:
   fsmedia export webdataset s3://bucket/shards --prefix train --shard-size 1GB --target-option anon=false
 """
 
-Target = Annotated[str, typer.Argument(metavar="DIR", help="A folder, or any fsspec URL; no store.")]
-TargetOptions = Annotated[
-    list[str] | None,
-    typer.Option("--target-option", metavar="KEY=VALUE", help="As --option, for where it goes."),
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what lies there under these names.")]
-Limit = Annotated[int | None, typer.Option(min=0, metavar="N", help="At most so many.")]
-
 
 def _of_folders(
     *,
@@ -84,13 +65,12 @@ def _of_shards(
     *,
     prefix: Annotated[str, typer.Option(metavar="NAME", help="How the shards are called.")] = "media",
     shard_size: Annotated[
-        str | None,
-        typer.Option(metavar="SIZE", help="Of a shard: 500MB, 1GiB; else 256 MiB."),
+        str | None, typer.Option(metavar="SIZE", help="Of a shard: 500MB, 1GiB; else 256 MiB.")
     ] = None,
     shard_count: Annotated[int, typer.Option(min=1, metavar="N", help="Media of a shard at most.")] = SHARD_COUNT,
 ) -> dict[str, Any]:
     """Return the settings of WebDataset's shards."""
-    shard_bytes = SHARD_BYTES if shard_size is None else parse_size(shard_size, "--shard-size")
+    shard_bytes = SHARD_BYTES if shard_size is None else app.parse_size(shard_size, "--shard-size")
     return {"prefix": prefix, "shard_count": shard_count, "shard_bytes": shard_bytes}
 
 
@@ -99,18 +79,22 @@ def _command(export: Callable[..., ExportReport], of_format: Callable[..., dict[
 
     def command(
         *,
-        target: Target,
-        settings: Annotated[dict[str, Any], OptionGroup(of_format)],
-        selection: Annotated[dict[str, Any], OptionGroup(conditions, without=("policy", "expires_before"))],
-        limit: Limit = None,
-        overwrite: Overwrite = False,
-        dry_run: DryRun = False,
-        as_json: AsJson = False,
-        target_option: TargetOptions = None,
-        location: Store,
+        target: Annotated[str, typer.Argument(metavar="DIR", help="A folder, or any fsspec URL; no store.")],
+        settings: Annotated[dict[str, Any], app.OptionGroup(of_format)],
+        selection: Annotated[dict[str, Any], app.OptionGroup(app.conditions, without=("policy", "expires_before"))],
+        limit: Annotated[int | None, typer.Option(min=0, metavar="N", help="At most so many.")] = None,
+        overwrite: Annotated[
+            bool, typer.Option("--overwrite", help="Replace what lies there under these names.")
+        ] = False,
+        dry_run: app.DryRun = False,
+        as_json: app.AsJson = False,
+        target_option: Annotated[
+            list[str] | None, typer.Option(metavar="KEY=VALUE", help="As --option, for where it goes.")
+        ] = None,
+        location: app.Store,
     ) -> None:
         """Export under a progress bar, and print the report."""
-        options = parse_storage_options(target_option)
+        options = app.parse_storage_options(target_option)
         with location.open_existing(read_only=True) as opened, output.count_progress("exporting", None) as meter:
             report = export(
                 opened,
@@ -125,15 +109,15 @@ def _command(export: Callable[..., ExportReport], of_format: Callable[..., dict[
             )
         output.print_report(report, as_json=as_json)
         if report.failed:
-            raise typer.Exit(FAILED)
+            raise typer.Exit(app.FAILED)
 
     return command
 
 
-group = command_group(
+group = app.command_group(
     (
         ("imagefolder", _command(export_imagefolder, _of_folders), IMAGEFOLDER_HELP),
         ("audiofolder", _command(export_audiofolder, _of_folders), AUDIOFOLDER_HELP),
         ("webdataset", _command(export_webdataset, _of_shards), WEBDATASET_HELP),
-    ),
+    )
 )

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, HtmlFile, Selection, Store
+from fsmedia.cli import app, output
 from fsmedia.models.text import size_text
 
 HELP = """The file needs nothing else and loads nothing: open it in any browser, send it to anybody who may see the
@@ -25,25 +24,18 @@ Group = Literal["conversation", "run", "message", "none"]
 
 def gallery(
     *,
-    target: HtmlFile = Path("gallery.html"),
-    selection: Selection,
+    target: app.HtmlFile = Path("gallery.html"),
+    selection: app.Selection,
     group_by: Annotated[Group, typer.Option(help="How cards are grouped.")] = "conversation",
     sort: Annotated[Sort, typer.Option(help="Which are taken first.")] = "position",
     limit: Annotated[int, typer.Option(min=1, max=2000, metavar="N", help="At most so many cards.")] = 50,
-    as_json: AsJson = False,
-    location: Store,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Write a gallery."""
-    with (
-        location.open_existing(read_only=True) as opened,
-        output.count_progress("making previews", limit) as meter,
-    ):
+    with location.open_existing(read_only=True) as opened, output.count_progress("making previews", limit) as meter:
         made = opened.gallery(
-            **selection,
-            group_by=None if group_by == "none" else group_by,
-            sort=sort,
-            limit=limit,
-            progress=meter.reach,
+            **selection, group_by=None if group_by == "none" else group_by, sort=sort, limit=limit, progress=meter.reach
         )
     path = made.save(target)
     if as_json:

@@ -11,8 +11,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, Choice, CommandError, DryRun, Store, each_media, temporary_file
+from fsmedia.cli import app, output
 from fsmedia.errors import CorruptSidecarError, LocalFileContext
 from fsmedia.models import MediaRecord, Reference
 from fsmedia.models.text import size_text
@@ -32,21 +31,21 @@ _CHUNK = 8 * 2**20  # each read is a request to an object store
 
 def get(
     *,
-    choice: Choice,
+    choice: app.Choice,
     target: Annotated[
         str | None,
         typer.Option("--output", "-o", metavar="FILE|DIR|-", help="A file, a folder (made if it ends with /), or -."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace files that exist.")] = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    location: Store,
+    dry_run: app.DryRun = False,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Write media into files."""
     if target == _STDOUT and as_json:
         raise typer.BadParameter("can't share standard output with -o -", param_hint="--json")
     if target == _STDOUT and sys.stdout.isatty() and not force:
-        raise CommandError("this would write media into the terminal; pipe it, name a file, or add --force")
+        raise app.CommandError("this would write media into the terminal; pipe it, name a file, or add --force")
 
     def download(reference: str) -> None:
         record = _record_of(opened, reference)
@@ -71,7 +70,7 @@ def get(
         references = choice.find(opened)
         alone = len(references) == 1
         folder = _folder(target, several=not alone, make=not dry_run)
-        each_media(references, download, "writing files")
+        app.each_media(references, download, "writing files")
 
 
 def _folder(target: str | None, *, several: bool, make: bool) -> Path | None:
@@ -88,7 +87,7 @@ def _folder(target: str | None, *, several: bool, make: bool) -> Path | None:
     if path.is_dir():
         return path
     if several:
-        raise CommandError(f"{target}: is no folder; several media need one")
+        raise app.CommandError(f"{target}: is no folder; several media need one")
     return None
 
 
@@ -116,7 +115,7 @@ def _copy(opened: MediaStore, record: MediaRecord, sink: BinaryIO, *, alone: boo
     sink.flush()
     found = digest.hexdigest()
     if record.sha256 is not None and found != record.sha256:
-        raise CommandError(
+        raise app.CommandError(
             f"{record.reference}: the bytes are not those that were stored (sha256 is {found[:16]}..., "
             f"it was {record.sha256[:16]}...); -o - gives them all the same"
         )
@@ -141,8 +140,10 @@ def _write(opened: MediaStore, record: MediaRecord, path: Path, *, force: bool, 
     if not force and (path.exists() or path.is_symlink()):
         raise _exists(path)
     if not path.parent.is_dir():
-        raise CommandError(f"{path.parent}: no such folder; make it, or end it with / and leave the name to fsmedia")
-    with temporary_file(path.resolve()) as temporary:
+        raise app.CommandError(
+            f"{path.parent}: no such folder; make it, or end it with / and leave the name to fsmedia"
+        )
+    with app.temporary_file(path.resolve()) as temporary:
         with temporary.open("wb") as file:
             found = _copy(opened, record, file, alone=alone)
         if force:
@@ -164,5 +165,5 @@ def _rename_new(temporary: Path, path: Path) -> None:
         temporary.replace(path)
 
 
-def _exists(path: Path) -> CommandError:
-    return CommandError(f"{path}: exists already; name another file, or add --force")
+def _exists(path: Path) -> app.CommandError:
+    return app.CommandError(f"{path}: exists already; name another file, or add --force")

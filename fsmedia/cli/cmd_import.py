@@ -7,32 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from fsmedia.cli import output
-from fsmedia.cli.app import (
-    FAILED,
-    AsJson,
-    DryRun,
-    Ids,
-    OptionGroup,
-    PolicyName,
-    Store,
-    StoreLocation,
-    command_group,
-    parse_storage_options,
-)
-from fsmedia.exchange import (
-    import_folder,
-    import_imagefolder,
-    import_inspect,
-    import_promptarena,
-    import_webdataset,
-)
+from fsmedia.cli import app, output
+from fsmedia.exchange import import_folder, import_imagefolder, import_inspect, import_promptarena, import_webdataset
 from fsmedia.exchange.folders import DEFAULT_PATTERN
 from fsmedia.models import ImportReport
 
 HELP = """Each media keeps where it came from (the attribute user.source). Importing again stores what is new and
-nothing twice, so an import that was killed goes on where it was; run one at a time. `--dry-run` reads all and says what
-would happen.
+nothing twice, so an import that was killed goes on where it was; run one at a time. `--dry-run` reads all.
 
 Examples:
   fsmedia import promptarena out/ --store ./media
@@ -96,29 +77,28 @@ Examples:
 
 def settings_of(
     *,
-    policy: PolicyName = None,
+    policy: app.PolicyName = None,
     source_option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="As --option, for where it comes from."),
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="As --option, for where it comes from.")
     ] = None,
-    dry_run: DryRun = False,
+    dry_run: app.DryRun = False,
 ) -> dict[str, Any]:
     """Return the settings that all imports take, by their names in Python."""
     settings: dict[str, Any] = {"policy_name": policy, "dry_run": dry_run}
     if source_option is not None:
-        settings["storage_options"] = parse_storage_options(source_option)
+        settings["storage_options"] = app.parse_storage_options(source_option)
     return settings
 
 
-Settings = Annotated[dict[str, Any], OptionGroup(settings_of)]
+Settings = Annotated[dict[str, Any], app.OptionGroup(settings_of)]
 
 
 def promptarena(
     *,
     path: Annotated[str, typer.Argument(metavar="PATH", help="The folder of the results, or one of them.")],
     settings: Settings,
-    as_json: AsJson = False,
-    location: Store,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Import results of PromptArena."""
     _run(location, import_promptarena, path, as_json=as_json, **settings)
@@ -128,10 +108,10 @@ def folder(
     *,
     path: Annotated[str, typer.Argument(metavar="DIR", help="The top of the tree.")],
     pattern: Annotated[str, typer.Option(metavar="TEMPLATE", help="What the paths below it tell.")] = DEFAULT_PATTERN,
-    ids: Ids,
+    ids: app.Ids,
     settings: Settings,
-    as_json: AsJson = False,
-    location: Store,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Import a tree of files."""
     _run(location, import_folder, path, as_json=as_json, pattern=pattern, ids=ids, **settings)
@@ -140,9 +120,9 @@ def folder(
 def inspect(
     *,
     logs: Annotated[list[Path], typer.Argument(metavar="LOG", help="Log files, or folders of them.")],
-    settings: Annotated[dict[str, Any], OptionGroup(settings_of, without=("source_option",))],
-    as_json: AsJson = False,
-    location: Store,
+    settings: Annotated[dict[str, Any], app.OptionGroup(settings_of, without=("source_option",))],
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Import logs of inspect_ai."""
     _run(location, import_inspect, logs, as_json=as_json, **settings)
@@ -154,10 +134,10 @@ def _described_command(run_import: Callable[..., ImportReport], kind: str) -> Ca
     def command(
         *,
         path: Annotated[str, typer.Argument(metavar="DIR", help=kind)],
-        ids: Ids,
+        ids: app.Ids,
         settings: Settings,
-        as_json: AsJson = False,
-        location: Store,
+        as_json: app.AsJson = False,
+        location: app.Store,
     ) -> None:
         """Import what an export wrote."""
         _run(location, run_import, path, as_json=as_json, ids=ids, **settings)
@@ -166,7 +146,7 @@ def _described_command(run_import: Callable[..., ImportReport], kind: str) -> Ca
 
 
 def _run(
-    location: StoreLocation,
+    location: app.StoreLocation,
     run_import: Callable[..., ImportReport],
     source: str | list[Path],
     *,
@@ -178,15 +158,15 @@ def _run(
         report = run_import(opened, source, progress=meter.reach, **settings)
     output.print_report(report, as_json=as_json)
     if report.failed:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(app.FAILED)
 
 
-group = command_group(
+group = app.command_group(
     (
         ("promptarena", promptarena, PROMPTARENA_HELP),
         ("folder", folder, FOLDER_HELP),
         ("inspect", inspect, INSPECT_HELP),
         ("imagefolder", _described_command(import_imagefolder, "The folder of the export."), IMAGEFOLDER_HELP),
         ("webdataset", _described_command(import_webdataset, "The folder of the shards."), WEBDATASET_HELP),
-    ),
+    )
 )

@@ -7,8 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, References, Store, each_media
+from fsmedia.cli import app, output
 from fsmedia.models import MediaRecord
 from fsmedia.models.text import distance_text
 from fsmedia.store import utc_now
@@ -29,12 +28,7 @@ _LABELS = {
 _SECOND = {"run_id", "conversation_id", "session_id", "provider_id", "policy_name"}  # an empty one says nothing
 
 
-def info(
-    *,
-    references: References,
-    as_json: AsJson = False,
-    location: Store,
-) -> None:
+def info(*, references: app.References, as_json: app.AsJson = False, location: app.Store) -> None:
     """Show records."""
     screen = output.Screen()
     gap = False
@@ -52,7 +46,7 @@ def info(
         output.print_facts(_rows(record))
 
     with location.open_existing(read_only=True) as opened:
-        each_media(references, show)
+        app.each_media(references, show)
 
 
 def _rows(record: MediaRecord) -> Iterator[tuple[str, str]]:

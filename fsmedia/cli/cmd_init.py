@@ -6,23 +6,12 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from fsmedia.cli import output
-from fsmedia.cli.app import (
-    AsJson,
-    CommandError,
-    Store,
-    parse_duration,
-    parse_pairs,
-    parse_policies,
-    policy_seconds,
-    spell_duration,
-)
+from fsmedia.cli import app, output
 from fsmedia.format.settings import Configuration
 
-HELP = """Not needed before `store`, which makes one with the defaults.
-
-Settings can't be changed afterwards; `fsmedia sync` brings the media to a new store that has others. Doing it again
-with the same settings, or with none, changes nothing and shows what is there; with other settings it is an error.
+HELP = """Not needed before `store`, which makes one with the defaults. Settings can't be changed afterwards;
+`fsmedia sync` brings the media to a new store that has others. Doing it again with the same settings, or with none,
+changes nothing and shows what is there; with other settings it is an error.
 
 Examples:
   fsmedia init --store ./media
@@ -35,73 +24,53 @@ Examples:
 """
 
 
-_Organization = Annotated[
-    str | None,
-    typer.Option(metavar="MODE", help="by-run (the default), by-conversation or by-session."),
-]
-_Layouts = Annotated[
-    list[str] | None,
-    typer.Option(metavar="MODE=TEMPLATE", help="The folders of a mode; repeatable."),
-]
-_Views = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME=TEMPLATE",
-        help="More folders in which media:// shows all media, read-only; repeatable.",
-    ),
-]
-_Policies = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME=DURATION",
-        help="A retention policy: audit=365d, legal=forever; repeatable.",
-    ),
-]
-_DefaultPolicy = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Policy of media that name none, e.g. retain-30days."),
-]
-_OrphanGrace = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DURATION",
-        help="Age from which leftovers of crashes may be removed, e.g. 2d; else 24h.",
-    ),
-]
-
-
 def init(
     *,
-    organization: _Organization = None,
-    layout: _Layouts = None,
-    view: _Views = None,
-    policy: _Policies = None,
-    default_policy: _DefaultPolicy = None,
+    organization: Annotated[
+        str | None, typer.Option(metavar="MODE", help="by-run (the default), by-conversation or by-session.")
+    ] = None,
+    layout: Annotated[
+        list[str] | None, typer.Option(metavar="MODE=TEMPLATE", help="The folders of a mode; repeatable.")
+    ] = None,
+    view: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=TEMPLATE", help="Read-only folders in which media:// shows all media; repeatable."),
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DURATION", help="A retention policy: audit=365d, legal=forever; repeatable."),
+    ] = None,
+    default_policy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Policy of media that name none, e.g. retain-30days.")
+    ] = None,
     deduplicate: Annotated[
         bool, typer.Option("--deduplicate", help="Let media with the same bytes share them.", show_default=False)
     ] = False,
-    orphan_grace: _OrphanGrace = None,
-    as_json: AsJson = False,
-    location: Store,
+    orphan_grace: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Age from which leftovers of crashes may be removed, e.g. 2d; else 24h."),
+    ] = None,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Make a store."""
-    layouts = parse_pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None
-    views = parse_pairs(view, "--view", "NAME=TEMPLATE, e.g. 'by-day={timestamp:%Y-%m-%d}/{name}{ext}'") or None
+    layouts = app.parse_pairs(layout, "--layout", "MODE=TEMPLATE, e.g. 'by-run=runs/{run_id}'") or None
+    views = app.parse_pairs(view, "--view", "NAME=TEMPLATE, e.g. 'by-day={timestamp:%Y-%m-%d}/{name}{ext}'") or None
     before = location.read_settings()
     with location.open(
         organization=organization,
         layouts=layouts,
         views=views,
-        policies=parse_policies(policy),
+        policies=app.parse_policies(policy),
         default_policy=default_policy,
         deduplicate=deduplicate or None,
-        orphan_grace=None if orphan_grace is None else parse_duration(orphan_grace, "--orphan-grace"),
+        orphan_grace=None if orphan_grace is None else app.parse_duration(orphan_grace, "--orphan-grace"),
     ) as opened:
         opened.create()
         url = opened.url
     made = location.read_settings()
     if made is None:
-        raise CommandError(f"{url}: the settings are gone again; somebody deletes the store")
+        raise app.CommandError(f"{url}: the settings are gone again; somebody deletes the store")
     facts = _facts(made)
     if as_json:
         output.json_line({"url": url, "created": before is None, **facts})
@@ -116,7 +85,7 @@ def _facts(made: Configuration) -> dict[str, Any]:
         "organization": str(made.organization),
         "layouts": {mode: layout.template for mode, layout in made.layouts.items()},
         "views": {name: view.template for name, view in made.views.items()},
-        "policies": policy_seconds(made),
+        "policies": app.policy_seconds(made),
         "default_policy": made.default_policy,
         "deduplicate": made.deduplicate,
         "orphan_grace": int(made.orphan_grace.total_seconds()),
@@ -125,7 +94,7 @@ def _facts(made: Configuration) -> dict[str, Any]:
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     mode = facts["organization"]
-    policies = [f"{name} ({spell_duration(seconds)})" for name, seconds in facts["policies"].items()]
+    policies = [f"{name} ({app.spell_duration(seconds)})" for name, seconds in facts["policies"].items()]
     rows = (
         ("organization", mode),
         ("layout", facts["layouts"][mode]),
@@ -133,6 +102,6 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("policies", ", ".join(policies) or "none of its own"),
         ("default policy", facts["default_policy"] or "none: media are kept"),
         ("equal bytes", "shared" if facts["deduplicate"] else "stored for each media"),
-        ("orphan grace", spell_duration(facts["orphan_grace"])),
+        ("orphan grace", app.spell_duration(facts["orphan_grace"])),
     )
     return [(f"  {name}", output.visible(value)) for name, value in rows]

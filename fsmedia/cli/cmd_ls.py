@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, Selection, Store, exit_code_of
+from fsmedia.cli import app, output
 from fsmedia.errors import MediaError, MediaNotFoundError
 from fsmedia.models import MediaRecord, Reference
 from fsmedia.models.text import size_text
@@ -33,7 +32,7 @@ _AT_ONCE = 256
 
 def ls(
     *,
-    selection: Selection,
+    selection: app.Selection,
     held: Annotated[bool | None, typer.Option("--held/--not-held", help="Held by `policy hold`, or not.")] = None,
     newest: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="So many with the latest times, the newest first.")
@@ -41,8 +40,8 @@ def ls(
     limit: Annotated[int | None, typer.Option(min=0, metavar="N", help="At most so many.")] = None,
     long: Annotated[bool, typer.Option("--long", "-l", help="With size, type, time, policy and expiry.")] = False,
     null: Annotated[bool, typer.Option("--null", "-0", help="End references with NUL, for xargs -0.")] = False,
-    as_json: AsJson = False,
-    location: Store,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """List media."""
     if newest is not None and (held is not None or limit is not None):
@@ -66,7 +65,7 @@ def ls(
                     output.line(reference)
         if not found and not errors and 0 not in (limit, newest):
             output.note(f"no media {'match ' if selection or held is not None else ''}in {opened.url}")
-    raise typer.Exit(exit_code_of(errors))
+    raise typer.Exit(app.exit_code_of(errors))
 
 
 def _records(

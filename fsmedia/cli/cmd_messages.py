@@ -10,19 +10,7 @@ from typing import Annotated
 
 import typer
 
-from fsmedia.cli import output
-from fsmedia.cli.app import (
-    FAILED,
-    NOT_FOUND,
-    AsJson,
-    CommandError,
-    DryRun,
-    Ids,
-    PolicyName,
-    Store,
-    command_group,
-    temporary_file,
-)
+from fsmedia.cli import app, output
 from fsmedia.errors import BulkError
 from fsmedia.models import MediaMetadata
 from fsmedia.models.interfaces import LARGEST_DOCUMENT
@@ -43,13 +31,15 @@ def read_messages(file: str) -> str:
             with Path(file).open("rb") as opened:
                 data = opened.read(LARGEST_DOCUMENT + 1)
         except FileNotFoundError as error:
-            raise CommandError(output.error_text(error), code=NOT_FOUND) from None
+            raise app.CommandError(output.error_text(error), code=app.NOT_FOUND) from None
     if len(data) > LARGEST_DOCUMENT:
-        raise CommandError(f"{shown_name(file)}: larger than {size_text(LARGEST_DOCUMENT)}; cut it into its messages")
+        raise app.CommandError(
+            f"{shown_name(file)}: larger than {size_text(LARGEST_DOCUMENT)}; cut it into its messages"
+        )
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise CommandError(f"{shown_name(file)}: no UTF-8 at byte {error.start:,}", code=FAILED) from None
+        raise app.CommandError(f"{shown_name(file)}: no UTF-8 at byte {error.start:,}", code=app.FAILED) from None
 
 
 def write_messages(text: str, target: Path | None) -> None:
@@ -66,7 +56,7 @@ def write_messages(text: str, target: Path | None) -> None:
         return
     # What nobody else may read is readable to nobody else on the way there either.
     mode = 0o666 if state is None else 0o600
-    with temporary_file(target) as beside:
+    with app.temporary_file(target) as beside:
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(data)
             file.flush()
@@ -109,16 +99,16 @@ Examples:
 def externalize(
     *,
     file: MessageFile,
-    ids: Ids,
-    policy: PolicyName = None,
+    ids: app.Ids,
+    policy: app.PolicyName = None,
     at_least: Annotated[
         int, typer.Option("--at-least", min=1, metavar="BYTES", help="Leave smaller media where they are.")
     ] = 1,
     out: OutputFile = None,
     in_place: InPlace = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-    location: Store,
+    dry_run: app.DryRun = False,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Take media out."""
     target = result_path(file, out, in_place=in_place)
@@ -132,14 +122,13 @@ def externalize(
                 output.error(output.error_text(failure))
             for reference in error.results.values():
                 output.note(f"stored before it failed, and named by nothing now: {reference}")
-            raise CommandError(
+            raise app.CommandError(
                 f"{len(error.errors):,} media could not be stored; {shown_name(file)} is as it was"
             ) from None
     if not dry_run:
         write_messages(done.text, target)
     if as_json and (dry_run or target is not None):
-        taken_out = [each._asdict() for each in done.taken_out]
-        output.json_line({**done.model_dump(mode="json", exclude={"text", "taken_out"}), "taken_out": taken_out})
+        output.json_line({name: value for name, value in output.document_of(done).items() if name != "text"})
     elif dry_run:
         for each in done.taken_out:
             output.line(f"would take out  {size_text(each.size_bytes)}  {each.mime_type}  {each.where}")
@@ -167,8 +156,8 @@ def inline(
     at_most: Annotated[
         int, typer.Option("--at-most", min=1, metavar="BYTES", help="Refuse to put in more than this.")
     ] = LARGEST_DOCUMENT,
-    as_json: AsJson = False,
-    location: Store,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Put media back."""
     target = result_path(file, out, in_place=in_place)
@@ -190,4 +179,4 @@ Examples:
   fsmedia messages inline chat.json --in-place
 """
 
-group = command_group((("externalize", externalize, EXTERNALIZE_HELP), ("inline", inline, INLINE_HELP)))
+group = app.command_group((("externalize", externalize, EXTERNALIZE_HELP), ("inline", inline, INLINE_HELP)))

@@ -11,31 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from fsmedia.cli import output
-from fsmedia.cli.app import (
-    DONE,
-    FAILED,
-    All,
-    AsJson,
-    Choice,
-    CommandError,
-    DryRun,
-    MediaChoice,
-    Selection,
-    Store,
-    StoreLocation,
-    Threads,
-    Yes,
-    can_ask,
-    command_group,
-    confirm,
-    each_media,
-    parse_duration,
-    parse_instant,
-    policy_seconds,
-    spell_duration,
-    thread_pool,
-)
+from fsmedia.cli import app, output
 from fsmedia.cli.signals import StopSignal
 from fsmedia.errors import CorruptSidecarError, MediaError, UnknownPolicyError
 from fsmedia.format.policy import FORMS, expires_at, find_policy
@@ -69,8 +45,7 @@ at once and then again and again, until Ctrl-C or SIGTERM: it ends after the med
 it there. One sweep that is stopped so exits with 130 or 143; `--every` exits with how its last sweep went. With
 `--json` one document for each sweep, with all media in it.
 
-One sweep says how many would go and asks first where a person sits at the terminal; `--yes` does not ask. A `--now`
-that lies ahead needs `--dry-run`.
+One sweep says how many would go and asks first. A `--now` that lies ahead needs `--dry-run`.
 
 Examples:
   fsmedia policy enforce --store ./media --dry-run
@@ -81,8 +56,7 @@ Examples:
 APPLY_HELP = """Put media under a policy, from their timestamp on; `--forever` takes the policy away.
 
 The policy stands first, then references, or the conditions of `fsmedia ls`. Prints for each media when it may go; what
-may go already is deleted by the next sweep. It asks first where more than one is meant and a person sits at the
-terminal; `--yes` does not ask, `--dry-run` only tells.
+may go already is deleted by the next sweep. It asks first where more than one is meant.
 
 Examples:
   fsmedia policy apply retain-30days runs/r1/0003_01_u01m8.png
@@ -111,7 +85,7 @@ _Sweep = Callable[..., EnforcementReport]
 _Show = Callable[..., None]
 
 
-def list_policies(*, as_json: AsJson = False, location: Store) -> None:
+def list_policies(*, as_json: app.AsJson = False, location: app.Store) -> None:
     """Show the policies."""
     with location.open_existing(read_only=True) as opened:
         url = opened.url
@@ -132,21 +106,21 @@ def apply(
         list[str] | None,
         typer.Argument(metavar="[POLICY] [REF]...", help="The policy, then references; or conditions:"),
     ] = None,
-    selection: Selection,
+    selection: app.Selection,
     forever: Annotated[
         bool, typer.Option("--forever", "--none", help="Take the policy away; then no POLICY is given.")
     ] = False,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
-    location: Store,
+    dry_run: app.DryRun = False,
+    yes: app.Yes = False,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Put media under a policy."""
     words = arguments or []
     if not words and not forever:
         raise typer.BadParameter("none is given: it stands first, then references or conditions", param_hint="POLICY")
     name, references = (None, words) if forever else (words[0], words[1:])
-    choice = MediaChoice.of(references=references, selection=selection)
+    choice = app.MediaChoice.of(references=references, selection=selection)
     location.url_or_default()
     policy = None if name is None else _policy_of(name, location)
     question = f"under {name}? The next sweep deletes what is due then." if name else "under no policy, to be kept?"
@@ -169,13 +143,13 @@ def apply(
 
 def hold(
     *,
-    choice: Choice,
+    choice: app.Choice,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; shown to whoever is refused.")],
     who: Annotated[str | None, typer.Option(metavar="NAME", help="Who asks; else the user.")] = None,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
-    location: Store,
+    dry_run: app.DryRun = False,
+    yes: app.Yes = False,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Hold media."""
 
@@ -193,11 +167,11 @@ def hold(
 
 def release(
     *,
-    choice: Choice,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
-    location: Store,
+    choice: app.Choice,
+    dry_run: app.DryRun = False,
+    yes: app.Yes = False,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Release media."""
 
@@ -226,8 +200,8 @@ def _hold_of(opened: MediaStore, reference: str) -> str | None:
 
 
 def _for_each_media(
-    location: StoreLocation,
-    choice: MediaChoice,
+    location: app.StoreLocation,
+    choice: app.MediaChoice,
     act: Callable[[MediaStore, str], tuple[str, dict[str, Any]]],
     *,
     as_json: bool,
@@ -247,20 +221,17 @@ def _for_each_media(
     with location.open_existing(read_only=dry_run) as opened:
         references = choice.find(opened, held=held)
         if len(references) > 1 and question and not dry_run:
-            confirm(question.format(f"{len(references):,}"), "nothing was changed")
-        each_media(references, act_and_tell)
+            app.confirm(question.format(f"{len(references):,}"), "nothing was changed")
+        app.each_media(references, act_and_tell)
 
 
 def _facts(settings: Configuration) -> dict[str, Any]:
-    return {
-        "policies": policy_seconds(settings),
-        "default_policy": settings.default_policy,
-        "due_index": settings.due_index,
-    }
+    policies = app.policy_seconds(settings)
+    return {"policies": policies, "default_policy": settings.default_policy, "due_index": settings.due_index}
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    rows = [(name, spell_duration(seconds)) for name, seconds in facts["policies"].items()]
+    rows = [(name, app.spell_duration(seconds)) for name, seconds in facts["policies"].items()]
     partial = "partial: sweeps read all sidecars; to make it complete: fsmedia verify --repair"
     rows += [
         ("by their name", FORMS),
@@ -270,7 +241,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     return [("  " + output.visible(name), output.visible(value)) for name, value in rows]
 
 
-def _policy_of(name: str, location: StoreLocation) -> RetentionPolicy:
+def _policy_of(name: str, location: app.StoreLocation) -> RetentionPolicy:
     """Return the policy of a name; refuse one that means nothing, once for all references."""
     settings = location.read_settings()
     if settings is None:
@@ -279,7 +250,7 @@ def _policy_of(name: str, location: StoreLocation) -> RetentionPolicy:
         return find_policy(name, {} if settings is None else settings.policies)
     except UnknownPolicyError as error:
         first = "" if "/" not in name else "; the policy stands before the references"
-        raise CommandError(f"{output.error_text(error)}{first}") from None
+        raise app.CommandError(f"{output.error_text(error)}{first}") from None
 
 
 def _until(record: MediaRecord) -> str:
@@ -298,7 +269,7 @@ def _iso(record: MediaRecord) -> str | None:
 
 def enforce(
     *,
-    dry_run: DryRun = False,
+    dry_run: app.DryRun = False,
     every: Annotated[
         str | None, typer.Option(metavar="DURATION", help="Sweep again and again, with such a pause: 30s, 5m, 1h, 1d.")
     ] = None,
@@ -308,30 +279,30 @@ def enforce(
     delete_shared: Annotated[
         bool, typer.Option("--delete-shared", help="Also what PromptKit's index names, which other runs may share.")
     ] = False,
-    threads: Threads = None,
-    yes: Yes = False,
-    everything: All = False,
-    as_json: AsJson = False,
-    location: Store,
+    threads: app.Threads = None,
+    yes: app.Yes = False,
+    everything: app.All = False,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Sweep."""
-    pause = None if every is None else parse_duration(every, "--every")
+    pause = None if every is None else app.parse_duration(every, "--every")
     if pause is not None and not pause:
         raise typer.BadParameter("must be longer than nothing, e.g. 1m", param_hint="--every")
     instant = _instant(now, repeated=pause is not None, dry_run=dry_run)
     show = partial(output.print_report, as_json=as_json, rows=None if everything else output.ROWS, all_by="--all")
     # Before the signals are caught: Ctrl-C at the question is an answer.
-    if pause is None and not (yes or dry_run) and can_ask():
+    if pause is None and not (yes or dry_run) and app.can_ask():
         with location.open_for_work("looking", threads, read_only=True) as (opened, work):
             plan = opened.enforce_policy(now=instant, dry_run=True, delete_shared=delete_shared, **work)
         if plan.deleted:
             freed = size_text(plan.bytes_freed)
-            confirm(f"Delete {len(plan.deleted):,} media ({freed}) of {opened.url} that are due?")
+            app.confirm(f"Delete {len(plan.deleted):,} media ({freed}) of {opened.url} that are due?")
     # Before the store is opened: whoever stops a program that just began wants the same end.
     with (
         StopSignal() as stop,
         location.open_existing(read_only=dry_run) as opened,
-        thread_pool(threads) as executor,
+        app.thread_pool(threads) as executor,
     ):
         sweep = partial(
             opened.enforce_policy,
@@ -350,7 +321,7 @@ def enforce(
 def _instant(text: str | None, *, repeated: bool, dry_run: bool) -> datetime | None:
     """Read `--now`, and refuse what would delete too early."""
     clock = utc_now()
-    instant = parse_instant(text, "--now", now=clock, ahead=True)
+    instant = app.parse_instant(text, "--now", now=clock, ahead=True)
     if instant is None:
         return None
     if repeated:
@@ -365,13 +336,13 @@ def _instant(text: str | None, *, repeated: bool, dry_run: bool) -> datetime | N
 
 def _repeat(sweep: _Sweep, show: _Show, stop: StopSignal, pause: timedelta, *, as_json: bool) -> int:
     """Sweep until a signal comes; a sweep that fails is printed, and the next one comes at its time."""
-    code, hinted = DONE, False
+    code, hinted = app.DONE, False
     while not stop.asked():
         try:
             code = _sweep(sweep, show, hint=not hinted)
             hinted = True
         except MediaError as error:
-            code = FAILED
+            code = app.FAILED
             output.error(output.error_text(error))
             if as_json:
                 output.json_line({"now": utc_now().isoformat(), "error": output.error_text(error)})
@@ -387,15 +358,15 @@ def _sweep(sweep: _Sweep, show: _Show, *, hint: bool = True) -> int:
     with output.without_reported_failures(), output.count_progress("sweeping", None) as meter:
         report = sweep(progress=meter.reach)
     show(report, notes=hint, bytes_freed=report.bytes_freed)
-    return FAILED if report.failed else DONE
+    return app.FAILED if report.failed else app.DONE
 
 
-group = command_group(
+group = app.command_group(
     (
         ("list", list_policies, LIST_HELP),
         ("apply", apply, APPLY_HELP),
         ("hold", hold, HOLD_HELP),
         ("release", release, RELEASE_HELP),
         ("enforce", enforce, ENFORCE_HELP),
-    ),
+    )
 )

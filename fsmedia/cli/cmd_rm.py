@@ -1,16 +1,13 @@
 """`fsmedia rm`: delete media; deleting what is gone succeeds, and says so."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
-from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, Choice, DryRun, Store, Yes, confirm, each_media
+from fsmedia.cli import app, output
 from fsmedia.errors import CorruptSidecarError, HeldMediaError, MediaNotFoundError
 from fsmedia.store import MediaStore
 
 HELP = """Which: references, or the conditions of `fsmedia ls`. What is not there any more is no error; what is held
-stays, see `fsmedia policy release`.
-
-Asks first where more than one is meant and a person sits at the terminal; `--yes` does not ask, `--dry-run` only tells.
-To erase all traces of a person, with a proof: `fsmedia erase`.
+stays, see `fsmedia policy release`. It asks first where more than one is meant. To erase all traces of a person, with a
+proof: `fsmedia erase`.
 
 Examples:
   fsmedia rm runs/r1/0003_01_u01m8.png
@@ -21,11 +18,11 @@ Examples:
 
 def rm(
     *,
-    choice: Choice,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
-    location: Store,
+    choice: app.Choice,
+    dry_run: app.DryRun = False,
+    yes: app.Yes = False,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Delete media."""
 
@@ -44,8 +41,8 @@ def rm(
     with location.open_existing(read_only=dry_run) as opened:
         references = choice.find(opened)
         if len(references) > 1 and not (yes or dry_run):
-            confirm(f"Delete {len(references):,} media from {opened.url}?")
-        each_media(references, delete, "deleting")
+            app.confirm(f"Delete {len(references):,} media from {opened.url}?")
+        app.each_media(references, delete, "deleting")
 
 
 def _is_there(opened: MediaStore, reference: str) -> bool:

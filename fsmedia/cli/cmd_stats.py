@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from fsmedia.catalog import statistics
-from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, Store, Threads
+from fsmedia.cli import app, output
 from fsmedia.cli.cmd_catalog import catalog_of
 from fsmedia.store import utc_now
 
@@ -25,9 +24,9 @@ def stats(
     *,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Most runs, types and policies to tell apart.")] = 10,
     no_refresh: Annotated[bool, typer.Option("--no-refresh", help="Add up the catalog as it is.")] = False,
-    threads: Threads = None,
-    as_json: AsJson = False,
-    location: Store,
+    threads: app.Threads = None,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Show a store in numbers."""
     catalog = catalog_of(location, refresh=not no_refresh, threads=threads)

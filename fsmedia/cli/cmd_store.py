@@ -16,18 +16,7 @@ from typing import Annotated, NoReturn, cast
 
 import typer
 
-from fsmedia.cli import output
-from fsmedia.cli.app import (
-    FAILED,
-    NOT_FOUND,
-    USAGE,
-    AsJson,
-    CommandError,
-    Ids,
-    PolicyName,
-    Store,
-    exit_code_of,
-)
+from fsmedia.cli import app, output
 from fsmedia.cli.output import ProgressMeter
 from fsmedia.cli.signals import StopSignal
 from fsmedia.errors import MediaError
@@ -69,10 +58,10 @@ _Tell = Callable[[Reference, str], None]
 def store(
     *,
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files, folders; - is standard input.")],
-    ids: Ids,
+    ids: app.Ids,
     message: Annotated[int, typer.Option(min=0, metavar="N", help="Which message, from 0.")] = 0,
     part: Annotated[int, typer.Option(min=0, metavar="N", help="Which part of it, from 0; counts up.")] = 0,
-    policy: PolicyName = None,
+    policy: app.PolicyName = None,
     mime_type: Annotated[
         str | None, typer.Option("--mime", metavar="TYPE", help="MIME type; else from name, then bytes.")
     ] = None,
@@ -86,8 +75,8 @@ def store(
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="No files or folders such as 'drafts/*'; repeatable.")
     ] = None,
-    as_json: AsJson = False,
-    location: Store,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Store files."""
 
@@ -102,9 +91,9 @@ def store(
     with location.open() as opened:
         needed = opened.organization.id_field
         if not ids[needed]:
-            raise CommandError(
+            raise app.CommandError(
                 f"{_ID_OPTIONS[needed]} is required: the store at {opened.url} is organized {opened.organization}",
-                code=USAGE,
+                code=app.USAGE,
             )
         first = MediaMetadata(**ids, message_idx=message, part_idx=part, policy_name=policy)
         guard = _SidecarGuard(opened, location.url_or_default())
@@ -120,20 +109,20 @@ def store(
 def _check(files: list[str]) -> None:
     """Refuse what can't be stored before anything is."""
     if files.count(_STDIN) > 1:
-        raise CommandError("standard input can be stored only once", code=USAGE)
+        raise app.CommandError("standard input can be stored only once", code=app.USAGE)
     if _STDIN in files and any(Path(file).is_dir() for file in files):
-        raise CommandError("standard input can't be stored together with a folder", code=USAGE)
+        raise app.CommandError("standard input can't be stored together with a folder", code=app.USAGE)
     for file in files:
         if file == _STDIN:
             continue
         try:
             there = Path(file).exists()
         except (OSError, ValueError) as error:
-            raise CommandError(f"{file}: {output.error_text(error)}") from None
+            raise app.CommandError(f"{file}: {output.error_text(error)}") from None
         if not there:
-            raise CommandError(f"{file}: no such file", code=NOT_FOUND)
+            raise app.CommandError(f"{file}: no such file", code=app.NOT_FOUND)
         if not os.access(file, os.R_OK):
-            raise CommandError(f"{file}: can't be read: permission denied", code=FAILED)
+            raise app.CommandError(f"{file}: can't be read: permission denied", code=app.FAILED)
 
 
 class _FolderFilter:
@@ -152,13 +141,13 @@ class _FolderFilter:
         left = Counter[str]()
 
         def failed(error: OSError) -> None:
-            raise CommandError(f"{error.filename}: can't be read: {error.strerror}") from None
+            raise app.CommandError(f"{error.filename}: can't be read: {error.strerror}") from None
 
         for top, folders, names in os.walk(folder, onerror=failed):
             inner = Path(top).relative_to(folder)
-            folders[:] = sorted(name for name in folders if not self._excludes(inner / name))
+            folders[:] = sorted(name for name in folders if not _fits(inner / name, self._exclude))
             if self._guard.is_own_root(Path(top), folders):
-                folders[:] = []
+                folders.clear()
                 continue
             wanted = [name for name in sorted(names) if self._takes(inner / name)]
             self._guard.check(folder, Path(top), folders, wanted)
@@ -175,14 +164,11 @@ class _FolderFilter:
             told = " and ".join(f"{count:,} {kind}" for kind, count in sorted(left.items()))
             output.note(f"{folder}: left out {told}; what is named itself is stored")
         if not found:
-            raise CommandError(f"{folder}: no files in it{' to store' if self._include or self._exclude else ''}")
+            raise app.CommandError(f"{folder}: no files in it{' to store' if self._include or self._exclude else ''}")
         return found
 
     def _takes(self, path: Path) -> bool:
-        return (not self._include or _fits(path, self._include)) and not self._excludes(path)
-
-    def _excludes(self, path: Path) -> bool:
-        return _fits(path, self._exclude)
+        return (not self._include or _fits(path, self._include)) and not _fits(path, self._exclude)
 
 
 def _fits(path: Path, patterns: Sequence[str]) -> bool:
@@ -228,22 +214,21 @@ class _SidecarGuard:
 
     def _refuse(self, problem: str, root: Path | None, folder: Path, exclude: str = "") -> NoReturn:
         if root is not None and self._is_own(root):
-            raise CommandError(f"{problem}: its media are in this store already", code=USAGE)
+            raise app.CommandError(f"{problem}: its media are in this store already", code=app.USAGE)
         command = f"fsmedia sync {shlex.quote(str(root or folder))} {shlex.quote(self._url)}"
         if root is not None:
-            command += _id_option(root, folder)
+            # The condition by which a sync takes only what lies in that folder.
+            ids = _ids_below(root, folder).items()
+            command += "".join(f" {_ID_OPTIONS[name]} {shlex.quote(value)}" for name, value in ids)
         instead = f"; or leave it out: --exclude {shlex.quote(exclude)}" if exclude else ""
-        raise CommandError(f"{problem}; with the metadata: {command}{instead}", code=USAGE)
+        raise app.CommandError(f"{problem}; with the metadata: {command}{instead}", code=app.USAGE)
 
 
 def _is_sidecar(path: Path) -> bool:
     """Tell whether a file is a sidecar: its media lies beside it, or is one that shares its bytes."""
     name, ending = path.name[: -len(keys.SIDECAR_SUFFIX)], path.name[-len(keys.SIDECAR_SUFFIX) :]
-    return (
-        bool(name)
-        and ending.lower() == keys.SIDECAR_SUFFIX
-        and (keys.is_own_name(name) or path.with_name(name).is_file())
-    )
+    is_meta = bool(name) and ending.lower() == keys.SIDECAR_SUFFIX
+    return is_meta and (keys.is_own_name(name) or path.with_name(name).is_file())
 
 
 def _root_above(folder: Path) -> Path | None:
@@ -270,18 +255,8 @@ def _ids_below(root: Path, folder: Path) -> dict[str, str]:
     return {name: str(parsed[1][name]) for name in _ID_OPTIONS if parsed is not None and parsed[1].get(name)}
 
 
-def _id_option(root: Path, folder: Path) -> str:
-    """Return the condition by which a sync takes only what lies in a folder of a store."""
-    return "".join(f" {_ID_OPTIONS[name]} {shlex.quote(value)}" for name, value in _ids_below(root, folder).items())
-
-
 def _store_together(
-    opened: MediaStore,
-    files: list[str],
-    first: MediaMetadata,
-    tell: _Tell,
-    mime_type: str | None,
-    caption: str | None,
+    opened: MediaStore, files: list[str], first: MediaMetadata, tell: _Tell, mime_type: str | None, caption: str | None
 ) -> None:
     """Store files under consecutive part numbers and print their references; tell at the end what failed."""
     errors: list[MediaError] = []
@@ -307,8 +282,8 @@ def _store_together(
         output.note(f"interrupted: {done - len(errors):,} of {len(files):,} files were stored")
         raise typer.Exit(stop.code)
     if errors:
-        raise CommandError(
-            f"{len(errors)} of {len(files)} files could not be stored; the others were", code=exit_code_of(errors)
+        raise app.CommandError(
+            f"{len(errors)} of {len(files)} files could not be stored; the others were", code=app.exit_code_of(errors)
         )
 
 
@@ -335,8 +310,8 @@ def _pairs(
             pair = MediaContent.from_path(file, mime_type, caption=caption), _nth_part(first, number)
         except MediaError as error:
             yield error
-            continue
-        yield pair
+        else:
+            yield pair
 
 
 def _nth_part(first: MediaMetadata, number: int) -> MediaMetadata:
@@ -358,12 +333,13 @@ def _store_each(
         metadata = _nth_part(first, number)
         try:
             with _open_source(file, name) as (source, file_name):
-                reference = _store(opened, source, file, file_name, metadata, mime_type, caption)
+                content = _content_of(source, file, file_name, mime_type, caption)
+                reference = opened.store_media(content, metadata)
         except (MediaError, OSError) as error:
             done = f" ({number} of {len(files)} files were stored)" if len(files) > 1 else ""
             shown = "standard input" if file == _STDIN else file
             text = output.error_text(error) if isinstance(error, MediaError) else error.strerror or str(error)
-            raise CommandError(f"{shown}: {text}{done}", code=exit_code_of([error])) from None
+            raise app.CommandError(f"{shown}: {text}{done}", code=app.exit_code_of([error])) from None
         except (KeyboardInterrupt, SystemExit):
             output.note(f"interrupted: {number:,} of {len(files):,} files were stored")
             raise
@@ -376,7 +352,7 @@ def _open_source(file: str, name: str | None) -> Iterator[tuple["_Source", str]]
     """Open a file, or standard input under the given name, to be read once with its progress shown."""
     if file == _STDIN:
         if sys.stdin is None:
-            raise CommandError("standard input is closed")
+            raise app.CommandError("standard input is closed")
         if sys.stdin.isatty():
             output.note("reading from the terminal; end with Ctrl-D")
         with output.byte_progress(name or "standard input", None) as meter:
@@ -389,23 +365,15 @@ def _open_source(file: str, name: str | None) -> Iterator[tuple["_Source", str]]
             yield _Source(stream, meter), file
 
 
-def _store(
-    opened: MediaStore,
-    source: "_Source",
-    file: str,
-    file_name: str,
-    metadata: MediaMetadata,
-    mime_type: str | None,
-    caption: str | None,
-) -> Reference:
-    """Store one file and return its reference."""
-    kind = mime_type or mime.guess_from_name(file_name) or mime.detect(source.head)
+def _content_of(source: "_Source", file: str, name: str, mime_type: str | None, caption: str | None) -> MediaContent:
+    """Return what is read as content, of the type that is given, or that its name or its first bytes show."""
+    kind = mime_type or mime.guess_from_name(name) or mime.detect(source.head)
     if kind is None and mime.is_text(source.head):
         kind = "text/plain"
     if kind is None and file == _STDIN:
-        raise CommandError("standard input does not show its type: give --mime TYPE or --name FILE", code=USAGE)
-    content = MediaContent(data=source, mime_type=kind or _UNKNOWN, caption=caption)
-    return opened.store_media(content, metadata)
+        problem = "standard input does not show its type: give --mime TYPE or --name FILE"
+        raise app.CommandError(problem, code=app.USAGE)
+    return MediaContent(data=source, mime_type=kind or _UNKNOWN, caption=caption)
 
 
 class _Source:

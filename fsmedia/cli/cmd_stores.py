@@ -1,8 +1,7 @@
 """`fsmedia stores`: list the stores that have names, for `media://@name/...`."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
-from fsmedia.cli import output
-from fsmedia.cli.app import AsJson
+from fsmedia.cli import app, output
 from fsmedia.models import public_url
 from fsmedia.storage.address import known_stores
 
@@ -15,7 +14,7 @@ Examples:
 """
 
 
-def stores(*, as_json: AsJson = False) -> None:
+def stores(*, as_json: app.AsJson = False) -> None:
     """List the stores that have names."""
     found = known_stores()
     if not found and not as_json:

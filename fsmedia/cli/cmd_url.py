@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fsmedia.cli import output
-from fsmedia.cli.app import AsJson, References, Store, parse_duration
+from fsmedia.cli import app, output
 
 HELP = """Whoever has a signed URL can read that media until it expires: treat it as a password.
 
@@ -17,15 +16,15 @@ Examples:
 
 def url(
     *,
-    references: References,
+    references: app.References,
     expires: Annotated[
         str | None, typer.Option(metavar="DURATION", help="How long a signed URL lives, e.g. 15m, 12h, 7d; else 1h.")
     ] = None,
-    as_json: AsJson = False,
-    location: Store,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Print URLs."""
-    lifetime = None if expires is None else parse_duration(expires, "--expires")
+    lifetime = None if expires is None else app.parse_duration(expires, "--expires")
     with location.open_existing(read_only=True) as opened:
         for reference in references:
             address = opened.get_url(reference, lifetime)

@@ -7,42 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
-from fsmedia.cli import output
-from fsmedia.cli.app import (
-    DONE,
-    FAILED,
-    NOT_WHOLE,
-    All,
-    AsJson,
-    Command,
-    DryRun,
-    Force,
-    NobodyWrites,
-    Store,
-    Threads,
-    Yes,
-    confirm,
-    parse_duration,
-    thread_pool,
-)
+from fsmedia.cli import app, output
 from fsmedia.models import Finding, VerifyReport
 
 HELP = """Lists the store once and reads every sidecar; `--deep` also reads all bytes and compares their digests.
-Without `--repair` and `--adopt` nothing is written. Exits with 0 if the store is whole and with 4 if it is not; after a
-repair that is said of what is left.
+Without `--repair` nothing is written. Exits with 0 if the store is whole and with 4 if it is not; after a repair that
+is said of what is left.
 
-A repair does what the line says and nothing else. What is held stays, and so does what is younger than the grace (the
-store's, 24 hours unless it was made with another): it may be on its way. What can't be judged, such as bytes of another
-digest than their sidecar says, moves to .fsmedia/quarantine/ with a note beside it. Other programs' files are told and
-stay; `fsmedia adopt` makes media of them. `--repair` stops
-where fewer than half of the media of the newest catalog are listed; if that is right, say `--force`. It also makes a
-partial due index complete, which a store that PromptKit began has: PromptKit must have stopped writing for good.
+A repair asks first, does what the line says and nothing else. What is held stays, and so does what is younger than the
+grace (the store's, 24 hours unless it was made with another): it may be on its way. What can't be judged, such as bytes
+of another digest than their sidecar says, moves to .fsmedia/quarantine/ with a note beside it. Other programs' files
+are told and stay; `fsmedia adopt` makes media of them. A partial due index, which a store that PromptKit began has, is
+made complete: PromptKit must have stopped writing for good.
 
 `--repair=leftovers` lists the store, reads no sidecar, and only removes what crashes left and no media needs, and puts
 back markers that media lack.
 
-A `--grace` shorter than the store's needs `--nobody-writes`: say so only when every program that stores is stopped. A
-repair asks first where a person sits at the terminal; `--yes` does not ask.
+A `--grace` shorter than the store's needs `--nobody-writes`: say so only when every program that stores is stopped.
 
 Examples:
   fsmedia verify
@@ -61,7 +42,7 @@ class Repair(StrEnum):
     leftovers = "leftovers"
 
 
-class VerifyCommand(Command):
+class VerifyCommand(app.Command):
     """The command; its `--repair` may stand without a value, for which typer's options have no way."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -83,36 +64,35 @@ def verify(
             show_default=False,
         ),
     ] = None,
-    dry_run: DryRun = False,
-    force: Force = False,
+    dry_run: app.DryRun = False,
+    force: app.Force = False,
     grace: Annotated[
         str | None,
         typer.Option(metavar="DURATION", help="Age from which something is mended, e.g. 2d.", show_default=False),
     ] = None,
-    nobody_writes: NobodyWrites = False,
-    yes: Yes = False,
-    threads: Threads = None,
-    everything: All = False,
-    as_json: AsJson = False,
-    location: Store,
+    nobody_writes: Annotated[
+        bool, typer.Option("--nobody-writes", help="Every writer is stopped: a short grace does no harm.")
+    ] = False,
+    yes: app.Yes = False,
+    threads: app.Threads = None,
+    everything: app.All = False,
+    as_json: app.AsJson = False,
+    location: app.Store,
 ) -> None:
     """Look over a store."""
     if repair is Repair.leftovers and deep:
         raise typer.BadParameter("looks at no media; leave --deep out", param_hint="--repair=leftovers")
-    age = None if grace is None else parse_duration(grace, "--grace")
+    age = None if grace is None else app.parse_duration(grace, "--grace")
     writes = repair is not None and not dry_run
     printer = _FindingPrinter(as_json=as_json, everything=everything, planned=repair is not None)
-    with (
-        location.open_existing(read_only=not writes) as opened,
-        thread_pool(threads) as executor,
-    ):
+    with location.open_existing(read_only=not writes) as opened, app.thread_pool(threads) as executor:
         if (repair or nobody_writes) and writes and not yes:
             question = f"Repair {opened.url}? It removes leftovers and sets aside what it can't judge."
             if repair is Repair.leftovers:
                 question = f"Remove what crashes left in {opened.url}?"
             if nobody_writes:
                 question = f"Is every program that writes to {opened.url} stopped?"
-            confirm(question, "nothing was changed")
+            app.confirm(question, "nothing was changed")
         with output.count_progress("verifying", None) as meter:
             report = opened.verify(
                 deep=deep,
@@ -126,7 +106,7 @@ def verify(
                 found=printer.print,
             )
     printer.print_report(report)
-    raise typer.Exit(FAILED if report.failed else DONE if report.whole else NOT_WHOLE)
+    raise typer.Exit(app.FAILED if report.failed else app.DONE if report.whole else app.NOT_WHOLE)
 
 
 class _FindingPrinter:

@@ -58,17 +58,13 @@ class Screen(Console):
 
 def visible(text: str) -> str:
     """Return a text in which every character that can't be shown, or would command a terminal, stands escaped."""
-    if text.isprintable():
-        return text
-    return _ANY.sub(_escape, text)
+    return text if text.isprintable() else _ANY.sub(_escape, text)
 
 
 def unwrapped(text: str) -> str:
     """Return a help text with each paragraph on one line, but for those that show commands; it holds no markup."""
     paragraphs = escape(text.strip()).split("\n\n")
-    return "\n\n".join(
-        paragraph if "\n  " in paragraph else " ".join(paragraph.split("\n")) for paragraph in paragraphs
-    )
+    return "\n\n".join(each if "\n  " in each else each.replace("\n", " ") for each in paragraphs)
 
 
 def line(text: str) -> None:

@@ -75,7 +75,7 @@ def adopt(
     settings_file.check_exists()  # a mistyped root is no tree to adopt
     if not dry_run:
         settings_file.settle()
-    stated = {name: getattr(given, name) for name in ids if getattr(given, name)}
+    stated = given.model_dump(exclude_unset=True)
     context = AdoptContext(backend, settings_file.configuration, now, stated, policy, not dry_run)
     nested, skipped, total = NestedStores(), list[PassedOver](), AdoptResult()
     run_windows(
@@ -89,9 +89,8 @@ def adopt(
         executor=executor,
         progress=progress,
     )
-    skipped += [
-        PassedOver(f"{folder}/", "is another store's: nothing in it is taken") for folder in nested.told(backend)
-    ]
+    foreign = "is another store's: nothing in it is taken"
+    skipped += [PassedOver(f"{folder}/", foreign) for folder in nested.told(backend)]
     sizes = {sha256: size for _, size, sha256 in total.adopted}
     size = sum(size for _, size, _ in total.adopted)
     return ImportReport(
@@ -114,8 +113,7 @@ def _files(backend: Backend, nested: NestedStores, skipped: list[PassedOver], to
         if pair.sidecar is not None:
             total.unchanged += pair.data is not None
         elif pair.data is not None:
-            reason = _unfit(pair.key)
-            if reason:
+            if reason := _unfit(pair.key):
                 skipped.append(PassedOver(pair.key, reason))
             else:
                 yield pair.data

@@ -140,10 +140,6 @@ def _decode(value: Any) -> Any:
     raise ValueError("must be bytes, a binary file object or base64 text")
 
 
-def _path_text(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) or hasattr(value, "__fspath__") else value
-
-
 class MediaContent(ContentFields):
     """Bytes and their MIME type; the source is one of `data`, `file_path`, `url`, `storage_reference`.
 
@@ -179,15 +175,13 @@ class MediaContent(ContentFields):
         """Take path objects, and warn of text that was handed in as if it were base64."""
         if not isinstance(values, dict):
             return values
-        values = {**values, "file_path": _path_text(values.get("file_path"))}
+        path = values.get("file_path")
+        values = {**values, "file_path": str(path) if hasattr(path, "__fspath__") else path}
         data, kind = values.get("data"), values.get("mime_type")
         is_text = isinstance(kind, str) and kind.lower().startswith("text/")
         if isinstance(data, str) and is_text and looks_like_text(data):
-            warnings.warn(
-                "data is read as base64, but looks like text; for text use MediaContent.from_text(...)",
-                UserWarning,
-                stacklevel=4,
-            )
+            told = "data is read as base64, but looks like text; for text use MediaContent.from_text(...)"
+            warnings.warn(told, UserWarning, stacklevel=4)
         return values
 
     @model_validator(mode="after")
@@ -248,7 +242,7 @@ class MediaContent(ContentFields):
         """
         name = getattr(stream, "name", None)
         kind = mime_type or (mime.guess_from_name(name) if isinstance(name, str) else None)
-        if kind is None and _seekable(stream):
+        if kind is None and getattr(stream, "seekable", bool)():
             start = stream.tell()
             kind = _guess(stream.read(_HEAD))
             stream.seek(start)
@@ -257,8 +251,7 @@ class MediaContent(ContentFields):
     @classmethod
     def from_promptkit(cls, fields: Mapping[str, Any]) -> Self:
         """Read PromptKit's JSON form; keys that this version does not know are dropped."""
-        known = {name: value for name, value in fields.items() if name in cls.model_fields}
-        return cls(**known)
+        return cls(**{name: value for name, value in fields.items() if name in cls.model_fields})
 
     def attach(self, handle: ContentHandle) -> Self:
         """Attach the handle to its stored bytes; for the store that returns it."""
@@ -318,12 +311,11 @@ class MediaContent(ContentFields):
 
         A copy made for it lives as long as this object or the returned path object, whichever lives longer.
         """
-        if self.data is None and self._copy is not None:
-            return self._copy
-        if self.data is None and self.file_path is not None:
-            return Path(self.file_path)
-        if self.data is None and self._handle is not None:
-            return self._handle.local_path()
+        if self.data is None and self._copy is None:
+            if self.file_path is not None:
+                return Path(self.file_path)
+            if self._handle is not None:
+                return self._handle.local_path()
         if self._copy is None:
             file = self.open()
             self._copy = local_copy(iter(lambda: file.read(_CHUNK), b""), self.mime_type)
@@ -383,15 +375,13 @@ class MediaContent(ContentFields):
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Show size and digest, never the data; a URL without its query."""
         for name, value in super().__repr_args__():
-            if value is None:
-                continue
-            if name == "data":
+            if name == "data" and value is not None:
                 yield name, _Shown(value)
-            elif name == "url":
+            elif name == "url" and value is not None:
                 yield name, public_url(value)
             elif isinstance(value, str) and len(value) > 2 * _SHOWN:
                 yield name, value[:_SHOWN] + "..."
-            else:
+            elif value is not None:
                 yield name, value
 
 
@@ -413,11 +403,6 @@ class _Shown:
 def _guess(head: bytes) -> str:
     """Return what the first bytes show, text for text, else the type that promises nothing."""
     return mime.detect(head) or ("text/plain" if head and mime.is_text(head) else _UNKNOWN)
-
-
-def _seekable(stream: BinaryIO) -> bool:
-    check = getattr(stream, "seekable", None)
-    return bool(check()) if callable(check) else False
 
 
 def _opened(path: str) -> BinaryIO:

@@ -65,18 +65,10 @@ class Failed(Model):
 
 
 _EVENT_NAMES = {
-    "store": "media.stored",
-    "retrieve": "media.retrieved",
-    "delete": "media.deleted",
-    "open": "media.opened",
-    "get_url": "media.url_given",
-    "apply_policy": "media.policy_applied",
-    "hold": "media.held",
-    "release": "media.released",
-    "enforce_policy": "media.swept",
-    "verify": "media.verified",
-    "erase": "media.erased",
-}
+    "store": "media.stored", "retrieve": "media.retrieved", "delete": "media.deleted", "open": "media.opened",
+    "get_url": "media.url_given", "apply_policy": "media.policy_applied", "hold": "media.held",
+    "release": "media.released", "enforce_policy": "media.swept", "verify": "media.verified", "erase": "media.erased",
+}  # fmt: skip
 """Names of what succeeded, the first three as PromptKit has them; of any other operation it is `media.<operation>`."""
 _FAILED_EVENT = "media.store_error"  # PromptKit's, whatever the operation was
 

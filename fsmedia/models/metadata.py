@@ -61,12 +61,10 @@ Instant = Annotated[datetime | None, BeforeValidator(_instant), AfterValidator(_
 """An aware instant in UTC; None where none was given."""
 
 
-def _name_or_none(value: Any) -> Any:
-    """PromptKit writes "no policy" as an empty string."""
-    return None if value == "" else value
-
-
-PolicyName = Annotated[Annotated[str, Field(max_length=255)] | None, BeforeValidator(_name_or_none)]
+# PromptKit writes "no policy" as an empty string.
+PolicyName = Annotated[
+    Annotated[str, Field(max_length=255)] | None, BeforeValidator(lambda value: None if value == "" else value)
+]
 """Name of a retention policy, None for none."""
 DueIndex = Literal["complete", "partial"]
 """Whether every media item with an expiry has an entry in the due index."""

@@ -88,28 +88,9 @@ class EnforcementReport(Report):
 
 
 FindingKind = Literal[
-    "sidecar",
-    "mismatch",
-    "missing-bytes",
-    "size",
-    "type",
-    "digest",
-    "unmarked",
-    "missing-due",
-    "bytes",
-    "marker",
-    "generation",
-    "mark",
-    "due",
-    "hold",
-    "temporary",
-    "upload",
-    "catalog",
-    "index",
-    "settings",
-    "file",
-    "foreign",
-]
+    "sidecar", "mismatch", "missing-bytes", "size", "type", "digest", "unmarked", "missing-due", "bytes", "marker",
+    "generation", "mark", "due", "hold", "temporary", "upload", "catalog", "index", "settings", "file", "foreign",
+]  # fmt: skip
 """What can be wrong. Of media: a sidecar that can't be read, or that speaks of other bytes than its name does
 (`mismatch`); bytes that are gone, or have another size, type or digest than the sidecar says; a marker or a due entry
 that is missing. Of other things: bytes, markers, generations, marks, due entries, holds, temporary files and uploads
@@ -182,15 +163,11 @@ class VerifyReport(Report):
         read = f", {size_text(self.bytes_read)} read" if self.bytes_read else ""
         # Who looks for leftovers only counts no media, and a store is not empty for that.
         media = f"{self.media:,} media ({size_text(self.bytes)}{read}), " if self.media else ""
-        columns = {
-            "kind": "kind", "key": "key", "what is wrong": "detail", "repair": "repair", "done": "done",
-            "harmless": "harmless",
-        }  # fmt: skip
+        columns = {"kind": "kind", "key": "key", "what is wrong": "detail"}
+        columns |= {name: name for name in ("repair", "done", "harmless")}
         findings = sorted(self.findings, key=lambda each: each.harmless)
-        would = "to free: " if self.dry_run else ""
-        freed = f" ({would}{_freed(self.bytes_freed, self.versions_kept)})"
-        if not (self.bytes_freed or self.versions_kept):
-            freed = ""
+        freed = f" ({'to free: ' if self.dry_run else ''}{_freed(self.bytes_freed, self.versions_kept)})"
+        freed = freed if self.bytes_freed or self.versions_kept else ""
         partial = "the due index is partial: sweeps read all sidecars; to make it complete: fsmedia verify --repair"
         lie = f"{self.quarantined:,} objects lie in .fsmedia/quarantine/, with notes that say why"
         return ReportView(
@@ -243,9 +220,8 @@ class SyncReport(Report):
     took: timedelta = timedelta(0)
 
     def _told(self) -> ReportView:
-        copied, updated, deleted = (
-            ("would copy", "would update", "would delete") if self.dry_run else ("copied", "updated", "deleted")
-        )
+        done = ("would copy", "would update", "would delete") if self.dry_run else ("copied", "updated", "deleted")
+        copied, updated, deleted = done
         seconds = 0 if self.dry_run else self.took.total_seconds()
         rate = f" at {size_text(int(self.bytes_copied / seconds))}/s" if self.bytes_copied and seconds else ""
         return ReportView(
@@ -616,23 +592,16 @@ class StoreStatistics(Report):
             "age": self.by_age,
             "expiry": tuple(each for each in soon if each.media),
         }
+        tables = []
+        for head, rows in tallies.items():
+            columns: Columns = {"media": "media", "size": "bytes", head: lambda each: each.name or "(none)"}
+            tables.append(ReportTable(f"media by {head}", list(filter(None, rows)), columns, "row"))
+        unread = f"{self.problems:,} sidecars can't be read: fsmedia catalog query shows the column problem"
         return ReportView(
             "What the store holds",
             f"{self.media:,} media, {size_text(self.bytes)}{saved}, as of {minute_text(self.refreshed_at)}",
-            [
-                ReportTable(
-                    f"media by {head}",
-                    [each for each in rows if each is not None],
-                    {"media": "media", "size": "bytes", head: lambda each: each.name or "(none)"},
-                    "row",
-                )
-                for head, rows in tallies.items()
-            ],
-            warnings=[
-                f"{self.problems:,} sidecars can't be read: fsmedia catalog query shows the column problem"
-                if self.problems
-                else ""
-            ],
+            tables,
+            warnings=[unread if self.problems else ""],
         )
 
 

@@ -54,9 +54,8 @@ def length_text(seconds: float) -> str:
     """Return the length of a sound or film: `0:02`, `1:15:00`; below ten seconds with a tenth."""
     if seconds < 10:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    hours, rest = divmod(whole, _MINUTE * _MINUTE)
-    minutes, rest = divmod(rest, _MINUTE)
+    minutes, rest = divmod(round(seconds), _MINUTE)
+    hours, minutes = divmod(minutes, _MINUTE)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 

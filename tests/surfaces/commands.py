@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, chdir, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from typer.testing import CliRunner, Result
@@ -82,6 +83,13 @@ def child(
     with started(*words, cwd=cwd, env=env) as process:
         shown, said = process.communicate(stdin, timeout=60)
     return subprocess.CompletedProcess(process.args, process.returncode, shown, said)
+
+
+def exits(code: int, *words: str | os.PathLike[str], **more: Any) -> Result:
+    """Run a command in this process, and check with which code it ends."""
+    result = fsmedia(*words, **more)
+    assert result.exit_code == code, result.output
+    return result
 
 
 def refused(result: Result, code: int) -> str:

@@ -29,7 +29,7 @@ from fsmedia.format import keys
 from fsmedia.models.text import size_text
 from tests.storages import Storage
 from tests.style.project import PACKAGE
-from tests.surfaces.commands import HOSTILE, fsmedia, harmless, on_terminal, places, put, refused
+from tests.surfaces.commands import HOSTILE, exits, fsmedia, harmless, on_terminal, places, put, refused
 
 # -- help, version, usage ----------------------------------------------------------------------------------
 
@@ -37,8 +37,7 @@ from tests.surfaces.commands import HOSTILE, fsmedia, harmless, on_terminal, pla
 @cache
 def help_of(line: str) -> str:
     """Return what `--help` shows."""
-    shown = fsmedia(*line.split(), "--help", env={"COLUMNS": "100"})
-    assert shown.exit_code == 0
+    shown = exits(0, *line.split(), "--help", env={"COLUMNS": "100"})
     return str(shown.stdout)
 
 
@@ -134,14 +133,12 @@ def test_wrong_usage_is_one_line(line: str, said: str, tmp_path: Path, monkeypat
 def test_init_says_what_it_made_and_can_be_repeated(storage: Storage) -> None:
     words = ["init", *places(storage)]
     settings = ["--organization", "by-session", "--policy", "audit=365d", "--policy", "legal=forever"]
-    first = fsmedia(*words, *settings, "--default-policy", "audit")
-    assert first.exit_code == 0, first.output
+    first = exits(0, *words, *settings, "--default-policy", "audit")
     assert first.stdout.startswith("made a store in")
     assert storage.keys() == {".fsmedia/store.json"}
     made = storage.read(".fsmedia/store.json")
     for again in ([], settings):
-        result = fsmedia(*words, *again)
-        assert result.exit_code == 0, result.output
+        result = exits(0, *words, *again)
         assert result.stdout.startswith("there was a store already in")
         for fact in ("by-session", "sessions/", "audit (365d)", "legal (for ever)"):
             assert fact in result.stdout
@@ -153,8 +150,7 @@ def test_init_says_what_it_made_and_can_be_repeated(storage: Storage) -> None:
 
 
 def test_init_takes_the_settings_of_bytes(url: str) -> None:
-    made = fsmedia("init", "-s", url, "--deduplicate", "--orphan-grace", "2d12h")
-    assert made.exit_code == 0, made.output
+    made = exits(0, "init", "-s", url, "--deduplicate", "--orphan-grace", "2d12h")
     for said in ("shared", "2d12h"):
         assert said in made.stdout
     shown = json.loads(fsmedia("init", "-s", url, "--json").stdout)
@@ -167,8 +163,7 @@ def test_init_takes_the_settings_of_bytes(url: str) -> None:
 def test_init_takes_layouts_and_views(url: str) -> None:
     template, other = "by/{run_id}/{name}{ext}", "{timestamp:%Y-%m-%d}/{mime_type}/{name}{ext}"
     views = ("--view", f"by-day={other}", "--view", "flat={name}{ext}")
-    result = fsmedia("init", "-s", url, "--layout", f"by-run={template}", *views, "--json")
-    assert result.exit_code == 0, result.output
+    result = exits(0, "init", "-s", url, "--layout", f"by-run={template}", *views, "--json")
     made = json.loads(result.stdout)
     assert (made["layouts"]["by-run"], made["views"]) == (template, {"by-day": other, "flat": "{name}{ext}"})
     assert put(url).startswith("by/r1/")
@@ -246,8 +241,7 @@ def test_ls_shows_a_record_a_line_as_json_and_all_that_matters_when_long(url: st
 
 def test_ls_goes_on_past_a_damaged_sidecar_and_says_so(url: str, filled: dict[str, str]) -> None:
     Path(url, filled["old"] + ".meta").write_bytes(b"{")
-    result = fsmedia("ls", "-s", url, "--json")
-    assert result.exit_code == 1
+    result = exits(1, "ls", "-s", url, "--json")
     assert len(result.stdout.splitlines()) == len(filled) - 1
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
@@ -267,15 +261,13 @@ def test_ls_of_nothing_tells_an_empty_store_from_none(url: str) -> None:
 
 
 def test_info_shows_what_is_known_and_tells_what_is_missing(url: str, filled: dict[str, str]) -> None:
-    result = fsmedia("info", "-s", url, filled["text"], filled["short"])
-    assert result.exit_code == 0
+    result = exits(0, "info", "-s", url, filled["text"], filled["short"])
     for fact in (filled["text"], "10 bytes", "a caption", MediaStore(url).info(filled["text"]).sha256, "in 11 hours"):
         assert str(fact) in result.stdout
     lines = fsmedia("info", "-s", url, "--json", *filled.values()).stdout.splitlines()
     assert [json.loads(line)["reference"] for line in lines] == list(filled.values())
     assert "no such media" in refused(fsmedia("info", "-s", url, "runs/r1/none.png"), 3)
-    both = fsmedia("info", "-s", url, "runs/r1/none.png", filled["text"])
-    assert both.exit_code == 3
+    both = exits(3, "info", "-s", url, "runs/r1/none.png", filled["text"])
     assert filled["text"] in both.stdout
     for wrong in ("runs/r1", "../x"):
         refused(fsmedia("info", "-s", url, wrong), 1)
@@ -438,22 +430,15 @@ def test_media_is_no_root(url: str, spelling: str, tmp_path: Path) -> None:
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        ("90s", timedelta(seconds=90)),
-        ("30m", timedelta(minutes=30)),
-        ("5min", timedelta(minutes=5)),
-        ("12h", timedelta(hours=12)),
-        ("2d", timedelta(days=2)),
-        ("1d12h", timedelta(days=1.5)),
-        ("1 day 12 hours", timedelta(days=1.5)),
-        ("3 weeks", timedelta(weeks=3)),
-        (" 2D ", timedelta(days=2)),
-    ],
-)
-def test_durations(text: str, wanted: timedelta) -> None:
-    assert app.parse_duration(text, "--x") == wanted
+DURATIONS = {
+    "90s": 90, "30m": 1800, "5min": 300, "12h": 43_200, "2d": 172_800, "1d12h": 129_600, "1 day 12 hours": 129_600,
+    "3 weeks": 1_814_400, " 2D ": 172_800,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", DURATIONS)
+def test_durations(text: str) -> None:
+    assert app.parse_duration(text, "--x") == timedelta(seconds=DURATIONS[text])
 
 
 @pytest.mark.parametrize("text", ["", " ", "2", "d", "2y", "-2d", "2 d x", "1.5h", "٣d", "2months", "9" * 12 + "w"])
@@ -497,14 +482,8 @@ def test_what_is_no_instant_is_refused(text: str) -> None:
 
 def test_storage_options_are_json_where_they_parse_as_such() -> None:
     given_words = ["key=abc", "anon=true", 'client_kwargs={"region_name": "x"}', "token=a=b", "empty=", 'pin="123"']
-    assert app.parse_storage_options(given_words) == {
-        "key": "abc",
-        "anon": True,
-        "client_kwargs": {"region_name": "x"},
-        "token": "a=b",
-        "empty": "",
-        "pin": "123",
-    }
+    wanted = {"key": "abc", "anon": True, "client_kwargs": {"region_name": "x"}, "token": "a=b", "empty": ""}
+    assert app.parse_storage_options(given_words) == {**wanted, "pin": "123"}
 
 
 def leaves() -> Iterator[tuple[list[str], Any]]:
@@ -533,17 +512,11 @@ def test_no_help_loses_words_or_shows_a_flag_as_a_value() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_knows_commands_options_and_names_of_stores(shell: str) -> None:
-    named = {
-        "FSMEDIA_STORE_LAB": "s3://bucket/lab",
-        "FSMEDIA_STORE_LOCAL": "/media",
-        "_FSMEDIA_COMPLETE": f"complete_{shell}",
-    }
-    for typed, wanted in (
-        ("po", ["policy"]),
-        ("policy en", ["enforce"]),
-        ("ls --mi", ["--mime"]),
-        ("ls -s @l", ["@lab", "@local"]),
-    ):
+    named = {"FSMEDIA_STORE_LAB": "s3://bucket/lab", "FSMEDIA_STORE_LOCAL": "/media"}
+    named["_FSMEDIA_COMPLETE"] = f"complete_{shell}"
+    for typed, wanted in {
+        "po": ["policy"], "policy en": ["enforce"], "ls --mi": ["--mime"], "ls -s @l": ["@lab", "@local"],
+    }.items():  # fmt: skip
         line = f"fsmedia {typed}"
         asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_TYPER_COMPLETE_ARGS": line,
                  "_TYPER_COMPLETE_FISH_ACTION": "get-args"}  # fmt: skip

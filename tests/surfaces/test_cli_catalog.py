@@ -20,7 +20,7 @@ from fsmedia.cli import cmd_catalog
 from fsmedia.store import utc_now
 from tests.catalogs import PNG, old_enough, snapshots
 from tests.storages import LOCAL, LocalStorage, Storage
-from tests.surfaces.commands import HOSTILE, fsmedia, places, put, refused
+from tests.surfaces.commands import HOSTILE, exits, fsmedia, places, put, refused
 
 WEEK = (
     "select run_id, sum(size_bytes) bytes from media where mime_type like 'image/%' "
@@ -48,8 +48,7 @@ def test_refresh_and_show(storage: Storage) -> None:
         empty = fsmedia("catalog", "refresh", *words)
         assert (empty.exit_code, "nothing written" in empty.stdout) == (0, True), empty.output
         store.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
-        done = fsmedia("catalog", "refresh", *words)
-        assert done.exit_code == 0, done.output
+        done = exits(0, "catalog", "refresh", *words)
         assert "1 media, 1 sidecars read, 0 rows removed, a new snapshot" in done.stdout
         again = fsmedia("catalog", "refresh", "--threads", "2", *words)
         assert "nothing changed" in again.stdout
@@ -73,8 +72,7 @@ def test_damage_is_told(url: str, local_storage: LocalStorage) -> None:
     references = [put(url), put(url)]
     for each in references:
         local_storage.write(f"{each}.meta", b"{")
-    done = fsmedia("catalog", "refresh", "-s", url)
-    assert done.exit_code == 0
+    done = exits(0, "catalog", "refresh", "-s", url)
     assert done.stderr.count("warning: ") == 2
     assert all(each in done.stderr for each in references)
     assert "2 sidecars can't be read" in fsmedia("stats", "-s", url).stderr
@@ -129,14 +127,8 @@ def test_limits_standard_input_and_tables_that_are_cut(url: str, monkeypatch: py
     for _ in range(3):
         put(url)
     sql = "select reference from media"
-    assert (
-        len(
-            fsmedia(
-                "catalog", "query", "-s", url, "-", "--json", "--limit", "2", stdin=sql.encode()
-            ).stdout.splitlines()
-        )
-        == 2
-    )
+    piped = fsmedia("catalog", "query", "-s", url, "-", "--json", "--limit", "2", stdin=sql.encode())
+    assert len(piped.stdout.splitlines()) == 2
     assert fsmedia("catalog", "query", "-s", url, sql, "--limit", "0", "--csv").stdout == "reference\n"
     assert "no rows" in fsmedia("catalog", "query", "-s", url, "select 1 from media where false").stderr
     monkeypatch.setattr(cmd_catalog, "_SHOWN", 5)
@@ -196,13 +188,9 @@ def test_wrong_usage_and_what_is_not_installed(url: str, monkeypatch: pytest.Mon
     assert "size_bites" in refused(fsmedia("catalog", "query", "-s", url, "select size_bites from media"), 1)
     refused(fsmedia("catalog", "query", "-s", url, " "), 2)
     refused(fsmedia("catalog", "query", "-s", url, "select 1", "--json", "--csv"), 2)
-    for missing, words in (
-        ("duckdb", ["catalog", "query", "select 1"]),
-        ("pyarrow", ["stats"]),
-        ("pyarrow", ["catalog", "refresh"]),
-    ):
+    for missing, line in (("duckdb", "catalog query 1"), ("pyarrow", "stats"), ("pyarrow", "catalog refresh")):
         monkeypatch.setitem(sys.modules, missing, None)
-        assert "pip install pyarrow duckdb" in refused(fsmedia(*words, "-s", url), 1)
+        assert "pip install pyarrow duckdb" in refused(fsmedia(*line.split(), "-s", url), 1)
 
 
 def test_a_store_that_may_only_be_read(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

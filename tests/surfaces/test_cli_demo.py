@@ -25,14 +25,13 @@ from fsmedia.cli import cmd_demo
 from fsmedia.cli.cmd_demo import sample_run
 from fsmedia.models import mime
 from tests.storages import MemoryStorage, Storage
-from tests.surfaces.commands import child, environment, fsmedia, places
+from tests.surfaces.commands import child, environment, exits, fsmedia, places
 
 pytestmark = pytest.mark.usefixtures("here")
 
 
 def test_the_demo_stores_a_run_and_checks_it(storage: Storage) -> None:
-    first = fsmedia("demo", *places(storage))
-    assert first.exit_code == 0, first.output
+    first = exits(0, "demo", *places(storage))
     assert first.stderr == ""
     store = MediaStore(storage.url, storage_options=storage.options)
     references = list(store.list())
@@ -47,16 +46,14 @@ def test_the_demo_stores_a_run_and_checks_it(storage: Storage) -> None:
     assert ": new\n" in first.stdout
     for secret in ("key", "secret"):
         assert storage.options.get(secret, "no secret") not in first.stdout
-    second = fsmedia("demo", *places(storage))
-    assert second.exit_code == 0
+    second = exits(0, "demo", *places(storage))
     assert "it was there already" in second.stdout
     assert len(list(store.list())) == 2 * len(samples)
     assert len({store.info(reference).run_id for reference in store.list()}) == 2
 
 
 def test_the_demo_goes_to_a_folder_here_whatever_the_environment_says(here: Path, tmp_path: Path) -> None:
-    result = fsmedia("demo", env={"FSMEDIA_URL": str(tmp_path / "mine")})
-    assert result.exit_code == 0
+    exits(0, "demo", env={"FSMEDIA_URL": str(tmp_path / "mine")})
     assert sorted(os.listdir(here)) == ["fsmedia-demo", "fsmedia-demo.html"]
     assert not (tmp_path / "mine").exists()
 
@@ -118,8 +115,7 @@ def test_the_demo_fits_a_store_of_any_organization_and_needs_no_pillow(
         assert (done.exit_code, done.stderr) == (0, "")
         assert len(list(MediaStore(f"{url}-{mode}").list())) == len(sample_run())
     monkeypatch.setitem(sys.modules, "fsmedia.display.gallery", None)
-    done = fsmedia("demo", "-s", url)
-    assert done.exit_code == 0
+    done = exits(0, "demo", "-s", url)
     assert re.match("no gallery: .*pip install", done.stderr)
 
 
@@ -132,8 +128,7 @@ def test_a_wrong_digest_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         return retrieve(self, reference, **words)
 
     monkeypatch.setattr(MediaStore, "retrieve_media", spoil)
-    result = fsmedia("demo")
-    assert result.exit_code == 1
+    result = exits(1, "demo")
     assert "sha256 ok" not in result.stdout
     assert "bytes were read where" in result.stderr
     assert result.stderr.count("\n") == 1

@@ -15,19 +15,17 @@ from tests.exchange.arena import inline, part, real, write
 from tests.exchange.test_folder import plant
 from tests.messages import OPENAI_CHAT, PNG, b64
 from tests.storages import LocalStorage, S3Storage, Storage
-from tests.surfaces.commands import HOSTILE, fsmedia, on_terminal, options_of, put, refused
+from tests.surfaces.commands import HOSTILE, exits, fsmedia, on_terminal, options_of, put, refused
 
 # -- import ------------------------------------------------------------------------------------------------
 
 
 def test_import_says_what_it_would_do_does_it_and_says_so(url: str, tmp_path: Path) -> None:
     out = real(tmp_path)
-    dry = fsmedia("import", "promptarena", out, "-s", url, "-n")
-    assert dry.exit_code == 0, dry.output
+    dry = exits(0, "import", "promptarena", out, "-s", url, "-n")
     assert "would store 7 (271.1 KiB; 4 of them, 112.4 KiB, have bytes that are there already)" in dry.stdout
     assert not Path(url).exists()
-    done = fsmedia("import", "promptarena", out, "-s", url)
-    assert done.exit_code == 0, done.output
+    done = exits(0, "import", "promptarena", out, "-s", url)
     assert "stored 7 (" in done.stdout
     again = fsmedia("import", "--store", url, "promptarena", out)
     assert "stored 0 (" in again.stdout
@@ -37,8 +35,7 @@ def test_import_says_what_it_would_do_does_it_and_says_so(url: str, tmp_path: Pa
 
 def test_import_as_json(url: str, tmp_path: Path) -> None:
     write(tmp_path / "out", "r", [inline(), part(url="http://x/y.png"), part(data="?")])
-    result = fsmedia("import", "promptarena", tmp_path / "out", "-s", url, "--json")
-    assert result.exit_code == 1
+    result = exits(1, "import", "promptarena", tmp_path / "out", "-s", url, "--json")
     report = json.loads(result.stdout)
     (stored,) = report["stored"]
     assert stored["source"] == "promptarena:r#Messages/0/parts/0"
@@ -52,8 +49,7 @@ def test_import_as_json(url: str, tmp_path: Path) -> None:
 
 def test_what_failed_is_told_line_by_line_without_control_characters(url: str, tmp_path: Path) -> None:
     write(tmp_path / "out", HOSTILE, [part(data="?"), part(storage_reference=f"../{HOSTILE}"), inline()])
-    result = fsmedia("import", "promptarena", tmp_path / "out", "-s", url)
-    assert result.exit_code == 1
+    result = exits(1, "import", "promptarena", tmp_path / "out", "-s", url)
     lines = result.stderr.splitlines()
     assert [line[:19] for line in lines] == ["error: promptarena:"] * 2
     assert [f"#Messages/0/parts/{n}: " in line for n, line in enumerate(lines)] == [True, True]
@@ -65,8 +61,7 @@ def test_import_folder_with_ids_and_pattern(url: str, tmp_path: Path) -> None:
     tree = plant(tmp_path / "tree", {"a.png": PNG, f"{HOSTILE.replace('/', '')}.png": PNG, "deep/b.png": PNG})
     words = ("import", "folder", tree, "-s", url, "--pattern", "{name}{ext}")
     assert "put '{run_id}' into it" in refused(fsmedia(*words), 1)
-    result = fsmedia(*words, "--run", "r9", "--provider", "p", "--policy", "retain-30days")
-    assert result.exit_code == 0, result.output
+    result = exits(0, *words, "--run", "r9", "--provider", "p", "--policy", "retain-30days")
     assert "skipped  1  its path does not match the pattern  folder:deep/b.png" in result.stdout
     plant(tree, {".hidden": PNG, **{f"deep/{number}.png": PNG for number in range(3)}})
     first, second, _ = fsmedia(*words, "--run", "r9").stdout.splitlines()
@@ -81,8 +76,7 @@ def test_import_folder_with_ids_and_pattern(url: str, tmp_path: Path) -> None:
 def test_a_tree_is_adopted(tmp_path: Path) -> None:
     tree = plant(tmp_path / "tree", {"r1/a.png": PNG, "r1/b.png": PNG})
     words = ("adopt", "--pattern", "{run_id}/{name}{ext}", "-s", tree)
-    dry = fsmedia(*words, "--dry-run")
-    assert dry.exit_code == 0, dry.output
+    dry = exits(0, *words, "--dry-run")
     assert "would store 2 (" in dry.stdout
     assert not (tree / ".fsmedia").exists()
     assert "no store at" in refused(fsmedia("adopt", "-s", tmp_path / "no"), 3)
@@ -114,8 +108,7 @@ def test_export_says_what_it_would_do_does_it_and_says_so(
 ) -> None:
     before = traces(local_storage)
     words = ("export", "imagefolder", tmp_path / "set", "-s", imported)
-    dry = fsmedia(*words, "--dry-run")
-    assert dry.exit_code == 0, dry.output
+    dry = exits(0, *words, "--dry-run")
     assert "would export 6 (224.2 KiB)" in dry.stdout
     assert not (tmp_path / "set").exists()
     done = fsmedia(*words)
@@ -130,21 +123,18 @@ def test_export_says_what_it_would_do_does_it_and_says_so(
 def test_export_as_json(imported: str, tmp_path: Path) -> None:
     for command, count in {"imagefolder": 6, "audiofolder": 1, "webdataset": 7}.items():
         out = tmp_path / command
-        result = fsmedia("export", command, out, "-s", imported, "--since", "2026-01-01", "--json")
-        assert result.exit_code == 0, result.output
+        result = exits(0, "export", command, out, "-s", imported, "--since", "2026-01-01", "--json")
         report = json.loads(result.stdout)
         assert report["exported"] == count
         assert all((out / name).is_file() for name in report["files"])
-        nothing = fsmedia("export", command, tmp_path / "none", "-s", imported, "--run", "nobody")
-        assert nothing.exit_code == 0
+        nothing = exits(0, "export", command, tmp_path / "none", "-s", imported, "--run", "nobody")
         assert "no media match" in nothing.stderr
 
 
 def test_shards_of_a_size(imported: str, tmp_path: Path) -> None:
     for size, shards in (("1KB", 7), ("120KiB", 3), ("1GB", 1)):
         out = tmp_path / size
-        result = fsmedia("export", "webdataset", out, "-s", imported, "--shard-size", size, "--prefix", "p")
-        assert result.exit_code == 0, result.output
+        exits(0, "export", "webdataset", out, "-s", imported, "--shard-size", size, "--prefix", "p")
         found = sorted(each.name for each in out.iterdir())
         assert (found[0], len(found)) == ("p-000000.tar", shards)
 
@@ -174,8 +164,7 @@ def test_export_refuses_before_it_begins(
 def test_export_tells_what_failed(url: str, local_storage: LocalStorage, tmp_path: Path) -> None:
     reference = put(url, data=PNG)
     local_storage.write(reference, b"damaged")
-    result = fsmedia("export", "webdataset", tmp_path / "set", "-s", url)
-    assert result.exit_code == 1
+    result = exits(1, "export", "webdataset", tmp_path / "set", "-s", url)
     assert reference in result.stderr
     assert not (tmp_path / "set").exists()
 
@@ -187,13 +176,11 @@ def test_a_dry_run_says_what_a_sync_then_does(url: str, local_storage: LocalStor
     put(url, data=b"x" * 5000)
     extra = put(str(tmp_path / "there"), run_id="r9")
     before = traces(local_storage)
-    dry = fsmedia("sync", url, tmp_path / "there", "--delete", "-n")
-    assert dry.exit_code == 0, dry.output
+    dry = exits(0, "sync", url, tmp_path / "there", "--delete", "-n")
     assert "1 examined, would copy 1 (4.9 KiB)" in dry.stdout
     assert f"would delete  {extra}" in dry.stdout
     assert list(MediaStore(tmp_path / "there").list()) == [extra]
-    done = fsmedia("sync", url, tmp_path / "there", "--delete")
-    assert done.exit_code == 0, done.output
+    done = exits(0, "sync", url, tmp_path / "there", "--delete")
     assert "1 examined, copied 1 (4.9 KiB at " in done.stdout
     assert "/s), updated 0, 0 unchanged, deleted 1, 0 skipped, 0 failed, in " in done.stdout
     assert f"deleted  {extra}" in done.stdout
@@ -205,12 +192,10 @@ def test_to_s3_and_back(url: str, rclone_storage: S3Storage, tmp_path: Path) -> 
     reference = put(url)
     options = options_of(rclone_storage)
     there = [word.replace("--option", "--to-option") for word in options]
-    done = fsmedia("sync", url, rclone_storage.url, *there, "--threads", "2", "--json")
-    assert done.exit_code == 0, done.output
+    done = exits(0, "sync", url, rclone_storage.url, *there, "--threads", "2", "--json")
     told = json.loads(done.stdout)
     assert (told["copied"], told["target"], told["failed"], told["moved"]) == (1, rclone_storage.url, [], [])
-    back = fsmedia("sync", rclone_storage.url, tmp_path / "back", *options, "--verify-copies", "read")
-    assert back.exit_code == 0, back.output
+    back = exits(0, "sync", rclone_storage.url, tmp_path / "back", *options, "--verify-copies", "read")
     assert MediaStore(tmp_path / "back").retrieve_media(reference).read_bytes() == b"some bytes"
     assert rclone_storage.options["secret"] not in done.output + back.output
 
@@ -219,8 +204,7 @@ def test_runs_and_new_references(url: str, tmp_path: Path) -> None:
     first, second, _ = (put(url, run_id=run, session_id="s") for run in ("r1", "r2", "r3"))
     mapping = tmp_path / "moved.jsonl"
     words = ["sync", url, tmp_path / "there", "--run", "r1", "--run", "r2", "--mapping", mapping]
-    done = fsmedia(*words, "--deduplicate", "--organization", "by-session")
-    assert done.exit_code == 0, done.output
+    done = exits(0, *words, "--deduplicate", "--organization", "by-session")
     assert "2 examined, copied 2" in done.stdout
     assert f"new references  {keys.REFERENCES}" in done.stdout
     pairs = [json.loads(line) for line in mapping.read_text().splitlines()]
@@ -233,15 +217,12 @@ def test_runs_and_new_references(url: str, tmp_path: Path) -> None:
 def test_what_fails_and_what_is_left_out(url: str, tmp_path: Path) -> None:
     broken, bare = put(url), put(url, data=b"other")
     Path(url, broken).write_bytes(b"SOME BYTES")
-    done = fsmedia("sync", url, tmp_path / "there")
-    assert done.exit_code == 1
+    done = exits(1, "sync", url, tmp_path / "there")
     assert done.stderr.startswith(f"error: {broken}: ")
     assert "1 failed" in done.stdout
-    left = fsmedia("sync", url, tmp_path / "sessions", "--organization", "by-session")
-    assert left.exit_code == 0, left.output
+    left = exits(0, "sync", url, tmp_path / "sessions", "--organization", "by-session")
     assert f"skipped  {bare}  has no session_id" in left.stdout
-    with_id = fsmedia("sync", url, tmp_path / "sessions", "--missing-id", "none", "--json")
-    assert with_id.exit_code == 1
+    with_id = exits(1, "sync", url, tmp_path / "sessions", "--missing-id", "none", "--json")
     assert len(json.loads(with_id.stdout)["failed"]) == 1
     assert with_id.stderr.count(broken) == 1
 
@@ -277,8 +258,7 @@ def test_removing_by_an_old_name_says_the_present_one(url: str, tmp_path: Path) 
     put(url, run_id="r1", session_id="s")
     report = MediaStore(url).sync_to(str(tmp_path / "there"), organization="by-session")
     ((old, new),) = report.moved
-    done = fsmedia("rm", old, "--store", tmp_path / "there")
-    assert done.exit_code == 3, done.output
+    done = exits(3, "rm", old, "--store", tmp_path / "there")
     assert new in done.stderr.replace("\n", "")
     assert "deleted" not in done.stdout
     assert list(MediaStore(tmp_path / "there").list()) == [new]
@@ -301,8 +281,7 @@ def chat(tmp_path: Path) -> Path:
 def test_there_and_back(storage: Storage, chat: Path, tmp_path: Path) -> None:
     options = ["-s", storage.url, *options_of(storage)]
     small, back = tmp_path / "small.json", tmp_path / "back.json"
-    dry = fsmedia("messages", "externalize", chat, "--run", "r1", "--dry-run", *options)
-    assert dry.exit_code == 0, dry.output
+    dry = exits(0, "messages", "externalize", chat, "--run", "r1", "--dry-run", *options)
     assert dry.stdout.count("would take out") == 5
     assert storage.keys() == set()
     done = fsmedia("messages", "externalize", chat, "--run", "r1", "-o", small, *options)
@@ -315,8 +294,7 @@ def test_there_and_back(storage: Storage, chat: Path, tmp_path: Path) -> None:
 
 
 def test_in_place_and_through_pipes(url: str, chat: Path) -> None:
-    piped = fsmedia("messages", "externalize", "-", "--run", "r1", "-s", url, stdin=TEXT.encode())
-    assert piped.exit_code == 0
+    piped = exits(0, "messages", "externalize", "-", "--run", "r1", "-s", url, stdin=TEXT.encode())
     again = fsmedia("messages", "inline", "-", "-s", url, stdin=piped.stdout_bytes)
     assert again.stdout_bytes == TEXT.encode()
     told = fsmedia("messages", "externalize", chat, "--run", "r1", "--in-place", "--json", "-s", url)
@@ -335,8 +313,7 @@ def test_lines_of_json_are_messages(url: str, tmp_path: Path) -> None:
     part = {"role": "user", "content": [{"type": "text"}, {"inlineData": {"mimeType": "image/png", "data": b64(PNG)}}]}
     lines = [json.dumps(part), json.dumps(part).replace(b64(PNG), b64(PNG + b"2"))]
     log.write_text("\n".join(lines))
-    done = fsmedia("messages", "externalize", log, "--run", "r1", "--in-place", "-s", url)
-    assert done.exit_code == 0, done.output
+    exits(0, "messages", "externalize", log, "--run", "r1", "--in-place", "-s", url)
     places = [(record.message_idx, record.part_idx) for record in map(MediaStore(url).info, MediaStore(url).list())]
     assert places == [(0, 1), (1, 1)]
     fsmedia("messages", "inline", log, "--in-place", "-s", url)
@@ -360,10 +337,8 @@ def test_hostile_files_are_refused_in_one_line(url: str, tmp_path: Path, data: b
 
 
 def test_wrong_usage_is_refused(url: str, chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "--in-place" in refused(
-        fsmedia("messages", "inline", chat, "--in-place", "-o", tmp_path / "x", "-s", url), 2
-    )
-    assert "--in-place" in refused(fsmedia("messages", "inline", "-", "--in-place", "-s", url), 2)
+    for words in ([chat, "-o", tmp_path / "x"], ["-"]):
+        assert "--in-place" in refused(fsmedia("messages", "inline", *words, "--in-place", "-s", url), 2)
     for words in (["messages", "inline"], ["messages", "externalize", "--run", "r1"]):
         assert "none.json: No such file" in refused(fsmedia(*words, tmp_path / "none.json", "-s", url), 3)
     monkeypatch.setattr(cmd_messages, "LARGEST_DOCUMENT", 100)
@@ -373,8 +348,7 @@ def test_wrong_usage_is_refused(url: str, chat: Path, tmp_path: Path, monkeypatc
 def test_a_failure_leaves_the_file_as_it_was(url: str, chat: Path, local_storage: LocalStorage) -> None:
     other = f"{url}-sessions"
     MediaStore(other, organization="by-session").create()
-    failed = fsmedia("messages", "externalize", chat, "--run", "r1", "--in-place", "-s", other)
-    assert failed.exit_code == 1
+    failed = exits(1, "messages", "externalize", chat, "--run", "r1", "--in-place", "-s", other)
     assert "5 media could not be stored" in failed.stderr
     assert chat.read_bytes() == TEXT.encode()
     fsmedia("messages", "externalize", chat, "--run", "r1", "--in-place", "-s", url)

@@ -23,7 +23,7 @@ from fsmedia.cli import cmd_get, cmd_messages
 from fsmedia.format.messages import media_fields, parse_json
 from tests.messages import OPENAI_CHAT
 from tests.storages import S3Storage, Storage
-from tests.surfaces.commands import DEADLINE, child, fsmedia, on_terminal, places, put, refused, started
+from tests.surfaces.commands import DEADLINE, child, exits, fsmedia, on_terminal, places, put, refused, started
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9
 
@@ -36,8 +36,7 @@ def test_files_make_the_round_trip(storage: Storage, here: Path) -> None:
     Path("a.png").write_bytes(PNG)
     Path("b.txt").write_bytes(b"")
     fields = ["--message", "3", "--part", "5", "--provider", "openai", "--policy", "retain-30days", "--caption", "two"]
-    result = fsmedia("store", "a.png", "b.txt", "--run", "r 1", *fields, *at)
-    assert result.exit_code == 0, result.output
+    result = exits(0, "store", "a.png", "b.txt", "--run", "r 1", *fields, *at)
     assert result.stderr == ""
     first, second = result.stdout.splitlines()
     records = [json.loads(line) for line in fsmedia("info", "--json", first, second, *at).stdout.splitlines()]
@@ -46,20 +45,15 @@ def test_files_make_the_round_trip(storage: Storage, here: Path) -> None:
         assert (record["run_id"], record["provider_id"], record["caption"]) == ("r 1", "openai", "two")
         assert record["policy_name"] == "retain-30days"
     assert [record["mime_type"] for record in records] == ["image/png", "text/plain"]
-    got = fsmedia("get", first, second, "-o", "out/", *at)
-    assert got.exit_code == 0, got.output
+    got = exits(0, "get", first, second, "-o", "out/", *at)
     assert [Path(line).read_bytes() for line in got.stdout.splitlines()] == [PNG, b""]
     assert fsmedia("get", first, "-o", "-", *at).stdout_bytes == PNG
     assert sorted(os.listdir("out")) == sorted(Path(line).name for line in (first, second))
 
 
 def test_the_environment_of_the_storage_is_enough(rclone_storage: S3Storage, here: Path) -> None:
-    env = {
-        "FSMEDIA_URL": rclone_storage.url,
-        "AWS_ENDPOINT_URL": rclone_storage.options["endpoint_url"],
-        "AWS_ACCESS_KEY_ID": rclone_storage.options["key"],
-        "AWS_SECRET_ACCESS_KEY": rclone_storage.options["secret"],
-    }
+    names = {"AWS_ENDPOINT_URL": "endpoint_url", "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    env = {"FSMEDIA_URL": rclone_storage.url, **{name: rclone_storage.options[own] for name, own in names.items()}}
     (here / "a.png").write_bytes(PNG)
     stored = child("store", "a.png", "--run", "r1", cwd=here, env=env)
     assert stored.returncode == 0, stored.stderr
@@ -146,8 +140,7 @@ def test_get_checks_the_digest_leaves_nothing_half_and_reads_past_a_damaged_side
     assert (result.exit_code, result.stdout) == (1, "")  # what is damaged is not passed on
     refused(fsmedia("get", "runs/r1/none", "-s", url), 3)
     refused(fsmedia("get", "runs/r1", "-s", url), 1)
-    both = fsmedia("get", "runs/r1/none", other, "-s", url)
-    assert both.exit_code == 3
+    both = exits(3, "get", "runs/r1/none", other, "-s", url)
     assert (here / both.stdout.strip()).read_bytes() == b"some bytes"
     Path(url, other + ".meta").write_bytes(b"{")
     result = fsmedia("get", other, "-s", url, "-o", "x")
@@ -200,8 +193,7 @@ def test_rm_deletes_says_what_was_gone_refuses_folders_and_goes_on(storage: Stor
     first = fsmedia("rm", reference, "runs/r/none", *at)
     assert (first.exit_code, first.stderr) == (0, "")
     assert first.stdout.splitlines() == [f"deleted  {reference}", "not there  runs/r/none"]
-    again = fsmedia("rm", reference, "--json", *at)
-    assert again.exit_code == 0
+    again = exits(0, "rm", reference, "--json", *at)
     assert json.loads(again.stdout) == {"reference": reference, "there": False, "deleted": False}
 
 
@@ -265,9 +257,9 @@ def test_url_opens_and_is_signed_for_as_long_as_asked(rclone_storage: S3Storage,
 
 
 @pytest.fixture
-def full(tmp_path: Path) -> Path:
-    """Make a store with two runs."""
-    store = MediaStore(tmp_path / "full")
+def full(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Make a store with two runs; its parameter says whether media share their bytes."""
+    store = MediaStore(tmp_path / "full", deduplicate=getattr(request, "param", None))
     for run in ("r1", "r 2"):
         store.store_media(MediaContent.from_text(run, caption="told"), MediaMetadata(run_id=run))
     return tmp_path / "full"
@@ -282,14 +274,11 @@ def followed(said: str, root: Path) -> MediaStore:
     return MediaStore(root)
 
 
-@pytest.mark.parametrize("deduplicate", [False, True])
-def test_a_store_is_no_folder_of_files_and_a_run_of_it_is_synced_as_one(deduplicate: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("full", [False, True], indirect=True)
+def test_a_store_is_no_folder_of_files_and_a_run_of_it_is_synced_as_one(full: Path, tmp_path: Path) -> None:
     """The README stored a whole store, sidecars and all, as media of a run."""
-    full, copies = tmp_path / "full", tmp_path / "copies"
-    store = MediaStore(full, deduplicate=deduplicate)
-    for run in ("r1", "r 2"):
-        store.store_media(MediaContent.from_text(run, caption="told"), MediaMetadata(run_id=run))
-    run = full / store.folder(run_id="r 2")
+    copies = tmp_path / "copies"
+    run = full / MediaStore(full).folder(run_id="r 2")
     for folder, runs in ((run, ["r 2"]), (full, ["r 2", "r1"])):
         said = refused(fsmedia("store", folder, "--run", "r", "-s", copies), 2)
         assert runs == ["r 2", "r1"] or not list(copies.rglob("*.meta"))
@@ -363,8 +352,7 @@ def test_files_of_a_folder_are_chosen_and_json_tells_the_source_of_each(pictures
         "--exclude drafts": ["a.png", "b.jpg"],
         "--include *.jpg --include deep/*": ["b.jpg", "deep/drafts/d.png"],
     }.items():
-        done = fsmedia("store", pictures, "--run", "r", "-s", url, "--json", *line.split())
-        assert done.exit_code == 0, done.output
+        done = exits(0, "store", pictures, "--run", "r", "-s", url, "--json", *line.split())
         stored = [json.loads(each) for each in done.stdout.splitlines()]
         assert [Path(each["source"]).relative_to(pictures).as_posix() for each in stored] == names
         assert len({each["reference"] for each in stored}) == len(names)
@@ -424,8 +412,7 @@ def test_a_result_goes_into_a_pipe_or_device_and_replaces_none(
     else:
         chat = tmp_path / "chat.json"
         chat.write_text('{"a": 1}')
-        done = fsmedia("messages", "externalize", chat, "--run", "r1", "-o", pipe, "-s", url)
-        assert done.exit_code == 0, done.output
+        exits(0, "messages", "externalize", chat, "--run", "r1", "-o", pipe, "-s", url)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     while not found:
         threading.Event().wait(0.01)
@@ -447,8 +434,7 @@ def test_what_is_private_stays_so_while_it_is_replaced(
         real(descriptor)
 
     monkeypatch.setattr(cmd_messages.os, "fsync", watched)
-    done = fsmedia("messages", "externalize", chat, "--run", "r1", "--in-place", "-s", url)
-    assert done.exit_code == 0, done.output
+    exits(0, "messages", "externalize", chat, "--run", "r1", "--in-place", "-s", url)
     assert modes == [0o600]
     assert stat.S_IMODE(chat.stat().st_mode) == 0o600
 
@@ -504,8 +490,7 @@ def test_conditions_mean_what_ls_lists(url: str, three: list[str], tmp_path: Pat
 
 def test_a_hold_stays_in_a_plan_and_release_means_what_is_held(url: str, three: list[str]) -> None:
     fsmedia("policy", "hold", three[0], "--reason", "case 1", "-s", url)
-    planned = fsmedia("rm", "--run", "r1", "--dry-run", "-s", url)
-    assert planned.exit_code == 1
+    planned = exits(1, "rm", "--run", "r1", "--dry-run", "-s", url)
     assert "is held: 'case 1'" in planned.stderr
     assert planned.stdout.split() == ["would", "delete", three[1]]
     for dry in (["--dry-run"], []):

@@ -13,7 +13,7 @@ import pytest
 from fsmedia import HeldMediaError, MediaStore
 from fsmedia.cli.signals import StopSignal
 from tests.storages import LocalStorage, Storage
-from tests.surfaces.commands import DEADLINE, HOSTILE, fsmedia, harmless, places, put, refused, started
+from tests.surfaces.commands import DEADLINE, HOSTILE, exits, fsmedia, harmless, places, put, refused, started
 
 DAY = timedelta(days=1)
 
@@ -33,8 +33,7 @@ def due_keys(known: str) -> list[str]:
 
 
 def test_list_shows_names_default_grammar_and_the_due_index(known: str, tmp_path: Path) -> None:
-    text = fsmedia("policy", "list", "-s", known)
-    assert text.exit_code == 0
+    text = exits(0, "policy", "list", "-s", known)
     for fact in ("audit", "365d", "scratch", "12h", "retain-<n>days", "none: media", "complete"):
         assert fact in text.stdout
     for words in (["-s", known, "policy", "list"], ["-s", "else", "policy", "-s", known, "list"]):
@@ -58,8 +57,7 @@ def test_list_shows_names_default_grammar_and_the_due_index(known: str, tmp_path
 
 def test_apply_puts_several_under_a_policy_and_takes_it_away(known: str) -> None:
     references = [put(known), put(known)]
-    done = fsmedia("policy", "apply", "retain-30days", *references, "-s", known)
-    assert done.exit_code == 0, done.output
+    done = exits(0, "policy", "apply", "retain-30days", *references, "-s", known)
     assert [line.split()[-1] for line in done.stdout.splitlines()] == references
     assert all(line.startswith("retain-30days, until ") for line in done.stdout.splitlines())
     records = [MediaStore(known).info(reference) for reference in references]
@@ -90,8 +88,7 @@ def test_apply_goes_on_past_what_fails_and_refuses_an_unknown_policy_once(known:
     assert due_keys(known) == []
     Path(known, "runs/r1/foreign.png").write_bytes(b"x")
     words = ["policy", "apply", "audit", "runs/r1/none.png", "runs/r1/foreign.png", reference, "-s", known]
-    done = fsmedia(*words)
-    assert done.exit_code == 1
+    done = exits(1, *words)
     assert done.stdout.split()[-1] == reference
     assert "no such media" in done.stderr
     assert "no sidecar" in done.stderr
@@ -143,8 +140,7 @@ def test_damaged_sidecars_and_left_holds_can_be_held_and_released(known: str) ->
     assert len(list(Path(known, ".fsmedia/holds").iterdir())) == 2
     Path(known, other).unlink()
     Path(known, f"{other}.meta").unlink()
-    done = fsmedia("policy", "release", reference, other, "-s", known)
-    assert done.exit_code == 3
+    exits(3, "policy", "release", reference, other, "-s", known)
     assert not list(Path(known, ".fsmedia/holds").glob("*"))
 
 
@@ -177,8 +173,7 @@ def test_a_repair_completes_the_index(threads: list[str], known: str) -> None:
     looked = fsmedia("verify", "-s", known)
     assert looked.exit_code == 0, "a partial index is nothing wrong"
     assert "to make it complete: fsmedia verify --repair" in looked.stderr
-    plan = fsmedia("verify", "--repair", "--dry-run", "-s", known)
-    assert plan.exit_code == 0
+    plan = exits(0, "verify", "--repair", "--dry-run", "-s", known)
     assert "the partial due index does not name it" in plan.stdout
     assert due_keys(known) == []
     done = fsmedia("verify", "--repair", *threads, "-s", known)
@@ -248,8 +243,7 @@ def test_what_fails_is_told_once_with_its_name_and_the_rest_goes(url: str) -> No
     broken, fine = put_due(url), put_due(url)
     Path(url, f"{broken}.meta").write_bytes(b"{")
     for dry in (["--dry-run"], []):
-        done = fsmedia("policy", "enforce", *dry, "-s", url)
-        assert done.exit_code == 1
+        done = exits(1, "policy", "enforce", *dry, "-s", url)
         assert done.stderr.startswith("error: ")
         assert done.stderr.count(broken) == 1
         assert done.stderr.count("\n") == 1
@@ -262,8 +256,7 @@ def test_what_fails_is_told_once_with_its_name_and_the_rest_goes(url: str) -> No
 def test_a_partial_index_names_the_command_that_completes_it(url: str) -> None:
     put_due(url)
     make_partial(url)
-    done = fsmedia("policy", "enforce", "--dry-run", "-s", url)
-    assert done.exit_code == 0
+    done = exits(0, "policy", "enforce", "--dry-run", "-s", url)
     assert "fsmedia verify --repair" in done.stderr
     fsmedia("verify", "--repair", "-s", url)
     assert fsmedia("policy", "enforce", "-s", url).stderr == ""

@@ -13,7 +13,7 @@ from fsmedia.format import keys
 from fsmedia.models import Failed, VerifyReport
 from tests.contract.specimens import traces
 from tests.storages import LocalStorage, S3Storage, Storage
-from tests.surfaces.commands import HOSTILE, fsmedia, on_terminal, places, put, refused
+from tests.surfaces.commands import HOSTILE, exits, fsmedia, on_terminal, places, put, refused
 
 NOW = ("--grace", "0s", "--nobody-writes", "--yes")
 
@@ -41,8 +41,7 @@ def test_a_whole_store(storage: Storage) -> None:
     store = MediaStore(storage.url, storage_options=storage.options).create()
     store.store_media(MediaContent.from_bytes(b"text", "text/plain"), MediaMetadata(run_id="r1"))
     for words in ([], ["--deep", "--threads", "2"]):
-        result = fsmedia("verify", *words, *places(storage))
-        assert result.exit_code == 0, result.output
+        result = exits(0, "verify", *words, *places(storage))
         assert result.stdout.startswith("whole: 1 media (4 B")
     text = fsmedia("verify", "--help").stdout
     for said in ("fsmedia verify --repair --dry-run", "--store", "4"):
@@ -53,23 +52,19 @@ def test_a_whole_store(storage: Storage) -> None:
 def test_damage_is_told_planned_and_mended(url: str, local_storage: LocalStorage, damaged: tuple[str, str]) -> None:
     cut, well = damaged
     before = traces(local_storage)
-    told = fsmedia("verify", "-s", url)
-    assert told.exit_code == 4, told.output
+    told = exits(4, "verify", "-s", url)
     (line,) = [line for line in told.stdout.splitlines() if line.startswith("size: ")]
     assert cut in line
     assert "--repair: once they are older than the grace" in line
     assert "fsmedia adopt" in told.stderr
-    plan = fsmedia("verify", "-s", url, "--repair", "--dry-run", *NOW)
-    assert plan.exit_code == 4
+    plan = exits(4, "verify", "-s", url, "--repair", "--dry-run", *NOW)
     assert "to do: bytes and sidecar move to quarantine" in plan.stdout
     assert traces(local_storage) == before
-    done = fsmedia("verify", "-s", url, "--repair", *NOW)
-    assert done.exit_code == 0, done.output
+    done = exits(0, "verify", "-s", url, "--repair", *NOW)
     assert "done: bytes and sidecar move to quarantine" in done.stdout
     assert "1 mended, 0 left, 0 failed" in done.stdout.splitlines()[-1]
     assert fsmedia("adopt", "-s", url).exit_code == 0
-    again = fsmedia("verify", "-s", url, "--deep")
-    assert again.exit_code == 0
+    again = exits(0, "verify", "-s", url, "--deep")
     assert "3 objects lie in .fsmedia/quarantine/" in again.stderr
     assert sorted(MediaStore(url).list()) == sorted([well, "runs/r1/\x1b[31mstranger.txt"])
     for result in (told, plan, done, again):
@@ -78,14 +73,12 @@ def test_damage_is_told_planned_and_mended(url: str, local_storage: LocalStorage
 
 def test_what_a_repair_leaves_decides_the_end(url: str, damaged: tuple[str, str]) -> None:
     MediaStore(url).hold(damaged[0], HOSTILE)
-    result = fsmedia("verify", "-s", url, "--repair", *NOW)
-    assert result.exit_code == 4
+    result = exits(4, "verify", "-s", url, "--repair", *NOW)
     assert "it is held, and stays as it is" in result.stdout
 
 
 def test_as_json(url: str, damaged: tuple[str, str]) -> None:
-    result = fsmedia("verify", "-s", url, "--deep", "--json")
-    assert result.exit_code == 4
+    result = exits(4, "verify", "-s", url, "--deep", "--json")
     (document,) = [json.loads(line) for line in result.stdout.splitlines()]
     assert document["counts"] == {"size": 1, "file": 1}
     assert (document["whole"], document["media"], document["left"]) == (False, 3, 1)
@@ -112,8 +105,7 @@ def test_what_failed_is_told(words: list[str], url: str, monkeypatch: pytest.Mon
     error = StorageError("gave no answer", next_step="verify again", key="a/b")
     report = VerifyReport(examined=1, failed=(Failed(reference="a/b", error=error),))  # type: ignore[arg-type]
     monkeypatch.setattr(MediaStore, "verify", lambda *_, **__: report)
-    result = fsmedia("verify", *words, "-s", url)
-    assert result.exit_code == 1
+    result = exits(1, "verify", *words, "-s", url)
     assert "gave no answer" in result.stderr
     assert "1 failed" in result.stdout
 
@@ -147,21 +139,18 @@ def test_it_asks_whether_nobody_writes(
 
 def test_leftovers_shows_what_it_did(url: str, local_storage: LocalStorage, littered: tuple[str, str]) -> None:
     leftover, kept = littered
-    young = fsmedia("verify", "--repair=leftovers", "-s", url)
-    assert young.exit_code == 0, young.output
+    young = exits(0, "verify", "--repair=leftovers", "-s", url)
     assert leftover not in young.stdout
     short = ("verify", "--repair=leftovers", "-s", url, "--grace", "0s")
     assert "shorter than the store's" in refused(fsmedia(*short), 1)
     assert " media" not in young.stdout  # none was counted
     assert "looks at no media" in refused(fsmedia(*short, "--deep"), 2)
     before = traces(local_storage)
-    dry = fsmedia(*short, "--nobody-writes", "--dry-run")
-    assert dry.exit_code == 4, dry.output
+    dry = exits(4, *short, "--nobody-writes", "--dry-run")
     assert "to do: removed: no sidecar names them" in dry.stdout
     assert "0 mended (to free: 2.0 KiB), 1 left" in dry.stdout
     assert traces(local_storage) == before
-    done = fsmedia(*short, "--nobody-writes", "--yes")
-    assert done.exit_code == 0, done.output
+    done = exits(0, *short, "--nobody-writes", "--yes")
     rows = done.stdout.splitlines()
     (row,) = [row for row in rows if leftover in row]
     assert row.startswith("bytes: ")
@@ -188,20 +177,17 @@ def test_it_says_what_would_go_and_what_went(storage: Storage, tmp_path: Path) -
         for run in ("r1", "r2")
     )
     before = traces(storage)
-    dry = fsmedia("erase", "--run", "r1", "-n", *at)
-    assert dry.exit_code == 0, dry.output
+    dry = exits(0, "erase", "--run", "r1", "-n", *at)
     assert "would erase" in dry.stdout
     assert (mine in dry.stdout, his in dry.stdout) == (True, False)
     assert traces(storage) == before
-    done = fsmedia("erase", "--run", "r1", "--receipt", file, *at)
-    assert done.exit_code == 0, done.output
+    done = exits(0, "erase", "--run", "r1", "--receipt", file, *at)
     for said in ("erased 1 (2.0 KiB)", "shared by 1", f"receipt: {file}"):
         assert said in done.stdout
     assert json.loads(file.read_text())["erased"][0]["reference"] == mine
     assert file.stat().st_mode & 0o777 == 0o600
     assert list(store.list()) == [his]
-    checked = fsmedia("erase", "--check", file, *at)
-    assert checked.exit_code == 0
+    checked = exits(0, "erase", "--check", file, *at)
     assert checked.stdout.startswith("1 media were erased: none of it is there")
 
 
@@ -212,8 +198,7 @@ def test_json_is_the_receipt_and_what_stays_makes_it_fail(url: str) -> None:
     assert "would erase 0 " in fsmedia("erase", "--run", "r1", "--session", "other", "-n", "-s", url).stdout
     fsmedia("policy", "hold", held, "--reason", "a lawsuit", "-s", url)
     put(url, data=b"2")
-    done = fsmedia("erase", "--run", "r1", "--json", "--threads", "2", "-s", url)
-    assert done.exit_code == 1
+    done = exits(1, "erase", "--run", "r1", "--json", "--threads", "2", "-s", url)
     receipt = json.loads(done.stdout)
     assert [each["reference"] for each in receipt["held"]] == [held]
     assert MediaStore(url).check_receipt(receipt).holds
@@ -235,9 +220,8 @@ def test_the_receipt_of_another_url_is_a_warning(url: str, tmp_path: Path) -> No
     put(url)
     put(str(other))
     assert fsmedia("erase", "--run", "r1", "--receipt", file, "-s", url).exit_code == 0
-    assert fsmedia("erase", "--check", file, "-s", other).stderr.startswith(
-        "warning: the receipt is that of another URL"
-    )
+    said = fsmedia("erase", "--check", file, "-s", other).stderr
+    assert said.startswith("warning: the receipt is that of another URL")
 
 
 def test_wrong_usage_is_refused(url: str, tmp_path: Path) -> None:
@@ -265,16 +249,14 @@ def test_a_check_tells_what_is_there_again(url: str, tmp_path: Path) -> None:
     assert fsmedia("erase", "--run", "r1", "--receipt", file, "-s", url).exit_code == 0
     Path(url, "runs", "r1").mkdir(parents=True)
     Path(url, f"{reference}.meta").write_bytes(sidecar)
-    found = fsmedia("erase", "--check", file, "-s", url)
-    assert found.exit_code == 1
+    found = exits(1, "erase", "--check", file, "-s", url)
     assert f"sidecar  {reference}.meta" in found.stdout
     answer = json.loads(fsmedia("erase", "--check", file, "--json", "-s", url).stdout)
     assert answer["holds"] is False
     assert answer["traces"][0]["kind"] in ("sidecar", "bytes")
     assert "no store at" in refused(fsmedia("erase", "--check", file, "-s", str(tmp_path / "elsewhere")), 3)
     MediaStore(tmp_path / "elsewhere").create()
-    other = fsmedia("erase", "--check", file, "-s", str(tmp_path / "elsewhere"))
-    assert other.exit_code == 0
+    other = exits(0, "erase", "--check", file, "-s", str(tmp_path / "elsewhere"))
     assert "another URL" in other.stderr
 
 
@@ -304,8 +286,7 @@ def test_a_receipt_that_can_not_be_written_is_shown(url: str, tmp_path: Path, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "rename", full)
-    done = fsmedia("erase", "--run", "r1", "--receipt", tmp_path / "r.json", "-s", url)
-    assert done.exit_code == 1
+    done = exits(1, "erase", "--run", "r1", "--receipt", tmp_path / "r.json", "-s", url)
     assert "No space left" in done.stderr
     assert json.loads(done.stdout)["erased"]
     assert not [path for path in tmp_path.iterdir() if keys.is_temporary(path.name)]
@@ -318,14 +299,12 @@ def test_older_versions_that_the_bucket_keeps(moto_storage: S3Storage, tmp_path:
     store.store_media(MediaContent.from_bytes(b"hers", "text/plain"), MediaMetadata(run_id="alice"))
     file, at = tmp_path / "receipt.json", places(moto_storage)
     words = ["erase", "--run", "alice", *at]
-    done = fsmedia(*words)
-    assert done.exit_code == 1, done.output
+    done = exits(1, *words)
     assert "3 with older versions" in done.stdout  # bytes, sidecar, and the page of the journal
     assert "--versions" in done.stdout.replace("\n", " ")
     planned = fsmedia(*words, "--versions", "--dry-run", "--json")
     assert (planned.exit_code, json.loads(planned.stdout)["cleaned"]["versions"] > 0) == (0, True), planned.output
-    done = fsmedia(*words, "--versions", "--receipt", file)
-    assert done.exit_code == 0, done.output
+    done = exits(0, *words, "--versions", "--receipt", file)
     assert "versions" in done.stdout
     assert fsmedia("erase", "--check", file, *at).exit_code == 0
     assert fsmedia("erase", "--check", file, "--versions", *at).exit_code == 2
