@@ -931,6 +931,8 @@ class MediaStore:
             Nothing at all lies at the root.
         UnknownPolicyError
             The policy means nothing.
+        InvalidMediaError
+            There are no settings, and no `layouts` were given, which say how the paths read.
         StoreConflictError
             The store has other settings, or lies around another store, or in one.
         """

@@ -364,6 +364,7 @@ def conditions(
 
 
 Selection = Annotated[dict[str, Any], OptionGroup(conditions)]
+Held = Annotated[bool | None, typer.Option("--held/--not-held", help="Held by `policy hold`, or not.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,27 +373,42 @@ class MediaChoice:
 
     references: list[str]
     conditions: dict[str, Any]
+    held: bool | None = None
 
     @classmethod
     def of(
         cls,
         *,
         references: Annotated[
-            list[str] | None, typer.Argument(metavar="[REF]...", help="References, as ls shows them; or conditions:")
+            list[str] | None, typer.Argument(metavar="REF", help="References, as ls shows them; or give conditions.")
         ] = None,
         selection: Selection,
+        held: Held = None,
     ) -> Self:
         """Refuse both, and neither: nobody shall mean a whole store by naming nothing."""
-        if bool(references) == bool(selection):
+        if bool(references) == (bool(selection) or held is not None):
             problem = "stands beside conditions: give one of them"
             if not references:
                 problem = "none is given: name media, or say which by conditions, e.g. --run r1"
             raise typer.BadParameter(problem, param_hint="REF")
-        return cls(references or [], selection)
+        return cls(references or [], selection, held)
 
-    def find(self, opened: MediaStore, *, held: bool | None = None) -> list[str]:
-        """Return the references of the media that are meant."""
-        return self.references or list(opened.list(**self.conditions, held=held))
+    def find(self, opened: MediaStore, *, held: bool | None = None, own: bool = True) -> list[str]:
+        """Return the references of the media that are meant; say so where conditions mean none.
+
+        `own`: leave out what conditions find that has no sidecar. It is another program's: a root may be anything, and
+        who deletes by a condition does not mean all that somebody ever put there.
+        """
+        if self.references:
+            return self.references
+        found: list[str] = list(opened.list(**self.conditions, held=self.held if held is None else held))
+        kept = [each for each in found if not own or opened._backend.head(f"{each}.meta") is not None]
+        if len(kept) < len(found):
+            left = f"left out {len(found) - len(kept):,} files without sidecar, which are other programs'"
+            output.note(f"{left}: name them, or make media of them: fsmedia adopt")
+        elif not found:
+            output.note(f"no media match in {opened.url}")
+        return kept
 
 
 Choice = Annotated[MediaChoice, OptionGroup(MediaChoice.of)]
@@ -501,6 +517,15 @@ def command_group(commands: Iterable[tuple[str, Callable[..., None], str]]) -> t
     return group
 
 
+def require_id(opened: MediaStore, ids: dict[str, Any]) -> None:
+    """Refuse to store without the id that a store is organized by."""
+    needed = opened.organization.id_field
+    if not ids[needed]:
+        option = f"--{needed.removesuffix('_id')}"
+        problem = f"{option} is required: the store at {opened.url} is organized {opened.organization}"
+        raise CommandError(problem, code=USAGE)
+
+
 def exit_code_of(errors: Iterable[BaseException]) -> int:
     """Return the exit code of a command that met these errors: "not found" only if that was all of it."""
     codes = {error.code if isinstance(error, CommandError) else _exit_code(error) for error in errors}
@@ -548,7 +573,9 @@ def thread_pool(threads: int | None) -> Iterator[Executor | None]:
 def each_media(references: Collection[str], act: Callable[[str], None], word: str = "media") -> NoReturn:
     """Call a function for each media, print what fails and go on past it; exit with what all of it comes to."""
     errors: list[Exception] = []
-    with output.count_progress(word, len(references), worth=len(references) > 1) as meter:
+    # On a terminal the line of each media shows the progress, and a bar would stand in its way.
+    worth = len(references) > 1 and not sys.stdout.isatty()
+    with output.count_progress(word, len(references), worth=worth) as meter:
         for reference in references:
             try:
                 act(reference)

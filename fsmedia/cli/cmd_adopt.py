@@ -12,9 +12,9 @@ from fsmedia.models.text import size_text
 HELP = """Each file without a sidecar gets one beside it: ids from its path, type, size and digest from its bytes, which
 are read once, and its own time. Hidden files are skipped; nothing is moved, renamed or changed. Adopting again goes on.
 
-Where no store was made, `--pattern` says how its paths read, and becomes the layout of the store; {name}{ext} stands at
-its end. `--run` and its like are ids of files whose path tells none of that kind. A policy counts from the files'
-times: what is older than it is deleted by the next sweep, so look at `--dry-run` first.
+Where no store was made, `--pattern` says how its paths read, and becomes the layout of the store for good; {name}{ext}
+stands at its end. `--run` and its like are ids of files whose path tells none of that kind. A policy counts from the
+files' times: what is older than it is deleted by the next sweep, so look at `--dry-run` first.
 
 Examples:
   fsmedia adopt --store ./media --dry-run

@@ -108,7 +108,7 @@ def show(*, as_json: app.AsJson = False, location: app.Store) -> None:
     screen = output.Screen()
     age = distance_text(found.refreshed_at, utc_now())
     screen.print(f"{len(found):,} media, as of {output.time_text(found.refreshed_at)} ({age})")
-    screen.print(Text(output.visible(str(_file_of(found))), overflow="fold"))
+    screen.print(Text(output.visible(str(_file_of(found)))), soft_wrap=True)
     table = output.list_table()
     for name in ("column", "type", "what"):
         table.add_column(name, no_wrap=name != "what", overflow="fold")
@@ -207,14 +207,12 @@ def _show_csv(names: list[str], rows: Iterator[tuple[Any, ...]]) -> None:
 def _show_table(names: list[str], rows: Iterator[tuple[Any, ...]]) -> None:
     if not names:
         return
-    table = output.list_table()
     shown = list(islice(rows, _SHOWN))
-    for index, name in enumerate(names):
-        numbers = any(isinstance(row[index], int | float | Decimal) for row in shown[:1])
-        table.add_column(output.visible(name), justify="right" if numbers else "left", overflow="fold")
-    for row in shown:
-        table.add_row(*("-" if value is None else Text(output.visible(_text(value)), overflow="fold") for value in row))
-    output.Screen().print(table)
+    numbers = {
+        place for row in shown[:1] for place, value in enumerate(row) if isinstance(value, int | float | Decimal)
+    }
+    cells = (["-" if value is None else _text(value) for value in row] for row in shown)
+    output.print_columns([names, *cells], right=numbers)
     if next(rows, None) is not None:
         output.note(f"more than {_SHOWN:,} rows: --limit, --json or --csv show others")
     if not shown:

@@ -19,7 +19,7 @@ Examples:
 
 def compare(
     *,
-    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Two or more run ids.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Run ids, as a rule two or more.")],
     target: app.HtmlFile = Path("compare.html"),
     by: Annotated[
         Literal["message", "conversation"],

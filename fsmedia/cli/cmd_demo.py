@@ -69,7 +69,7 @@ def demo(context: typer.Context, *, as_json: app.AsJson = False, location: app.S
     if location.url is None:
         location = app.StoreLocation(DEMO_URL, location.options)
     samples = sample_run()
-    printer = _StepPrinter(program=context.find_root().info_name or "fsmedia", quiet=as_json)
+    printer = _StepPrinter(program=context.find_root().info_name or "fsmedia", quiet=as_json or output.is_quiet())
     run = run_name(utc_now())
     before = location.read_settings()
     with location.open() as opened:
@@ -93,7 +93,8 @@ def demo(context: typer.Context, *, as_json: app.AsJson = False, location: app.S
         printer.next_steps(location, opened, run, references[chosen], samples[chosen].file_name)
         if page is not None:
             printer.line("The gallery of this run, to open in a browser:", style="bold")
-            printer.line(str(page.resolve()), style="green")
+        if page is not None and not as_json:
+            output.line(str(page.resolve()))
         if as_json:
             told = {"url": opened.url, "created": before is None, "run_id": run, "references": references}
             told |= {"read_back": {"reference": references[chosen], "sha256": sha256}}

@@ -37,10 +37,10 @@ def gallery(
         made = opened.gallery(
             **selection, group_by=None if group_by == "none" else group_by, sort=sort, limit=limit, progress=meter.reach
         )
+    if not len(made):
+        raise app.CommandError("no media match, so no page is written; see: fsmedia ls")
     path = made.save(target)
     if as_json:
         output.json_line({"path": str(path), "shown": len(made), "total": made.totals.media})
         return
     output.line(f"{path}: {len(made):,} of {made.totals.media:,} media, {size_text(path.stat().st_size)}")
-    if not len(made):
-        output.note("nothing matches: the page is empty")

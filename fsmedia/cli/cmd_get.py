@@ -67,7 +67,7 @@ def get(
             output.line(f"would write  {size_text(size)}  {path}" if dry_run else str(path))
 
     with location.open_existing(read_only=True) as opened:
-        references = choice.find(opened)
+        references = choice.find(opened, own=False)
         alone = len(references) == 1
         folder = _folder(target, several=not alone, make=not dry_run)
         app.each_media(references, download, "writing files")

@@ -33,7 +33,7 @@ _AT_ONCE = 256
 def ls(
     *,
     selection: app.Selection,
-    held: Annotated[bool | None, typer.Option("--held/--not-held", help="Held by `policy hold`, or not.")] = None,
+    held: app.Held = None,
     newest: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="So many with the latest times, the newest first.")
     ] = None,

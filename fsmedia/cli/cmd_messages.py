@@ -115,6 +115,7 @@ def externalize(
     text = read_messages(file)
     metadata = MediaMetadata(**ids, policy_name=policy)
     with location.open() as opened, output.count_progress("storing media", None):
+        app.require_id(opened, ids)
         try:
             done = opened.externalize_text(text, metadata, at_least=at_least, dry_run=dry_run)
         except BulkError as error:

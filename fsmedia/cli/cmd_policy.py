@@ -104,9 +104,10 @@ def apply(
     *,
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[POLICY] [REF]...", help="The policy, then references; or conditions:"),
+        typer.Argument(metavar="POLICY REF", help="The policy, then references; or give conditions."),
     ] = None,
     selection: app.Selection,
+    held: app.Held = None,
     forever: Annotated[
         bool, typer.Option("--forever", "--none", help="Take the policy away; then no POLICY is given.")
     ] = False,
@@ -120,7 +121,7 @@ def apply(
     if not words and not forever:
         raise typer.BadParameter("none is given: it stands first, then references or conditions", param_hint="POLICY")
     name, references = (None, words) if forever else (words[0], words[1:])
-    choice = app.MediaChoice.of(references=references, selection=selection)
+    choice = app.MediaChoice.of(references=references, selection=selection, held=held)
     location.url_or_default()
     policy = None if name is None else _policy_of(name, location)
     question = f"under {name}? The next sweep deletes what is due then." if name else "under no policy, to be kept?"
@@ -134,7 +135,7 @@ def apply(
             opened.apply_policy(reference, name)
             record = opened.info(reference)
         facts = {"policy_name": record.policy_name, "expires_at": _iso(record)}
-        return _until(record), facts
+        return f"{'would be ' if dry_run else ''}{_until(record)}", facts
 
     _for_each_media(
         location, choice, act, as_json=as_json, dry_run=dry_run, question="" if yes else f"Put {{}} media {question}"
@@ -219,7 +220,7 @@ def _for_each_media(
             output.line(f"{output.visible(said)}  {output.visible(reference)}")
 
     with location.open_existing(read_only=dry_run) as opened:
-        references = choice.find(opened, held=held)
+        references = choice.find(opened, held=held, own=not held)
         if len(references) > 1 and question and not dry_run:
             app.confirm(question.format(f"{len(references):,}"), "nothing was changed")
         app.each_media(references, act_and_tell)

@@ -5,9 +5,9 @@ from fsmedia.cli import app, output
 from fsmedia.errors import CorruptSidecarError, HeldMediaError, MediaNotFoundError
 from fsmedia.store import MediaStore
 
-HELP = """Which: references, or the conditions of `fsmedia ls`. What is not there any more is no error; what is held
-stays, see `fsmedia policy release`. It asks first where more than one is meant. To erase all traces of a person, with a
-proof: `fsmedia erase`.
+HELP = """Which: references, or conditions, which mean no files of other programs. What is not there any more is no
+error; what is held stays, see `fsmedia policy release`. It asks first where more than one is meant. To erase all traces
+of a person, with a proof: `fsmedia erase`.
 
 Examples:
   fsmedia rm runs/r1/0003_01_u01m8.png

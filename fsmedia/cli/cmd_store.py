@@ -89,12 +89,7 @@ def store(
     location.url_or_default()
     _check(files)
     with location.open() as opened:
-        needed = opened.organization.id_field
-        if not ids[needed]:
-            raise app.CommandError(
-                f"{_ID_OPTIONS[needed]} is required: the store at {opened.url} is organized {opened.organization}",
-                code=app.USAGE,
-            )
+        app.require_id(opened, ids)
         first = MediaMetadata(**ids, message_idx=message, part_idx=part, policy_name=policy)
         guard = _SidecarGuard(opened, location.url_or_default())
         guard.check_files(files)
@@ -262,7 +257,7 @@ def _store_together(
     errors: list[MediaError] = []
     done = 0
     # A signal ends it between two batches, so that each file that was stored is told.
-    with StopSignal() as stop, output.count_progress("storing", len(files)) as meter:
+    with StopSignal() as stop, output.count_progress("storing", len(files), worth=not sys.stdout.isatty()) as meter:
         for batch in _batches(files):
             if stop.asked():
                 break

@@ -106,7 +106,7 @@ def _ask(location: app.StoreLocation, target: str, runs: Sequence[str | None], s
     if stop.asked():
         raise typer.Exit(stop.code)
     if plan.deleted:
-        what = f"{len(plan.deleted):,} media of {public_url(target)}"
+        what = f"{len(plan.deleted):,} media of {public_url(target) if '://' in target else target}"
         app.confirm(f"Delete {what} that {source} has not?", "nothing was done")
 
 

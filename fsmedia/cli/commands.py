@@ -58,7 +58,8 @@ _COMMANDS = {
     },
 }
 _MOVED = {
-    "dedupe": "sync --deduplicate", "enforce": "policy enforce", "externalize": "messages externalize",
+    "apply": "policy apply", "hold": "policy hold", "release": "policy release", "sweep": "policy enforce",
+    "delete": "rm", "dedupe": "sync --deduplicate", "enforce": "policy enforce", "externalize": "messages externalize",
     "inline": "messages inline", "query": "catalog query", "sweep-orphans": "verify --repair=leftovers",
 }  # fmt: skip
 
@@ -77,7 +78,7 @@ class LazyGroup(CommandGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Return the command that the arguments name, loaded."""
         if args[0] in _MOVED:
-            ctx.fail(f"{args[0]} is now: fsmedia {_MOVED[args[0]]}")
+            ctx.fail(f"{args[0]} is called: fsmedia {_MOVED[args[0]]}")
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and load(str(command.name)), rest
 

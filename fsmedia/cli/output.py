@@ -112,6 +112,11 @@ def be_quiet(quiet: bool) -> None:
     _quiet = quiet
 
 
+def is_quiet() -> bool:
+    """Tell whether only results and errors are printed."""
+    return _quiet
+
+
 class WarningPrinter(logging.Handler):
     """Prints log records of the package from WARNING on as warnings of the command."""
 

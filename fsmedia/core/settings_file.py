@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,11 @@ class SettingsFile:
         if self._assumed is None:
             self._assumed = self._assume()
         return self._assumed
+
+    @property
+    def asked(self) -> Mapping[str, Any]:
+        """The settings that the caller asks for."""
+        return self._settings.values
 
     @property
     def is_settled(self) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsmedia.core import commit, records
 from fsmedia.core.parallel import JobResult, run_windows, windows
-from fsmedia.errors import MediaError, StorageError
+from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.sidecar import Sidecar
@@ -73,6 +73,11 @@ def adopt(
     given = MediaMetadata.model_validate({name: value for name, value in ids.items() if value})
     policy = None if policy_name is None else find_policy(policy_name, settings_file.refresh().policies)
     settings_file.check_exists()  # a mistyped root is no tree to adopt
+    if not settings_file.is_settled and "layouts" not in settings_file.asked:
+        # The settings can't be changed afterwards: with a layout that does not fit, nothing would ever have an id.
+        problem = f"no store was made at {backend.url}, and nothing says how its paths read"
+        step = "give layouts={...} or --pattern, or make the store first: create(), fsmedia init"
+        raise InvalidMediaError(problem, next_step=step)
     if not dry_run:
         settings_file.settle()
     stated = given.model_dump(exclude_unset=True)

@@ -153,6 +153,7 @@ class Verification:
             due_index=self.settings_file.configuration.due_index,
             failed=tuple(total.failed),
             deep=self.context.deep,
+            only_leftovers=only_leftovers,
             dry_run=not self.context.repairs,
             nested_stores=survey.nested.told(backend),
             took=timedelta(seconds=time.monotonic() - begun),

@@ -147,8 +147,10 @@ class VerifyReport(Report):
     """What could not be looked at, or not be mended."""
     deep: bool = False
     """Whether all bytes were read."""
+    only_leftovers: bool = False
+    """Whether only what crashes left was looked for; nothing is said of the media then."""
     dry_run: bool = True
-    """Whether nothing was written: no repair and no adoption was asked for, or only their plan."""
+    """Whether nothing was written: no repair was asked for, or only its plan."""
     nested_stores: tuple[str, ...] = ()
     """Folders that are other stores', below this one: nothing in them was looked at or changed."""
     took: timedelta = timedelta(0)
@@ -170,9 +172,12 @@ class VerifyReport(Report):
         freed = freed if self.bytes_freed or self.versions_kept else ""
         partial = "the due index is partial: sweeps read all sidecars; to make it complete: fsmedia verify --repair"
         lie = f"{self.quarantined:,} objects lie in .fsmedia/quarantine/, with notes that say why"
+        state = "whole" if self.whole else "not whole"
+        if self.only_leftovers:
+            state = "no leftovers" if self.whole else "leftovers"
         return ReportView(
-            "The store is whole" if self.whole else "The store is not whole",
-            f"{'whole' if self.whole else 'not whole'}: {media}{self.examined:,} objects, "
+            state.capitalize() if self.only_leftovers else f"The store is {state}",
+            f"{state}: {media}{self.examined:,} objects, "
             f"{plural(total, 'finding')}{f' ({kinds})' if kinds else ''}, "
             f"{self.mended:,} mended{freed}, {self.left:,} left",
             [ReportTable("found", findings, columns, "finding", total - len(findings))],

@@ -131,6 +131,11 @@ def test_what_is_refused_is_refused_before_a_byte_is_written(tree: Path, tmp_pat
         with pytest.raises(error):
             adopted(tree, **options)
         assert snapshot(tree) == before
+    # It would be a store for good, and no media would have an id.
+    for dry_run in (True, False):
+        with pytest.raises(errors.InvalidMediaError, match="how its paths read"):
+            MediaStore(tree).adopt(dry_run=dry_run)
+        assert snapshot(tree) == before
     with pytest.raises(errors.MediaNotFoundError):
         adopted(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()

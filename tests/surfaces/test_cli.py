@@ -108,7 +108,7 @@ def test_help_teaches_with_examples(command: str) -> None:
         ("policy apply retain -s x", "name media, or say which by conditions"),
         ("rm -s x", "name media, or say which by conditions"),
         ("rm -s x ref --run r1", "beside conditions"),
-        ("enforce -s x", "is now: fsmedia policy enforce"),
+        ("enforce -s x", "is called: fsmedia policy enforce"),
         ("policy apply retain y", "no store is named"),
         ("policy hold x -s y", "--reason"),
         ("policy enforce -s x --every 1minute!", "is not a duration such as 90s, 30m"),

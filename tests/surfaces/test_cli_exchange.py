@@ -346,8 +346,9 @@ def test_wrong_usage_is_refused(url: str, chat: Path, tmp_path: Path, monkeypatc
 
 
 def test_a_failure_leaves_the_file_as_it_was(url: str, chat: Path, local_storage: LocalStorage) -> None:
-    other = f"{url}-sessions"
-    MediaStore(other, organization="by-session").create()
+    other = f"{url}-blocked"
+    MediaStore(other).create()
+    Path(other, "runs").write_text("a file, where the folder should be")
     failed = exits(1, "messages", "externalize", chat, "--run", "r1", "--in-place", "-s", other)
     assert "5 media could not be stored" in failed.stderr
     assert chat.read_bytes() == TEXT.encode()

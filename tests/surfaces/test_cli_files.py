@@ -511,3 +511,29 @@ def test_quiet_is_results_and_errors_only(url: str, tmp_path: Path) -> None:
         assert quiet.stdout.startswith("runs/r1/")
     assert "left out 1 hidden" in fsmedia(*words).stderr, "it is said anew each time"
     assert "no such media" in fsmedia("info", "runs/r1/none", "-q", "-s", url).stderr
+
+
+def test_conditions_mean_no_files_of_other_programs(url: str) -> None:
+    """`rm --until 90d` of any folder deleted what nobody had ever stored."""
+    folder = Path(url, "runs", "r1")
+    folder.mkdir(parents=True)
+    (folder / "thesis.md").write_text("mine")
+    for words in (["rm", "--yes"], ["policy", "apply", "retain-1days"], ["policy", "hold", "--reason", "why"]):
+        done = exits(0, *words, "--run", "r1", "-s", url)
+        assert (done.stdout, "left out 1 files" in done.stderr) == ("", True)
+    assert os.listdir(folder) == ["thesis.md"]
+    assert exits(0, "rm", "runs/r1/thesis.md", "-s", url).stdout.startswith("deleted")
+
+
+def test_nothing_that_matches_is_said(url: str, tmp_path: Path) -> None:
+    held, other = put(url), put(url)
+    exits(0, "policy", "hold", held, "--reason", "why", "-s", url)
+    assert exits(0, "rm", "--not-held", "--dry-run", "-s", url).stdout.split()[-1] == other
+    assert exits(0, "policy", "release", "--held", "-s", url).stdout.split() == ["released", held]
+    for words in (["rm"], ["get"], ["policy", "release"], ["policy", "apply", "retain"]):
+        assert "no media match" in exits(0, *words, "--run", "typo", "-s", url).stderr
+    page = tmp_path / "good.html"
+    page.write_text("a good one")
+    assert "no page is written" in refused(fsmedia("gallery", "--run", "typo", "-o", page, "-s", url), 1)
+    assert page.read_text() == "a good one"
+    assert "would be retain-30days" in exits(0, "policy", "apply", "retain-30days", other, "-n", "-s", url).stdout
