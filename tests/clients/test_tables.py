@@ -172,3 +172,9 @@ def test_upath_and_rsync_read_views(shown, tmp_path):
     assert not (base / "s9").exists()
     files = shown.rsynced("media://by-session", tmp_path / "copy")
     assert files.keys() == {path.removeprefix("by-session/") for path in shown.fs.find("by-session")}
+
+
+def test_pandas_shows_why_nothing_was_written(tmp_path):
+    """It asks again with anon=True after a PermissionError, and showed that media:// has no such option."""
+    with pytest.raises(PermissionError, match="there is no store at"):
+        FRAME.to_csv(f"media://runs/r1/t.csv::file://{tmp_path}", index=False)
