@@ -66,13 +66,14 @@ def write_messages(text: str, target: Path | None) -> None:
         beside.replace(target)
 
 
-def result_path(file: str, out: Path | None, *, in_place: bool) -> Path | None:
+def result_path(file: str, out: Path | None, *, in_place: bool, as_json: bool) -> Path | None:
     """Return where the result goes, None for standard output; refuse options that do not fit together."""
     if in_place and (out is not None or file == _STREAM):
         raise typer.BadParameter("needs a file, and no --output beside it", param_hint="--in-place")
-    if out is not None and str(out) == _STREAM:
-        return None
-    return Path(file) if in_place else out
+    target = Path(file) if in_place else None if out is None or str(out) == _STREAM else out
+    if as_json and target is None:
+        raise typer.BadParameter("can't share standard output with messages: add -o or --in-place", param_hint="--json")
+    return target
 
 
 def shown_name(file: str) -> str:
@@ -111,7 +112,7 @@ def externalize(
     location: app.Store,
 ) -> None:
     """Take media out."""
-    target = result_path(file, out, in_place=in_place)
+    target = result_path(file, out, in_place=in_place, as_json=as_json and not dry_run)
     text = read_messages(file)
     metadata = MediaMetadata(**ids, policy_name=policy)
     with location.open() as opened, output.count_progress("storing media", None):
@@ -128,7 +129,7 @@ def externalize(
             ) from None
     if not dry_run:
         write_messages(done.text, target)
-    if as_json and (dry_run or target is not None):
+    if as_json:
         output.json_line({name: value for name, value in output.document_of(done).items() if name != "text"})
     elif dry_run:
         for each in done.taken_out:
@@ -161,9 +162,7 @@ def inline(
     location: app.Store,
 ) -> None:
     """Put media back."""
-    target = result_path(file, out, in_place=in_place)
-    if as_json and target is None:
-        raise typer.BadParameter("can't share standard output with messages: add -o or --in-place", param_hint="--json")
+    target = result_path(file, out, in_place=in_place, as_json=as_json)
     text = read_messages(file)
     with location.open_existing(read_only=True) as opened, output.count_progress("reading media", None):
         result = opened.inline_text(text, at_most=at_most)
