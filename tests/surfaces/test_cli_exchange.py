@@ -361,3 +361,12 @@ def test_a_failure_leaves_the_file_as_it_was(url: str, chat: Path, local_storage
     assert (failed.exit_code, gone in failed.stderr) == (3, True)
     assert chat.read_bytes() == small
     assert traces(local_storage) == before
+
+
+def test_json_and_messages_do_not_share_standard_output(url: str, chat: Path, tmp_path: Path) -> None:
+    for words in (["inline"], ["externalize", "--run", "r1"]):
+        assert "add -o or --in-place" in refused(fsmedia("messages", *words, chat, "--json", "-s", url), 2)
+    done = fsmedia("messages", "externalize", chat, "--run", "r1", "--json", "-o", tmp_path / "small.json", "-s", url)
+    assert len(json.loads(done.stdout)["taken_out"]) == 5
+    done = fsmedia("messages", "inline", tmp_path / "small.json", "--json", "-o", tmp_path / "back.json", "-s", url)
+    assert json.loads(done.stdout)["path"] == str(tmp_path / "back.json")
