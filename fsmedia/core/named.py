@@ -910,8 +910,8 @@ def _withdraw(backend: Backend, reference: str, seen: Seen) -> None:
     delete_one(backend, keys.sidecar_key(reference))
 
 
-def drop_sidecar(backend: Backend, reference: str, seen: Seen) -> None:
-    """Remove a sidecar without bytes, and never bytes: one that was changed since it was read stays."""
+def drop_sidecar(backend: Backend, reference: str, seen: Seen, entry: Entry | None = None) -> None:
+    """Remove a sidecar beside no bytes, or beside others than its own; one changed since it was read stays."""
     key = keys.sidecar_key(reference)
     if keys.is_own_name(reference) or backend.exclusion not in (Exclusion.CONDITIONS, Exclusion.LOCK):
         delete_one(backend, key)
@@ -920,7 +920,7 @@ def drop_sidecar(backend: Backend, reference: str, seen: Seen) -> None:
     else:
         with backend.lock([reference]):
             found = backend.fetch(reads=[key], heads=[reference])
-            if found.reads[0] == seen.text and found.heads[0] is None:
+            if found.reads[0] == seen.text and found.heads[0] == entry:
                 delete_one(backend, key)
 
 

@@ -88,8 +88,7 @@ def forget(
     """
     # Its paths are absolute, or relative to a working directory long gone, so what counts is how they end. A path that
     # ends alike elsewhere goes too: that costs PromptKit one more copy of those bytes, an entry too many their loss.
-    # Names of our own form are never in it.
-    wanted = {each for each in references if not keys.is_own_name(each)}
+    wanted = set(references)
     if not wanted:
         return
     places = index_keys(adopted=adopted)

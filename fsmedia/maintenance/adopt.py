@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsmedia.core import commit, records
+from fsmedia.core import commit, named, records
 from fsmedia.core.parallel import JobResult, run_windows, windows
+from fsmedia.core.settings_file import refuse_nesting
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.policy import expires_at, find_policy
@@ -21,7 +22,6 @@ from fsmedia.format.sidecar import Sidecar
 from fsmedia.maintenance.survey import read_digests
 from fsmedia.models import ContentFields, Imported, ImportReport, MediaMetadata, NotImported, PassedOver, mime
 from fsmedia.storage.listing import NestedStores
-from fsmedia.storage.port import delete_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -80,6 +80,8 @@ def adopt(
         raise InvalidMediaError(problem, next_step=step)
     if not dry_run:
         settings_file.settle()
+    elif not settings_file.is_settled:
+        refuse_nesting(backend, is_used=True)
     stated = given.model_dump(exclude_unset=True)
     context = AdoptContext(backend, settings_file.configuration, now, stated, policy, not dry_run)
     nested, skipped, total = NestedStores(), list[PassedOver](), AdoptResult()
@@ -158,7 +160,13 @@ def _adopt(context: AdoptContext, entry: Entry, content: ContentDigest) -> bool:
     keys.check_lengths(key, backend.root_length)
     # A client may still be writing the file: the sidecar must tell of the bytes that lie there in the end.
     head = backend.head(key)
-    if head is None or head.token != entry.token or content.size != entry.size:
+    # On disks the times tell more than the token: ctime shows bytes that were written in place under the old mtime.
+    is_local = backend.local_path(key) is not None
+    if (
+        head is None
+        or (head.token, head.size) != (entry.token, content.size)
+        or (is_local and head.modified != entry.modified)
+    ):
         raise StorageError("was changed while it was read", next_step="adopt again", reference=key)
     timestamp = _own_time(backend, head) or context.now
     due = None if context.policy is None else expires_at(context.policy, timestamp)
@@ -167,13 +175,20 @@ def _adopt(context: AdoptContext, entry: Entry, content: ContentDigest) -> bool:
         return True
     if due is not None:  # first: without a due entry nothing would ever expire the media
         backend.write(keys.due_key(due, key), b"", commit.DUE_TYPE)
-    if not backend.create(keys.sidecar_key(key), sidecar.dump(), commit.SIDECAR_TYPE):
+    text = sidecar.dump()
+    if not backend.create(keys.sidecar_key(key), text, commit.SIDECAR_TYPE):
         return False  # a client of the live store wrote one in this moment, and knows more
-    # Last of all: a sidecar that outlives its bytes would be a media that can't be read.
-    if backend.head(key) is None:
-        delete_one(backend, keys.sidecar_key(key))
-        raise StorageError("was deleted while it was adopted", next_step="adopt again", reference=key)
-    return True
+    # Last of all: a sidecar of bytes that went, or are others by now, would be a media that can't be read.
+    last = backend.head(key)
+    if last == head:
+        return True
+    seen = named.see(backend, key)
+    if seen.text not in (None, text):
+        return False  # a client's, which has stored the media again
+    if seen.text is not None:
+        named.drop_sidecar(backend, key, seen, last)
+    what = "deleted" if last is None else "changed"
+    raise StorageError(f"was {what} while it was adopted", next_step="adopt again", reference=key)
 
 
 def _own_time(backend: Backend, head: Entry) -> datetime | None:
@@ -194,8 +209,8 @@ def _sidecar(
     record = records.foreign_record(entry, context.configuration)
     fields: dict[str, Any] = {name: getattr(record, name) for name in MediaMetadata.model_fields}
     fields |= {name: value for name, value in context.ids.items() if not fields[name]}
-    named = mime.guess_from_name(keys.file_name(entry.key)) or mime.detect(content.head)
+    by_name = mime.guess_from_name(keys.file_name(entry.key)) or mime.detect(content.head)
     text = "text/plain" if content.head and mime.is_text(content.head) else _UNKNOWN
     policy_name = None if context.policy is None else context.policy.name
-    fields |= {"mime_type": named or text, "timestamp": timestamp, "policy_name": policy_name}
+    fields |= {"mime_type": by_name or text, "timestamp": timestamp, "policy_name": policy_name}
     return Sidecar.of_bytes(fields, ContentFields(), content, expires_at=due)

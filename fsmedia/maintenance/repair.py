@@ -801,7 +801,7 @@ def _check_upload(context: VerifyContext, upload: Upload, result: VerifyResult) 
 
 def _delete_media(context: VerifyContext, reference: str, sidecar: bytes) -> None:
     # The index first: with an entry left, PromptKit would answer its next store of these bytes with nothing.
-    promptkit.forget(context.backend, [reference])
+    promptkit.forget(context.backend, [] if keys.is_own_name(reference) else [reference])
     instant = records.expiry_or_none(sidecar, reference, context.configuration)
     # A damaged sidecar's marker too, as far as it can be read: else it would hold bytes for a media that is gone.
     marker = Sidecar(readable_values(sidecar)).marker(reference)

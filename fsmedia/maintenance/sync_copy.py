@@ -517,7 +517,8 @@ def _copy_plain(context: SyncContext, uploads: Sequence[SyncUpload], result: Syn
         return named.for_each(items, lambda item: _place_hold(context, by_name[item.reference], item.reference))
 
     def prepare_to_replace(items: Sequence[StoreOperation]) -> Failures:
-        replaced = [item.reference for item in items if by_name[item.reference].known is not None]
+        met = [item.reference for item in items if by_name[item.reference].known is not None]
+        replaced = [each for each in met if not keys.is_own_name(each)]  # the others PromptKit never named
         error = attempt(partial(promptkit.forget, target), replaced)
         if error is not None:
             return dict.fromkeys(range(len(items)), error)

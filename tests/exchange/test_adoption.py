@@ -16,11 +16,12 @@ from fsmedia.exchange.folders import DEFAULT_PATTERN
 from fsmedia.format.layout import mode_of
 from fsmedia.maintenance import adopt as adoption
 from fsmedia.models import ImportReport
+from tests.conftest import on
 from tests.exchange.arena import PNG
 from tests.exchange.test_folder import MADE, plant
 from tests.protocol.faults import Crash, Fault, Faults, faulty_os
 from tests.protocol.worlds import each_call
-from tests.storages import Storage
+from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
 
 FILES = {"r1/a.png": PNG, "r1/b.png": PNG, "r2/note": b"hello", "top.txt": b"top"}
 EACH_FAULT = [Fault.CRASH_BEFORE, Fault.TORN, pytest.param(Fault.CRASH_AFTER, marks=pytest.mark.full)]
@@ -164,18 +165,59 @@ def test_a_file_that_is_written_meanwhile_is_no_media_yet(tree: Path, monkeypatc
     assert [each.reference for each in adopted(tree).stored] == ["r1/a.png"]
 
 
-def test_a_file_that_is_deleted_while_it_is_adopted_leaves_no_sidecar(
-    tree: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("meanwhile", ["replaced", "written", "policy", "deleted", "stored again"])
+@on(LOCAL, MEMORY, S3_RCLONE, S3_MOTO)
+def test_what_happens_to_a_file_while_it_is_adopted(
+    meanwhile: str, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = adoption.Sidecar.dump
+    """Adopted was what could not be read; and a client's acknowledged sidecar was taken for the adoption's own."""
+    key, new = "runs/r1/a.png", PNG + b"new"
+    storage.write(key, PNG)
+    store = MediaStore(storage.url, storage_options=storage.options).create()
+    backend, done = type(store._backend), list[int]()
+    real = backend.create
 
-    def dump(sidecar: Any) -> bytes:
-        (tree / "r1/a.png").unlink(missing_ok=True)
-        return real(sidecar)
+    def create(self: Any, name: str, *words: Any, **more: Any) -> bool:
+        if name != f"{key}.meta" or done:
+            return real(self, name, *words, **more)
+        done.append(1)
+        if meanwhile == "replaced":
+            storage.write(key, new)
+        if meanwhile == "written":
+            store.fs.pipe_file(key, new)
+        created = real(self, name, *words, **more)
+        if meanwhile in ("deleted", "stored again"):
+            store.delete_media(key)
+        if meanwhile == "stored again":
+            store.fs.pipe_file(key, new)
+        if meanwhile in ("policy", "stored again"):
+            store.apply_policy(key, "retain-7days")
+        return created
 
-    monkeypatch.setattr(adoption.Sidecar, "dump", dump)
-    assert "was deleted while" in str(adopted(tree).failed[0].error)
-    assert not (tree / "r1/a.png.meta").exists()
+    monkeypatch.setattr(backend, "create", create)
+    store.adopt()
+    assert done
+    again = MediaStore(storage.url, storage_options=storage.options)
+    assert again.exists(key) == (meanwhile != "deleted")
+    if meanwhile != "deleted":
+        assert again.read(key) == (PNG if meanwhile == "policy" else new)
+    if meanwhile in ("policy", "stored again"):
+        assert again.info(key).policy_name == "retain-7days"
+    assert again.adopt().failed == ()
+    assert again.verify(deep=True).whole
+
+
+def test_bytes_written_in_place_under_their_old_time_are_noticed(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = adoption.read_digests
+
+    def rewriting(*words: Any) -> list[Any]:
+        found, path = real(*words), tree / "r1/a.png"
+        path.write_bytes(PNG[::-1])
+        os.utime(path, (MADE, MADE))
+        return found
+
+    monkeypatch.setattr(adoption, "read_digests", rewriting)
+    assert [each.source for each in adopted(tree).failed] == ["r1/a.png"]
 
 
 @pytest.mark.parametrize("fault", EACH_FAULT)
@@ -226,6 +268,7 @@ def test_a_store_in_the_tree_is_left_alone_and_no_tree_around_one_becomes_one(tr
     MediaStore(tree.parent / "outer" / "x").create()
     plant(tree.parent / "outer", {"r1/a.png": PNG})
     before = snapshot(tree.parent / "outer")
-    with pytest.raises(errors.StoreConflictError, match="around the store at"):
-        adopted(tree.parent / "outer")
+    for dry_run in (True, False):
+        with pytest.raises(errors.StoreConflictError, match="around the store at"):
+            adopted(tree.parent / "outer", dry_run=dry_run)
     assert snapshot(tree.parent / "outer") == before
