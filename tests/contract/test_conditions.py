@@ -23,7 +23,8 @@ from fsmedia.storage.errors import refused, storage_error
 from fsmedia.storage.fsspec_backend import FsspecBackend
 from fsmedia.storage.port import update_object
 from fsmedia.storage.s3 import S3Backend
-from tests.contract.specimens import raised
+from tests.contract.specimens import CHANGES, NAME, raised
+from tests.protocol.wire import counted
 from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED
 from tests.transfers import opened as store_at
@@ -215,7 +216,6 @@ def test_a_sweep_that_root_runs_locks_nobody_out(tmp_path):
     assert {(each.stat().st_uid, each.stat().st_gid) for each in locks} == {(12345, 12345)}
 
 
-NAME = "runs/r1/report.bin"
 SIDECAR = keys.sidecar_key(NAME)
 
 
@@ -231,12 +231,7 @@ def tokenless(monkeypatch):
     return lambda: monkeypatch.setattr(FsspecBackend, "fetch", fetch)
 
 
-CHANGES = {
-    "overwrite": lambda store: store.fs.pipe_file(NAME, b"new"),
-    "attributes": lambda store: store.fs.setxattrs(NAME, {"user.a": "1"}),
-    "policy": lambda store: store.apply_policy(NAME, None),
-    "delete": lambda store: store.delete_media(NAME),
-    "move": lambda store: store.fs.mv(NAME, "runs/r1/moved.bin"),
+MORE_CHANGES = {
     "settings": lambda store: store._settings_file.complete_due_index(),
     "drop": lambda store: named.drop_sidecar(store._backend, NAME, named.see(store._backend, NAME)),
     "update": lambda store: update_object(store._backend, SIDECAR, lambda _: b"{}", TYPE),
@@ -252,7 +247,7 @@ def test_what_was_read_without_a_token_is_not_replaced(some_storage, tokenless):
     places = (NAME, SIDECAR, keys.CONFIGURATION_KEY)
     before = [some_storage.read(key) for key in places]
     tokenless()
-    for change, act in CHANGES.items():
+    for change, act in (CHANGES | MORE_CHANGES).items():
         raised(StorageError, act, store, match=r"ETag or generation.*proxy")
         assert [some_storage.read(key) for key in places] == before, change
 
@@ -316,8 +311,7 @@ def test_a_switch_that_stands_beside_the_settings_is_on(rclone_storage):
     rclone_storage.write(keys.CONFIGURATION_KEY, partial.dump())
     rclone_storage.write(keys.switch_key("deduplicate"), b"")
     assert opened(rclone_storage).exclusion is NONE  # a write has found that out
-    with rclone_storage.counted() as n:
-        found = SettingsFile(opened(rclone_storage), Settings())
+    found, n = counted(rclone_storage, lambda: SettingsFile(opened(rclone_storage), Settings()))
     assert found.configuration == replace(partial, deduplicate=True)
     # The heads go with the settings, in one round trip.
     assert n == {"get": 1, "head": len(settings_file.SWITCHES)}, n
@@ -333,8 +327,7 @@ def test_reading_settings_does_not_ask_what_a_server_keeps(some_storage, monkeyp
     backend = opened(some_storage)
     for known in (False, True):
         looks = {"head": 2 * len(settings_file.SWITCHES)} if known and backend.exclusion is NONE else {}
-        with some_storage.counted() as n:
-            SettingsFile(backend, Settings()).reload()
+        _, n = counted(some_storage, lambda: SettingsFile(backend, Settings()).reload())
         assert n == {"get": 2, **looks}, n
         assert (backend.known_exclusion is not None) == known
         assert (backend.exclusion is NONE) == (some_storage.name == S3_RCLONE)

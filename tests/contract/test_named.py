@@ -3,8 +3,6 @@
 These run real programs at once and count what goes wrong; every order of their steps is in `tests/interleavings`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -26,13 +24,12 @@ from fsmedia.format import keys
 from fsmedia.maintenance import sync_copy
 from fsmedia.storage import Exclusion, fsspec_backend, local, s3
 from tests.conftest import on
-from tests.contract.specimens import put
+from tests.contract.specimens import AT_ONCE, CHANGES, NAME, put, raised
 from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, LocalStorage
 from tests.transfers import opened
 
 EXACT = on(LOCAL, MEMORY, S3_MOTO, of=(LOCAL, MEMORY, S3_MOTO, S3_SEAWEED))
-NAME = "runs/r1/report.bin"
 NEW = b"of a client, and more"
 
 
@@ -236,12 +233,8 @@ def test_a_sync_that_changed_a_sidecar_once_is_done_then(storage, memory_storage
 def test_a_sync_that_heals_what_a_client_has_half_written(storage, source, monkeypatch):
     """Its new bytes were taken for rot, and the old ones put under the new sidecar."""
     sync(source, storage)
-    once(
-        monkeypatch,
-        "STORE_CONDITIONAL",
-        named.put_sidecar_conditionally,
-        lambda: sync(source, storage, verify_copies="read"),
-    )
+    heal = partial(sync, source, storage, verify_copies="read")
+    once(monkeypatch, "STORE_CONDITIONAL", named.put_sidecar_conditionally, heal)
     write(storage)
     assert torn(storage) == set()
 
@@ -253,8 +246,7 @@ def test_a_hold_that_comes_while_a_move_copies(storage, filled, names, monkeypat
     for name in names[1:]:
         filled.fs.pipe_file(name, b"bytes")
     before(monkeypatch, type(filled.fs), "_remove_files", lambda: opened(storage).hold(NAME, "a lawsuit"))
-    with pytest.raises(HeldMediaError):
-        filled.fs.mv(names, [f"runs/r2/{number}.bin" for number in range(len(names))])
+    raised(HeldMediaError, filled.fs.mv, names, [f"runs/r2/{number}.bin" for number in range(len(names))])
     assert storage.read(NAME) == b"bytes"
     assert torn(storage) == set()
 
@@ -339,8 +331,7 @@ def test_deletions_that_the_storage_refuses_in_bulk_leave_no_marks(moto_storage,
         return {"Errors": [{"Key": key, "Code": "AccessDenied", "Message": "Access Denied"} for key in wanted]}
 
     monkeypatch.setattr(s3.CheckedS3FileSystem, "_call_s3", denied)
-    with pytest.raises(StorageError):
-        store.fs.rm("runs/r1", recursive=True)
+    raised(StorageError, store.fs.rm, "runs/r1", recursive=True)
     assert [name for name in names if b"leaving" in moto_storage.read(f"{name}.meta")] == []
 
 
@@ -355,8 +346,7 @@ def test_a_hold_that_comes_under_the_mark_of_a_sweep(storage, filled, ends, monk
             storage.remove(key)
 
     monkeypatch.setattr(type(filled._backend), "wait", wait)
-    with pytest.raises(MediaNotFoundError if ends else StoreConflictError):
-        filled.hold(NAME, "a lawsuit")
+    raised(MediaNotFoundError if ends else StoreConflictError, filled.hold, NAME, "a lawsuit")
 
 
 @on(LOCAL, S3_RCLONE, of=())
@@ -425,14 +415,6 @@ def test_many_first_writers(storage, full_run):
 
 # -- marks of deletions ------------------------------------------------------------------------------------
 
-CHANGES = {
-    "write": lambda store: store.fs.pipe_file(NAME, b"new"),
-    "attribute": lambda store: store.fs.setxattrs(NAME, {"user.a": "1"}),
-    "policy": lambda store: store.apply_policy(NAME, None),
-    "move": lambda store: store.fs.mv(NAME, "runs/r1/other.bin"),
-    "delete": lambda store: store.delete_media(NAME),
-}
-
 
 @on(S3_MOTO, of=())
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
@@ -441,8 +423,7 @@ def test_who_meets_a_deletion_under_way_waits_and_then_says_so(storage, filled, 
     mark(storage, "01m8j2x-of-another")
     monkeypatch.setattr(type(filled._backend), "wait", lambda *_: None)
     assert filled.fs.cat_file(NAME) == b"bytes", "it is there as long as its bytes are"
-    with pytest.raises(StoreConflictError, match=r"deletes it.*10.*old"):
-        change(filled)
+    raised(StoreConflictError, change, filled, match=r"deletes it.*10.*old")
     assert filled.fs.cat_file(NAME) == b"bytes"
     long_ago(monkeypatch)
     change(filled)
@@ -542,15 +523,12 @@ def swept(store):
     return [each.reference for each in store.enforce_policy(now=datetime.now(UTC) + timedelta(minutes=3)).deleted]
 
 
-NOW = {"repair": True, "grace": timedelta(0), "nobody_writes": True}
-
-
 def test_a_sweep_by_rename_leaves_nothing_and_what_one_had_caught_goes_to_quarantine_where_others_lie(renaming):
     store, storage = renaming
     key = keys.aside_key(NAME, store._backend.root_length)
     storage.write(key, b"caught")
-    assert [each.key for each in store.verify(**NOW, dry_run=True).findings] == [key]
-    store.verify(**NOW)
+    assert [each.key for each in store.verify(repair=True, **AT_ONCE, dry_run=True).findings] == [key]
+    store.verify(repair=True, **AT_ONCE)
     assert store.fs.cat_file(NAME) == b"bytes"
     assert keys_in(storage, keys.ASIDE) == []
     assert b"caught" in [storage.read(each) for each in keys_in(storage, keys.QUARANTINE)]
@@ -585,7 +563,7 @@ def test_a_sweep_by_rename_gives_back_what_was_written_meanwhile(renaming, monke
     if dies:
         assert {each.kind for each in store.verify().findings} == {"missing-bytes", "bytes"}, "young, and not foreign"
         assert "foreign" not in {each.kind for each in store.verify(repair="leftovers", dry_run=True).findings}
-        store.verify(**NOW, force=True)
+        store.verify(repair=True, **AT_ONCE, force=True)
     assert keys_in(storage, keys.ASIDE) == []
     assert store.fs.cat_file(NAME) == NEW
     assert store.info(NAME).expires_at is None
