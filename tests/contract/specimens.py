@@ -28,15 +28,6 @@ LIMIT = 3 * 2**20
 R1 = MediaMetadata(run_id="r1")
 GONE = "runs/r1/0000_00_u00000000000000000000000000.png"
 """A name of ours, of a media that never was."""
-NAME = "runs/r1/report.bin"
-CHANGES: dict[str, Callable[[MediaStore], object]] = {
-    "write": lambda store: store.fs.pipe_file(NAME, b"new"),
-    "attribute": lambda store: store.fs.setxattrs(NAME, {"user.a": "1"}),
-    "policy": lambda store: store.apply_policy(NAME, None),
-    "move": lambda store: store.fs.mv(NAME, "runs/r1/other.bin"),
-    "delete": lambda store: store.delete_media(NAME),
-}
-"""What may change a media whose name a client chose."""
 AT_ONCE: dict[str, Any] = {"grace": timedelta(0), "nobody_writes": True}
 """A look at, or a repair of, what was written just now."""
 

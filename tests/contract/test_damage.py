@@ -136,12 +136,10 @@ NEWER = {
 
 @pytest.mark.parametrize(
     ("cases", "error_kind", "step"),
-    [
-        (SETTINGS, errors.StorageError, "restore it"),
-        (NEWER, errors.StoreConflictError, "pip install --upgrade fsmedia"),
-    ],
+    [(SETTINGS, errors.StorageError, "restore it"),
+     (NEWER, errors.StoreConflictError, "pip install --upgrade fsmedia")],
     ids=["damaged", "newer"],
-)
+)  # fmt: skip
 def test_settings_that_can_not_be_read_are_said_and_left_as_they_are(storage, open_store, cases, error_kind, step):
     for name, data in cases.items():
         storage.write(STORE_JSON, data if isinstance(data, bytes) else json.dumps({"fsmedia": 1, **data}).encode())
