@@ -164,7 +164,6 @@ def test_two_writers_of_many_names(storage, full_run):
     store = opened(storage).create()
     for trial in range(25 if full_run else 5):
         names = [f"runs/r1/{trial}-{number}.bin" for number in range(3)]
-
         files = [{name: tag * dice.randrange(10, 3000) for name in names} for tag in (b"a", b"b")]
         assert together(*(partial(pipe, storage, each) for each in files)) == [None, None]
     assert are_told(storage, store)
@@ -190,7 +189,6 @@ def test_a_sync_onto_names_that_a_client_writes(storage, memory_storage, full_ru
     names = [f"runs/r1/{number}.bin" for number in range(30 if full_run else 8)]
     pipe(memory_storage, {name: b"s" * (20 + number) for number, name in enumerate(names)})
     pipe(storage, dict.fromkeys(names[1::2], b"old"))
-
     theirs = {name: b"c" * (3000 + number) for number, name in enumerate(names)}
     assert together(lambda: sync(origin, storage), lambda: pipe(storage, theirs)) == [None, None]
     are_told(storage, store)
@@ -413,7 +411,6 @@ def test_two_programs_that_delete_what_promptkit_indexed(storage, monkeypatch, f
     index = {hashlib.sha256(b"%d" % number).hexdigest(): name for number, name in enumerate(names)}
     storage.write(keys.DEDUP_INDEX_KEY, json.dumps(index).encode())
     opened(storage).create()
-
     gone, stays = names[:-10], names[-10:]
     programs = [lambda part=gone[at::2]: [*map(opened(storage).delete_media, part)] for at in range(2)]
     assert together(*programs) == [None, None]

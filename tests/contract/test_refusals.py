@@ -34,9 +34,9 @@ class Faulty:
         return answer
 
 
-def writing(store, *pieces, error=None):
+def writing(store, *pieces, error=None, mime_type=MP4):
     """Write pieces through `create_media`, and fail in its block."""
-    with store.create_media(R1, MP4) as writer:
+    with store.create_media(R1, mime_type) as writer:
         for piece in pieces:
             writer.write(piece)
         if error is not None:
@@ -212,9 +212,11 @@ def test_a_writer_whose_block_goes_on_after_a_refused_write_says_so_at_the_end(l
 @SHARED
 @pytest.mark.parametrize("size", [10, 9 * 2**20], ids=["in memory", "in a file"])
 def test_an_exception_in_the_block_stores_nothing_and_comes_out(storage, open_store, unchanged, size, deduplicate):
-    for error in (RuntimeError("mine"), KeyboardInterrupt(), Interrupted()):
+    """Raw sound too, whose header is written with the first bytes."""
+    raised_in = [(error, MP4) for error in (RuntimeError("mine"), KeyboardInterrupt(), Interrupted())]
+    for error, mime_type in (*raised_in, (RuntimeError("raw sound"), "audio/pcm")):
         with unchanged(), pytest.raises(type(error)) as caught:
-            writing(open_store(deduplicate=deduplicate), of_size(size), error=error)
+            writing(open_store(deduplicate=deduplicate), of_size(size), error=error, mime_type=mime_type)
         assert caught.value is error
 
 

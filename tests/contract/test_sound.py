@@ -212,16 +212,6 @@ def test_the_limit_counts_the_header(storage, tmp_path):
         assert storage.keys() == before, name
 
 
-def test_a_broken_off_sound_leaves_nothing(storage):
-    def give_up():
-        with opened(storage).create().create_media(RUN, "audio/pcm") as writer:
-            writer.write(PCM)
-            raise RuntimeError("given up")
-
-    raised(RuntimeError, give_up, match="given up")
-    assert storage.keys() == {".fsmedia/store.json"}
-
-
 # What the bytes tell.
 PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", 640, 480, 8, 2, 0, 0, 0)
 GIF = b"GIF89a" + struct.pack("<HHBBB", 320, 200, 0, 0, 0) + b";"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore, Reference, RetentionPolicy
+from fsmedia import MediaContent, MediaMetadata, MediaRecord, MediaStore, Reference, RetentionPolicy
 from tests.conftest import on, storages
 from tests.contract.specimens import PNG, R1, STORE_JSON, UNIQUE, WAV, Trickle, of_size, png, put, written
 from tests.storages import ALL_STORAGES, GCS, LOCAL, OBJECT_STORAGES, S3_MOTO, S3_RCLONE
@@ -185,21 +185,28 @@ def stored(storage, content=PNG, store=None, **fields):
     return json.loads(storage.read(f"{reference}.meta"))
 
 
-def test_a_full_sidecar_has_promptkits_names_in_their_order(memory_storage):
+def test_a_full_sidecar_has_promptkits_names_in_their_order_and_its_record_all_that_is_known(storage, store):
     """Its text, letter by letter, stands in the unit tests of sidecars."""
     ids = {"run_id": "r/1", "conversation_id": "c1", "session_id": "s1", "message_idx": 3, "part_idx": 1}
     when = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=2)))
     metadata = MediaMetadata(**ids, provider_id="openai", timestamp=when, policy_name="retain-7days")
     content = {"format": "png", "detail": "high", "caption": 'ein Bär "ü"\n', "duration": 1.5, "bit_rate": 1}
     content |= {"channels": 2, "width": 640, "height": 480, "fps": 25}
-    reference = MediaStore(memory_storage.url).store_media(png(**content), metadata)
+    reference = store.store_media(png(**content), metadata)
     expected = {
         **ids, "mime_type": "image/png", "size_bytes": len(PNG), "provider_id": "openai",
         "timestamp": "2026-01-02T01:04:05Z", "policy_name": "retain-7days", "sha256": SHA,
         "expires_at": "2026-01-09T01:04:05Z", "content": content, "fsmedia": 1,
     }  # fmt: skip
-    text = memory_storage.read(f"{reference}.meta").decode()
+    text = storage.read(f"{reference}.meta").decode()
     assert text == json.dumps(expected, indent=2, ensure_ascii=False)
+    record = store.info(reference)
+    flat = {**expected, **content, "timestamp": when, "expires_at": when + timedelta(days=7), "reference": reference}
+    flat |= {"detected_mime_type": None, "xattrs": {}}
+    wanted = {name: value for name, value in flat.items() if name not in ("content", "fsmedia")}
+    assert {name: getattr(record, name) for name in wanted} == wanted
+    assert (type(record), type(record.reference)) == (MediaRecord, Reference)
+    assert record.timestamp.utcoffset() == timedelta(0)
 
 
 @on(*ALL_STORAGES)
