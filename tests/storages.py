@@ -76,7 +76,7 @@ class LocalStorage(Storage):
     def keys(self) -> set[str]:
         root = Path(self.url)
         files = {file.relative_to(root).as_posix() for file in root.rglob("*") if not file.is_dir()}
-        # Lock files are empty and mean nothing while nobody holds them; `test_conditions.py` looks at them.
+        # Lock files are empty and mean nothing while nobody holds them; `contract/test_named.py` looks at them.
         return {key for key in files if not key.startswith(".fsmedia/locks/")}
 
     def read(self, key: str) -> bytes:

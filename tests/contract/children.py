@@ -6,15 +6,13 @@ from typing import Any
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.store import utc_now
-from tests.contract.specimens import PNG
+from tests.contract.specimens import PNG, put
 
 
 def put_shared(store: MediaStore, run: str, number: int = 0) -> str:
     """Store one of seven contents, so that runs share them; every third may go at once."""
-    data = PNG + bytes([number % 7])
     policy = "retain-2hours" if number % 3 == 0 else None
-    metadata = MediaMetadata(run_id=run, message_idx=number, policy_name=policy)
-    return store.store_media(MediaContent(data=data, mime_type="image/png"), metadata)
+    return put(store, run, PNG + bytes([number % 7]), message_idx=number, policy_name=policy)
 
 
 def erase_or_store(url: str, options: dict[str, Any], run: str | None) -> int:

@@ -34,10 +34,10 @@ def store(open_store):
     return open_store()
 
 
-@pytest.fixture(params=["new root", "root in use"])
+@pytest.fixture(params=["new root", "new root of shared bytes", "root in use"])
 def limited(request, open_store):
     """Give a store that takes 3 MiB: over a root where nothing is yet, and over one that has a media."""
-    store = open_store(max_file_size=LIMIT)
+    store = open_store(max_file_size=LIMIT, deduplicate=request.param == "new root of shared bytes")
     if request.param == "root in use":
         store.store_media(png(), MediaMetadata(run_id="neighbour"))
     return store

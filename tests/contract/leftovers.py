@@ -2,15 +2,9 @@
 
 from datetime import UTC, datetime
 
-from fsmedia import MediaContent, MediaMetadata
 from fsmedia.format import keys
 from tests.contract.specimens import PNG
 from tests.deduplicated import told
-
-
-def put(store, name="r1", data=PNG):
-    """Store a picture."""
-    return store.store_media(MediaContent(data=data, mime_type="image/png"), MediaMetadata(run_id=name))
 
 
 def mended(report):

@@ -1,8 +1,11 @@
 """What contract tests store, and how they look at what lies in a storage."""
 
 import io
+import json
 import os
-from collections.abc import Callable
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,8 @@ WAV = b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\xc0]\0\0\x80\xbb\0\0\2\0\x10\0d
 LIMIT = 3 * 2**20
 """What a limited store takes: above the 1 MiB that a source is read in at once."""
 R1 = MediaMetadata(run_id="r1")
+GONE = "runs/r1/0000_00_u00000000000000000000000000.png"
+"""A name of ours, of a media that never was."""
 AT_ONCE: dict[str, Any] = {"grace": timedelta(0), "nobody_writes": True}
 """A look at, or a repair of, what was written just now."""
 
@@ -32,9 +37,31 @@ def png(**fields: object) -> MediaContent:
     return MediaContent(**{"data": PNG, "mime_type": "image/png", **fields})
 
 
-def put(store: MediaStore, run: str = "r1", content: MediaContent | None = None, **fields: object) -> str:
-    """Store a picture, or another content, in a run, with further words of its metadata; return its reference."""
-    return store.store_media(content or png(), MediaMetadata(run_id=run, **fields))
+def put(store: MediaStore, run: str = "r1", content: MediaContent | bytes = PNG, **fields: object) -> str:
+    """Store a picture, other bytes or a content in a run, with further words of its metadata; return its reference."""
+    content = MediaContent.from_bytes(content) if isinstance(content, bytes) else content
+    return store.store_media(content, MediaMetadata(**{"run_id": run, **fields}))
+
+
+def written(store: MediaStore, *pieces: bytes, run: str = "r1", mime_type: str = "image/png") -> str:
+    """Store what comes in pieces through a writer; return its reference."""
+    with store.create_media(MediaMetadata(run_id=run), mime_type) as writer:
+        for piece in pieces:
+            writer.write(piece)
+    return writer.reference
+
+
+def edited(storage: Storage, reference: str, **values: object) -> None:
+    """Change a sidecar, past the package."""
+    sidecar = json.loads(storage.read(f"{reference}.meta"))
+    storage.write(f"{reference}.meta", json.dumps({**sidecar, **values}).encode())
+
+
+async def refused(kind: Any, awaited: Awaitable[Any], match: str | None = None) -> Any:
+    """Return the error of this kind that what is awaited must end with."""
+    with pytest.raises(kind, match=match) as caught:
+        await awaited
+    return caught.value
 
 
 class Trickle(io.RawIOBase):
@@ -78,6 +105,16 @@ def raised(kind: Any, call: Callable[..., Any], *arguments: Any, match: str | No
     with pytest.raises(kind, match=match) as caught:
         call(*arguments, **options)
     return caught.value
+
+
+def get(url: str) -> tuple[int, str | None, bytes]:
+    """Ask as any program would: status, content type, bytes."""
+    try:
+        with urllib.request.urlopen(url) as answer:
+            return answer.status or 200, answer.headers["Content-Type"], answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, None, b""
 
 
 def with_sidecars(*references: str) -> set[str]:

@@ -18,7 +18,7 @@ import pytest
 from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, errors
 from fsmedia.format import keys
 from tests.conftest import on, storages
-from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png, raised, traces, with_sidecars
+from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png, raised, refused, traces, with_sidecars, written
 from tests.storages import ALL_STORAGES, LOCAL, MEMORY, S3_RCLONE
 from tests.transfers import shared_in_place
 
@@ -113,8 +113,7 @@ async def test_a_writer_that_is_given_up_stores_nothing(open_async, unchanged, l
 
     with unchanged():
         async with open_async(**limit) as store:
-            with pytest.raises(error):
-                await given_up(store)
+            await refused(error, given_up(store))
 
 
 async def test_many_at_once(storage, store):
@@ -164,22 +163,20 @@ async def test_errors_come_out_as_they_are(open_store, open_async, unchanged):
     missing = "runs/r1/nothing.png"
     with unchanged():
         async with open_async(read_only=True) as store:
-            refused = (lambda _: store.store_media(png(), R1), store.delete_media, lambda _: written(store))
+            writes = (lambda _: store.store_media(png(), R1), store.delete_media, lambda _: in_pieces(store))
             for error, *calls in (
                 (errors.MediaNotFoundError, store.retrieve_media, store.info, store.open, store.read),
                 (errors.MediaNotFoundError, lambda key: every(store.stream(key))),
                 (errors.InvalidReferenceError, lambda _: store.exists("../x")),
-                (errors.ReadOnlyStoreError, *refused),
+                (errors.ReadOnlyStoreError, *writes),
                 (errors.InvalidMediaError, lambda _: every(store.list(limit=-1)), lambda _: store.folder()),
             ):
                 for call in calls:
-                    with pytest.raises(error):
-                        await call(missing)
+                    await refused(error, call(missing))
         # The constructor blocks nothing, and the first call opens.
         other = open_async(organization="by-session")
         for call in (lambda: other.info(missing), other.__aenter__):
-            with pytest.raises(errors.StoreConflictError):
-                await call()
+            await refused(errors.StoreConflictError, call())
         await other.close()
 
 
@@ -200,14 +197,13 @@ def test_one_store_and_its_pickle_serve_one_loop_after_another_and_show_no_secre
 async def test_a_synchronous_store_works_inside_a_running_loop(storage, open_store):
     store = open_store()
     reference = store.store_media(png(), R1)
-    with store.create_media(R1, "image/png") as writer:
-        writer.write(PNG)
+    other = written(store, PNG)
     assert store.retrieve_media(reference).read_bytes() == PNG
     with store.open(reference) as file:
         file.seek(3)
         assert file.read(4) == PNG[3:7]
-    assert sorted(store.list()) == sorted([reference, writer.reference])
-    store.delete_media(writer.reference)
+    assert sorted(store.list()) == sorted([reference, other])
+    store.delete_media(other)
     assert storage.keys() == {STORE_JSON, *with_sidecars(reference)}
 
 
@@ -253,8 +249,7 @@ async def test_an_open_file_is_awaited(store, open_store):
         assert not file.closed
     assert file.closed
     for call in (file.read, file.tell, file.__anext__):
-        with pytest.raises(ValueError, match="closed"):
-            await call()
+        await refused(ValueError, call(), match="closed")
     await file.close()
 
 
@@ -285,21 +280,16 @@ async def test_damaged_bytes_are_no_media_for_coroutines_either(storage, open_st
         assert await every(ways(store, reference)) == [damaged] * 5
     async with open_async() as store:
         for read in (lambda: store.read(reference), lambda: anext(aiter(store.stream(reference, 0, len(PNG))))):
-            with pytest.raises(errors.CorruptMediaError) as caught:
-                await read()
-            assert caught.value.reference == reference
+            assert (await refused(errors.CorruptMediaError, read())).reference == reference
         async with await store.open(reference) as file:
-            with pytest.raises(errors.CorruptMediaError):
-                await file.read()
+            await refused(errors.CorruptMediaError, file.read())
             await file.seek(0)
         async with await store.open(reference) as file:
-            with pytest.raises(errors.CorruptMediaError):
-                await every(file)
+            await refused(errors.CorruptMediaError, every(file))
         storage.write(keys.bytes_key(reference), PNG[:-1])  # a part of what was cut short is an error
         for start, end in [(None, None), (10, None), (10, len(PNG)), (-5, None)]:
             for read in (store.read, lambda *part: every(store.stream(*part))):
-                with pytest.raises(errors.CorruptMediaError):
-                    await read(reference, start, end)
+                await refused(errors.CorruptMediaError, read(reference, start, end))
 
 
 async def test_the_old_name_of_a_renamed_media_is_read(storage, open_store, open_async):
@@ -329,13 +319,11 @@ async def test_who_takes_a_method_for_another_kind_is_told_what_to_write(memory_
         assert isinstance(listing, AsyncGenerator)
         assert iscoroutine(call)
         assert await call is False
-        with pytest.raises(TypeError, match=r"\[each async for each in store\.list\(\)\]"):
-            await listing
+        await refused(TypeError, listing, match=r"\[each async for each in store\.list\(\)\]")
         raised(TypeError, list, listing, match=r"\[each async for each in store\.list\(\)\]")
         with pytest.raises(TypeError, match=r"async for chunk in store\.stream.*await store\.read"):
             await store.stream("runs/r1/x.png")
-        with pytest.raises(errors.InvalidMediaError, match="not open"):
-            await writer.write(b"x")
+        await refused(errors.InvalidMediaError, writer.write(b"x"), match="not open")
         raised(errors.InvalidMediaError, getattr, writer, "reference", match="not open")
 
 
@@ -370,8 +358,7 @@ async def cancelled_at(gate, call, times=1):
             await asyncio.sleep(0)
         assert not task.done()
     gate.open.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await refused(asyncio.CancelledError, task)
 
 
 def is_sidecar(key, *_):
@@ -382,7 +369,7 @@ def is_bytes(key, *_):
     return key.startswith("runs/") and not is_sidecar(key)
 
 
-async def written(store):
+async def in_pieces(store):
     async with store.create_media(R1, "image/png") as writer:
         await writer.write(PNG)
 
@@ -395,7 +382,7 @@ STEPS = pytest.mark.parametrize("step", [is_bytes, is_sidecar], ids=["bytes", "s
 async def test_what_had_begun_to_store_is_whole(storage, store, spool, step, way, times):
     renamed = step is is_bytes and way != "store" and storage.name == LOCAL  # its stage renames, nothing is put
     gate = Gate(store._store._backend, *(["sync_file"] if renamed else ["write", step]))
-    await cancelled_at(gate, store.store_media(png(), R1) if way == "store" else written(store), times)
+    await cancelled_at(gate, store.store_media(png(), R1) if way == "store" else in_pieces(store), times)
     there = storage.keys()  # as soon as the cancellation is out
     (reference,) = (key for key in there if key.endswith(".png"))
     assert there == {STORE_JSON, *with_sidecars(reference)}
@@ -420,8 +407,7 @@ async def test_a_call_that_waits_for_a_thread_is_taken_back(storage, store):
     storing = asyncio.create_task(store.store_media(png(), R1))
     await asyncio.sleep(0)
     storing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await storing
+    await refused(asyncio.CancelledError, storing)
     await crowd.left()
     assert not await store.exists("runs/r1/x.png")
     await store.close()
@@ -460,16 +446,15 @@ async def test_a_writer_cancelled_on_its_way_in_in_its_block_or_in_a_write_leave
         return made
 
     with unchanged():
-        await cancelled_at(Gate(backend, "stage", is_bytes), written(store))
+        await cancelled_at(Gate(backend, "stage", is_bytes), in_pieces(store))
     with unchanged():
         task = asyncio.create_task(stuck())
         await reached.wait()
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await refused(asyncio.CancelledError, task)
     backend.stage = gated
     with unchanged():
-        task = asyncio.create_task(written(store))
+        task = asyncio.create_task(in_pieces(store))
         assert await asyncio.to_thread(staged.wait, PATIENCE)
         await cancelled_at(gates[0], task)
 
@@ -492,8 +477,7 @@ async def test_a_writer_cancelled_before_its_way_out_began_leaves_nothing(storag
     for _ in range(5):
         await asyncio.sleep(0)
     crowd.release.set()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await refused(asyncio.CancelledError, task)
     await crowd.left()
     left = traces(storage)
     stored = [key for key in left if key.endswith(".meta")]
@@ -532,8 +516,7 @@ async def test_an_open_a_read_or_a_stream_that_is_cancelled_closes_the_file(stor
     file = await store.open(reference)
     await cancelled_at(gates[1], file.read(3), times)
     assert files[1].closed
-    with pytest.raises(ValueError, match="closed"):
-        await file.read()
+    await refused(ValueError, file.read(), match="closed")
     made.clear()
     task = asyncio.create_task(every(store.stream(reference)))
     assert await asyncio.to_thread(made.wait, PATIENCE)

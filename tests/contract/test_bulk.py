@@ -8,6 +8,7 @@ import pytest
 from fsmedia import MediaContent, MediaMetadata, errors
 from tests.conftest import on, storages
 from tests.contract.specimens import R1, STORE_JSON, png, raised, with_sidecars
+from tests.protocol.wire import costs, counted
 from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE
 from tests.transfers import opened
 
@@ -237,15 +238,9 @@ def test_only_confirmed_removals_go_on(storage, monkeypatch, ending, silent):
 def test_requests(storage, full_run):
     count = 1000 if full_run else 130
     store = opened(storage).create()
-    with storage.counted() as requests:
-        references = store.store_many(pairs(count))
-    assert requests == {"put": 2 * count}
-    with storage.counted() as requests:
-        store.retrieve_many(references)
-    assert requests == {"get": count, "head": count}
-    with storage.counted() as requests:
-        store.delete_many(references)
-    assert requests == {"get": count, "list": 1, "bulk_delete": 2}  # the holds are listed
+    references = costs(storage, lambda: store.store_many(pairs(count)), put=2 * count)
+    costs(storage, lambda: store.retrieve_many(references), get=count, head=count)
+    costs(storage, lambda: store.delete_many(references), get=count, list=1, bulk_delete=2)  # the holds are listed
     assert storage.keys() == {STORE_JSON}
 
 
@@ -254,8 +249,7 @@ def test_requests_of_what_is_missing(storage):
     """A name without a sidecar may be a folder: one look each; it may be in PromptKit's index; holds; old names."""
     store = opened(storage).create()
     _ = store._backend.exclusion  # each process asks each server once
-    with storage.counted() as requests:
-        store.delete_many([f"runs/r1/{number}.png" for number in range(10)])
+    _, requests = counted(storage, lambda: store.delete_many([f"runs/r1/{number}.png" for number in range(10)]))
     assert requests["get"] == 10 + 1
     assert requests["list"] <= 10 + 2
     # Where nothing keeps two writers apart, whoever deletes a name that a client chose looks afterwards.

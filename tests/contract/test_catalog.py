@@ -24,7 +24,7 @@ from fsmedia.format import keys
 from fsmedia.store import utc_now
 from tests.catalogs import OLD, PNG, check, eager, filled, old_enough, opened, snapshots
 from tests.conftest import on, storages
-from tests.contract.specimens import raised
+from tests.contract.specimens import edited, raised
 from tests.storages import ALL_STORAGES, GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE
 
 HOUR = timedelta(hours=1)
@@ -239,8 +239,7 @@ def test_columns_of_others_are_ignored_missing_ones_are_null_and_a_newer_version
 def test_a_moved_store_has_new_urls_and_other_settings_make_other_rows(local_storage, tmp_path):
     """What a policy's name means stands in the settings; rows that were made under others are not kept."""
     store, references = filled(local_storage, policies={"audit": timedelta(days=1)})
-    said = json.loads(local_storage.read(f"{references[0]}.meta"))
-    local_storage.write(f"{references[0]}.meta", json.dumps({**said, "policy_name": "audit"}).encode())
+    edited(local_storage, references[0], policy_name="audit")
     with old_enough():
         check(store, store.catalog())
         settings = json.loads(local_storage.read(".fsmedia/store.json"))

@@ -15,8 +15,6 @@ from tests.storages import LOCAL, MEMORY, S3_MOTO
 DELETIONS = ".fsmedia/deletions/"
 NOW = datetime.now(UTC)
 DUE = NOW - timedelta(days=1)
-
-
 storage = storages(LOCAL, MEMORY, of=(LOCAL, MEMORY))
 
 

@@ -8,7 +8,7 @@ import io
 import json
 import re
 import sys
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from multiprocessing import get_context
@@ -18,15 +18,15 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore, errors
+from fsmedia import AsyncMediaStore, MediaStore, errors
 from fsmedia.catalog import snapshots
 from fsmedia.format import keys
 from fsmedia.maintenance import erase
 from fsmedia.models import Receipt
 from tests.conftest import on, storages
 from tests.contract.children import erase_or_store, put_shared
-from tests.contract.leftovers import Leftover, put
-from tests.contract.specimens import AT_ONCE, PNG, raised, traces
+from tests.contract.leftovers import Leftover
+from tests.contract.specimens import AT_ONCE, PNG, edited, put, raised, traces
 from tests.deduplicated import below, data_keys, settled, told
 from tests.protocol.retained import aged
 from tests.storages import LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
@@ -53,10 +53,6 @@ OLD_RECEIPT = {
 }  # fmt: skip
 
 
-def stored(store: MediaStore, data: bytes = PNG, **fields: object) -> str:
-    return store.store_media(MediaContent(data=data, mime_type="image/png"), MediaMetadata(**fields))
-
-
 def names(items: Any) -> list[str]:
     return [each.reference for each in items]
 
@@ -69,20 +65,12 @@ def no_trace(storage: Storage, word: str, *besides: str) -> None:
             assert word.encode() not in storage.read(key), key
 
 
-def edited(storage: Storage, reference: str, **values: object) -> None:
-    sidecar = json.loads(storage.read(f"{reference}.meta"))
-    storage.write(f"{reference}.meta", json.dumps({**sidecar, **values}).encode())
-
-
 @BOTH
 def test_all_of_a_subject_goes_and_nothing_else(storage, open_store, clock, deduplicate) -> None:
     store = open_store(deduplicate=deduplicate)
-    gone = [
-        stored(store, run_id="alice", policy_name="retain-1days"),
-        stored(store, b"other", run_id="alice", message_idx=3),
-        stored(store, run_id="alice"),
-    ]
-    stays = [stored(store, run_id="bob", policy_name="retain-1days"), stored(store, b"his", run_id="alice2")]
+    dated = {"policy_name": "retain-1days"}
+    gone = [put(store, "alice", **dated), put(store, "alice", b"other", message_idx=3), put(store, "alice")]
+    stays = [put(store, "bob", **dated), put(store, "alice2", b"his")]
     before = {each: store.retrieve_media(each).read_bytes() for each in stays}
     planned = store.erase(run_id="alice", dry_run=True)
     assert sorted(store.list()) == sorted(gone + stays)
@@ -126,7 +114,7 @@ def test_a_dry_run_and_a_subject_nobody_knows_change_nothing(storage, open_store
 
 def test_nobody_is_erased_by_accident_and_all_ids_that_are_given_must_fit(memory_storage) -> None:
     store = opened(memory_storage)
-    both, *_ = [stored(store, run_id=run, provider_id=of) for run, of in (("r1", "p1"), ("r1", "p2"), ("r2", "p1"))]
+    both, *_ = [put(store, run, provider_id=of) for run, of in (("r1", "p1"), ("r1", "p2"), ("r2", "p1"))]
     for words in ({}, {"run_id": ""}, {"run_id": "r1", "session_id": ""}, {"run_id": 7}):
         raised(errors.InvalidMediaError, store.erase, match="id", **words)
     assert len(list(store.list())) == 3
@@ -140,8 +128,8 @@ def test_ids_in_sidecars_alone_are_found_in_any_organization(some_storage, clock
     store = opened(some_storage, clock, organization=organization)
     ids = {"run_id": "r", "conversation_id": "c", "session_id": "s", "provider_id": "p"}
     for name in ids:
-        gone = [stored(store, **{**ids, name: "ada ~ \u00e9/x"}) for _ in range(2)]
-        stays = stored(store, **ids)
+        gone = [put(store, **{**ids, name: "ada ~ \u00e9/x"}) for _ in range(2)]
+        stays = put(store, **ids)
         assert sorted(names(store.erase(**{name: "ada ~ \u00e9/x"}).erased)) == sorted(gone)
         assert store.exists(stays)
 
@@ -276,10 +264,10 @@ def test_leftovers_go_if_they_are_old_and_wait_if_not(storage, open_store) -> No
 
 @NO_SERVER
 def test_stale_due_entries_of_what_went_go_at_once(storage, store, clock) -> None:
-    reference = stored(store, run_id="alice", policy_name="retain-1days")
+    reference = put(store, "alice", policy_name="retain-1days")
     store.apply_policy(reference, "retain-2days")
     store.apply_policy(reference, None)
-    stays = stored(store, run_id="bob", policy_name="retain-1days")
+    stays = put(store, "bob", policy_name="retain-1days")
     assert len(below(storage, "due")) == 3
     assert store.erase(run_id="alice").cleaned.due_entries == 2
     assert below(storage, "due") == {keys.due_key(clock.now + 24 * HOUR, stays)}
@@ -385,7 +373,7 @@ def test_a_receipt_that_called_its_checksum_a_digest_still_checks(memory_storage
 @BOTH
 def test_checking_finds_each_kind_of_trace(storage, open_store, deduplicate) -> None:
     store = open_store(deduplicate=deduplicate)
-    reference = stored(store, run_id="alice", policy_name="retain-1days")
+    reference = put(store, "alice", policy_name="retain-1days")
     there = {key: storage.read(key) for key in sorted(storage.keys() - {".fsmedia/store.json"})}
     receipt = store.erase(run_id="alice")
     assert store.check_receipt(receipt).holds
@@ -628,13 +616,10 @@ def test_processes_do_them_where_they_see_the_storage(some_storage: Storage) -> 
 
 
 def test_a_worker_that_dies_is_told(memory_storage: Storage) -> None:
-    class Broken(Executor):
-        def submit(self, *_: Any, **__: Any) -> Any:
-            raise RuntimeError("cannot schedule new futures")
-
-    store = opened(memory_storage)
+    store, pool = opened(memory_storage), ThreadPoolExecutor(1)
     gone = put_shared(store, "alice")
-    receipt = store.erase(run_id="alice", executor=Broken())
+    pool.shutdown()
+    receipt = store.erase(run_id="alice", executor=pool)
     assert names(receipt.failed) == [gone]
     assert "worker failed" in receipt.failed[0].reason
     assert store.exists(gone)

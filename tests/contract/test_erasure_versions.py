@@ -14,6 +14,7 @@ from fsmedia.storage import open_backend
 from fsmedia.storage.port import VersionRules
 from tests.conftest import storages
 from tests.contract.specimens import AT_ONCE
+from tests.protocol.wire import counted
 from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, S3_RCLONE, GcsStorage
 from tests.transfers import opened
@@ -247,8 +248,7 @@ def test_versions_of_gcs(versioned_gcs, clock):
 def test_a_bucket_without_versions_is_asked_once(moto_storage):
     store = opened(moto_storage)
     put(store, "alice")
-    with moto_storage.counted() as n:
-        receipt = store.erase(run_id="alice")
+    receipt, n = counted(moto_storage, lambda: store.erase(run_id="alice"))
     assert receipt.is_complete
     assert n["get_versioning"] == 1, n
     assert not any("versions" in call.target for call in n.calls)
@@ -260,8 +260,7 @@ def test_sweeps_claim_no_bytes_that_the_bucket_keeps(versioned, clock, threads):
     for _ in range(3):
         put(store, "r1", policy_name="retain-1days")
     clock.advance(timedelta(days=2))
-    with versioned.counted() as n:
-        plans = [store.enforce_policy(now=clock(), dry_run=True) for _ in range(2)]
+    plans, n = counted(versioned, lambda: [store.enforce_policy(now=clock(), dry_run=True) for _ in range(2)])
     assert [plan.bytes_freed for plan in plans] == [0, 0]
     assert n["get_versioning"] == 1, "a dry sweep asks the bucket, once"
     fresh = opened(versioned, now=clock)
@@ -273,8 +272,7 @@ def test_sweeps_claim_no_bytes_that_the_bucket_keeps(versioned, clock, threads):
     assert fresh.enforce_policy(now=clock()).versions_kept is False, "nothing was deleted"
     versioned.write(f"runs/r1/0000_00_{keys.new_unique()}.png", b"a leftover")
     fresh = opened(versioned, now=clock)
-    with versioned.counted() as n:
-        look = fresh.verify(**AT_ONCE)
+    look, n = counted(versioned, lambda: fresh.verify(**AT_ONCE))
     assert (look.left, look.bytes_freed, n["get_versioning"]) == (1, 0, 0), "a look alone does not ask"
     swept = store.verify(repair="leftovers", **AT_ONCE)
     assert (swept.mended, swept.bytes_freed, swept.versions_kept) == (1, 0, True)

@@ -17,13 +17,13 @@ from fsmedia import AsyncMediaStore, MediaMetadata, MediaStore, OrganizationMode
 from fsmedia.store import utc_now
 from tests.conftest import on, storages
 from tests.contract.specimens import KEEPS_CONTENT_TYPE, PNG, R1, STORE_JSON, png, put, raised, traces, with_sidecars
+from tests.protocol.wire import counted
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, switch_looks
 from tests.surfaces.commands import fsmedia, options_of
 from tests.transfers import opened
 
 GONE = "runs/r1/0000_00_u00000000000000000000000000.png"
 ALL_IDS = MediaMetadata(run_id="r1", session_id="s1", conversation_id="c1")
-
 storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
 
@@ -274,8 +274,7 @@ def test_a_store_that_is_to_be_read_must_be_there(storage):
 
 def test_looking_costs_one_listing_and_only_without_settings(object_storage):
     object_storage.write("runs/r1/picture.png", b"x")
-    with object_storage.counted() as n:
-        store = opened(object_storage, read_only=True)
+    store, n = counted(object_storage, lambda: opened(object_storage, read_only=True))
     assert n == {"get": 1, "list": 1, **switch_looks(store)}, n
 
 

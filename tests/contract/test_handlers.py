@@ -1,7 +1,5 @@
 """Sweeps in the background: started and stopped any way a program may, and never left behind."""
 
-from __future__ import annotations
-
 import logging
 import subprocess
 import sys
@@ -17,6 +15,7 @@ from fsmedia.errors import InvalidMediaError, StorageError
 from fsmedia.maintenance import expiry
 from fsmedia.models import EnforcementReport
 from fsmedia.store import utc_now
+from tests.contract.specimens import raised
 
 SOON, NEVER = timedelta(microseconds=1), timedelta(days=10**6)
 PATIENCE = 30
@@ -192,8 +191,7 @@ def test_it_is_a_policy_handler_and_its_interval_is_positive(store):
     assert handler.enforce_policy().deleted == ()
     assert repr(handler) == f"<TimeBasedPolicyHandler stopped, every 0:01:00 over {store!r}>"
     for interval in (timedelta(0), timedelta(seconds=-1), 60, None):
-        with pytest.raises(InvalidMediaError, match="interval"):
-            TimeBasedPolicyHandler(store, interval)
+        raised(InvalidMediaError, TimeBasedPolicyHandler, store, interval, match="interval")
 
 
 # The end of the process, and its children.
@@ -201,6 +199,7 @@ STARTED = """
 import os, sys, threading
 from datetime import timedelta
 from fsmedia import MediaStore, TimeBasedPolicyHandler
+from tests.contract.specimens import raised
 swept = threading.Event()
 handler = TimeBasedPolicyHandler(MediaStore(sys.argv[1]).create(), timedelta(days=1), on_sweep=lambda _: swept.set())
 handler.start()

@@ -4,17 +4,12 @@
 what its sidecar says, else what its path says, however deep below the folder it lies.
 """
 
-from __future__ import annotations
-
-import io
 import itertools
 import json
 import re
-import tarfile
 from dataclasses import replace
 from datetime import datetime
 from itertools import combinations
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,7 +19,8 @@ from fsmedia import InvalidLayoutError, InvalidMediaError, MediaContent, MediaMe
 from fsmedia.core.records import is_reference
 from fsmedia.format.layout import escape_id
 from tests.conftest import on, storages
-from tests.contract.specimens import STORE_JSON, UNIQUE, png
+from tests.contract.specimens import STORE_JSON, UNIQUE, png, put, raised
+from tests.golden.conftest import BY_RUN, BY_SESSION, adopt
 from tests.storages import ALL_STORAGES, GCS, LOCAL, MEMORY, S3_RCLONE
 from tests.transfers import opened
 
@@ -60,15 +56,9 @@ def test_each_mode_has_its_folder_and_needs_its_id(storage, open_store, mode):
     with pytest.raises(InvalidMediaError, match=f"{id_field} is required"):
         store.store_media(png(), MediaMetadata(**{**IDS, id_field: ""}))
     assert open_store().organization == mode
-    for words in (
-        {},
-        {**IDS},
-        {id_field: ""},
-        {id_field: 5},
-        {"run_id" if id_field == "session_id" else "session_id": "s1"},
-    ):
-        with pytest.raises(InvalidMediaError):
-            store.folder(**words)
+    other = "run_id" if id_field == "session_id" else "session_id"
+    for words in ({}, {**IDS}, {id_field: ""}, {id_field: 5}, {other: "s1"}):
+        raised(InvalidMediaError, store.folder, **words)
 
 
 TEMPLATES = {
@@ -139,26 +129,18 @@ def test_ids_stay_apart_where_another_id_is_the_folder_and_at_the_top_of_a_store
 
 def test_a_template_a_root_and_an_id_that_can_not_be_are_refused_before_anything_is_written(memory_storage):
     """What else no template may be is said in the unit tests of layouts."""
-    for template in (
-        "runs/{name}{ext}",
-        "../{run_id}/{name}{ext}",
-        "lab/{timestamp:%Y}/{run_id}-{message_idx:04d}/{name}{ext}",
-    ):
-        with pytest.raises(InvalidLayoutError):
-            opened(memory_storage, layouts={"by-run": template})
+    dashed = "lab/{timestamp:%Y}/{run_id}-{message_idx:04d}/{name}{ext}"
+    for template in ("runs/{name}{ext}", "../{run_id}/{name}{ext}", dashed):
+        raised(InvalidLayoutError, opened, memory_storage, layouts={"by-run": template})
     deep = replace(memory_storage, url=f"{memory_storage.url}/{'/'.join(['deep' * 50] * 5)}")
-    with pytest.raises(InvalidLayoutError, match="1024"):
-        opened(deep).store_media(png(), MediaMetadata(run_id="x"))
+    raised(InvalidLayoutError, opened(deep).store_media, png(), MediaMetadata(run_id="x"), match="1024")
     assert memory_storage.keys() == set()
     for run_id in ("\ud800", "x" * 5000):
-        with pytest.raises(InvalidMediaError, match="run_id"):
-            MediaMetadata(run_id=run_id)
+        raised(InvalidMediaError, MediaMetadata, match="run_id", run_id=run_id)
 
 
 DEEP = ("x.csv", "part/year=2026/x.parquet", "cube.zarr/c/0/0", "cube.zarr/zarr.json", "a b/ü/x")
 ASKED = ("r1", "my run", "übung", "model=gpt", "a/b", "a_b", "a:b", "~", "r%31", ".hidden")
-
-
 USUAL = {(LOCAL, "by-run"), (LOCAL, "by-session"), (MEMORY, "by-conversation"), (S3_RCLONE, "by-run")}
 EVERYWHERE = [
     pytest.param(name, mode, marks=() if (name, mode) in USUAL else pytest.mark.full)
@@ -199,10 +181,7 @@ def promptkit(storage, folder, value, field, name):
 def test_every_way_to_ask_what_is_in_a_run_gives_one_answer(open_store, storage, mode, tmp_path):
     folder, field = MODES[mode]
     store = open_store(organization=mode).create()
-    wanted = {
-        value: {str(store.store_media(MediaContent.from_text(value), MediaMetadata(**{field: value})))}
-        for value in ASKED
-    }
+    wanted = {value: {str(put(store, "", value.encode(), **{field: value}))} for value in ASKED}
     for value in ("r1", "my run", "übung", "model=gpt", "a_b"):
         for path in DEEP:
             store.fs.pipe_file(f"{folder}/{value}/{path}", path.encode())
@@ -218,13 +197,10 @@ def test_every_way_to_ask_what_is_in_a_run_gives_one_answer(open_store, storage,
     assert {*map(str, store.list(**{field: "a_b"}))} == wanted["a_b"]
 
 
-@pytest.mark.parametrize(("mode", "name"), [("by-run", "by-run"), ("by-session", "by-session-dedup")])
-def test_promptkits_merged_folders_give_one_answer(mode, name, tmp_path):
+@pytest.mark.parametrize(("mode", "name"), [("by-run", BY_RUN), ("by-session", BY_SESSION)])
+def test_promptkits_merged_folders_give_one_answer(mode, name, request, tmp_path):
     field = MODES[mode][1]
-    golden = Path(__file__).parent.parent / "golden" / "promptkit" / f"{name}.tar.gz"
-    with tarfile.open(fileobj=io.BytesIO(golden.read_bytes())) as archive:
-        archive.extractall(tmp_path, filter="data")
-    store = MediaStore(tmp_path / name)
+    store = adopt(name, LOCAL, request, tmp_path).open()
     values = {getattr(store.info(each), field) for each in store.list()}
     assert {"a/b", "a_b", "..", "."} <= values
     seen = []
@@ -235,9 +211,8 @@ def test_promptkits_merged_folders_give_one_answer(mode, name, tmp_path):
 
 NUMBERS = itertools.count()
 ANY_ID = st.text(alphabet="ab/_:.~ é%=?\\", min_size=1, max_size=4)
-FILES = st.lists(
-    st.tuples(st.sampled_from(["stored", "written", "promptkit"]), ANY_ID, st.sampled_from(DEEP)), max_size=6
-)
+ORIGINS = st.sampled_from(["stored", "written", "promptkit"])
+FILES = st.lists(st.tuples(ORIGINS, ANY_ID, st.sampled_from(DEEP)), max_size=6)
 
 
 @on(MEMORY, of=(LOCAL, MEMORY))

@@ -1,7 +1,5 @@
 """Listing: every filter, the order, the limit, what is held, what is newest, and what it costs."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +9,8 @@ from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, Reference, R
 from fsmedia.format import keys
 from tests.catalogs import old_enough
 from tests.conftest import on, storages
-from tests.contract.specimens import PNG, R1, WAV, png, put
+from tests.contract.specimens import PNG, R1, WAV, png, put, raised
+from tests.protocol.wire import counted
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, ObjectStorage
 from tests.surfaces.commands import fsmedia
 from tests.transfers import opened
@@ -127,8 +126,7 @@ def test_a_question_that_cannot_be_meant_is_refused_when_it_is_asked(memory_stor
         {"expires_before": 5}, {"mime_type": b"image/png"},
         {"newest": -1}, {"newest": True}, {"newest": 2, "limit": 1}, {"newest": 2, "held": True},
     ):  # fmt: skip
-        with pytest.raises(InvalidMediaError, match=next(iter(words))):
-            store.list(**words)
+        raised(InvalidMediaError, store.list, match=next(iter(words)), **words)
 
 
 def test_a_run_costs_one_listing_and_reads_no_sidecar(object_storage, clock):
@@ -251,8 +249,7 @@ def test_a_catalog_answers_what_is_newest(storage, monkeypatch):
     assert list(store.list(newest=5)) == [later, *without[1:]]
     assert set(without) < set(made)
     if isinstance(storage, ObjectStorage):
-        with storage.counted() as n:
-            list(store.list(newest=5))
+        _, n = counted(storage, lambda: list(store.list(newest=5)))
         assert n["get"] < 70, "the first 64 sidecars and the catalog"
 
 

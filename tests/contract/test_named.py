@@ -1,19 +1,22 @@
 """Names that clients choose, changed by two at once: no media is torn, and nothing acknowledged is undone.
 
-These run real programs at once and count what goes wrong; every order of their steps is in `tests/interleavings`.
+These run real programs at once and count what goes wrong; every order of their steps is in `tests/interleavings`. What
+keeps two writers apart comes last: conditions of a PUT, or a lock that dies with its holder.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
 import os
 import random
 import resource
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import fsspec
@@ -21,18 +24,31 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from fsmedia import BulkError, HeldMediaError, MediaNotFoundError, MediaStore, StorageError, StoreConflictError
-from fsmedia.core import commit, named, promptkit
+from fsmedia.core import commit, named, promptkit, settings_file
 from fsmedia.format import keys
+from fsmedia.format.settings import Configuration, Settings
+from fsmedia.format.sidecar import leaving, with_leaving
 from fsmedia.maintenance import sync_copy
-from fsmedia.storage import Exclusion, fsspec_backend, local, s3
+from fsmedia.storage import Exclusion, PreconditionFailed, fsspec_backend, local, memory, open_backend, s3
+from fsmedia.storage.errors import refused, storage_error
+from fsmedia.storage.port import update_object
 from tests.conftest import on
-from tests.contract.specimens import put
+from tests.contract.specimens import AT_ONCE, put, raised
+from tests.protocol.wire import counted
 from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, LocalStorage
 from tests.transfers import opened
 
 EXACT = on(LOCAL, MEMORY, S3_MOTO, of=(LOCAL, MEMORY, S3_MOTO, S3_SEAWEED))
 NAME = "runs/r1/report.bin"
+CHANGES = {
+    "write": lambda store: store.fs.pipe_file(NAME, b"new"),
+    "attribute": lambda store: store.fs.setxattrs(NAME, {"user.a": "1"}),
+    "policy": lambda store: store.apply_policy(NAME, None),
+    "move": lambda store: store.fs.mv(NAME, "runs/r1/other.bin"),
+    "delete": lambda store: store.delete_media(NAME),
+}
+"""What may change a media whose name a client chose."""
 NEW = b"of a client, and more"
 
 
@@ -148,7 +164,6 @@ def test_two_writers_of_many_names(storage, full_run):
     store = opened(storage).create()
     for trial in range(25 if full_run else 5):
         names = [f"runs/r1/{trial}-{number}.bin" for number in range(3)]
-
         files = [{name: tag * dice.randrange(10, 3000) for name in names} for tag in (b"a", b"b")]
         assert together(*(partial(pipe, storage, each) for each in files)) == [None, None]
     assert are_told(storage, store)
@@ -174,7 +189,6 @@ def test_a_sync_onto_names_that_a_client_writes(storage, memory_storage, full_ru
     names = [f"runs/r1/{number}.bin" for number in range(30 if full_run else 8)]
     pipe(memory_storage, {name: b"s" * (20 + number) for number, name in enumerate(names)})
     pipe(storage, dict.fromkeys(names[1::2], b"old"))
-
     theirs = {name: b"c" * (3000 + number) for number, name in enumerate(names)}
     assert together(lambda: sync(origin, storage), lambda: pipe(storage, theirs)) == [None, None]
     are_told(storage, store)
@@ -236,12 +250,8 @@ def test_a_sync_that_changed_a_sidecar_once_is_done_then(storage, memory_storage
 def test_a_sync_that_heals_what_a_client_has_half_written(storage, source, monkeypatch):
     """Its new bytes were taken for rot, and the old ones put under the new sidecar."""
     sync(source, storage)
-    once(
-        monkeypatch,
-        "STORE_CONDITIONAL",
-        named.put_sidecar_conditionally,
-        lambda: sync(source, storage, verify_copies="read"),
-    )
+    heal = partial(sync, source, storage, verify_copies="read")
+    once(monkeypatch, "STORE_CONDITIONAL", named.put_sidecar_conditionally, heal)
     write(storage)
     assert torn(storage) == set()
 
@@ -253,8 +263,7 @@ def test_a_hold_that_comes_while_a_move_copies(storage, filled, names, monkeypat
     for name in names[1:]:
         filled.fs.pipe_file(name, b"bytes")
     before(monkeypatch, type(filled.fs), "_remove_files", lambda: opened(storage).hold(NAME, "a lawsuit"))
-    with pytest.raises(HeldMediaError):
-        filled.fs.mv(names, [f"runs/r2/{number}.bin" for number in range(len(names))])
+    raised(HeldMediaError, filled.fs.mv, names, [f"runs/r2/{number}.bin" for number in range(len(names))])
     assert storage.read(NAME) == b"bytes"
     assert torn(storage) == set()
 
@@ -339,8 +348,7 @@ def test_deletions_that_the_storage_refuses_in_bulk_leave_no_marks(moto_storage,
         return {"Errors": [{"Key": key, "Code": "AccessDenied", "Message": "Access Denied"} for key in wanted]}
 
     monkeypatch.setattr(s3.CheckedS3FileSystem, "_call_s3", denied)
-    with pytest.raises(StorageError):
-        store.fs.rm("runs/r1", recursive=True)
+    raised(StorageError, store.fs.rm, "runs/r1", recursive=True)
     assert [name for name in names if b"leaving" in moto_storage.read(f"{name}.meta")] == []
 
 
@@ -355,8 +363,7 @@ def test_a_hold_that_comes_under_the_mark_of_a_sweep(storage, filled, ends, monk
             storage.remove(key)
 
     monkeypatch.setattr(type(filled._backend), "wait", wait)
-    with pytest.raises(MediaNotFoundError if ends else StoreConflictError):
-        filled.hold(NAME, "a lawsuit")
+    raised(MediaNotFoundError if ends else StoreConflictError, filled.hold, NAME, "a lawsuit")
 
 
 @on(LOCAL, S3_RCLONE, of=())
@@ -404,7 +411,6 @@ def test_two_programs_that_delete_what_promptkit_indexed(storage, monkeypatch, f
     index = {hashlib.sha256(b"%d" % number).hexdigest(): name for number, name in enumerate(names)}
     storage.write(keys.DEDUP_INDEX_KEY, json.dumps(index).encode())
     opened(storage).create()
-
     gone, stays = names[:-10], names[-10:]
     programs = [lambda part=gone[at::2]: [*map(opened(storage).delete_media, part)] for at in range(2)]
     assert together(*programs) == [None, None]
@@ -425,14 +431,6 @@ def test_many_first_writers(storage, full_run):
 
 # -- marks of deletions ------------------------------------------------------------------------------------
 
-CHANGES = {
-    "write": lambda store: store.fs.pipe_file(NAME, b"new"),
-    "attribute": lambda store: store.fs.setxattrs(NAME, {"user.a": "1"}),
-    "policy": lambda store: store.apply_policy(NAME, None),
-    "move": lambda store: store.fs.mv(NAME, "runs/r1/other.bin"),
-    "delete": lambda store: store.delete_media(NAME),
-}
-
 
 @on(S3_MOTO, of=())
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
@@ -441,8 +439,7 @@ def test_who_meets_a_deletion_under_way_waits_and_then_says_so(storage, filled, 
     mark(storage, "01m8j2x-of-another")
     monkeypatch.setattr(type(filled._backend), "wait", lambda *_: None)
     assert filled.fs.cat_file(NAME) == b"bytes", "it is there as long as its bytes are"
-    with pytest.raises(StoreConflictError, match=r"deletes it.*10.*old"):
-        change(filled)
+    raised(StoreConflictError, change, filled, match=r"deletes it.*10.*old")
     assert filled.fs.cat_file(NAME) == b"bytes"
     long_ago(monkeypatch)
     change(filled)
@@ -542,15 +539,12 @@ def swept(store):
     return [each.reference for each in store.enforce_policy(now=datetime.now(UTC) + timedelta(minutes=3)).deleted]
 
 
-NOW = {"repair": True, "grace": timedelta(0), "nobody_writes": True}
-
-
 def test_a_sweep_by_rename_leaves_nothing_and_what_one_had_caught_goes_to_quarantine_where_others_lie(renaming):
     store, storage = renaming
     key = keys.aside_key(NAME, store._backend.root_length)
     storage.write(key, b"caught")
-    assert [each.key for each in store.verify(**NOW, dry_run=True).findings] == [key]
-    store.verify(**NOW)
+    assert [each.key for each in store.verify(repair=True, **AT_ONCE, dry_run=True).findings] == [key]
+    store.verify(repair=True, **AT_ONCE)
     assert store.fs.cat_file(NAME) == b"bytes"
     assert keys_in(storage, keys.ASIDE) == []
     assert b"caught" in [storage.read(each) for each in keys_in(storage, keys.QUARANTINE)]
@@ -585,9 +579,316 @@ def test_a_sweep_by_rename_gives_back_what_was_written_meanwhile(renaming, monke
     if dies:
         assert {each.kind for each in store.verify().findings} == {"missing-bytes", "bytes"}, "young, and not foreign"
         assert "foreign" not in {each.kind for each in store.verify(repair="leftovers", dry_run=True).findings}
-        store.verify(**NOW, force=True)
+        store.verify(repair=True, **AT_ONCE, force=True)
     assert keys_in(storage, keys.ASIDE) == []
     assert store.fs.cat_file(NAME) == NEW
     assert store.info(NAME).expires_at is None
     assert torn(storage) == set()
     assert store.verify(deep=True).whole
+
+
+# -- what keeps two writers of one name apart: conditions of a PUT, or a lock that dies with its holder ----
+
+
+LOCK, CONDITIONS, NONE = Exclusion.LOCK, Exclusion.CONDITIONS, Exclusion.NONE
+KEPT = {LOCAL: LOCK, MEMORY: LOCK, **dict.fromkeys((S3_MOTO, S3_SEAWEED, GCS), CONDITIONS), S3_RCLONE: NONE}
+TYPE = "application/json"
+
+
+def backend_of(storage):
+    return open_backend(storage.url, storage.options, timeout=timedelta(seconds=30))
+
+
+@pytest.fixture
+def backend(some_storage):
+    return backend_of(some_storage)
+
+
+@pytest.fixture
+def disk(local_storage):
+    return backend_of(local_storage)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Let nobody wait for a lock, from when this is called."""
+
+    def impatient():
+        for module in (local, memory):
+            monkeypatch.setattr(module, "LOCK_PATIENCE", 0.01)
+
+    return impatient
+
+
+def locked(backend, *names):
+    with backend.lock(list(names) or ["a"]):
+        pass
+
+
+def over(*names):
+    return pytest.mark.parametrize("some_storage", names, indirect=True)
+
+
+conditional = over(*(name for name, kept in KEPT.items() if kept is CONDITIONS))
+locking = over(*(name for name, kept in KEPT.items() if kept is LOCK))
+
+
+@over(*KEPT)
+def test_each_storage_states_what_it_keeps(some_storage, backend):
+    assert backend.exclusion is KEPT[some_storage.name]
+    assert all(key.startswith(keys.LOCKS) for key in some_storage.keys())  # noqa: SIM118 - no dict
+
+
+@over(S3_MOTO, S3_RCLONE)
+def test_a_server_is_asked_once_in_a_process(some_storage, backend, monkeypatch):
+    monkeypatch.setattr(fsspec_backend, "_EXCLUSIONS", {})
+    with some_storage.counted() as first:
+        found = backend.exclusion
+    assert first["put"] == 1
+    with some_storage.counted() as later:
+        assert backend.exclusion is backend_of(some_storage).exclusion is found
+    assert not later
+
+
+@conditional
+def test_a_put_replaces_what_it_was_told_is_there_and_nothing_else(some_storage, backend):
+    first = backend.put("a", b"1", TYPE, if_absent=True)
+    assert raised(PreconditionFailed, backend.put, "a", b"2", TYPE, if_absent=True).key == "a"
+    second = backend.put("a", b"3", TYPE, if_token=first)
+    raised(PreconditionFailed, backend.put, "a", b"4", TYPE, if_token=first)
+    assert some_storage.read("a") == b"3"
+    assert some_storage.content_type("a") == TYPE
+    found = backend.fetch(reads=["a", "b"])
+    assert (found.reads, found.tokens) == ([b"3", None], [second, None])
+    third = backend.put("a", b"5", TYPE)
+    assert third not in (None, second)
+    some_storage.remove("a")
+    raised(PreconditionFailed, backend.put, "a", b"6", TYPE, if_token=third)
+    assert some_storage.keys() == set()
+
+    def create(number):
+        with suppress(PreconditionFailed):
+            return backend.put("a", b"%d" % number, TYPE, if_absent=True)
+
+    # Of many who create a key at once one succeeds.
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(token is not None for token in threads.map(create, range(16))) == 1
+
+
+@over(S3_MOTO, S3_SEAWEED)
+def test_a_removal_takes_what_it_was_told_is_there_and_nothing_else(some_storage, backend):
+    first, second = (backend.put("a", data, TYPE) for data in (b"1", b"2"))
+    assert raised(PreconditionFailed, backend.remove, "a", if_token=first).key == "a"
+    assert some_storage.read("a") == b"2"
+    backend.remove("a", if_token=second)
+    assert some_storage.keys() == set()
+    backend.remove("a")
+
+
+def test_a_removal_on_gcs_is_told_the_generation(gcs_storage):
+    """The emulator ignores it there, so that it is asked for is seen at the wire, and a refusal is answered for it."""
+    backend = backend_of(gcs_storage)
+    token = backend.put("a", b"1", TYPE)
+    assert token is not None
+    body = b'{"error": {"code": 412, "message": "conditionNotMet"}}'
+    with gcs_storage.server.answering(WrongAnswer("DELETE", f"ifGenerationMatch={token}", status=412, body=body)):
+        raised(PreconditionFailed, backend.remove, "a", if_token=token)
+    backend.remove("a", if_token=token)
+    assert gcs_storage.keys() == set()
+    backend.remove("a")
+
+
+@pytest.mark.usefixtures("hasty_threads")
+@locking
+def test_of_two_who_change_a_name_one_waits_and_who_waits_too_long_is_told_which(backend, impatient):
+    inside, name = [], "runs/r1/x.png"
+
+    def change(number):
+        with backend.lock(["a", "b"] if number % 2 else ["b", "a"]):
+            inside.append(number)
+            os.listdir()  # another thread runs meanwhile
+            assert len(inside) == 1
+            inside.remove(number)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(change, range(200)))
+    impatient()
+    with backend.lock([name]), ThreadPoolExecutor(1) as threads:
+        threads.submit(raised, StoreConflictError, locked, backend, name, match=r"runs/r1/x\.png").result()
+
+
+HOLD = """
+import sys, threading
+from datetime import timedelta
+from fsmedia.storage import open_backend
+with open_backend(sys.argv[1], timeout=timedelta(seconds=30)).lock(["a"]):
+    print("held", flush=True)
+    threading.Event().wait()
+"""
+
+
+def test_a_lock_dies_with_its_holder(local_storage, disk, impatient):
+    command = [sys.executable, "-c", HOLD, local_storage.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        assert disk.exclusion is LOCK
+        impatient()
+        raised(StoreConflictError, locked, disk)
+        holder.kill()
+    locked(disk)
+
+
+def test_a_forked_child_does_not_take_its_parents_lock_away(local_storage, disk, impatient):
+    """Record locks go when any descriptor of the file is closed, so the child must make its own way to them."""
+    with disk.lock(["a"]):
+        impatient()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                locked(disk)
+            except StoreConflictError:
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+    locked(backend_of(local_storage))
+
+
+def test_the_locks_of_a_disk_are_at_most_256_empty_files(local_storage, disk):
+    for number in range(600):
+        locked(disk, f"runs/r1/{number}.png")
+    files = list((Path(local_storage.url) / keys.LOCKS).iterdir())
+    assert len(files) <= 256
+    assert {(file.stat().st_size, oct(file.stat().st_mode & 0o777)) for file in files} == {(0, "0o600")}
+
+
+def test_a_sweep_that_root_runs_locks_nobody_out(tmp_path):
+    """Lock files of root could not be opened by the user whose store it is."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can work for somebody else")
+    store = MediaStore(tmp_path / "m").create()
+    for path in (tmp_path / "m", *(tmp_path / "m").rglob("*")):
+        os.chown(path, 12345, 12345)
+    store.fs.pipe_file("runs/r1/a.txt", b"x")
+    store.delete_media("runs/r1/a.txt")
+    locks = [tmp_path / "m" / ".fsmedia" / "locks", *(tmp_path / "m" / ".fsmedia" / "locks").iterdir()]
+    assert len(locks) > 1
+    assert {(each.stat().st_uid, each.stat().st_gid) for each in locks} == {(12345, 12345)}
+
+
+SIDECAR = keys.sidecar_key(NAME)
+
+
+@pytest.fixture
+def tokenless(monkeypatch):
+    """Drop the tokens of all that is read from now on, as a proxy does that passes only some headers."""
+    real = fsspec_backend.FsspecBackend.fetch
+
+    def fetch(*args, **kwargs):
+        found = real(*args, **kwargs)
+        return found._replace(tokens=[None] * len(found.tokens))
+
+    return lambda: monkeypatch.setattr(fsspec_backend.FsspecBackend, "fetch", fetch)
+
+
+MORE_CHANGES = {
+    "settings": lambda store: store._settings_file.complete_due_index(),
+    "drop": lambda store: named.drop_sidecar(store._backend, NAME, named.see(store._backend, NAME)),
+    "update": lambda store: update_object(store._backend, SIDECAR, lambda _: b"{}", TYPE),
+}
+
+
+@conditional
+def test_what_was_read_without_a_token_is_not_replaced(some_storage, tokenless):
+    """An unconditional PUT would go over what others have written meanwhile."""
+    some_storage.write(keys.CONFIGURATION_KEY, replace(Configuration(), due_index="partial").dump())
+    store = opened(some_storage)
+    store.fs.pipe_file(NAME, b"old")
+    places = (NAME, SIDECAR, keys.CONFIGURATION_KEY)
+    before = [some_storage.read(key) for key in places]
+    tokenless()
+    for change, act in (CHANGES | MORE_CHANGES).items():
+        raised(StorageError, act, store, match=r"ETag or generation.*proxy")
+        assert [some_storage.read(key) for key in places] == before, change
+
+
+def deletion(storage, text):
+    """Return a deletion over a sidecar, which has put its mark."""
+    storage.write(NAME, b"bytes")
+    storage.write(SIDECAR, text)
+    backend = backend_of(storage)
+    item = commit.DeleteOperation(backend, NAME, seen=named.see(backend, NAME))
+    assert not named.mark_leaving([item])
+    assert leaving(storage.read(SIDECAR)) is not None
+    return item
+
+
+def take_back(item):
+    error = storage_error(PermissionError("no"), NAME)
+    assert error.__cause__ is not None
+    named.take_back(item, error)
+
+
+def test_a_mark_without_a_token_is_not_taken_back_blindly(moto_storage, caplog):
+    item = deletion(moto_storage, b'{"run_id": "r1"}')
+    assert item.marked is not None
+    item.marked = replace(item.marked, token=None)
+    moto_storage.write(SIDECAR, b"another's")
+    take_back(item)
+    assert moto_storage.read(SIDECAR) == b"another's"
+    assert "a deletion's mark stays" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "left"), [(b'{"run_id": "r1"}', b'{\n  "run_id": "r1"\n}'), (b"{}", None)], ids=["ours", "bare"]
+)
+def test_a_refused_deletion_leaves_no_dead_ones_mark(moto_storage, monkeypatch, text, left):
+    """It went over the mark of a process that had died, and put that back when the storage refused."""
+    monkeypatch.setattr(named, "_is_dead", lambda *_: True)
+    take_back(deletion(moto_storage, with_leaving(text, "dead-1")))
+    assert moto_storage.contents().get(SIDECAR) == left
+
+
+def test_a_sidecar_is_dropped_whose_mark_got_no_answer(moto_storage, monkeypatch):
+    """The mark lay there, was asked for again and refused because of that, and was left as if it were another's."""
+    backend = backend_of(moto_storage)
+    moto_storage.write(SIDECAR, b'{"run_id": "r1"}')
+    seen, real = named.see(backend, NAME), s3.S3Backend.put
+
+    def put(self, key, *args, **kwargs):
+        real(self, key, *args, **kwargs)
+        raise refused(key)
+
+    assert backend.exclusion is CONDITIONS
+    monkeypatch.setattr(s3.S3Backend, "put", put)
+    named.drop_sidecar(backend, NAME, seen)
+    assert moto_storage.keys() == set()
+
+
+def test_a_switch_that_stands_beside_the_settings_is_on(rclone_storage):
+    """Of two programs of 0.1 the last to write took back what the other had turned on, and died before it looked."""
+    partial = replace(Configuration(), adopted=True, due_index="partial")
+    rclone_storage.write(keys.CONFIGURATION_KEY, partial.dump())
+    rclone_storage.write(keys.switch_key("deduplicate"), b"")
+    assert backend_of(rclone_storage).exclusion is NONE  # a write has found that out
+    found, n = counted(rclone_storage, lambda: settings_file.SettingsFile(backend_of(rclone_storage), Settings()))
+    assert found.configuration == replace(partial, deduplicate=True)
+    # The heads go with the settings, in one round trip.
+    assert n == {"get": 1, "head": len(settings_file.SWITCHES)}, n
+    assert opened(rclone_storage).verify(repair=True).due_index == "complete"
+    wanted = replace(partial, deduplicate=True, due_index="complete")
+    assert Configuration.parse(rclone_storage.read(keys.CONFIGURATION_KEY)) == wanted
+
+
+@over(S3_MOTO, S3_RCLONE, GCS)
+def test_reading_settings_does_not_ask_what_a_server_keeps(some_storage, monkeypatch):
+    opened(some_storage).create()
+    monkeypatch.setattr(fsspec_backend, "_EXCLUSIONS", {})
+    backend = backend_of(some_storage)
+    for known in (False, True):
+        looks = {"head": 2 * len(settings_file.SWITCHES)} if known and backend.exclusion is NONE else {}
+        _, n = counted(some_storage, lambda: settings_file.SettingsFile(backend, Settings()).reload())
+        assert n == {"get": 2, **looks}, n
+        assert (backend.known_exclusion is not None) == known
+        assert (backend.exclusion is NONE) == (some_storage.name == S3_RCLONE)

@@ -1,7 +1,5 @@
 """A store below another store: none is made, and of one that is there nothing is listed, changed or deleted."""
 
-from __future__ import annotations
-
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +16,14 @@ from fsmedia.maintenance.subject import EraseItem, Subject
 from fsmedia.models import OrganizationMode
 from fsmedia.storage.local import LocalBackend
 from tests.conftest import on, storages
-from tests.contract.specimens import R1, STORE_JSON, png, put
+from tests.contract.specimens import AT_ONCE, R1, STORE_JSON, png, put, raised, written
+from tests.protocol.wire import counted
 from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, MEMORY, S3_RCLONE, switch_looks
 from tests.transfers import opened
 
 storage = storages(LOCAL, MEMORY)
 ON_S3_TOO = on(LOCAL, MEMORY, S3_RCLONE)
-NOW = {"grace": timedelta(0), "nobody_writes": True}
 LONE = "team-b/runs/r1/0001_01_u01m8343t30ehsv9fkm039etnz4.png"
 ADA = MediaMetadata(run_id="r1", session_id="ada")
 WEEK = RetentionPolicy(name="week", keep_for=timedelta(days=7))
@@ -81,17 +79,11 @@ def nested(storage, inside, open_store):
 def test_no_store_is_made_inside_another(storage, open_store, inside):
     """The outer one took the inner one's bytes for media: erased, swept and mended them."""
     outer, before = open_store().create(), storage.keys()
-
-    def written(inner):
-        with inner.create_media(R1, "image/png") as writer:
-            writer.write(b"1")
-
-    for make in (MediaStore.create, put, written):
+    for make in (MediaStore.create, put, lambda inner: written(inner, b"1")):
         inner = inside("teams/b")
-        with pytest.raises(StoreConflictError, match="inside the store at") as caught:
-            make(inner)
-        assert (str(caught.value).count(outer.url), inner.url in str(caught.value)) == (2, True)
-        assert "choose a root outside of it" in caught.value.next_step
+        error = raised(StoreConflictError, make, inner, match="inside the store at")
+        assert (str(error).count(outer.url), inner.url in str(error)) == (2, True)
+        assert "choose a root outside of it" in error.next_step
         assert storage.keys() == before
         assert list(inner.list()) == []
 
@@ -99,8 +91,7 @@ def test_no_store_is_made_inside_another(storage, open_store, inside):
 def test_no_store_is_made_in_a_bucket_that_is_one(moto_storage):
     bucket = f"s3://{moto_storage.bucket}"
     opened(replace(moto_storage, url=bucket)).create()
-    with pytest.raises(StoreConflictError, match=f"inside the store at {bucket}; "):
-        opened(moto_storage).create()
+    raised(StoreConflictError, opened(moto_storage).create, match=f"inside the store at {bucket}; ")
 
 
 @ON_S3_TOO
@@ -108,9 +99,8 @@ def test_no_store_is_made_around_another_but_beside_it(storage, open_store, insi
     """A name that only begins like another's is no folder of it."""
     inner, _, _ = (inside(name).create() for name in ("team-b", "team", "team.b"))
     for make in (MediaStore.create, put):
-        with pytest.raises(StoreConflictError, match="around the store at") as caught:
-            make(open_store())
-        assert any(f"{storage.url}/{name}" in str(caught.value) for name in ("team-b", "team", "team.b"))
+        error = raised(StoreConflictError, make, open_store(), match="around the store at")
+        assert any(f"{storage.url}/{name}" in str(error) for name in ("team-b", "team", "team.b"))
     assert not {STORE_JSON} & storage.keys()
     put(inner)
     assert {key.partition("/")[0] for key in sorted(storage.keys())} == {"team", "team-b", "team.b"}
@@ -123,8 +113,7 @@ def test_an_existing_store_in_another_goes_on_and_what_it_keeps_for_itself_is_no
     for name in (blob, "team-b/.FSMEDIA/store.json"):
         assert not outer.fs.exists(name)
         for call in (outer.retrieve_media, outer.delete_media, outer.info):
-            with pytest.raises(Exception, match=r"what lies in \.fsmedia is no media"):
-                call(name)
+            raised(Exception, call, name, match=r"what lies in \.fsmedia is no media")
     inner = inside("team-b").create()
     assert inner.retrieve_media(put(inner))
     assert len(list(inner.list())) == 6
@@ -136,8 +125,7 @@ def test_a_root_reached_through_a_link_counts_where_it_really_lies(local_storage
     os.symlink(tmp_path / "elsewhere", f"{local_storage.url}/link")
     MediaStore(f"{local_storage.url}/link/store").create()
     os.symlink(local_storage.url, tmp_path / "alias")
-    with pytest.raises(StoreConflictError, match="inside the store at"):
-        MediaStore(tmp_path / "alias/store").create()
+    raised(StoreConflictError, MediaStore(tmp_path / "alias/store").create, match="inside the store at")
 
 
 def test_who_may_not_look_above_can_make_a_store_all_the_same(local_storage, monkeypatch):
@@ -256,10 +244,10 @@ def test_a_due_entry_of_before_that_names_it_is_removed_and_the_media_stays(nest
 @ON_S3_TOO
 def test_leftovers_of_it_stay_and_verify_reports_it_and_repairs_nothing_in_it(nested):
     outer = nested.outer
-    assert outer.verify(repair="leftovers", **NOW).nested_stores == nested.folders
+    assert outer.verify(repair="leftovers", **AT_ONCE).nested_stores == nested.folders
     assert nested.is_untouched()
     for settings in ({}, {"repair": True}, {"deep": True, "repair": True}):
-        report = outer.verify(**NOW, **settings)
+        report = outer.verify(**AT_ONCE, **settings)
         found = {each.key: each.detail for each in report.findings if each.kind == "foreign"}
         assert tuple(sorted(found)) == nested.folders, settings
         assert "another store lies here" in found["team-b"]
@@ -273,7 +261,7 @@ def test_no_upload_of_it_is_aborted(moto_storage):
     client, bucket = moto_storage.server.client, moto_storage.bucket
     for key in ("team-b/runs/r1/x.png", "runs/r1/x.png"):
         client.create_multipart_upload(Bucket=bucket, Key=f"{moto_storage.prefix}{key}")
-    report = opened(moto_storage).verify(repair=True, **NOW)
+    report = opened(moto_storage).verify(repair=True, **AT_ONCE)
     assert [each.key for each in report.findings if each.kind == "upload"] == ["runs/r1/x.png"]
     left = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
     assert [each["Key"] for each in left] == [f"{moto_storage.prefix}team-b/runs/r1/x.png"]
@@ -341,11 +329,9 @@ def test_making_a_store_costs_a_look_at_each_folder_above_and_no_later_write_any
     place = replace(object_storage, url=f"{object_storage.url}/a/b")
     above = len(place.url.partition("://")[2].split("/")) - 1
     store = opened(place)
-    with object_storage.counted() as n:
-        store.create()
+    _, n = counted(object_storage, store.create)
     slack = 2 if object_storage.name == GCS else 0
     assert (n["get"] <= 2 + above + slack, n["list"]) == (True, 1), n
-    with object_storage.counted() as n:
-        put(opened(place))
+    _, n = counted(object_storage, lambda: put(opened(place)))
     assert n == {"get": 1, "put": 2, **switch_looks(store)} or object_storage.name == GCS, n
     assert n["list"] == 0, n

@@ -14,14 +14,13 @@ from fsmedia import InvalidMediaError, MediaStore, StorageError
 from fsmedia.format import keys
 from fsmedia.maintenance import leftovers, verify
 from tests.conftest import on, storages
-from tests.contract.leftovers import KINDS, Leftover, kept, mended, put
-from tests.contract.specimens import PNG, traces
+from tests.contract.leftovers import KINDS, Leftover, kept, mended
+from tests.contract.specimens import PNG, put, raised, traces
 from tests.deduplicated import below, data_keys, marker_of, settled, sidecar_of, told
 from tests.storages import LOCAL, MEMORY, S3_RCLONE
 from tests.transfers import opened
 
 NOW = timedelta(0)
-
 storage = storages(LOCAL, S3_RCLONE)
 
 
@@ -100,8 +99,7 @@ def test_a_smaller_grace_is_refused_while_somebody_may_write_and_so_is_a_look_at
         *(({"grace": wrong, "nobody_writes": True}, None) for wrong in (-timedelta(seconds=1), 5, "1h")),
         ({"deep": True}, "repair"), ({"repair": "orphans"}, "repair"),
     ):  # fmt: skip
-        with pytest.raises(InvalidMediaError, match=problem):
-            store.verify(**{"repair": "leftovers", **words})
+        raised(InvalidMediaError, store.verify, match=problem, **{"repair": "leftovers", **words})
     assert traces(storage) == before
 
 
@@ -116,9 +114,7 @@ def test_a_time_set_back_does_not_make_a_file_old(kind, local_storage):
     assert left.keys() <= local_storage.keys()
 
 
-def test_neither_the_callers_clock_nor_a_grace_longer_than_time_itself_makes_anything_old(
-    storage, open_store, monkeypatch
-):
+def test_neither_the_callers_clock_nor_a_grace_without_end_makes_anything_old(storage, open_store, monkeypatch):
     """Ages are the storage's business: a clock that is years ahead must not take what was written just now."""
     store = open_store(deduplicate=True, now=lambda: datetime(2099, 1, 1, tzinfo=UTC)).create()
     left = Leftover.generation_without_markers(storage, put(store))
@@ -183,11 +179,15 @@ def test_spare_markers_do_not_go_when_the_named_one_is_missing(storage, store):
     assert settled(storage, [])
 
 
-def test_a_condemned_mark_on_living_bytes_stays_and_is_told(storage, store):
-    """It only takes no new references; who wrote it may still be about to look for markers."""
+def test_a_stray_condemned_mark_of_a_crash_takes_no_media_away_stays_and_is_told(storage, store):
+    """It only takes no new references, not by a policy either; who wrote it may be about to look for markers."""
     mine = put(store)
     mark = f"{told(mine).condemned}/{keys.new_generation()}"
     storage.write(mark, b"")
+    store.apply_policy(mine, "retain-9days")
+    store.fs.setxattrs(mine, **{"user.stars": "5"})
+    assert (store.info(mine).policy_name, [*store.list()]) == ("retain-9days", [mine])
+    assert store.retrieve_media(mine).read_bytes() == PNG
     report = mend_now(store)
     assert report.mended == 0
     assert pairs(kept(report)) == [("mark", mark)]
@@ -259,13 +259,12 @@ def littered(storage):
     return store, media
 
 
-def in_processes():
-    return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
+IN_PROCESSES = partial(ProcessPoolExecutor, 2, mp_context=get_context("spawn"))
 
 
 def test_threads_and_processes_do_it(storage):
     media, seen = [], []
-    for pool in (partial(ThreadPoolExecutor, 4), *([in_processes] if storage.name == LOCAL else [])):
+    for pool in (partial(ThreadPoolExecutor, 4), *([IN_PROCESSES] if storage.name == LOCAL else [])):
         store, more = littered(storage)
         media += more
         with pool() as executor:
@@ -280,7 +279,7 @@ def test_threads_and_processes_do_it(storage):
 def test_processes_that_do_not_see_the_storage_change_nothing(memory_storage):
     store, _ = littered(memory_storage)
     before = traces(memory_storage)
-    with in_processes() as pool:
+    with IN_PROCESSES() as pool:
         report = mend_now(store, executor=pool)
     assert report.mended == 0
     assert "one process only" in str(report.failed[0].error)
@@ -340,14 +339,3 @@ def test_many_references_of_one_blob(memory_storage, monkeypatch):
     assert (report.mended, report.failed) == (0, ())
     assert len(compared) < 20_000
     assert len(data_keys(memory_storage)) == 1
-
-
-def test_a_stray_condemned_mark_of_a_crash_takes_no_media_away(storage, store):
-    """It takes no new references, and nothing else happens: not by a policy, not by an attribute."""
-    reference = put(store)
-    storage.write(keys.pointer_of(reference).condemned_key(), b"")
-    store.apply_policy(reference, "retain-9days")
-    store.fs.setxattrs(reference, **{"user.stars": "5"})
-    assert store.info(reference).policy_name == "retain-9days"
-    assert [*store.list()] == [reference]
-    assert store.retrieve_media(reference).read_bytes() == PNG

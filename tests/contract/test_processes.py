@@ -14,7 +14,7 @@ import pytest
 from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError
 from fsmedia.store import utc_now
 from tests.conftest import on, storages
-from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png
+from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png, raised, with_sidecars, written
 from tests.storages import GCS, LOCAL, MEMORY, OBJECT_STORAGES, S3_MOTO, S3_RCLONE
 from tests.transfers import opened
 
@@ -25,29 +25,22 @@ storage = storages(LOCAL, MEMORY, S3_RCLONE)
 SHARED = (LOCAL, S3_RCLONE, S3_MOTO, GCS)
 
 
-def all_of(*references):
-    """Return the keys of a store that has just these media."""
-    return {STORE_JSON, *references, *(f"{each}.meta" for each in references)}
-
-
 def test_sixteen_threads_store_and_each_media_is_whole(storage):
     store = opened(storage)
 
     def work(number):
         data = of_size(1000 + number)
         stored = store.store_media(MediaContent(data=data, mime_type="video/mp4"), R1)
-        with store.create_media(MediaMetadata(run_id=f"r{number % 4}"), "video/mp4") as writer:
-            writer.write(data[:500])
-            writer.write(data[500:])
+        in_pieces = written(store, data[:500], data[500:], run=f"r{number % 4}", mime_type="video/mp4")
         assert store.retrieve_media(stored).read_bytes() == data
         assert stored in list(store.list(run_id="r1"))
-        return {stored: data, writer.reference: data}
+        return {stored: data, in_pieces: data}
 
     with ThreadPoolExecutor(THREADS) as pool:
         expected = {key: data for answer in pool.map(work, range(THREADS)) for key, data in answer.items()}
     assert len(expected) == 2 * THREADS
-    assert storage.contents().keys() == all_of(*expected)
-    assert storage.keys() == all_of(*expected)
+    assert storage.contents().keys() == {STORE_JSON, *with_sidecars(*expected)}
+    assert storage.keys() == {STORE_JSON, *with_sidecars(*expected)}
     assert storage.contents().items() >= expected.items()
 
 
@@ -64,9 +57,8 @@ def test_threads_read_one_media_each_from_its_own_place_and_then_delete_it(stora
     with ThreadPoolExecutor(THREADS) as pool:
         assert list(pool.map(work, range(THREADS))) == [data[n * 1000 : n * 1000 + 1000] for n in range(THREADS)]
         assert list(pool.map(store.delete_media, repeat(reference, THREADS))) == [None] * THREADS
-    assert storage.keys() == all_of()
-    with pytest.raises(MediaNotFoundError):
-        store.info(reference)
+    assert storage.keys() == {STORE_JSON}
+    raised(MediaNotFoundError, store.info, reference)
 
 
 @on(LOCAL, MEMORY, S3_RCLONE, GCS)
@@ -74,9 +66,8 @@ def test_a_pickled_store_is_the_same_store(storage):
     opened(storage, default_policy="retain-1days").create()
     unused = pickle.loads(pickle.dumps(opened(storage, read_only=True)))
     assert list(unused.list()) == []
-    with pytest.raises(PermissionError):
-        unused.create()
-    assert storage.keys() == all_of()
+    raised(PermissionError, unused.create)
+    assert storage.keys() == {STORE_JSON}
     store = opened(storage, default_policy="retain-1days", max_file_size=5000)
     reference = store.store_media(png(), R1)
     again = pickle.loads(pickle.dumps(store))
@@ -90,8 +81,7 @@ def test_a_pickled_store_is_the_same_store(storage):
     if storage.name in OBJECT_STORAGES:  # a content has no way to its bytes then, but says where they are
         content = pickle.loads(pickle.dumps(store.retrieve_media(reference)))
         assert content.storage_reference == reference
-        with pytest.raises(ValueError, match="storage_reference"):
-            content.read_bytes()
+        raised(ValueError, content.read_bytes, match="storage_reference")
 
 
 CHILD = """
@@ -122,10 +112,9 @@ def test_a_pool_of_spawned_processes_stores(storage):
         new = list(pool.map(store.store_media, [png()] * 3, [R1] * 3, timeout=PATIENCE))
         assert len({*new, first}) == 4
         assert [record.run_id for record in pool.map(store.info, new, timeout=PATIENCE)] == ["r1"] * 3
-        with pytest.raises(MediaNotFoundError) as caught:
-            pool.submit(store.info, "runs/r1/nothing.png").result(PATIENCE)
-        assert caught.value.reference == "runs/r1/nothing.png"
-    assert storage.keys() == all_of(first, *new)
+        error = raised(MediaNotFoundError, pool.submit(store.info, "runs/r1/nothing.png").result, PATIENCE)
+        assert error.reference == "runs/r1/nothing.png"
+    assert storage.keys() == {STORE_JSON, *with_sidecars(first, *new)}
 
 
 def in_a_fork(function):
@@ -173,14 +162,13 @@ def test_a_forked_child_uses_the_store_that_its_parent_used_and_so_does_its_own_
             file.seek(5)
             assert file.read(5) == PNG[5:10]
         new = store.store_media(png(), MediaMetadata(run_id="child"))
-        with store.create_media(MediaMetadata(run_id="child"), "video/mp4") as writer:
-            writer.write(of_size(9 * 2**20))
-        assert sorted(store.list()) == sorted([first, new, writer.reference])
+        large = written(store, of_size(9 * 2**20), run="child", mime_type="video/mp4")
+        assert sorted(store.list()) == sorted([first, new, large])
         store.delete_media(first)
-        return [str(new), str(writer.reference), in_a_fork(lambda: str(store.store_media(png(), R1)))]
+        return [str(new), str(large), in_a_fork(lambda: str(store.store_media(png(), R1)))]
 
     new, large, of_a_child = in_a_fork(child)
-    assert storage.keys() == all_of(new, large, of_a_child)
+    assert storage.keys() == {STORE_JSON, *with_sidecars(new, large, of_a_child)}
     assert storage.read(large) == of_size(9 * 2**20)
     last = store.store_media(png(), R1)  # the parent goes on as before
     assert set(store.list()) == {new, large, of_a_child, last}

@@ -5,8 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -14,26 +12,17 @@ from datetime import timedelta
 import pytest
 
 from tests.conftest import make_storage, on
+from tests.contract.specimens import get, raised
 from tests.servers import HOST, FakeGcsServer, MotoServer, RcloneServer
 from tests.storages import GCS, LOCAL, OBJECT_STORAGES, S3_RCLONE, ObjectStorage
 
 KEYS = ["plain.bin", "deep/er/x.png", "odd/a b+c&d=é~[1].png"]
 
 
-def status(url):
-    """Return the HTTP status that a GET of this URL is answered with."""
-    try:
-        with urllib.request.urlopen(url) as answer:
-            return answer.status
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
-
-
 def answers(url):
     """Say whether anybody listens there."""
     try:
-        return status(url) > 0
+        return get(url)[0] > 0
     except OSError:
         return False
 
@@ -48,8 +37,7 @@ def test_oracle_round_trip_and_fsspec_sees_the_same(storage, tmp_path, request):
     assert storage.contents() == dict(zip(KEYS, (b"", b"x", b"xx"), strict=True))
     storage.remove(KEYS[1])
     assert storage.keys() == {KEYS[0], KEYS[2]}
-    with pytest.raises(FileNotFoundError):
-        storage.read(KEYS[1])
+    raised(FileNotFoundError, storage.read, KEYS[1])
     assert other.keys() == set()
     fs = storage.filesystem()
     fs.pipe_file(storage.path(KEYS[2]), b"by fsspec")
@@ -128,7 +116,7 @@ def test_counts_on_gcs(gcs_storage):
         fs.cat_file(path("a"))
         fs.cat_file(path("a"), start=0, end=2)
         # Not fs.info(): it sends two requests at once, drops the slower one, and makes one to three in all.
-        status(f"{gcs_storage.server.url}/storage/v1/b/{gcs_storage.bucket}/o/a")
+        get(f"{gcs_storage.server.url}/storage/v1/b/{gcs_storage.bucket}/o/a")
         fs.find(path())
         fs.cp_file(path("a"), path("c"))
         fs.rm([path("a"), path("d/b é")])
@@ -164,11 +152,10 @@ def test_rclone_refuses_a_tampered_url_and_a_wrong_secret(rclone, rclone_storage
     fs.pipe_file(rclone_storage.path("a"), b"1")
     fs.pipe_file(rclone_storage.path("b"), b"1")
     signed = fs.sign(rclone_storage.path("a"), expiration=100)
-    assert status(signed) == 200
-    assert status(signed.replace("/a?", "/b?")) == 403
+    assert get(signed)[0] == 200
+    assert get(signed.replace("/a?", "/b?"))[0] == 403
     rclone_storage.options["secret"] = rclone.secret[::-1]
-    with pytest.raises(PermissionError):
-        rclone_storage.filesystem().cat_file(rclone_storage.path("a"), start=0)
+    raised(PermissionError, rclone_storage.filesystem().cat_file, rclone_storage.path("a"), start=0)
 
 
 def test_a_server_that_does_not_start_is_an_error_with_its_log():
@@ -176,8 +163,7 @@ def test_a_server_that_does_not_start_is_an_error_with_its_log():
         def command(self, port):
             return [sys.executable, "-c", f"raise SystemExit('no luck on {HOST}:{port}')"]
 
-    with pytest.raises(RuntimeError, match=r"s3-moto did not start.*\n.*no luck on 127"):
-        Broken().start()
+    raised(RuntimeError, Broken().start, match=r"s3-moto did not start.*\n.*no luck on 127")
 
 
 @pytest.mark.parametrize("server", [RcloneServer, FakeGcsServer, MotoServer])

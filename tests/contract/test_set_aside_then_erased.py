@@ -1,16 +1,15 @@
 """What a repair set aside of somebody goes with the erasure, and whoever checks the receipt finds what stays."""
 
 import json
-from datetime import timedelta
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, StorageError
+from fsmedia import StorageError
 from fsmedia.format import keys
 from fsmedia.storage.memory import MemoryBackend
 from tests.conftest import on, storages
-from tests.contract.specimens import PNG
-from tests.contract.test_erasure import edited, no_trace, stored
+from tests.contract.specimens import AT_ONCE, PNG, edited, put
+from tests.contract.test_erasure import no_trace
 from tests.deduplicated import below
 from tests.storages import LOCAL, MEMORY, S3_RCLONE
 from tests.transfers import opened, shared_in_place
@@ -55,8 +54,7 @@ CASES += [(name, CLIENTS, False) for name in ("hold_cut_off", "hold_without_a_na
 
 def media(store, run, *, held=False, at=None):
     """Store what only this run has, under a name of ours or at a path that says nothing."""
-    content = MediaContent.from_bytes(PNG + run.encode(), "image/png")
-    reference = store.store_media(content, MediaMetadata(run_id=run))
+    reference = put(store, run, PNG + run.encode())
     if at is not None:
         store.fs.cp_file(reference, at)
         store.delete_media(reference)
@@ -67,7 +65,7 @@ def media(store, run, *, held=False, at=None):
 
 
 def repaired(store):
-    report = store.verify(deep=True, repair=True, grace=timedelta(0), nobody_writes=True)
+    report = store.verify(deep=True, repair=True, **AT_ONCE)
     assert (report.whole, report.failed) == (True, ())
     assert report.mended
 
@@ -190,7 +188,7 @@ def test_a_damaged_hold_of_what_is_not_there_is_told_until_it_is_set_aside(stora
 
 @on(LOCAL, MEMORY, S3_RCLONE)
 def test_what_was_set_aside_under_a_name_before_it_was_renamed_goes(storage, store):
-    old = stored(store, run_id="r1", session_id="alice")
+    old = put(store, session_id="alice")
     store.hold(old, "alice against the lab")
     aside = {key: storage.read(key) for key in damaged(storage, store, "hold_cut_off", old)}
     store.release(old)
@@ -206,7 +204,7 @@ def test_what_was_set_aside_under_a_name_before_it_was_renamed_goes(storage, sto
 
 def test_a_sidecar_in_quarantine_tells_whose_a_hold_there_was(storage, store):
     """Nothing is left of the media itself, and its path says nothing of the session."""
-    reference = stored(store, run_id="r1", session_id="alice")
+    reference = put(store, session_id="alice")
     store.hold(reference, "alice against the lab")
     damaged(storage, store, "hold_cut_off", reference)
     store.release(reference)
@@ -216,15 +214,15 @@ def test_a_sidecar_in_quarantine_tells_whose_a_hold_there_was(storage, store):
 
 def test_what_is_set_aside_of_others_stays(storage, store):
     """Another session of the same run, and whoever had the name before."""
-    stored(store, run_id="r1", session_id="alice")
-    other = stored(store, run_id="r1", session_id="bob")
+    put(store, session_id="alice")
+    other = put(store, session_id="bob")
     store.hold(other, "bob against the lab")
     damage_to(storage, "hold_cut_off", other)
     before = media(store, "bob", at="pictures/1.png")
     aside = damaged(storage, store, "sidecar_with_a_wrong_value", before)
     store.release(other)
     store.delete_media(before)
-    store.fs.cp_file(stored(store, run_id="r2", session_id="alice"), before)
+    store.fs.cp_file(put(store, "r2", session_id="alice"), before)
     assert len(aside) == 4
     for words, erased in (({"run_id": "r1", "session_id": "alice"}, 1), ({"run_id": "r2"}, 2)):
         receipt = store.erase(**words)
@@ -235,7 +233,7 @@ def test_what_is_set_aside_of_others_stays(storage, store):
 
 def test_what_tells_whose_it_is_stays_with_what_can_not_go(memory_storage, monkeypatch):
     store = opened(memory_storage)
-    reference = stored(store, run_id="r1", session_id="alice")
+    reference = put(store, session_id="alice")
     damaged(memory_storage, store, "other_bytes", reference)
     delete = MemoryBackend.delete
 

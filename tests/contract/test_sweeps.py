@@ -15,11 +15,11 @@ from fsmedia.maintenance import expiry, verify
 from fsmedia.store import utc_now
 from tests.conftest import on, storages
 from tests.contract.children import come_and_go, pair, sweep_rounds, work
+from tests.contract.specimens import raised
 from tests.storages import LOCAL, MEMORY, S3_RCLONE
 from tests.transfers import opened
 
 SPAWN = multiprocessing.get_context("spawn")
-
 storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
 
@@ -137,8 +137,7 @@ def test_processes_do_not_see_this_ones_memory(memory_storage, method):
     before = memory_storage.keys()
     with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
         report = store.enforce_policy(executor=pool)
-        with pytest.raises(StorageError, match="stopped before anything is deleted"):
-            store.verify(repair=True, executor=pool)
+        raised(StorageError, store.verify, match="stopped before anything is deleted", repair=True, executor=pool)
         rebuilt = store.verify(repair=True, force=True, executor=pool)
     assert (names(report.failed), report.deleted) == (due, ())
     assert all("one process only" in str(each.error) for each in report.failed)
@@ -200,8 +199,7 @@ def test_clocks_that_differ_delete_nothing_unless_by_a_little(sign, storage):
     fill(storage)
     before = storage.contents()
     wrong = opened(storage, now=lambda: utc_now() + timedelta(minutes=10 * sign))
-    with pytest.raises(StorageError, match="apart"):
-        wrong.enforce_policy()
+    raised(StorageError, wrong.enforce_policy, match="apart")
     assert storage.contents() == before
     assert len(wrong.enforce_policy(dry_run=True).deleted) == 10
     near = opened(storage, now=lambda: utc_now() + timedelta(minutes=4 * sign))
@@ -223,6 +221,5 @@ def test_a_dry_run_changes_nothing(storage):
         report = reader.enforce_policy(dry_run=True)
         assert (names(report.deleted), names(report.skipped), report.failed) == (due, {held}, ())
         assert storage.contents() == before
-    with pytest.raises(ReadOnlyStoreError):
-        reader.enforce_policy()
+    raised(ReadOnlyStoreError, reader.enforce_policy)
     assert set(store.list()) == due | staying | {held, dated}

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import pickle
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -10,21 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata
-from fsmedia.errors import (
-    CorruptSidecarError,
-    HeldMediaError,
-    InvalidMediaError,
-    MediaNotFoundError,
-    ReadOnlyStoreError,
-    StorageError,
-    StoreConflictError,
-)
+from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, errors
 from fsmedia.format import keys
 from fsmedia.maintenance import sync_copy
-from tests.conftest import make_storage, storages
+from tests.conftest import make_storage, on, storages
+from tests.contract.specimens import PNG, R1, edited, get, put, raised
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, LocalStorage
-from tests.transfers import LARGE, SETTINGS, fill, media_of, opened, synced
+from tests.transfers import LARGE, SETTINGS, fill, media_of, opened, shared_in_place, synced
 
 CHAIN = (S3_MOTO, GCS, MEMORY)
 PAIRS = [(LOCAL, MEMORY), (MEMORY, LOCAL), (LOCAL, S3_RCLONE), (S3_RCLONE, GCS)]
@@ -50,10 +43,6 @@ def here(tmp_path):
 @pytest.fixture
 def there(tmp_path):
     return LocalStorage(LOCAL, str(tmp_path / "there"))
-
-
-def put(store, data=b"text", run="r1", **fields):
-    return store.store_media(MediaContent.from_bytes(data, "text/plain"), MediaMetadata(run_id=run, **fields))
 
 
 def below(storage, part):
@@ -129,7 +118,7 @@ def test_names_of_others_take_the_source_unless_held_there_and_ours_never_change
     assert (report.copied, report.unchanged) == (1, 1)
     assert there.read(theirs) == b"two!"
     (failed,) = report.failed
-    assert isinstance(failed.error, StoreConflictError)
+    assert isinstance(failed.error, errors.StoreConflictError)
     assert failed.reference == ours
     assert there.read(ours) == b"somebody wrote over it"
     (skipped,) = report.skipped
@@ -156,7 +145,7 @@ def test_files_without_sidecar(storage, target):
 def test_references_of_shared_bytes_lead_to_what_was_brought(storage, target):
     """Programs swap the URL and keep their references: one media is found under the name it had at the source."""
     store = opened(storage, deduplicate=True)
-    reference, other = put(store, b"follows", policy_name="retain-9days"), put(store, b"stays")
+    reference, other = put(store, "r1", b"follows", policy_name="retain-9days"), put(store, "r1", b"stays")
     synced(storage, target)
     far = opened(target)
     assert reference not in list(far.list())
@@ -164,14 +153,12 @@ def test_references_of_shared_bytes_lead_to_what_was_brought(storage, target):
     assert far.retrieve_media(reference).read_bytes() == far.read(reference) == b"follows"
     assert far.info(reference).policy_name == "retain-9days"
     far.hold(reference, "by its old name")
-    with pytest.raises(HeldMediaError):
-        far.delete_media(reference)
+    raised(errors.HeldMediaError, far.delete_media, reference)
     far.release(reference)
     far.delete_media(reference)
     far.delete_media(reference)
     assert not far.exists(reference)
-    with pytest.raises(MediaNotFoundError):
-        far.retrieve_media(reference)
+    raised(errors.MediaNotFoundError, far.retrieve_media, reference)
     assert plain(far.list()) == plain([other])
     assert list(store.list()) == sorted((reference, other))
 
@@ -180,11 +167,11 @@ def test_references_of_shared_bytes_lead_to_what_was_brought(storage, target):
 @SIZES
 def test_a_wrong_byte_at_the_source_is_caught(shared, data, storage, target):
     store = opened(storage, deduplicate=shared[0])
-    reference, sound = put(store, data), put(store, b"sound")
+    reference, sound = put(store, "r1", data), put(store, "r1", b"sound")
     storage.write(keys.bytes_key(reference), data[:-1] + b"!")
     report = synced(storage, target, deduplicate=shared[1])
     (failed,) = report.failed
-    assert isinstance(failed.error, CorruptSidecarError)
+    assert isinstance(failed.error, errors.CorruptSidecarError)
     assert failed.reference == failed.error.reference == reference
     assert report.copied == 1
     assert len(media_of(target)) == 1
@@ -211,7 +198,7 @@ def test_damage_of_a_sidecar_is_reported_and_nothing_is_deleted_when_the_source_
 def test_another_organization(storage, target):
     store = opened(storage)
     with_session = put(store, session_id="s1", policy_name="retain-9days")
-    without = put(store, b"alone")
+    without = put(store, "r1", b"alone")
     store.hold(with_session, "stays")
     report = synced(storage, target, organization="by-session")
     assert [each.reference for each in report.skipped] == [without]
@@ -235,9 +222,7 @@ def test_another_layout_and_shared_bytes(storage, target):
         assert report.failed == report.skipped == ()
         assert (report.copied, report.unchanged) == counts
         assert {pair.old for pair in report.moved} == set(found.values())
-    there, here = (
-        {name.rpartition("/")[2]: value for name, value in media_of(each).items()} for each in (target, storage)
-    )
+    there, here = ({keys.file_name(name): of for name, of in media_of(each).items()} for each in (target, storage))
     assert there == here
     assert all(name.startswith("media/") for name in opened(target).list())
     assert [line for key in report.mappings for line in target.read(key).splitlines()] == []  # the second moved none
@@ -249,8 +234,7 @@ def test_names_that_would_meet_are_told_apart(here, there):
     store = opened(here, organization="by-session").create()
     for reference in ("sessions/a/x.txt", "sessions/b/x.txt"):
         store.fs.pipe_file(reference, reference.encode())
-        sidecar = json.loads(here.read(f"{reference}.meta"))
-        here.write(f"{reference}.meta", json.dumps({**sidecar, "run_id": "r1"}).encode())
+        edited(here, reference, run_id="r1")
     report = synced(here, there, organization="by-run")
     first = there.read("runs/r1/x.txt")
     again = synced(here, there)
@@ -271,7 +255,7 @@ def test_one_place_is_refused(below, storage):
         Path(urls[-1]).symlink_to(storage.url)
     before = storage.keys()
     for url in urls:
-        with pytest.raises(InvalidMediaError, match="one place"):
+        with pytest.raises(errors.InvalidMediaError, match="one place"):
             store.sync_to(url, storage_options=storage.options, delete=True)
     assert storage.keys() == before
 
@@ -285,8 +269,7 @@ def test_a_new_store_gets_the_settings_of_the_source_and_those_that_are_there_st
     other = LocalStorage(LOCAL, str(tmp_path / "other"))
     opened(other, organization="by-session", default_policy="retain-3days").create()
     before = other.read(keys.CONFIGURATION_KEY)
-    with pytest.raises(StoreConflictError):
-        synced(here, other, organization="by-run")
+    raised(errors.StoreConflictError, synced, here, other, organization="by-run")
     assert synced(here, other, missing_id="x").copied == 1
     assert other.read(keys.CONFIGURATION_KEY) == before
 
@@ -294,11 +277,11 @@ def test_a_new_store_gets_the_settings_of_the_source_and_those_that_are_there_st
 @EITHER
 def test_deleting_what_the_source_has_not(deduplicate, storage, target):
     store, far = opened(storage), opened(target, deduplicate=deduplicate).create()
-    kept, gone, other = put(store), put(store, b"goes", policy_name="retain-9days"), put(store, b"other", "r2")
+    kept, gone, other = put(store), put(store, "r1", b"goes", policy_name="retain-9days"), put(store, "r2", b"other")
     synced(storage, target)
-    held = put(far, b"held there")
+    held = put(far, "r1", b"held there")
     far.hold(held, "theirs")
-    extra = put(far, b"text", policy_name="retain-9days")
+    extra = put(far, policy_name="retain-9days")
     target.write("runs/r1/stranger.bin", b"foreign")
     store.delete_media(gone)
     store.delete_media(other)
@@ -337,7 +320,7 @@ def test_what_two_syncs_brought_twice_is_deleted_once(here, there):
     other = keys.moved_name(reference, keys.pointer_of(first)._replace(generation=keys.new_generation()))
     twin, marker = keys.pointer_of(other), keys.new_marker(other)
     there.write(twin.marker_key(marker), other.encode())
-    there.write(twin.data_key, b"text")
+    there.write(twin.data_key, PNG)
     there.write(f"{other}.meta", json.dumps({**sidecar, "marker": marker}).encode())
     assert synced(here, there).unchanged == 1
     assert len(synced(here, there, delete=True).deleted) == 1
@@ -362,7 +345,7 @@ def test_an_early_end_deletes_nothing_nor_what_the_source_has_without_an_id(here
 
 def test_a_part_of_a_store(storage, target):
     store = opened(storage)
-    first, second = put(store, provider_id="p"), put(store, b"other", "r2")
+    first, second = put(store, provider_id="p"), put(store, "r2", b"other")
     assert synced(storage, target, run_id="r1").copied == 1
     assert synced(storage, target, provider_id="p").unchanged == 1
     assert set(opened(target).list()) == {first}
@@ -372,9 +355,8 @@ def test_a_part_of_a_store(storage, target):
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_an_executor(kind, here, there, memory_storage):
-    opened(here, durability="rename").store_many(
-        (MediaContent.from_text(f"{at}"), MediaMetadata(run_id="r")) for at in range(300)
-    )
+    texts = ((MediaContent.from_text(f"{at}"), R1) for at in range(300))
+    opened(here, durability="rename").store_many(texts)
     reference = put(opened(memory_storage))
     pool = ThreadPoolExecutor(3) if kind == "threads" else ProcessPoolExecutor(2, get_context("spawn"))
     progress = []
@@ -391,7 +373,7 @@ def test_an_executor(kind, here, there, memory_storage):
 
 def test_a_mapping_file_and_progress(here, there, tmp_path):
     for data in (LARGE, b"text"):
-        put(opened(here), data)
+        put(opened(here), "r1", data)
     progress, file = [], tmp_path / "moved.jsonl"
     report = synced(here, there, deduplicate=True, mapping=file, progress=lambda *now: progress.append(now))
     assert [json.loads(line) for line in file.read_text().splitlines()] == [pair._asdict() for pair in report.moved]
@@ -412,13 +394,10 @@ def test_a_mapping_file_and_progress(here, there, tmp_path):
 def test_wrong_words(here, there):
     put(opened(here))
     for wishes in ({"missing_id": ""}, {"verify_copies": "never"}, {"run_id": 3}, {"organization": "by-colour"}):
-        with pytest.raises(InvalidMediaError):
-            synced(here, there, **wishes)
-    with pytest.raises(StorageError, match="mapping file"):
-        synced(here, there, mapping=there.url + "/no/such/folder")
+        raised(errors.InvalidMediaError, synced, here, there, **wishes)
+    raised(errors.StorageError, synced, here, there, match="mapping file", mapping=there.url + "/no/such/folder")
     assert there.keys() == set()
-    with pytest.raises(ReadOnlyStoreError):
-        opened(here, read_only=True).create()
+    raised(errors.ReadOnlyStoreError, opened(here, read_only=True).create)
 
 
 # -- meanwhile: nothing half arrives, and the next sync makes both alike -----------------------------------
@@ -443,7 +422,7 @@ def between(monkeypatch, act):
 @SIZES
 def test_what_is_deleted_at_the_source(data, shared, storage, there, monkeypatch):
     store = opened(storage, deduplicate=shared[0])
-    gone, _ = put(store, data), put(store, b"stays")
+    gone, _ = put(store, "r1", data), put(store, "r1", b"stays")
     between(monkeypatch, lambda: store.delete_media(gone))
     report = synced(storage, there, deduplicate=shared[1])
     assert (report.copied, report.failed) == (1, ())
@@ -457,7 +436,7 @@ def test_what_is_overwritten_at_the_source(data, storage, there, monkeypatch):
     store.fs.pipe_file("runs/r1/x.bin", data)
     between(monkeypatch, lambda: store.fs.pipe_file("runs/r1/x.bin", data[:-1] + b"?"))
     (failed,) = synced(storage, there).failed
-    assert isinstance(failed.error, StoreConflictError)
+    assert isinstance(failed.error, errors.StoreConflictError)
     assert media_of(there) == {}
     assert synced(storage, there).copied == 1
     assert media_of(there) == media_of(storage)
@@ -482,13 +461,13 @@ def test_a_policy_that_comes_meanwhile_comes_with_the_next_sync(storage, there, 
 
 def storing(store, part):
     for at in range(40):
-        put(store, b"%d" % ((at + part) % 7), policy_name="retain-9days")
+        put(store, "r1", b"%d" % ((at + part) % 7), policy_name="retain-9days")
 
 
 def syncing(source, target, delete):
     for _ in range(4):
         report = synced(source, target, delete=delete)
-        assert all(isinstance(each.error, MediaNotFoundError) for each in report.failed), report.failed
+        assert all(isinstance(each.error, errors.MediaNotFoundError) for each in report.failed), report.failed
 
 
 @WAYS
@@ -496,7 +475,7 @@ def test_all_at_once(shared, here, there):
     """Two stores, two deletes, two syncs and a sweep; then one sync makes both alike."""
     store = opened(here, deduplicate=shared[0], durability="rename").create()
     synced(here, there, deduplicate=shared[1])
-    first = [put(store, b"%d" % (at % 5)) for at in range(60)]
+    first = [put(store, "r1", b"%d" % (at % 5)) for at in range(60)]
     jobs = [lambda: [opened(there).verify(repair="leftovers").failed for _ in range(6)]]
     jobs += [partial(storing, store, part) for part in range(2)]
     jobs += [partial(store.delete_many, first[part::2]) for part in range(2)]
@@ -509,3 +488,129 @@ def test_all_at_once(shared, here, there):
     assert len(list(opened(there).list())) == len(list(store.list())) == 80
     for key in below(there, keys.REFERENCES):
         assert all(json.loads(line)["old"] for line in there.read(key).splitlines())
+
+
+# -- old names of media that a sync renamed, or version 0.1 in place: nobody deletes by one unheard ---------
+
+
+def refused(there, old, present):
+    """Look that no way of deleting takes an old name for one of nothing."""
+    store = opened(there)
+    error = raised(errors.MediaNotFoundError, store.delete_media, old)
+    with pytest.raises(errors.BulkError) as bulk:
+        store.delete_many([old])
+    assert present in str(error)
+    assert present in str(bulk.value.errors[0])
+    for delete in (store.fs.rm, store.fs.rm_file):
+        raised(FileNotFoundError, delete, old)
+    assert present in set(store.list())
+
+
+@pytest.mark.parametrize("shared", [(False, False), (False, True), (True, False), (True, True)])
+def test_the_old_name_of_what_a_sync_brought_into_other_folders_deletes_nothing_unheard(storage, there, shared):
+    """Renamed in place after that it has two old names."""
+    old = put(opened(storage, deduplicate=shared[0]), session_id="s1")
+    ((_, new),) = synced(storage, there, organization="by-session", deduplicate=shared[1]).moved
+    refused(there, old, new)
+    present = new
+    if not any(shared):
+        (present,) = shared_in_place(there).values()
+        refused(there, old, present)
+    opened(there).delete_media(new)
+    opened(there).delete_media(old)  # nothing of it is left under any name
+    assert list(opened(there).list()) == []
+
+
+def test_the_name_of_shared_bytes_where_a_sync_made_them_plain(storage, there):
+    old = put(opened(storage, deduplicate=True))
+    ((_, new),) = synced(storage, there, deduplicate=False).moved
+    assert new == keys.plain_reference(old)
+    refused(there, old, new)
+    for key in sorted(there.keys()):
+        if key.startswith(keys.REFERENCES):  # a crash may lose the line
+            there.remove(key)
+    refused(there, old, new)
+
+
+def test_a_name_that_a_client_chose_and_a_sync_renamed(there, memory_storage):
+    source = opened(memory_storage, organization="by-session").create()
+    source.fs.pipe_file("sessions/s1/x.txt", b"text")
+    ((old, new),) = synced(memory_storage, there, organization="by-run", missing_id="r9").moved
+    refused(there, old, new)
+
+
+def test_shared_bytes_under_another_generation_go_by_their_old_names(storage, there):
+    source = opened(storage, deduplicate=True)
+    first, second = put(source), put(source)
+    target = opened(there, deduplicate=True)
+    put(target)
+    (other,) = target.list()
+    synced(storage, there)
+    target.delete_media(first)
+    target.delete_many([second])
+    assert list(target.list()) == [other]
+
+
+def test_lines_that_are_none_are_passed_over(memory_storage):
+    store = opened(memory_storage)
+    kept = put(store)
+    lines = [b"[1]", b"no json", b'{"old": ["x"], "new": "y"}', b'{"old": "runs/r1/x", "new": ".fsmedia/x"}']
+    lines += [b'{"old": "runs/r1/a", "new": "runs/r1/b"}', b'{"old": "runs/r1/b", "new": "runs/r1/a"}']
+    memory_storage.write(f"{keys.REFERENCES}/2026-01-01/000000-x.jsonl", b"\n".join(lines))
+    for name in ("runs/r1/x", "runs/r1/a", "runs/r1/b"):
+        store.delete_media(name)
+    assert list(store.list()) == [kept]
+
+
+@on(LOCAL, MEMORY, S3_RCLONE)
+def test_old_references_still_lead_to_the_media(storage, clock):
+    before = opened(storage, clock)
+    old, gone, other = put(before, "r1", b"bytes"), put(before, "r1", b"will be deleted"), put(before, "r1", b"bytes")
+    new = shared_in_place(storage)[old]
+    for store in (pickle.loads(pickle.dumps(opened(storage, clock))), opened(storage, clock)):
+        assert store.retrieve_media(old).read_bytes() == store.read(old) == b"bytes"
+        assert store.exists(old)
+        assert (store.info(old).reference, store.info(old).run_id) == (new, "r1")
+        with store.open(old) as file:
+            assert file.read() == b"bytes"
+    if storage.name != MEMORY:
+        assert get(store.get_url(old))[2] == b"bytes"
+    copy = store.store_media(MediaContent(storage_reference=old, mime_type="text/plain"), MediaMetadata(run_id="c"))
+    assert store.retrieve_media(copy).read_bytes() == b"bytes"
+    store.apply_policy(old, "retain-1days")
+    assert store.info(new).policy_name == "retain-1days"
+    store.hold(old, "auditors")
+    assert store.info(new).hold == "auditors"
+    store.release(old)
+    assert store.info(new).hold is None
+    for each in (gone, old, old):
+        store.delete_media(each)
+    assert not store.exists(old)
+    assert new not in list(store.list())
+    assert store.exists(other)
+    for ask in (store.info, store.open, store.retrieve_media):
+        raised(errors.MediaNotFoundError, ask, old)
+
+
+def test_bulk_deletes_know_old_references(memory_storage):
+    old = [put(opened(memory_storage), session_id=f"s{number % 2}") for number in range(4)]
+    shared_in_place(memory_storage)
+    store = opened(memory_storage)
+    new = sorted(store.list())
+    store.hold(old[3], "wait")
+    refused = raised(errors.BulkError, opened(memory_storage).delete_many, [*old, "runs/r0/other.png"])
+    assert {index: type(error) for index, error in refused.errors.items()} == {3: errors.HeldMediaError}
+    assert [each for each in new if store.exists(each)] == list(store.list())
+    assert len(list(store.list())) == 1
+
+
+def test_another_media_of_the_folder_is_no_answer_to_an_old_reference(memory_storage):
+    old = put(opened(memory_storage), "r1", b"bytes")
+    new = shared_in_place(memory_storage)[old]
+    store = opened(memory_storage)
+    unknown = f"runs/r1/{keys.plain_name(0, 0, keys.new_unique())}.txt"
+    for wrong in (old.replace("/0000_00_", "/0001_00_"), old.replace(".txt", ".png"), unknown, "runs/r1/table.csv"):
+        assert not store.exists(wrong)
+        raised(errors.MediaNotFoundError, store.info, wrong)
+        store.delete_media(wrong)
+    assert list(store.list()) == [new]

@@ -4,9 +4,9 @@ import hashlib
 import http.server
 import re
 import threading
-import urllib.error
-import urllib.request
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import botocore.auth
@@ -17,6 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFoundError, StorageError
 from tests.conftest import make_storage, on, storages
+from tests.contract.specimens import get, png, put, raised
+from tests.deduplicated import told
+from tests.protocol.wire import costs, counted
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE
 from tests.transfers import opened
 
@@ -24,22 +27,11 @@ RUN = MediaMetadata(run_id="a run/é & co", timestamp=datetime.fromisoformat("20
 PNG = b"\x89PNG\r\n\x1a\n the bytes of a picture"
 WEEK = timedelta(days=7)
 MISSING = "runs/r1/nothing.png"
-
 storage = storages(LOCAL, S3_RCLONE)
 
 
 def stored(store, data=PNG, mime_type="image/png"):
     return store.store_media(MediaContent.from_bytes(data, mime_type), RUN)
-
-
-def get(url):
-    """Ask as any program would: status, content type, bytes."""
-    try:
-        with urllib.request.urlopen(url) as answer:
-            return answer.status or 200, answer.headers["Content-Type"], answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, None, b""
 
 
 def query(url):
@@ -53,8 +45,7 @@ def lifetimes(store, reference, field):
     for expiry, seconds in asked.items():
         assert query(store.get_url(reference, expiry))[field] == str(seconds), expiry
     for expiry in (WEEK + timedelta(microseconds=1), timedelta.max):
-        with pytest.raises(InvalidMediaError, match="7 days"):
-            store.get_url(reference, expiry)
+        raised(InvalidMediaError, store.get_url, reference, expiry, match="7 days")
 
 
 def failures(store, reference):
@@ -66,9 +57,8 @@ def failures(store, reference):
         (InvalidMediaError, (reference, 60), (reference, "1h")),
     ):
         for call in calls:
-            with pytest.raises(expected) as failed:
-                store.get_url(*call)
-            caught.append(failed.value)
+            error = raised(expected, store.get_url, *call)
+            caught.append(error)
     return caught
 
 
@@ -102,10 +92,9 @@ def test_local_names_are_percent_encoded(tmp_path):
 def test_storages_that_can_not_sign(name, step, request, tmp_path):
     store = opened(make_storage(name, request, tmp_path))
     reference = stored(store)
-    with pytest.raises(StorageError) as caught:
-        store.get_url(reference)
-    assert reference in (caught.value.reference, caught.value.key)
-    assert step in caught.value.next_step
+    error = raised(StorageError, store.get_url, reference)
+    assert reference in (error.reference, error.key)
+    assert step in error.next_step
 
 
 EACH_S3 = on(S3_MOTO, S3_RCLONE, of=(S3_MOTO, S3_RCLONE))
@@ -117,8 +106,7 @@ def test_what_has_no_url(storage):
     reference = stored(store)
     failures(store, reference)
     storage.remove(f"{reference}.meta")
-    with pytest.raises(MediaNotFoundError):
-        store.get_url(reference)
+    raised(MediaNotFoundError, store.get_url, reference)
 
 
 @EACH_S3
@@ -127,15 +115,13 @@ def test_s3(storage):
     store = opened(storage, url_expiry=timedelta(seconds=90))
     for mime_type in ("image/png", "text/plain; charset=utf-8"):
         reference = stored(store, PNG, mime_type)
-        with storage.counted() as requests:
-            url = store.get_url(reference)
-        assert requests == {"head": 2}, "signing is offline; the looks tell whether there is something to sign for"
+        # Signing is offline; the looks tell whether there is something to sign for.
+        url = costs(storage, partial(store.get_url, reference), head=2)
         assert get(url) == (200, mime_type, PNG)
         assert storage.server.secret not in unquote(url)
     assert opened(storage, read_only=True).get_url(reference).startswith(url.partition("?")[0])
     lifetimes(store, reference, "X-Amz-Expires")
-    with pytest.raises(InvalidMediaError, match="7 days"):
-        opened(storage, url_expiry=timedelta(days=30)).get_url(reference)
+    raised(InvalidMediaError, opened(storage, url_expiry=timedelta(days=30)).get_url, reference, match="7 days")
     fields = query(opened(storage).get_url(reference))
     assert (fields["X-Amz-Expires"], fields["X-Amz-Algorithm"]) == ("3600", "AWS4-HMAC-SHA256")
 
@@ -185,9 +171,8 @@ def test_no_secret_in_any_error(storage, monkeypatch):
     caught = failures(store, reference)
     if storage.name == S3_RCLONE:
         options = storage.options | {"secret": "wrong-secret-Xy77"}
-        with pytest.raises(StorageError) as refused:
-            MediaStore(storage.url, storage_options=options).get_url(reference)
-        caught.append(refused.value)
+        wrong = partial(MediaStore, storage.url, storage_options=options)
+        caught.append(raised(StorageError, lambda: wrong().get_url(reference)))
 
     async def failing(*args, **kwargs):
         raise OSError(f"can't reach with {storage.server.secret} of {storage.server.key}")
@@ -195,9 +180,7 @@ def test_no_secret_in_any_error(storage, monkeypatch):
     for broken in ("_url", "_call_s3"):
         with monkeypatch.context() as patched:
             patched.setattr(store._backend.fs, broken, failing)
-            with pytest.raises(StorageError) as refused:
-                store.get_url(reference)
-            caught.append(refused.value)
+            caught.append(raised(StorageError, store.get_url, reference))
     for error in caught:
         shown = f"{error!r} {error} {error.__dict__} {error.__cause__!r}"
         for secret in (storage.server.secret, "wrong-secret-Xy77", "Signature=", "AWSAccessKeyId", "X-Amz"):
@@ -236,8 +219,7 @@ def test_gcs(gcs_storage, service_account):
     options = {**gcs_storage.options, "token": account}
     store = MediaStore(gcs_storage.url, storage_options=options, url_expiry=timedelta(seconds=90))
     reference = stored(store)
-    with gcs_storage.counted() as requests:
-        url = store.get_url(reference)
+    url, requests = counted(gcs_storage, lambda: store.get_url(reference))
     assert requests == {"head": 2}, "signed offline"
     fields, parts = query(url), urlsplit(url)
     assert unquote(parts.path) == f"/{gcs_storage.bucket}/{gcs_storage.prefix}{reference}"
@@ -253,6 +235,17 @@ def test_gcs(gcs_storage, service_account):
     lifetimes(store, reference, "X-Goog-Expires")
     said = [f"{error!r} {error.__dict__}" for error in failures(store, reference)]
     assert not [secret for secret in account["private_key"].splitlines() for text in said if secret in text]
+
+
+def test_a_url_of_shared_bytes_on_gcs_asks_for_the_references_own_type_and_name(gcs_storage, service_account):
+    store = opened(replace(gcs_storage, options={**gcs_storage.options, "token": service_account[0]}), deduplicate=True)
+    put(store)
+    reference = put(store, "r2", png(mime_type="image/webp"))
+    url = store.get_url(reference)
+    assert urlsplit(url).path.endswith(told(reference).data)
+    assert query(url)["response-content-type"] == "image/webp"
+    begin = reference.rpartition("/")[2].partition(".")[0]
+    assert query(url)["response-content-disposition"] == f"inline; filename*=UTF-8''{begin}.webp"
 
 
 def test_a_media_of_the_same_store_as_source(storage):
@@ -280,8 +273,7 @@ def test_a_media_of_another_store_as_source(storage, request, tmp_path):
         content = other.retrieve_media(there)
         assert storage.read(store.store_media(content, RUN)) == PNG
         other.delete_media(there)
-        with pytest.raises(MediaNotFoundError):
-            store.store_media(content, RUN)
+        raised(MediaNotFoundError, store.store_media, content, RUN)
 
 
 def test_what_is_no_source(storage):
@@ -290,8 +282,7 @@ def test_what_is_no_source(storage):
     before = storage.keys()
     wrong = ("../x.png", f"{reference}.meta", ".fsmedia/store.json", "runs", "s3://elsewhere/x.png", "/etc/hostname")
     for source, expected in {MISSING: MediaNotFoundError, **dict.fromkeys(wrong, InvalidReferenceError)}.items():
-        with pytest.raises(expected):
-            store.store_media(MediaContent(storage_reference=source, mime_type="image/png"), RUN)
+        raised(expected, store.store_media, MediaContent(storage_reference=source, mime_type="image/png"), RUN)
         assert storage.keys() == before, source
         with pytest.raises(expected), store.open(source) as file:
             file.read(1)

@@ -1,7 +1,5 @@
 """Fixtures of the tests that look over whole stores: the storages that the contract names, and an open store."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

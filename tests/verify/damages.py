@@ -1,7 +1,5 @@
 """Damage of every kind, made past the package, and what a look over the store must call it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable
@@ -11,12 +9,13 @@ from typing import Any, NamedTuple
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.format import keys
-from tests.contract.specimens import PNG
+from tests.contract.specimens import AT_ONCE, PNG
 from tests.deduplicated import marker_of, told
 from tests.protocol.worlds import rebuilt
 from tests.storages import S3Storage, Storage
 from tests.transfers import opened
 
+REPAIR: dict[str, Any] = {"deep": True, "repair": True, **AT_ONCE}
 OTHER = b"\x89PNG\r\n\x1a\n" + b"other" * 300
 
 

@@ -3,11 +3,8 @@
 And a repair that dies, or whose storage fails, at every step of every kind: repairing again ends it, nothing is lost.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +15,12 @@ from fsmedia import MediaNotFoundError, MediaStore, StorageError
 from fsmedia.format import keys
 from fsmedia.maintenance import repair
 from fsmedia.storage import local, memory
-from tests.contract.specimens import PNG, traces
+from tests.contract.specimens import AT_ONCE, PNG, raised, traces
 from tests.protocol.faults import Fault
 from tests.protocol.worlds import World, each_fault, fresh_world, run
 from tests.storages import LOCAL, MEMORY, Storage
 from tests.transfers import opened
-from tests.verify.damages import ANYWHERE, OTHER, PLAIN, PLAIN_DEEP, SHARED, SHARED_DEEP, Made, Media, damaged
+from tests.verify.damages import ANYWHERE, OTHER, PLAIN, PLAIN_DEEP, REPAIR, SHARED, SHARED_DEEP, Made, Media, damaged
 
 # How the store keeps its bytes, and how it is looked at.
 CASES: list[Any] = [
@@ -33,8 +30,6 @@ CASES: list[Any] = [
     *((name, "shared, deep") for name in (*SHARED, *SHARED_DEEP)),
     *(pytest.param(name, "shared", marks=pytest.mark.full) for name in ANYWHERE),
 ]
-NOW: dict[str, Any] = {"grace": timedelta(0), "nobody_writes": True}
-REPAIR: dict[str, Any] = {"deep": True, "repair": True, **NOW}
 
 
 @pytest.mark.parametrize(("name", "how"), CASES)
@@ -48,21 +43,19 @@ def test_damage_is_found_planned_mended_and_gone(
     report = store.verify(deep=deep)
     assert report.failed == ()
     assert {(each.kind, each.key) for each in report.findings} >= made.found
-    dry = store.verify(deep=deep, repair=True, dry_run=True, **NOW)
+    dry = store.verify(deep=deep, repair=True, dry_run=True, **AT_ONCE)
     assert {(each.kind, each.key) for each in dry.findings} == made.found
     # A catalog that is behind is nothing wrong: whoever asks it brings it up to date.
     assert dry.whole == (not made.found or name == "catalog_that_is_behind")
     assert traces(storage) == before, "a look or a plan wrote something"
 
-    mended = store.verify(deep=deep, repair=True, **NOW)
+    mended = store.verify(deep=deep, repair=True, **AT_ONCE)
     assert mended.failed == ()
-    told, done = (
-        {(each.kind, each.key, each.detail, each.repair) for each in report.findings} for report in (dry, mended)
-    )
+    told, done = ({(each.kind, each.key, each.detail, each.repair) for each in of.findings} for of in (dry, mended))
     assert done >= told, "what was done is not what was told"
     assert all(each.done for each in mended.findings), mended.findings
     assert mended.whole
-    again = store.verify(deep=True, repair=True, dry_run=True, **NOW)
+    again = store.verify(deep=True, repair=True, dry_run=True, **AT_ONCE)
     assert (again.counts, again.whole) == ({}, True), again.findings
     # Every media but those that went is there, whole.
     store = open_store()
@@ -70,8 +63,7 @@ def test_damage_is_found_planned_mended_and_gone(
     assert listed & set(media) == set(media) - made.gone
     for reference, data in zip(media, (PNG, PNG, OTHER, PNG + b"named"), strict=True):
         if reference in made.gone:
-            with pytest.raises(MediaNotFoundError):
-                store.retrieve_media(reference)
+            raised(MediaNotFoundError, store.retrieve_media, reference)
         else:
             assert store.retrieve_media(reference).read_bytes() == data or reference == media.named
             assert store.info(reference).run_id == reference.split("/")[1]
@@ -139,15 +131,7 @@ def check(world: World, media: Media, made: Made, before: dict[str, bytes]) -> N
             assert before[sidecar] in kept or reference not in made.gone, f"a sidecar is lost: {reference}"
 
 
-def repaired(
-    place: str,
-    level: str,
-    fault: Fault,
-    name: str,
-    shared: bool,
-    tmp_path: Path,
-    look: Callable[..., None] | None = None,
-) -> None:
+def repaired(place: str, level: str, fault: Fault, name: str, shared: bool, tmp_path: Path, look: Any = None) -> None:
     """Repair one damage with a fault at call 1, 2, 3, ...; what died before it was done, repair again."""
     for faults in each_fault(fault):
         world = fresh_world(place, tmp_path, first=True, durability="rename")

@@ -1,11 +1,8 @@
 """Somebody stores, deletes, holds, overwrites or syncs in the middle of a repair, before any one of its calls."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from functools import partial
 from itertools import count
 from typing import Any
@@ -18,9 +15,8 @@ from fsmedia.storage import Backend
 from tests.conftest import MEMORY_NUMBERS
 from tests.contract.specimens import PNG
 from tests.storages import MEMORY, MemoryStorage
-from tests.verify.damages import OTHER, damaged, put
+from tests.verify.damages import OTHER, REPAIR, damaged, put
 
-REPAIR: dict[str, Any] = {"deep": True, "repair": True, "grace": timedelta(0), "nobody_writes": True}
 NEW = b"\x89PNG\r\n\x1a\nnew bytes"
 
 
@@ -107,12 +103,7 @@ class Case:
         if "digest" in kinds:
             damaged |= {*self.stored}  # they joined the damaged bytes
         listed = set(store.list())
-        bytes_of = {
-            self.media.two: PNG,
-            self.media.one: PNG,
-            self.media.dated: OTHER,
-            **dict.fromkeys(self.stored, PNG),
-        }
+        bytes_of = dict.fromkeys((self.media.two, self.media.one, *self.stored), PNG) | {self.media.dated: OTHER}
         for reference in bytes_of.keys() - damaged:
             assert reference in listed, f"lost: {reference}"
             assert store.retrieve_media(reference).read_bytes() == bytes_of[reference]
@@ -156,12 +147,7 @@ LOCKING = ("overwrites", "changes the policy", "repairs")
 """What takes the lock of the client's name."""
 
 
-def each_call(
-    build: Callable[[], tuple[MediaStore, Any]],
-    act: Callable[[Any], object],
-    *errors: type[Exception],
-    locks: bool = False,
-) -> Iterator[tuple[int, Any]]:
+def each_call(build: Any, act: Any, *errors: type[Exception], locks: bool = False) -> Iterator[tuple[int, Any]]:
     """Repair a store with somebody in it before call 1, 2, 3, ... until one comes after the last call."""
     for at in count(1):
         store, case = build()

@@ -1,15 +1,13 @@
 """Stores that nothing is wrong with are whole, whatever was done to them; files of others are told, and adopted."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,13 +15,12 @@ from fsmedia import AsyncMediaStore, InvalidMediaError, MediaContent, MediaMetad
 from fsmedia.format import keys
 from fsmedia.maintenance import verify
 from fsmedia.models import VerifyReport
-from tests.contract.specimens import PNG, traces
+from tests.contract.specimens import AT_ONCE, PNG, raised, traces
 from tests.golden.conftest import STORES, adopt
+from tests.protocol.wire import counted
 from tests.storages import LOCAL, LocalStorage, S3Storage, Storage, switch_looks
 from tests.transfers import opened, shared_in_place
 from tests.verify.damages import OTHER, changed, damage, filled, put
-
-NOW: dict[str, Any] = {"grace": timedelta(0), "nobody_writes": True}
 
 
 def spotless(report: VerifyReport) -> bool:
@@ -55,13 +52,13 @@ def test_a_store_that_was_used(shared: bool, storage: Storage, open_store: Calla
     store.enforce_policy()
     store.verify(repair="leftovers")
     for deep in (False, True):
-        assert spotless(open_store().verify(deep=deep, repair=True, dry_run=True, **NOW))
+        assert spotless(open_store().verify(deep=deep, repair=True, dry_run=True, **AT_ONCE))
     before = traces(storage)
     assert spotless(open_store().verify(deep=True, repair=True))
     assert traces(storage) == before
     if not shared:
         shared_in_place(storage)
-        assert spotless(open_store().verify(deep=True, repair=True, dry_run=True, **NOW))
+        assert spotless(open_store().verify(deep=True, repair=True, dry_run=True, **AT_ONCE))
 
 
 @pytest.mark.parametrize("name", STORES)
@@ -105,7 +102,7 @@ def test_files_of_others_are_told_and_adopted(storage: Storage, open_store: Call
         storage.write(key, data)
     before = traces(storage)
     told = {("file", key) for key in (*files, ".hidden")} | {("foreign", key) for key in strange}
-    for asked in ({}, {"repair": True, "dry_run": True}, {"repair": True, **NOW}):
+    for asked in ({}, {"repair": True, "dry_run": True}, {"repair": True, **AT_ONCE}):
         report = store.verify(**asked)
         assert report.whole
         assert {(each.kind, each.key) for each in report.findings} == told
@@ -133,11 +130,8 @@ def test_a_repair_needs_a_store_that_may_be_written(storage: Storage, open_store
     filled(open_store().create())
     store = open_store(read_only=True)
     assert store.verify(repair=True, dry_run=True).dry_run
-    for asked in ({"repair": True}, {"repair": "leftovers"}):
-        with pytest.raises(ReadOnlyStoreError):
-            store.verify(**asked)
-    with pytest.raises(InvalidMediaError, match="nobody_writes"):
-        store.verify(grace=timedelta(0))
+    raised(ReadOnlyStoreError, store.verify, repair=True)
+    raised(InvalidMediaError, store.verify, match="nobody_writes", grace=timedelta(0))
 
 
 def test_what_is_held_stays(storage: Storage, open_store: Callable[..., MediaStore]) -> None:
@@ -151,7 +145,7 @@ def test_what_is_held_stays(storage: Storage, open_store: Callable[..., MediaSto
     storage.write(f"{media.dated}.meta", b"{")
     storage.remove(media.named)
     before = traces(storage)
-    report = store.verify(deep=True, repair=True, **NOW)
+    report = store.verify(deep=True, repair=True, **AT_ONCE)
     assert {each.key for each in report.findings} == set(media)
     assert {each.repair for each in report.findings} == {"it is held, and stays as it is"}
     assert (report.whole, report.left, report.mended) == (False, 4, 0)
@@ -194,7 +188,7 @@ def test_an_executor_sees_the_same(kind: str, local_storage: LocalStorage) -> No
     with pool as executor:
         for spread in (store.verify(deep=True, executor=executor), asyncio.run(look())):
             assert (spread.counts, spread.media, spread.bytes) == (alone.counts, alone.media, alone.bytes)
-        mended = store.verify(repair=True, executor=executor, **NOW)
+        mended = store.verify(repair=True, executor=executor, **AT_ONCE)
     assert mended.whole
     assert spotless(store.verify(deep=True))
 
@@ -256,29 +250,22 @@ def test_a_look_over_a_store(shared: bool, rclone_storage: S3Storage, full_run: 
     count, holds = (2_500, 20) if full_run else (300, 5)
     seeded = in_folder(rclone_storage, shared=shared)
     policy = {"policy_name": "retain-30days", "timestamp": datetime.now(UTC)}
-    made = seeded.store_many(
-        (
-            MediaContent(data=PNG + at.to_bytes(4, "big"), mime_type="image/png"),
-            MediaMetadata(run_id=f"r{at % 7}", **policy),
-        )
-        for at in range(count)
-    )
+    contents = (MediaContent(data=PNG + at.to_bytes(4, "big"), mime_type="image/png") for at in range(count))
+    made = seeded.store_many((each, MediaMetadata(run_id=f"r{at % 7}", **policy)) for at, each in enumerate(contents))
     for each in made[:holds]:
         seeded.hold(each, "court")
     if not shared:  # what is counted is really there
         assert len(rclone_storage.keys()) == 3 * count + holds + 1
     store = warm(rclone_storage)
     most = -(-4 * count // 1000) + 8
-    with rclone_storage.counted() as n:
-        report = store.verify()
+    report, n = counted(rclone_storage, store.verify)
     assert (report.whole, report.media, report.counts, report.failed) == (True, count, {}, ())
     assert n["list"] <= most, n
     assert n["get"] <= count + holds + 1, n  # the last one: store.json is still there
     # A hold is read, and looked at with the media it speaks of: three requests each.
     # The settings are read twice.
     assert sum(n.values()) - n["list"] - n["get"] <= 3 * holds + 2 * sum(switch_looks(store).values()), n
-    with rclone_storage.counted() as n:
-        report = store.verify(deep=True)
+    report, n = counted(rclone_storage, lambda: store.verify(deep=True))
     assert (report.whole, report.media, report.bytes_read) == (True, count, count * (len(PNG) + 4))
     assert n["list"] <= most, n
     assert n["get"] <= 2 * count + holds + 1, n
@@ -289,8 +276,7 @@ def test_shared_bytes_are_read_once(rclone_storage: S3Storage) -> None:
     for number in range(20):
         put(store, f"r{number}")
     store = warm(rclone_storage)
-    with rclone_storage.counted() as n:
-        report = store.verify(deep=True)
+    report, n = counted(rclone_storage, lambda: store.verify(deep=True))
     assert (report.whole, report.media, report.bytes_read) == (True, 20, len(PNG))
     assert n["get"] == 22, n  # sidecars, bytes, and store.json once more
 
@@ -304,7 +290,6 @@ def test_nothing_is_written_where_nothing_is_asked_for(shared: bool, moto_storag
     moto_storage.write("runs/r1/lonely.png.meta", b"{")
     store = opened(moto_storage, read_only=True)
     for asked in ({}, {"deep": True}, {"repair": True, "dry_run": True}):
-        with moto_storage.counted() as n:
-            report = store.verify(**asked)
+        report, n = counted(moto_storage, partial(store.verify, **asked))
         assert report.counts == {"file": 1, "missing-bytes": 1}
         assert set(n) <= {"get", "head", "list"}, n
