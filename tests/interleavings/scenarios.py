@@ -33,28 +33,23 @@ SCENARIOS: dict[str, list[Step]] = {
     # -- stores, deletes, copies, rewrites
     "two stores, a delete of the last reference": [OLD, stores("r1"), stores("r2"), deletes("old")],
     "a store, a delete of the last reference": [OLD, stores("r1"), deletes("old")],
-    "a streamed store, who deletes what he sees, a delete of the last reference": [
-        OLD, streams("r1"), deletes_all_of("r1"), deletes("old"),
-    ],
+    "a streamed store, who deletes what he sees, a delete of the last reference":
+        [OLD, streams("r1"), deletes_all_of("r1"), deletes("old")],
     "two stores of new bytes, who deletes what he sees of one": [stores("r1"), streams("r2"), deletes_all_of("r2")],
     "a store, two deletes of one reference": [OLD, stores("r1"), deletes("old"), deletes("old")],
-    "a store, two deletes of two references": [
-        stored("first"), stored("second"), stores("r1"), deletes("first"), deletes("second"),
-    ],
-    "two copies to one name, a delete of their source": [
-        OLD, copies("old", "old@copy"), copies("old", "old@copy"), deletes("old"),
-    ],
-    "a copy onto what is deleted, a delete of its source": [
-        OLD, copied("old", "old@copy"), copies("old", "old@copy"), deletes("old@copy"), deletes("old"),
-    ],
+    "a store, two deletes of two references":
+        [stored("first"), stored("second"), stores("r1"), deletes("first"), deletes("second")],
+    "two copies to one name, a delete of their source":
+        [OLD, copies("old", "old@copy"), copies("old", "old@copy"), deletes("old")],
+    "a copy onto what is deleted, a delete of its source":
+        [OLD, copied("old", "old@copy"), copies("old", "old@copy"), deletes("old@copy"), deletes("old")],
     "a move, a store, a delete of the moved": [OLD, moves("old", "old@moved"), stores("r1"), deletes("old@moved")],
     "two policies, a delete of the same, a delete of the other": [
         stored("one"), stored("other"), applies("one", LATER), applies("one", "retain-5days"), deletes("one"),
         deletes("other"),
     ],
-    "a policy, a delete of the same, a delete of the other": [
-        stored("one"), stored("other"), applies("one", LATER), deletes("one"), deletes("other"),
-    ],
+    "a policy, a delete of the same, a delete of the other":
+        [stored("one"), stored("other"), applies("one", LATER), deletes("one"), deletes("other")],
     "a policy, a delete of the last reference, a store": [OLD, applies("old", LATER), deletes("old"), stores("r1")],
     "a retention sweep, a store with a policy, a delete": [
         stored("due", policy=DUE), stored("other"), MINUTES, enforces("due"), stores("r1", policy=LATER),
@@ -64,33 +59,26 @@ SCENARIOS: dict[str, list[Step]] = {
         stored("one", policy=DUE), stored("two", policy=DUE), MINUTES, enforces("one", "two"), stores("r1"),
         applies("two", LATER),
     ],
-    "a delete of two that share, a delete of one of them, a store": [
-        stored("one"), stored("two"), deletes_many("one", "two"), deletes("two"), stores("r1"),
-    ],
+    "a delete of two that share, a delete of one of them, a store":
+        [stored("one"), stored("two"), deletes_many("one", "two"), deletes("two"), stores("r1")],
     # -- orphan sweeps
-    "a store, a delete of the last reference, an orphan sweep": [
-        OLD, orphans(), ages(), stores("r1"), deletes("old"), sweeps(),
-    ],
+    "a store, a delete of the last reference, an orphan sweep":
+        [OLD, orphans(), ages(), stores("r1"), deletes("old"), sweeps()],
     "a store, two orphan sweeps, of leftovers alone": [half_deleted("old"), ages(), stores("r1"), sweeps(), sweeps()],
-    "a slow store, an orphan sweep, a delete": [
-        OLD, stores("r1"), sweeps(), deletes("old"), time_passes(timedelta(hours=13), timedelta(hours=13)),
-    ],
-    "a slow copy, two orphan sweeps": [
-        OLD, copies("old", "old@copy"), sweeps(), sweeps(), time_passes(timedelta(hours=26)),
-    ],
-    "an orphan sweep, a policy, a delete of one without a marker": [
-        unmarked("unmarked"), ages(), sweeps(), applies("unmarked", LATER), deletes("unmarked"),
-    ],
+    "a slow store, an orphan sweep, a delete":
+        [OLD, stores("r1"), sweeps(), deletes("old"), time_passes(timedelta(hours=13), timedelta(hours=13))],
+    "a slow copy, two orphan sweeps":
+        [OLD, copies("old", "old@copy"), sweeps(), sweeps(), time_passes(timedelta(hours=26))],
+    "an orphan sweep, a policy, a delete of one without a marker":
+        [unmarked("unmarked"), ages(), sweeps(), applies("unmarked", LATER), deletes("unmarked")],
     "an orphan sweep, a copy onto what is there, a policy": [
         OLD, copied("old", "old@copy", kept=True), ages(), copies("old", "old@copy"), applies("old@copy", LATER),
         sweeps(),
     ],
-    "an orphan sweep and then a delete, a store, of one without a marker": [
-        unmarked("unmarked"), stored("other"), ages(), sweeps_and_deletes("other"), stores("r1"),
-    ],
-    "two orphan sweeps, a store, of one without a marker and one half deleted": [
-        unmarked("unmarked"), half_deleted("gone"), ages(), sweeps(), sweeps(), stores("r1"),
-    ],
+    "an orphan sweep and then a delete, a store, of one without a marker":
+        [unmarked("unmarked"), stored("other"), ages(), sweeps_and_deletes("other"), stores("r1")],
+    "two orphan sweeps, a store, of one without a marker and one half deleted":
+        [unmarked("unmarked"), half_deleted("gone"), ages(), sweeps(), sweeps(), stores("r1")],
     "two stores, two deletes, a copy, an orphan sweep": [
         stored("first"), stored("second"), orphans(), ages(), stores("r1"), stores("r2"), deletes("first"),
         deletes("second"), copies("first", "first@copy"), sweeps(),
@@ -129,10 +117,6 @@ def made(name: str) -> Scenario:
             each(world)
 
     return Scenario(name, build, ALLOWED.get(name, ()))
-
-
-def names() -> list[str]:
-    return list(SCENARIOS)
 
 
 def replay(name: str, schedule: str, fault: Fault | None = None) -> None:

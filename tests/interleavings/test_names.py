@@ -133,66 +133,41 @@ def commit_once(self: named.CopiedBytes, content_type: str) -> None:
 UNCONDITIONAL = (named.yield_to_deletes, commit.put_due, commit.put_bytes, commit.put_sidecar)
 UNMARKED = (commit.remove_bytes, commit.remove_sidecar, commit.remove_due)
 CONDITIONS, LOCK, RENAME = Exclusion.CONDITIONS, Exclusion.LOCK, Exclusion.RENAME
-Patch = tuple[Any, str, Any]
-MUTANTS: dict[str, tuple[Patch, list[tuple[Exclusion, tuple[str, ...]]]]] = {
-    "no condition on the sidecar": ((commit, "STORE_CONDITIONAL", UNCONDITIONAL), [(CONDITIONS, ("two writers",))]),
-    "a refused writer gives up": ((named, "_lying", lambda _: "another's"), [(CONDITIONS, ("two writers",))]),
-    "a refused writer does not look whose bytes lie there": (
-        (named, "_lying", lambda _: "mine"), [(CONDITIONS, ("two writers",))],
-    ),
-    "no writing bytes again that a delete took": (
-        (named, "_put_again", lambda _: None), [(CONDITIONS, ("a writer, a sweep",))],
-    ),
-    "no mark before the bytes go": (
-        (commit, "DELETE_MARKED", UNMARKED),
-        [(CONDITIONS, (each,)) for each in ("a policy, a sweep", "a writer, a sweep")],
-    ),
+WRITERS, SWEPT, POLICY, MOVED = "two writers", "a writer, a sweep", "a policy, a sweep", "a move away, a writer"
+TWICE = ("two writers, a sweep, a delete, an attribute", "two writers, a delete, a sweep")
+MUTANTS: dict[str, tuple[Any, str, Any, list[tuple[Any, ...]]]] = {  # what is patched; of each of these one loses
+    "no condition on the sidecar": (commit, "STORE_CONDITIONAL", UNCONDITIONAL, [(CONDITIONS, WRITERS)]),
+    "a refused writer gives up": (named, "_lying", lambda _: "another's", [(CONDITIONS, WRITERS)]),
+    "a refused writer does not look whose bytes lie there":
+        (named, "_lying", lambda _: "mine", [(CONDITIONS, WRITERS)]),
+    "no writing bytes again that a delete took": (named, "_put_again", lambda _: None, [(CONDITIONS, SWEPT)]),
+    "no mark before the bytes go": (commit, "DELETE_MARKED", UNMARKED, [(CONDITIONS, POLICY), (CONDITIONS, SWEPT)]),
     "writers and changes go over a mark": (
-        (named, "at_rest", lambda _, __, seen, **___: seen),
-        [
-            (CONDITIONS, ("a writer of the same bytes, a sweep", "a writer, a sweep", "two writers, a sweep")),
-            (CONDITIONS, ("a policy, a sweep",)),
-        ],
+        named, "at_rest", lambda _, __, seen, **___: seen,
+        [(CONDITIONS, "a writer of the same bytes, a sweep", SWEPT, "two writers, a sweep"), (CONDITIONS, POLICY)],
     ),
-    "changes of attributes without a condition": (
-        (named, "_rewrite_conditionally", rewrite_without_a_condition), [(CONDITIONS, ("two attributes",))],
-    ),
-    "a sweep does not judge anew": (
-        (expiry, "_is_due", lambda *_: True), [(CONDITIONS, ("a policy, a sweep",)), (LOCK, ("a policy, a sweep",))],
-    ),
-    "a move deletes whatever lies at its source": (
-        (Deleter, "moved", lambda self, sources: self.many(list(sources))),
-        [(CONDITIONS, ("a move away, a writer",)), (LOCK, ("a move away, a writer",))],
-    ),
-    "a copy of a pair that does not fit": (
-        (named, "_is_proven", lambda *_: True), [(CONDITIONS, ("a move away, a writer",))],
-    ),
-    "a copy does not look at its source again": (
-        (named.CopiedBytes, "commit", commit_once), [(CONDITIONS, ("a move away, a writer",))],
-    ),
+    "changes of attributes without a condition":
+        (named, "_rewrite_conditionally", rewrite_without_a_condition, [(CONDITIONS, "two attributes")]),
+    "a sweep does not judge anew": (expiry, "_is_due", lambda *_: True, [(CONDITIONS, POLICY), (LOCK, POLICY)]),
+    "a move deletes whatever lies at its source":
+        (Deleter, "moved", lambda self, sources: self.many(list(sources)), [(CONDITIONS, MOVED), (LOCK, MOVED)]),
+    "a copy of a pair that does not fit": (named, "_is_proven", lambda *_: True, [(CONDITIONS, MOVED)]),
+    "a copy does not look at its source again": (named.CopiedBytes, "commit", commit_once, [(CONDITIONS, MOVED)]),
     # Where a token is a digest, a sidecar that came again is taken for the one that was read.
-    "a second round under the first id": (
-        (Sidecar, "with_write", lambda self, _: self.without_leaving()),
-        [(CONDITIONS, ("two writers, a sweep, a delete, an attribute", "two writers, a delete, a sweep"))],
-    ),
-    "a sweep does not look what it caught": (
-        (commit, "DELETE_CAUGHT", commit.DELETE_NAMED), [(RENAME, ("a writer, a sweep",))],
-    ),
-    "no lock": (
-        (SteppingBackend, "lock", lambda *_: nullcontext()),
-        [(LOCK, (each,)) for each in ("two writers", "a writer, a sweep", "two attributes")],
-    ),
-    "a copy does not look under the lock": (
-        (named.CopiedBytes, "is_current", lambda _: True), [(LOCK, ("a move away, a writer",))],
-    ),
+    "a second round under the first id":
+        (Sidecar, "with_write", lambda self, _: self.without_leaving(), [(CONDITIONS, *TWICE)]),
+    "a sweep does not look what it caught": (commit, "DELETE_CAUGHT", commit.DELETE_NAMED, [(RENAME, SWEPT)]),
+    "no lock":
+        (SteppingBackend, "lock", lambda *_: nullcontext(), [(LOCK, WRITERS), (LOCK, SWEPT), (LOCK, "two attributes")]),
+    "a copy does not look under the lock": (named.CopiedBytes, "is_current", lambda _: True, [(LOCK, MOVED)]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_with_a_clause_taken_away(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    patch, losing = MUTANTS[mutant]
-    monkeypatch.setattr(*patch)
-    for exclusion, meetings in losing:
+    place, name, broken, losing = MUTANTS[mutant]
+    monkeypatch.setattr(place, name, broken)
+    for exclusion, *meetings in losing:
         loses(*meetings, exclusion=exclusion)
 
 

@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -14,29 +14,19 @@ from typing import Any
 import pytest
 from hypothesis import note
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore, OrganizationMode, UnknownPolicyError
+from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, OrganizationMode, UnknownPolicyError
 from fsmedia.core import commit
 from fsmedia.format.keys import due_key
-from tests.stateful import BROKEN, fresh, run_machine
+from tests.stateful import BROKEN, CHOICE, POLICIES, START, StoreMachine, fresh, run_machine
 from tests.storages import ALL_STORAGES, MEMORY, OBJECT_STORAGES, Storage
 
 STORE_JSON = ".fsmedia/store.json"
-START = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
-POLICIES = {
-    None: None,
-    "retain": None,
-    "delete-after-5min": timedelta(minutes=5),
-    "retain-2hours": timedelta(hours=2),
-    "retain-30days": timedelta(days=30),
-    "audit": timedelta(days=365),
-}
 ODD_IDS = [
     "r1", "R1", "r 1/ä", "..", ".", "a.meta", "~", "~2f", "%2F", "*", "a[1]", "x?versionId=1", "a#1", "x" * 300,
     "x" * 301, "\n", "🎬", ".fsmedia", "a\\b", " ", "é", "e\u0301", "C:", "-", "runs", ".tmp-1", "a::b",
 ]  # fmt: skip
-CHOICE = st.integers(0, 1000)
 IDS = st.sampled_from(ODD_IDS) | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 TYPES = ["image/png", "image/jpeg", "audio/mpeg", "video/mp4", "text/plain", "application/pdf", "application/x-odd"]
 WAYS = ["bytes", "base64", "file", "stream", "writer", "stored"]
@@ -70,25 +60,16 @@ class Media:
         return all(getattr(self.metadata, name) == value for name, value in rest.items())
 
 
-class Machine(RuleBasedStateMachine):
-    """One store; `model` is what must be in it."""
-
+class Machine(StoreMachine):
     def __init__(self, fresh: Callable[[], Storage], folder: Path, thorough: bool = True) -> None:
-        super().__init__()
-        self.storage, self.folder, self.thorough = fresh(), folder, thorough
-        self.model: dict[str, Media] = {}
-        self.gone: list[str] = []
-        self.now = START
-        self.touched: list[str] = []
+        super().__init__(fresh, thorough=thorough)
+        self.folder, self.touched = folder, list[str]()
 
     @initialize(mode=st.sampled_from(OrganizationMode), default=st.sampled_from([None, "audit"]))
     def open(self, mode: OrganizationMode, default: str | None) -> None:
         self.mode, self.default = mode, default
         policies = {"audit": POLICIES["audit"]}
         self.store = self.opened(organization=mode, policies=policies, default_policy=default).create()
-
-    def opened(self, **options: Any) -> MediaStore:
-        return MediaStore(self.storage.url, storage_options=self.storage.options, now=lambda: self.now, **options)
 
     # -- writing -------------------------------------------------------------------------------------------
     @rule(
@@ -113,7 +94,7 @@ class Machine(RuleBasedStateMachine):
             policy_name=policy,
         )  # fmt: skip
         if way == "stored" and self.model:
-            source = sorted(self.model)[len(data) % len(self.model)]
+            source = self.one(len(data))
             data, kind = self.model[source].data, self.model[source].mime_type
             content = self.store.retrieve_media(source)
             policy = policy or content.policy_name
@@ -133,9 +114,6 @@ class Machine(RuleBasedStateMachine):
         self.model[reference] = Media(data, kind, known, known.timestamp + keep_for if keep_for else None)
         self.touched.append(reference)
         note(f"{reference} by {way}")
-
-    def one(self, choice: int) -> str:
-        return sorted(self.model)[choice % len(self.model)]
 
     def content(self, data: bytes, way: str, kind: str) -> MediaContent:
         if way == "base64" and not kind.startswith("text/"):  # which warns: it may be text itself
@@ -170,22 +148,6 @@ class Machine(RuleBasedStateMachine):
         self.store.delete_media(f"{self.storage.url}/{reference}" if absolute else reference)
         del self.model[reference]
         self.gone.append(reference)
-
-    @precondition(lambda self: self.gone)
-    @rule(choice=CHOICE)
-    def delete_again(self, choice: int) -> None:
-        self.store.delete_media(self.gone[choice % len(self.gone)])
-
-    # -- time and processes --------------------------------------------------------------------------------
-    @rule(by=st.sampled_from([timedelta(microseconds=1), timedelta(minutes=6), timedelta(days=2)]))
-    def time_passes(self, by: timedelta) -> None:
-        self.now += by
-
-    @rule()
-    def restart(self) -> None:
-        self.store.close()
-        self.store = self.opened()
-        assert self.store.organization == self.mode
 
     # -- reading -------------------------------------------------------------------------------------------
     @precondition(lambda self: self.gone)
@@ -229,8 +191,6 @@ class Machine(RuleBasedStateMachine):
     # -- what always holds ---------------------------------------------------------------------------------
     @invariant()
     def the_listing_is_the_model(self) -> None:
-        if not hasattr(self, "store"):
-            return
         assert list(self.store.list()) == sorted(self.model)
         new, self.touched = self.touched, []
         for reference in self.model if self.thorough else new:
@@ -249,10 +209,8 @@ class Machine(RuleBasedStateMachine):
             assert file.read() == media.data[len(media.data) // 2 :]
         assert self.store.exists(reference)
 
-    def teardown(self) -> None:
+    def settle(self) -> None:
         """Look at what really lies there, past the package."""
-        if not hasattr(self, "store"):
-            return
         self.store.close()
         stored = {STORE_JSON, *self.model, *(f"{reference}.meta" for reference in self.model)}
         due = {key for key in sorted(self.storage.keys()) if key.startswith(".fsmedia/due/")}
@@ -279,4 +237,4 @@ def test_a_store_that_forgets_is_caught(
     monkeypatch.setattr(commit, "DELETE", commit.DELETE[:1])
     make = fresh(MEMORY, request, tmp_path)
     with pytest.raises(AssertionError):
-        run_machine(lambda: Machine(make, tmp_path), max_examples=500, stateful_step_count=20, **BROKEN)
+        run_machine(lambda: Machine(make, tmp_path), max_examples=500, **BROKEN)

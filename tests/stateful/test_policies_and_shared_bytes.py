@@ -5,7 +5,7 @@ What policies, holds and sweeps do is the same for both; of shared bytes not a k
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,30 +13,21 @@ from typing import Any
 import pytest
 from hypothesis import note
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from fsmedia import HeldMediaError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
+from fsmedia import HeldMediaError, MediaContent, MediaMetadata, MediaNotFoundError
 from fsmedia.core import blobs, commit
 from fsmedia.format import keys
 from fsmedia.models import EnforcementReport
 from tests.deduplicated import below, needed, sidecar_of
 from tests.protocol.retained import aged, entries
-from tests.stateful import BROKEN, fresh, run_machine
+from tests.stateful import BROKEN, CHOICE, DAY, MINUTE, POLICIES, START, StoreMachine, fresh, run_machine
 from tests.storages import LOCAL, MEMORY, S3_RCLONE, Storage
 
 CONTENTS = [b"", b"a", b"b" * 100, bytes(range(256)) * 10, b"RIFF of no sound"]
-START = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
-DAY, MINUTE, NONE = timedelta(days=1), timedelta(minutes=1), timedelta(0)
-POLICIES = {
-    None: None,
-    "delete-after-1min": MINUTE,
-    "retain-2hours": timedelta(hours=2),
-    "retain-1days": DAY,
-    "audit": timedelta(days=365),
-}
+NONE = timedelta(0)
 NAMES = st.sampled_from(["runs/r1/a.txt", "runs/r1/b.txt", "runs/r2/a.txt", "runs/r3/a.txt"])
-POLICY, CHOICE, DATA = st.sampled_from(list(POLICIES)), st.integers(0, 1000), st.sampled_from(CONTENTS)
-STEPS = (timedelta(seconds=20), MINUTE, timedelta(hours=1), DAY, timedelta(days=40))
+POLICY, DATA = st.sampled_from(list(POLICIES)), st.sampled_from(CONTENTS)
 
 
 @dataclass(frozen=True)
@@ -53,17 +44,10 @@ class Kept:
         return None if keep_for is None else self.timestamp + keep_for
 
 
-class Machine(RuleBasedStateMachine):
-    """One store; `model` is what must be in it."""
-
+class Machine(StoreMachine):
     def __init__(self, fresh: Callable[[], Storage], *, shares: bool, thorough: bool = True) -> None:
-        super().__init__()
-        self.storage, self.shares, self.thorough = fresh(), shares, thorough
-        self.model: dict[str, Kept] = {}
-        self.gone: list[str] = []
-        self.copied_onto = False
-        self.now = START
-        self.numbers = count()
+        super().__init__(fresh, thorough=thorough)
+        self.shares, self.copied_onto, self.numbers = shares, False, count()
 
     @initialize(default=st.sampled_from([None, "retain-2hours"]))
     def open(self, default: str | None) -> None:
@@ -71,17 +55,9 @@ class Machine(RuleBasedStateMachine):
         policies = {"audit": POLICIES["audit"]}
         self.store = self.opened(policies=policies, default_policy=default, deduplicate=self.shares).create()
 
-    def opened(self, **options: Any) -> MediaStore:
-        place = {"storage_options": self.storage.options, "durability": "rename"}
-        return MediaStore(self.storage.url, now=lambda: self.now, **place, **options)
-
     def made(self, data: bytes) -> bytes:
         """Make plain bytes of one media only: whose they are must be seen."""
         return data if self.shares else b"%d: %b" % (next(self.numbers), data)
-
-    def one(self, choice: int) -> str:
-        # In the order they came: names are random within one instant, and a second run would choose another.
-        return list(self.model)[choice % len(self.model)]
 
     def refuses(self, names: tuple[str, ...], operation: Callable[[], Any]) -> bool:
         """Do it, or see it refused because one of the media is held."""
@@ -190,17 +166,6 @@ class Machine(RuleBasedStateMachine):
         if not self.refuses((reference,), ways.get(way, many)):
             self.forget(reference)
 
-    @precondition(lambda self: self.gone)
-    @rule(choice=CHOICE)
-    def delete_again(self, choice: int) -> None:
-        reference = self.gone[choice % len(self.gone)]
-        if reference not in self.model:
-            self.store.delete_media(reference)
-
-    @rule(by=st.sampled_from(STEPS))
-    def time_passes(self, by: timedelta) -> None:
-        self.now += by
-
     @rule(dry=st.booleans())
     def sweep(self, dry: bool) -> None:
         if dry:
@@ -230,12 +195,7 @@ class Machine(RuleBasedStateMachine):
             assert (each.size_bytes, each.policy_name) == (len(media.data), media.policy)
             assert each.expires_at == media.expires_at
 
-    # -- processes, repairs --------------------------------------------------------------------------------
-    @rule()
-    def restart(self) -> None:
-        self.store.close()
-        self.store = self.opened()
-
+    # -- repairs -------------------------------------------------------------------------------------------
     @precondition(lambda self: not self.shares)
     @rule()
     def rebuild(self) -> None:
@@ -255,8 +215,6 @@ class Machine(RuleBasedStateMachine):
     # -- what always holds ---------------------------------------------------------------------------------
     @invariant()
     def the_store_is_the_model(self) -> None:
-        if not hasattr(self, "store"):
-            return
         assert list(self.store.list()) == sorted(self.model)
         due = entries(self.storage)
         for reference, media in self.model.items() if self.thorough else list(self.model.items())[-2:]:
@@ -274,10 +232,8 @@ class Machine(RuleBasedStateMachine):
                 with pytest.raises(MediaNotFoundError):
                     self.store.retrieve_media(reference)
 
-    def teardown(self) -> None:
+    def settle(self) -> None:
         """Look at what lies there, past the package; then let all time pass: what has a policy goes, traces and all."""
-        if not hasattr(self, "store"):
-            return
         if self.shares:
             self.store.verify(repair="leftovers", grace=NONE, nobody_writes=True)
             self.nothing_is_left_over_or_missing()
@@ -339,4 +295,4 @@ def test_a_broken_store_is_caught(
     monkeypatch.setattr(place, what, broken)
     make = fresh(MEMORY, request, tmp_path)
     with pytest.raises((AssertionError, MediaNotFoundError)):
-        run_machine(lambda: Machine(make, shares=shares), max_examples=200, stateful_step_count=20, **BROKEN)
+        run_machine(lambda: Machine(make, shares=shares), max_examples=200, **BROKEN)
