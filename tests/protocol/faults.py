@@ -118,8 +118,7 @@ class FaultyStage:
         self._faults.change(("stage.commit", self._key), lambda: self._inner.commit(content_type))
 
     def discard(self) -> None:
-        if self._faults.dead:
-            raise Crash
+        self._faults.look()
         self._inner.discard()  # never spoiled: FaultyOs does that, call by call
 
 
@@ -184,6 +183,14 @@ def faulty_backends(faults: Faults) -> Iterator[None]:
         MediaFileSystem.clear_instance_cache()
 
 
+def _passing(name: str) -> Callable[..., Any]:
+    def call(self: "FaultyOs", *args: Any, **kwargs: Any) -> Any:
+        paths = tuple(str(arg) for arg in args if isinstance(arg, str))
+        return self._faults.change((name, *paths), lambda: getattr(os, name)(*args, **kwargs))
+
+    return call
+
+
 class FaultyOs:
     """The module `os`, with faults in the calls that change files; records them all, also fsyncs, in order.
 
@@ -194,6 +201,9 @@ class FaultyOs:
         self._faults = faults
         self._paths: dict[int, str] = {}
 
+    rename, replace, link = _passing("rename"), _passing("replace"), _passing("link")
+    mkdir, unlink, rmdir = _passing("mkdir"), _passing("unlink"), _passing("rmdir")
+
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
 
@@ -203,13 +213,10 @@ class FaultyOs:
             self._paths[descriptor] = path
             return descriptor
 
-        if not flags & (os.O_CREAT | os.O_DIRECTORY):  # a read: a file object will close it
-            self._faults.look()
-            return os.open(path, flags, mode)
-        if not flags & os.O_CREAT:
-            self._faults.look()
-            return do()
-        return self._faults.change(("open", path), do)
+        if flags & os.O_CREAT:
+            return self._faults.change(("open", path), do)
+        self._faults.look()
+        return do() if flags & os.O_DIRECTORY else os.open(path, flags, mode)  # what is read a file object will close
 
     def write(self, descriptor: int, data: memoryview) -> int:
         def half() -> int:
@@ -229,18 +236,6 @@ class FaultyOs:
     def close(self, descriptor: int) -> None:
         os.close(descriptor)  # the kernel does it for the dead too
         self._paths.pop(descriptor, None)
-
-
-def _passing(name: str) -> Callable[..., Any]:
-    def call(self: FaultyOs, *args: Any, **kwargs: Any) -> Any:
-        paths = tuple(str(arg) for arg in args if isinstance(arg, str))
-        return self._faults.change((name, *paths), lambda: getattr(os, name)(*args, **kwargs))
-
-    return call
-
-
-for _name in ("rename", "replace", "link", "mkdir", "unlink", "rmdir"):
-    setattr(FaultyOs, _name, _passing(_name))
 
 
 @contextmanager

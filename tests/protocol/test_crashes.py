@@ -14,6 +14,7 @@ from functools import partial
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -42,22 +43,6 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "CHUNK_BYTES", 1000)
 
 
-def delete_and_crash(place: Place, *, first: bool) -> None:
-    """Delete with a crash, look at what is there, then delete again: it leaves nothing."""
-    for faults in place.crashes():
-        world = place.world(first=first)
-        reference = put(world.open(), "bytes", place.tmp_path)
-        before = world.storage.keys()
-        place.run(world, faults, methodcaller("delete_media", reference))
-        assert world.check(besides=DATA["bytes"]) in ([reference], [])
-        if faults.hit is None:
-            assert world.check() == []
-        world.open().delete_media(reference)
-        assert world.check() == []
-        assert world.storage.keys() == before - {reference, f"{reference}.meta"}
-        assert empty_folders(world.storage) == set()
-
-
 @pytest.mark.parametrize("first", [True, False], ids=["first-write", "later-write"])
 @pytest.mark.parametrize("way", WAYS)
 @PLACE
@@ -78,14 +63,22 @@ def test_a_store_that_is_killed(place: Place, way: str, first: bool) -> None:
         assert world.check() == []
 
 
+@pytest.mark.parametrize("first", [False, True], ids=["of-one", "of-the-last"])
 @PLACE
-def test_a_delete_that_is_killed(place: Place) -> None:
-    delete_and_crash(place, first=False)
-
-
-@pytest.mark.parametrize("place", [(LOCAL, "syscalls"), (MEMORY, "calls")], indirect=True, ids=[LOCAL, MEMORY])
-def test_a_delete_of_the_last_media_that_is_killed(place: Place) -> None:
-    delete_and_crash(place, first=True)
+def test_a_delete_that_is_killed(place: Place, first: bool) -> None:
+    """Look at what is there, then delete again: it leaves nothing."""
+    for faults in place.crashes():
+        world = place.world(first=first)
+        reference = put(world.open(), "bytes", place.tmp_path)
+        before = world.storage.keys()
+        place.run(world, faults, methodcaller("delete_media", reference))
+        assert world.check(besides=DATA["bytes"]) in ([reference], [])
+        if faults.hit is None:
+            assert world.check() == []
+        world.open().delete_media(reference)
+        assert world.check() == []
+        assert world.storage.keys() == before - {reference, f"{reference}.meta"}
+        assert empty_folders(world.storage) == set()
 
 
 @PLACE
@@ -116,12 +109,9 @@ def test_a_wrong_order_is_caught(
     steps: str, kind: str, level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commit, steps, getattr(commit, steps)[::-1])
-    killed = {
-        "STORE": partial(test_a_store_that_is_killed, way="bytes", first=False),
-        "DELETE": test_a_delete_that_is_killed,
-    }
+    killed = {"STORE": partial(test_a_store_that_is_killed, way="bytes"), "DELETE": test_a_delete_that_is_killed}
     with pytest.raises(AssertionError, match="sidecar without bytes"):
-        killed[steps](Place(kind, level, tmp_path))
+        killed[steps](Place(kind, level, tmp_path), first=False)
 
 
 def test_a_write_in_place_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,15 +128,14 @@ def test_the_dead_tidy_nothing_up(tmp_path: Path) -> None:
     for faults in each_fault(Fault.CRASH_AFTER):
         world = fresh_world(LOCAL, tmp_path)
         run(world, faults, "syscalls", lambda store: put(store, "stream", tmp_path))
-        keys = world.storage.keys()
-        left += any("/.tmp-" in key for key in keys)
+        left += any("/.tmp-" in key for key in sorted(world.storage.keys()))
     assert left > 3
 
 
 # -- a power cut ------------------------------------------------------------------------------------------------
 def recorded(world: World, operation: Callable[[Any], Any]) -> tuple[list[tuple[str, ...]], Any]:
     """Return the system calls of an operation, and what it returned."""
-    faults = Faults(fault=Fault.NONE)
+    faults = Faults()
     with faulty_os(faults):
         answer = operation(world.open())
     return faults.done, answer
@@ -166,20 +155,15 @@ def test_a_store_survives_a_power_cut(way: str, first: bool, tmp_path: Path) -> 
     assert check_store(calls, world.storage.url, reference) == []
 
 
-def test_the_settings_survive_a_power_cut(tmp_path: Path) -> None:
+def test_the_settings_and_each_folder_that_is_made_survive_a_power_cut(tmp_path: Path) -> None:
     world, calls, reference = stored(tmp_path)
     names = [(call[0], call[-1].removeprefix(f"{world.storage.url}/")) for call in calls]
     made = names.index(("link", STORE_JSON))
     assert calls[made - 1] == ("fsync", calls[made][1])
     assert names[made + 1] == ("fsync", ".fsmedia")
     assert made + 1 < names.index(("rename", reference)), "media appear in a store without settings"
-
-
-def test_a_folder_is_synced_where_it_was_made(tmp_path: Path) -> None:
-    world, calls, _ = stored(tmp_path)
-    root = world.storage.url
     made = {call[1]: number for number, call in enumerate(calls) if call[0] == "mkdir"}
-    assert {path.removeprefix(root) for path in made} == {"", "/.fsmedia", "/runs", "/runs/r1"}
+    assert {path.removeprefix(world.storage.url) for path in made} == {"", "/.fsmedia", "/runs", "/runs/r1"}
     for folder, number in made.items():
         synced = calls.index(("fsync", folder.rpartition("/")[0]), number)
         used = next(n for n, call in enumerate(calls) if call[0] in ("rename", "link") and call[-1].startswith(folder))
@@ -205,15 +189,12 @@ def test_forgotten_syncs_are_caught(forgotten: str, tmp_path: Path) -> None:
     """The model of a disk sees each fsync that is not made: take them out of the record one by one."""
     world, calls, reference = stored(tmp_path)
     root = world.storage.url
-    mine = [
-        number
-        for number, call in enumerate(calls)
-        if call[0] == "fsync" and ("/.tmp-" in call[1]) == (forgotten == "files") and "/.fsmedia" not in call[1]
-    ]
+    synced = {number: call[1] for number, call in enumerate(calls) if call[0] == "fsync" and "/.fsmedia" not in call[1]}
+    mine = [number for number, path in synced.items() if ("/.tmp-" in path) == (forgotten == "files")]
     caught = [number for number in mine if check_store(calls[:number] + calls[number + 1 :], root, reference)]
     # The root's parent is synced for the root's own name, which lies outside of what is modelled here.
-    outside = {number for number in mine if len(calls[number][1]) < len(root)}
-    assert set(mine) - set(caught) <= outside | {number for number in mine if calls[number][1] == root}
+    outside = {number for number in mine if len(synced[number]) < len(root)}
+    assert set(mine) - set(caught) <= outside | {number for number in mine if synced[number] == root}
     assert len(caught) >= 2
     if forgotten == "folders":
         deleted, _ = recorded(world, lambda store: store.delete_media(reference))
@@ -232,14 +213,11 @@ def test_wrong_orders_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_folder_that_the_dead_left_unsynced_survives_a_power_cut(tmp_path: Path) -> None:
     """A process is killed between making a folder and syncing its name; the next one only finds that it is there."""
-    for number in range(1, 30):
+    for faults in each_fault(Fault.CRASH_AFTER):
         world = fresh_world(LOCAL, tmp_path, first=True, durability="fsync")
-        faults = Faults(number, Fault.CRASH_AFTER)
         run(world, faults, "syscalls", lambda store: put(store, "bytes", tmp_path))
         calls, reference = recorded(world, lambda store: put(store, "bytes", tmp_path))
         assert check_store([*faults.done, *calls], world.storage.url, reference) == [], f"after {faults.hit}"
-        if faults.hit is None:
-            break
 
 
 # -- a storage that fails or loses its answers ---------------------------------------------------------------
@@ -339,14 +317,11 @@ def test_bytes_that_go_before_an_answer_are_caught(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_disk_that_fills_up_in_the_middle_of_a_write(way: str, tmp_path: Path) -> None:
     """A part of the write arrives, then ENOSPC: nothing is left of it, not even a temporary file."""
-    for number in range(1, 40):
+    for faults in each_fault(Fault.FAIL, error=os_error(errno.ENOSPC)):
         world = fresh_world(LOCAL, tmp_path)
         before = world.storage.keys()
-        faults = Faults(number, Fault.FAIL, os_error(errno.ENOSPC))
         error = raised(run, world, faults, "syscalls", lambda store: put(store, way, tmp_path))
-        if faults.hit is None:
-            break
-        if faults.hit[0] == "write" and ".fsmedia" not in faults.hit[1]:
+        if faults.hit and faults.hit[0] == "write" and ".fsmedia" not in faults.hit[1]:
             assert isinstance(error, StorageError)
             assert "free some space" in error.next_step
             assert not [key for key in world.storage.keys() - before if "/.tmp-" in key]
@@ -470,13 +445,9 @@ def test_a_storage_that_never_answers_is_an_error_of_ours(tmp_path: Path, monkey
     store = world.open()
     kept = put(store, "bytes", tmp_path)
     world.media[kept] = DATA["bytes"]
-
-    def silent(*_: Any, **__: Any) -> Any:
-        raise TimeoutError
-
     with monkeypatch.context() as patched:
-        patched.setattr(MemoryFileSystem, "pipe_file", silent)
-        patched.setattr(MemoryFileSystem, "rm_file", silent)
+        for method in ("pipe_file", "rm_file"):
+            patched.setattr(MemoryFileSystem, method, Mock(side_effect=TimeoutError))
         with pytest.raises(StorageError, match="no answer") as caught:
             put(store, "stream", tmp_path)
         assert caught.value.reference.startswith("runs/r1/")

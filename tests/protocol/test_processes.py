@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia import MediaContent, MediaMetadata
 from fsmedia.format import keys
 from tests.conftest import make_storage
 from tests.servers import RcloneServer
@@ -56,54 +56,52 @@ def answer_of(process: subprocess.Popen[str]) -> dict[str, Any]:
     return json.loads(out.splitlines()[-1])
 
 
-class Place(NamedTuple):
-    url: str
-    options: dict[str, str]
-
-    def opened(self) -> MediaStore:
-        return MediaStore(self.url, storage_options=self.options)
+@pytest.fixture
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder on a real disk."""
+    return tmp_path_factory.mktemp("store")
 
 
-@pytest.fixture(params=[LOCAL, S3_RCLONE])
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A folder on a real disk, and S3."""
-    if request.param == LOCAL:
-        return Place(str(tmp_path_factory.mktemp("store") / "media"), {})
-    return Place(*request.getfixturevalue("rclone").new_root(direct=True))
+@pytest.fixture
+def far(rclone: RcloneServer) -> S3Storage:
+    return S3Storage(S3_RCLONE, *rclone.new_root(direct=True), rclone)
 
 
-def added(place: Place, how: str, large: Large, reference: str = "") -> tuple[int, str]:
+def added(place: Storage, how: str, large: Large, reference: str = "") -> tuple[int, str]:
     """Stream in a child; return the bytes its peak grew by, and its answer."""
     ask = {"url": place.url, "options": place.options, "source": str(large.path), "how": how, "reference": reference}
     told = answer_of(child(ask))
     return told["after"] - told["before"], told["answer"]
 
 
-def test_streaming_in_and_out(place: Place, large: Large, full_run: bool) -> None:
-    grown = {}
-    reference = ""
-    brief = bool(place.options) and not full_run  # S3 takes its time, and all sources go the same way there
+@pytest.mark.parametrize("kind", [LOCAL, S3_RCLONE])
+def test_streaming_in_and_out(
+    kind: str, large: Large, full_run: bool, disk: Path, request: pytest.FixtureRequest
+) -> None:
+    place = LocalStorage(LOCAL, str(disk / "media")) if kind == LOCAL else request.getfixturevalue("far")
+    grown, reference = {}, ""
+    brief = kind != LOCAL and not full_run  # S3 takes its time, and all sources go the same way there
     for how in INS[-1:] if brief else INS:
         if reference:
-            place.opened().delete_media(reference)
+            opened(place).delete_media(reference)
         grown[how], reference = added(place, how, large)
-        record = place.opened().info(reference)
+        record = opened(place).info(reference)
         assert (record.size_bytes, record.sha256) == (large.size, large.digest)
     for how in OUTS[:2] if brief else OUTS:
         grown[how], digest = added(place, how, large, reference)
         assert digest == large.digest
-    place.opened().delete_media(reference)
+    opened(place).delete_media(reference)
     assert max(grown.values()) < BUDGET, {how: f"{size / MIB:.0f} MiB" for how, size in grown.items()}
 
 
-def test_the_measure_sees_a_media_in_memory(large: Large, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_measure_sees_a_media_in_memory(large: Large, disk: Path) -> None:
     """The test above can fail."""
-    place = Place(str(tmp_path_factory.mktemp("store") / "media"), {})
+    place = LocalStorage(LOCAL, str(disk / "media"))
     _, reference = added(place, "in-path", large)
     size, digest = added(place, "out-whole", large, reference)
     assert digest == large.digest
     assert size > large.size * 0.9
-    place.opened().delete_media(reference)
+    opened(place).delete_media(reference)
 
 
 # -- a sync, killed ----------------------------------------------------------------------------------------
@@ -121,13 +119,10 @@ def by_name(storage: Storage) -> dict[str, Any]:
 def test_a_killed_process(kind: str, settings: dict[str, Any], tmp_path: Path, request: pytest.FixtureRequest) -> None:
     source, count = LocalStorage(LOCAL, str(tmp_path / "source")), COUNT if kind == LOCAL else COUNT // 6
     store = opened(source, durability="rename")
-    store.store_many(
-        (
-            MediaContent.from_bytes(b"%d" % (at // 2), "text/plain"),  # each content twice
-            MediaMetadata(run_id=f"r{at % 7}", session_id="s", policy_name="retain-9days" if at % 3 == 0 else None),
-        )
-        for at in range(count)
-    )
+    for at in range(count):
+        policy = "retain-9days" if at % 3 == 0 else None
+        metadata = MediaMetadata(run_id=f"r{at % 7}", session_id="s", policy_name=policy)
+        store.store_media(MediaContent.from_bytes(b"%d" % (at // 2), "text/plain"), metadata)  # each content twice
     target = make_storage(kind, request, tmp_path / "target")
     wanted = by_name(source)
     for _ in range(3):
@@ -155,22 +150,19 @@ def grown(source: Storage, target: Storage, **wishes: Any) -> int:
     return int(told["after"] - told["before"])
 
 
-def test_memory(large: Large, tmp_path_factory: pytest.TempPathFactory, rclone: RcloneServer) -> None:
+def test_memory(large: Large, disk: Path, far: S3Storage) -> None:
     """In and out of S3, plain and shared: under 64 MiB more, whatever the size."""
-    folder = tmp_path_factory.mktemp("targets")
-    source = LocalStorage(LOCAL, str(folder / "source"))
-    store = MediaStore(source.url, durability="rename")
+    source, plain, back = (LocalStorage(LOCAL, str(disk / name)) for name in ("source", "plain", "back"))
+    store = opened(source, durability="rename")
     store.store_media(MediaContent.from_path(large.path, "video/mp4"), MediaMetadata(run_id="large"))
-    far = S3Storage("s3-rclone", *rclone.new_root(direct=True), rclone)
     found = {
-        "local": grown(source, LocalStorage(LOCAL, str(folder / "plain"))),
+        "local": grown(source, plain),
         "to s3, shared": grown(source, far, run_id="large", deduplicate=True),
-        "from s3": grown(far, LocalStorage(LOCAL, str(folder / "back")), run_id="large", deduplicate=False),
+        "from s3": grown(far, back, run_id="large", deduplicate=False),
     }
     assert max(found.values()) < BUDGET, {name: f"{size / MIB:.0f} MiB" for name, size in found.items()}
     before = {each.rpartition("/")[2] for each in store.list(run_id="large")}
-    assert {each.rpartition("/")[2] for each in MediaStore(folder / "back").list(run_id="large")} == before
+    assert {each.rpartition("/")[2] for each in opened(back).list(run_id="large")} == before
     assert not [key for key in source.keys() if keys.is_temporary(key)]  # noqa: SIM118
-    for name in ("plain", "back", "source"):
-        there = MediaStore(folder / name)
+    for there in map(opened, (plain, back, source)):
         there.delete_many(list(there.list()))

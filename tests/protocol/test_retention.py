@@ -32,8 +32,6 @@ Operation = Callable[[MediaStore], Any]
 Case = Callable[[Cabinet], tuple[Operation, tuple[str, ...]]]
 
 DATA = b"new bytes, " * 200
-
-
 GOING = ("due", "due2", "named")
 
 
@@ -45,20 +43,15 @@ def told(part: Any) -> list[str]:
     return [each.reference for each in part]
 
 
-def storing(box: Cabinet) -> tuple[Operation, tuple[str, ...]]:
+def storing(box: Cabinet, *, pieces: bool = False) -> tuple[Operation, tuple[str, ...]]:
     box.new = DATA
     content, metadata = MediaContent.from_bytes(DATA, "text/plain"), MediaMetadata(run_id="r1", policy_name="audit")
-    return methodcaller("store_media", content, metadata), ()
+    return create if pieces else methodcaller("store_media", content, metadata), ()
 
 
-def creating(box: Cabinet) -> tuple[Operation, tuple[str, ...]]:
-    box.new = DATA
-
-    def create(store: MediaStore) -> None:
-        with store.create_media(MediaMetadata(run_id="r1", policy_name="audit"), "text/plain") as writer:
-            writer.write(DATA)
-
-    return create, ()
+def create(store: MediaStore) -> None:
+    with store.create_media(MediaMetadata(run_id="r1", policy_name="audit"), "text/plain") as writer:
+        writer.write(DATA)
 
 
 def applying(before: str | None, after: str | None) -> Case:
@@ -84,16 +77,11 @@ def releasing(box: Cabinet) -> tuple[Operation, tuple[str, ...]]:
     return methodcaller("release", reference), (reference,)
 
 
-def deleting(box: Cabinet) -> tuple[Operation, tuple[str, ...]]:
-    reference = box.put("audit")
-    box.lets_go(reference)
-    return methodcaller("delete_media", reference), ()
-
-
-def deleting_many(box: Cabinet) -> tuple[Operation, tuple[str, ...]]:
-    names = [box.put("audit"), box.put("retain-2hours"), box.put_named("runs/r1/a.txt", "audit")]
+def deleting(box: Cabinet, *, many: bool = False) -> tuple[Operation, tuple[str, ...]]:
+    names = [box.put("audit")]
+    names += [box.put("retain-2hours"), box.put_named("runs/r1/a.txt", "audit")] if many else []
     box.lets_go(*names)
-    return methodcaller("delete_many", names), ()
+    return methodcaller("delete_many", names) if many else methodcaller("delete_media", *names), ()
 
 
 def overwriting(box: Cabinet, *, own: bool = False) -> tuple[Operation, tuple[str, ...]]:
@@ -125,11 +113,11 @@ def removing(box: Cabinet) -> tuple[Operation, tuple[str, ...]]:
 
 
 CASES = {
-    "store": storing, "create": creating, "apply-first": applying(None, "audit"),
+    "store": storing, "create": partial(storing, pieces=True), "apply-first": applying(None, "audit"),
     "apply-longer": applying("retain-1days", "audit"), "apply-shorter": applying("audit", "retain-2hours"),
     "apply-none": applying("audit", None), "hold": holding, "release": releasing, "delete": deleting,
-    "delete-many": deleting_many, "overwrite": overwriting, "overwrite-own": partial(overwriting, own=True),
-    "cp": copying, "mv": partial(copying, moves=True), "rm": removing,
+    "delete-many": partial(deleting, many=True), "overwrite": overwriting,
+    "overwrite-own": partial(overwriting, own=True), "cp": copying, "mv": partial(copying, moves=True), "rm": removing,
 }  # fmt: skip
 
 
@@ -172,16 +160,13 @@ def test_a_sweep_that_is_killed(place: Place) -> None:
 
 
 # -- these tests can fail ----------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("steps", "order", "case"),
-    [
-        ("STORE", (1, 2, 0, 3), "store"),
-        ("DELETE", (1, 0, 2), "delete"),
-        ("DELETE", (2, 0, 1), "delete-many"),
-        ("DELETE", (0, 2, 1), "rm"),
-        ("DELETE_NAMED", (0, 2, 1, 3, 4), "delete-many"),
-    ],
-)
+WRONG_ORDERS = [
+    ("STORE", (1, 2, 0, 3), "store"), ("DELETE", (1, 0, 2), "delete"), ("DELETE", (2, 0, 1), "delete-many"),
+    ("DELETE", (0, 2, 1), "rm"), ("DELETE_NAMED", (0, 2, 1, 3, 4), "delete-many"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("steps", "order", "case"), WRONG_ORDERS)
 def test_steps_in_a_wrong_order_are_caught(
     steps: str, order: tuple[int, ...], case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,13 +284,9 @@ def test_some_keys_of_a_bulk_delete_on_s3_fail(
     store = MediaStore(moto_storage.url, storage_options=moto_storage.options).create()
     metadata = MediaMetadata(run_id="r1", policy_name="retain-1days", timestamp=NOW - 2 * DAY)
     refs = store.store_many([(MediaContent.from_bytes(b"%d" % n, "text/plain"), metadata) for n in range(6)])
-    keys_of = {
-        "sidecars": lambda each: f"{each}.meta",
-        "bytes": lambda each: each,
-        "entries": lambda each: keys.due_key(NOW - DAY, each),
-    }[kind]
-    stuck = {refs[1], refs[4]}
-    kept = {f"{moto_storage.prefix}{keys_of(each)}" for each in stuck}
+    stuck, entry = {refs[1], refs[4]}, partial(keys.due_key, NOW - DAY)
+    key_of = {"sidecars": keys.sidecar_key, "bytes": str, "entries": entry}[kind]
+    kept = {f"{moto_storage.prefix}{key_of(each)}" for each in stuck}
     call = store._backend.fs._call_s3
 
     async def partly(method: str, *args: Any, **options: Any) -> Any:
@@ -327,7 +308,7 @@ def test_some_keys_of_a_bulk_delete_on_s3_fail(
     left = moto_storage.keys()
     for each in stuck:
         assert ((f"{each}.meta" in left), (each in left)) == (kind == "sidecars", kind in ("sidecars", "bytes"))
-        assert keys.due_key(NOW - DAY, each) in left, "the next sweep must find it"
+        assert entry(each) in left, "the next sweep must find it"
     assert set(told(store.enforce_policy(now=NOW).deleted)) == (stuck if kind == "sidecars" else set())
 
 

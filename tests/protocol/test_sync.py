@@ -7,23 +7,22 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore, StorageError
-from fsmedia import store as transferring
 from fsmedia.core import commit
 from fsmedia.maintenance import sync, sync_copy
 from fsmedia.storage import local
 from tests.conftest import make_storage
-from tests.protocol.faults import Crash, Fault, Faults, FaultyBackend, faulty_os
+from tests.protocol.faults import Crash, Fault
 from tests.protocol.wire import costs, counted
-from tests.protocol.worlds import Place, crashes, each_fault, fresh_world
+from tests.protocol.worlds import Place, each_fault, faulty, fresh_world
 from tests.servers import S3Server
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, LocalStorage, ObjectStorage, S3Storage, Storage
 from tests.transfers import media_of, opened, synced
@@ -53,20 +52,6 @@ def source(in_order: None, tmp_path: Path) -> Storage:
         found = store.store_media(MediaContent.from_bytes(data, "text/plain"), metadata)
     store.hold(found, "stays")
     return world.storage
-
-
-@contextmanager
-def failing(faults: Faults, level: str) -> Iterator[None]:
-    """Let the target of a sync have faults; its source is only read."""
-    real = transferring.open_backend
-
-    def spoiled(*args: Any, **kwargs: Any) -> FaultyBackend:
-        return FaultyBackend(real(*args, **kwargs), faults)
-
-    above = patch.object(transferring, "open_backend", spoiled) if level == "calls" else nullcontext()
-    below = faulty_os(faults) if level == "syscalls" else nullcontext()
-    with above, below:
-        yield
 
 
 def check(source: Storage, target: Storage) -> None:
@@ -106,9 +91,9 @@ def finish(source: Storage, target: Storage, settings: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("place", PLACES, indirect=True)
 def test_a_sync_that_is_killed(place: Place, source: Storage) -> None:
-    for faults in each_fault(*crashes(place.level, place.full_run and place.level == "calls")):
+    for faults in replace(place, full_run=place.full_run and place.level == "calls").crashes():
         target = fresh_world(place.kind, place.tmp_path, first=True).storage
-        with failing(faults, place.level), suppress(Crash):
+        with faulty(faults, place.level), suppress(Crash):  # the source is only read
             synced(source, target, **place.options)
         check(source, target)
         finish(source, target, place.options)
@@ -120,7 +105,7 @@ def test_a_sync_without_an_answer(fault: Fault, settings: dict[str, Any], source
     references = set(opened(source).list())
     for faults in each_fault(fault):
         target = fresh_world(MEMORY, tmp_path, first=True).storage
-        with failing(faults, "calls"), suppress(StorageError):  # where the settings can't be written
+        with faulty(faults, "calls"), suppress(StorageError):  # where the settings can't be written
             report = synced(source, target, **settings)
             assert report.failed or faults.hit is None
             assert {each.reference for each in report.failed} <= references
@@ -135,7 +120,7 @@ def test_deleting_what_the_source_has_not_is_killed(source: Storage, tmp_path: P
             synced(source, target, **settings)
             metadata = MediaMetadata(run_id="r9", policy_name="retain-2days")
             extra = opened(target).store_media(MediaContent.from_bytes(b"same", "text/plain"), metadata)
-            with failing(faults, "calls"), suppress(Crash):
+            with faulty(faults, "calls"), suppress(Crash):
                 synced(source, target, delete=True, **settings)
             synced(source, target, delete=True, **settings)
             assert not opened(target).exists(extra)

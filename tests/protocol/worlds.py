@@ -5,7 +5,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -128,14 +128,14 @@ def put(store: MediaStore, way: str, folder: Path) -> str:
     return store.store_media(content, metadata)
 
 
-def run(world: World, faults: Faults, level: str, operation: Callable[[MediaStore], Any]) -> Any:
-    """Run an operation in a store with faults, at the port ("calls") or below it ("syscalls").
+def faulty(faults: Faults, level: str) -> AbstractContextManager[Any]:
+    """Let there be faults at the port ("calls") or below it ("syscalls")."""
+    return faulty_os(faults) if level == "syscalls" else faulty_backends(faults)
 
-    A crash is swallowed, everything else comes out. Returns what the operation returns, None if it crashed.
-    """
-    below = faulty_os(faults) if level == "syscalls" else nullcontext()
-    above = faulty_backends(faults) if level == "calls" else nullcontext()
-    with below, above:
+
+def run(world: World, faults: Faults, level: str, operation: Callable[[MediaStore], Any]) -> Any:
+    """Run an operation in a store with faults; return what it returns, None if it crashed; other errors come out."""
+    with faulty(faults, level):
         try:
             return operation(world.open())
         except Crash:
@@ -158,17 +158,6 @@ def each_fault(*kinds: Fault, **more: Any) -> Iterator[Faults]:
         yield from each_call(partial(Faults, fault=kind, **more))
 
 
-def crashes(level: str, full_run: bool = False) -> tuple[Fault, ...]:
-    """Return the crashes that leave something of their own.
-
-    The one before a step leaves what the one after its predecessor does, and where nothing is written in pieces a torn
-    one is a crash before: at full size all of them all the same.
-    """
-    if full_run:
-        return CRASHES
-    return (Fault.TORN,) if level == "syscalls" else (Fault.CRASH_AFTER,)
-
-
 def empty_folders(storage: Storage) -> set[str]:
     root = Path(storage.url)
     paths = root.rglob("*") if isinstance(storage, LocalStorage) else ()
@@ -189,8 +178,13 @@ class Place:
         return fresh_world(self.kind, self.tmp_path, first=first, **self.options)
 
     def crashes(self) -> Iterator[Faults]:
-        """Yield a crash at each call, of each kind that leaves something of its own."""
-        return each_fault(*crashes(self.level, self.full_run))
+        """Yield a crash at each call, of each kind that leaves something of its own.
+
+        The one before a step leaves what the one after its predecessor does, and where nothing is written in pieces a
+        torn one is a crash before: at full size all of them all the same.
+        """
+        own = Fault.TORN if self.level == "syscalls" else Fault.CRASH_AFTER
+        return each_fault(*(CRASHES if self.full_run else (own,)))
 
     def run(self, world: World, faults: Faults, operation: Callable[[MediaStore], Any]) -> Any:
         return run(world, faults, self.level, operation)
