@@ -14,6 +14,7 @@ from fsmedia.catalog import refresh
 from fsmedia.catalog import snapshots as answers
 from fsmedia.core import records
 from tests.storages import Storage
+from tests.transfers import opened
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 OLD = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -34,24 +35,15 @@ def eager() -> Iterator[None]:
         yield
 
 
-def opened(storage: Storage, **options: Any) -> MediaStore:
-    return MediaStore(storage.url, storage_options=storage.options, **options)
-
-
 def filled(storage: Storage, **options: Any) -> tuple[MediaStore, list[str]]:
     """Return a store with media of three runs, of two types, under three policies and none."""
-    store = opened(storage, **options)
-    pairs = []
+    store, pairs = opened(storage, **options), []
     for number in range(12):
         kind = ("image/png", "text/plain; charset=utf-8")[number % 2]
-        metadata = MediaMetadata(
-            run_id=f"r{number % 3}",
-            conversation_id="c" if number % 4 == 0 else "",
-            message_idx=number,
-            provider_id="openai" if number % 5 == 0 else "",
-            policy_name=(None, "retain-1hours", "retain-3days", "retain-300days")[number % 4],
-            timestamp=OLD + number * timedelta(hours=1),
-        )
+        ids = {"conversation_id": "c" if number % 4 == 0 else "", "provider_id": "openai" if number % 5 == 0 else ""}
+        policy = (None, "retain-1hours", "retain-3days", "retain-300days")[number % 4]
+        times = {"message_idx": number, "timestamp": OLD + number * timedelta(hours=1)}
+        metadata = MediaMetadata(run_id=f"r{number % 3}", policy_name=policy, **ids, **times)
         data = PNG if kind == "image/png" else b"text %d" % number
         pairs.append((MediaContent.from_bytes(data, kind, caption="é\n", width=3, fps=2.5), metadata))
     return store, store.store_many(pairs)

@@ -23,28 +23,19 @@ class ReportView(NamedTuple):
     size: int
     digest: str
     generation: str
-
-    @property
-    def blob(self) -> str:
-        return f".fsmedia/blobs/{self.digest[:2]}/{self.digest}"
-
-    @property
-    def data(self) -> str:
-        return f"{self.blob}/data/{self.generation}"
-
-    @property
-    def refs(self) -> str:
-        return f"{self.blob}/refs/{self.generation}"
-
-    @property
-    def condemned(self) -> str:
-        return f"{self.blob}/condemned/{self.generation}"
+    blob: str
+    data: str
+    refs: str
+    condemned: str
 
 
 def told(reference: str) -> ReportView:
     found = NAME.fullmatch(reference.rpartition("/")[2])
     assert found is not None, f"not a deduplicated name: {reference}"
-    return ReportView(int(found["size"]), found["digest"], found["generation"])
+    digest, generation = found["digest"], found["generation"]
+    blob = f".fsmedia/blobs/{digest[:2]}/{digest}"
+    parts = [f"{blob}/{kind}/{generation}" for kind in ("data", "refs", "condemned")]
+    return ReportView(int(found["size"]), digest, generation, blob, *parts)
 
 
 def sidecar_of(storage: Storage, reference: str) -> dict[str, object]:

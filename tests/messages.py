@@ -49,11 +49,7 @@ OPENAI_RESPONSES = {
             {"type": "input_image", "image_url": url(PNG)},
             {"type": "input_file", "filename": "a.pdf", "file_data": url(b"%PDF-1.7", "application/pdf")},
         ),
-        {
-            "type": "function_call_output",
-            "call_id": "c",
-            "output": [{"type": "input_image", "image_url": url(PNG + b"2")}],
-        },
+        {"type": "function_call_output", "output": [{"type": "input_image", "image_url": url(PNG + b"2")}]},
     ],
     "output": [
         {"type": "image_generation_call", "id": "ig", "result": b64(PNG + b"3"), "output_format": "png"},
@@ -74,9 +70,7 @@ ANTHROPIC = {
 }
 L16 = {"mimeType": "audio/L16;codec=pcm;rate=24000", "data": b64(bytes(range(200)))}
 GEMINI = {
-    "contents": [
-        said({"text": "what is it"}, {"inline_data": {"mime_type": "image/png", "data": b64(PNG)}}, name="parts")
-    ],
+    "contents": [said({"text": "?"}, {"inline_data": {"mime_type": "image/png", "data": b64(PNG)}}, name="parts")],
     "candidates": [{"content": said({"inlineData": L16}, role="model", name="parts")}],
 }
 STORED = {"storage_reference": "out/media/runs/r/x.png", "mime_type": "image/png"}
@@ -91,15 +85,10 @@ MCP = {
 }
 
 DOCUMENTS = {
-    "openai-chat": (OPENAI_CHAT, 5),
-    "openai-responses": (OPENAI_RESPONSES, 5),
-    "openai-realtime": (OPENAI_REALTIME, 1),
-    "openai-images": (OPENAI_IMAGES, 1),
-    "anthropic": (ANTHROPIC, 2),
-    "gemini": (GEMINI, 2),
-    "promptkit": (PROMPTKIT, 1),
-    "mcp": (MCP, 2),
-}
+    "openai-chat": (OPENAI_CHAT, 5), "openai-responses": (OPENAI_RESPONSES, 5),
+    "openai-realtime": (OPENAI_REALTIME, 1), "openai-images": (OPENAI_IMAGES, 1), "anthropic": (ANTHROPIC, 2),
+    "gemini": (GEMINI, 2), "promptkit": (PROMPTKIT, 1), "mcp": (MCP, 2),
+}  # fmt: skip
 """Name -> document, and how many media are taken out of it."""
 
 
@@ -147,18 +136,11 @@ PARTS = st.one_of(
 )
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 SCALARS = st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS, URLS, st.text(st.characters(codec="utf-8"), max_size=20))
-KEYS = st.one_of(
-    st.sampled_from(["messages", "content", "parts", "data", "mime_type", "url", "type", "media", "audio", "input"]),
-    st.text(st.characters(codec="utf-8"), max_size=6),
-)
+NAMES = ["messages", "content", "parts", "data", "mime_type", "url", "type", "media", "audio", "input"]
+KEYS = st.sampled_from(NAMES) | st.text(st.characters(codec="utf-8"), max_size=6)
 JSON: st.SearchStrategy[Any] = st.recursive(
-    st.one_of(SCALARS, PARTS),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(KEYS, inner, max_size=4)),
-    max_leaves=12,
+    SCALARS | PARTS, lambda some: st.lists(some, max_size=4) | st.dictionaries(KEYS, some, max_size=4), max_leaves=12
 )
-
-
-NUMBERED = "\n[1E400, -0.0, 1.10, 12345678901234567890123, NaN]\n"
 
 
 @st.composite
@@ -170,5 +152,6 @@ def json_texts(draw: st.DrawFn) -> str:
     text = json.dumps(document, ensure_ascii=draw(st.booleans()), indent=indent, separators=separators)
     if draw(st.booleans()):
         text = text.replace("/", "\\/")
-    odd = draw(st.sampled_from(["", "", "\n", NUMBERED, '\n"\\ud800"\n', "{}", "\r\n  "]))
+    numbers = "\n[1E400, -0.0, 1.10, 12345678901234567890123, NaN]\n"
+    odd = draw(st.sampled_from(["", "", "\n", numbers, '\n"\\ud800"\n', "{}", "\r\n  "]))
     return draw(st.sampled_from(["", "", "\ufeff", "  \n"])) + text + odd

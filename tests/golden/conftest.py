@@ -20,9 +20,14 @@ FOLDER = Path(__file__).with_name("promptkit")
 INDEX = ".dedup_index.json"
 ASIDE = ".fsmedia/promptkit/dedup_index.json"
 BY_RUN, BY_SESSION, ARENA = "by-run", "by-session-dedup", "arena"
-STORES = (BY_RUN, BY_SESSION, ARENA)
 ORGANIZATIONS = {BY_RUN: "by-run", BY_SESSION: "by-session", ARENA: "by-run"}
 ID_FIELDS = {"by-run": "run_id", "by-session": "session_id"}
+
+
+KEPT_FOR = {
+    "delete-after-10min": timedelta(minutes=10), "retain-2hours": timedelta(hours=2),
+    "retain-7days": timedelta(days=7), "retain-30days": timedelta(days=30),
+}  # fmt: skip
 
 
 class Item(NamedTuple):
@@ -33,6 +38,16 @@ class Item(NamedTuple):
     sha256: str
     size: int
     sidecar: dict[str, Any]
+
+    @property
+    def timestamp(self) -> datetime:
+        """The time as Go wrote it, cut to microseconds."""
+        return datetime.fromisoformat(self.sidecar["timestamp"]).astimezone(UTC)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        keep_for = KEPT_FOR.get(self.sidecar.get("policy_name") or "")
+        return None if keep_for is None else self.timestamp + keep_for
 
 
 @cache
@@ -163,13 +178,3 @@ adopted = adopted_on({BY_RUN: (LOCAL, MEMORY), BY_SESSION: (MEMORY, S3_RCLONE), 
 """Each store of PromptKit's on storages of every kind."""
 indexed = adopted_on({BY_SESSION: (LOCAL, S3_RCLONE)})
 """The store with a deduplication index, on a disk and on an object store."""
-
-
-def instant(text: str) -> datetime:
-    """Read a time as Go writes it, cut to microseconds."""
-    head, _, rest = text.partition(".")
-    if not rest:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    digits = len(rest) - len(rest.lstrip("0123456789"))
-    whole = datetime.fromisoformat(head + rest[digits:]).astimezone(UTC)
-    return whole + timedelta(microseconds=int(rest[:digits].ljust(9, "0")) // 1000)

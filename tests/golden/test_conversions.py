@@ -12,8 +12,8 @@ import hashlib
 import json
 from collections.abc import Iterator
 from datetime import timedelta
-from functools import cache
-from itertools import count, product
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,9 +22,10 @@ import pytest
 from fsmedia import HeldMediaError, MediaNotFoundError, MediaStore
 from fsmedia.format import keys
 from tests.contract.specimens import raised
-from tests.storages import LOCAL, MEMORY, LocalStorage, MemoryStorage, Storage
+from tests.protocol.worlds import fresh_world
+from tests.storages import LOCAL, MEMORY, Storage
+from tests.transfers import opened as opened_at
 
-_NUMBERS = count(1)
 ONCE, AGAIN = "once", "again"
 STEM = len("runs/rN/0000_00_u") + 26
 
@@ -83,12 +84,10 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Sto
 
 
 def fresh(kind: str, tmp_path: Path) -> Storage:
-    name = f"half-way-{next(_NUMBERS)}"
-    return LocalStorage(kind, str(tmp_path / name)) if kind == LOCAL else MemoryStorage(kind, f"memory://{name}")
+    return fresh_world(kind, tmp_path, first=True).storage
 
 
-def opened(storage: Storage, **options: Any) -> MediaStore:
-    return MediaStore(storage.url, storage_options=storage.options, durability="rename", **options)
+opened = partial(opened_at, durability="rename")
 
 
 def by_media(references: list[str], media: list[Media]) -> dict[str, list[str]]:
@@ -110,11 +109,9 @@ def check(store: MediaStore, media: list[Media], *, old_names: bool) -> None:
             with store.open(name) as file:
                 assert file.read() == store.retrieve_media(name).read_bytes() == each.data
             record = store.info(name)
-            assert (record.sha256, record.hold is not None) == (
-                hashlib.sha256(each.data).hexdigest(), each.label == "held",
-            )  # fmt: skip
+            assert (record.sha256, record.run_id) == (hashlib.sha256(each.data).hexdigest(), name.split("/")[1])
+            assert (record.hold is not None) == (each.label == "held")
             assert record.policy_name in each.policies
-            assert store.info(name).run_id == name.split("/")[1]
 
 
 def test_each_is_listed_and_read_under_its_old_names_and_new_ones(stores) -> None:

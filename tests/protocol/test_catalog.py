@@ -200,9 +200,8 @@ def test_a_refresh_costs_a_listing_and_what_changed(rclone_storage: S3Storage, f
     lists = pages + 1  # of the root's own level
     with old_enough():
         assert len(store.catalog()) == stored
-        again = costs(
-            rclone_storage, store.catalog, list=lists + 1, get=1
-        )  # the listing; the snapshots, and the newest
+        # The listing; the snapshots, and the newest.
+        again = costs(rclone_storage, store.catalog, list=lists + 1, get=1)
         assert (again.report.read, again.report.written) == (0, False)
         for reference in references[:3]:
             sidecar = bucket / f"{reference}.meta"
@@ -233,6 +232,5 @@ def test_the_name_of_a_snapshot() -> None:
     assert key.startswith(".fsmedia/catalog/20260304T050607890Z-u")
     assert keys.snapshot_key(instant + timedelta(milliseconds=1)) > key
     others = [key[1:], f"{key}x", f"{key}\n", key.upper(), key.replace("0304", "1399"), key.replace("parquet", "csv")]
-    for other in others:
-        assert keys.parse_snapshot(other) is None
+    assert set(map(keys.parse_snapshot, others)) == {None}
     assert os.path.dirname(key) == keys.CATALOG
