@@ -1,6 +1,5 @@
 """Whoever is killed while it erases: everybody else's media are whole, and erasing again finishes at once."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -129,17 +128,15 @@ def test_what_fails_is_in_the_receipt_and_the_next_one_finishes(
 
 
 # -- these tests can fail ----------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("place", "name", "broken"),
-    [
-        (erase, "read_journal", lambda *_: []),
-        (erase, "finish_interrupted", lambda *_, **__: erase.EraseResult()),
-        (erase._ReceiptJob, "_tidy", lambda *_: None),
-    ],
-)
-def test_an_erasure_that_forgets_a_step_is_caught(
-    place: Any, name: str, broken: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(place, name, broken)
+FORGOTTEN = {
+    "read_journal": (erase, lambda *_: []), "_tidy": (erase._ReceiptJob, lambda *_: None),
+    "finish_interrupted": (erase, lambda *_, **__: erase.EraseResult()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("step", FORGOTTEN)
+def test_an_erasure_that_forgets_a_step_is_caught(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, broken = FORGOTTEN[step]
+    monkeypatch.setattr(place, step, broken)
     with pytest.raises(AssertionError):
         test_whoever_dies_while_it_erases_is_finished_by_the_next(Place(MEMORY, "calls", tmp_path), True)

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from io import BytesIO
-from itertools import chain, islice
+from itertools import chain, count, islice, product
 from pathlib import Path
 from typing import Any
 
@@ -401,9 +401,8 @@ def test_a_server_that_lists_in_another_order(world: World, scenario: Scenario) 
 
     Of the first answers nothing is wrong, so that what the others show is not the relay's own doing.
     """
-    assert (
-        play(world, scenario, WrongAnswer("LIST", change="sorted", page=5), WrongAnswer("LIST", change="hashed")) == []
-    )
+    wrongs = WrongAnswer("LIST", change="sorted", page=5), WrongAnswer("LIST", change="hashed")
+    assert play(world, scenario, *wrongs) == []
 
 
 @scenarios(sync, verify, erase, catalog, list_all)
@@ -414,14 +413,13 @@ def test_a_later_page_that_shows_another_order(world: World, scenario: Scenario)
     assert play(world, scenario, wrong, refusal="order of keys") == []
 
 
+HASHED = WrongAnswer("LIST", change="hashed")
+TURNED = WrongAnswer("LIST", change="turned", page=5)  # of an odd size: a page ends between bytes and their sidecar
+
+
 @ON_MOTO
 @pytest.mark.parametrize(
-    ("scenario", "wrong"),
-    [
-        *((scenario, WrongAnswer("LIST", change="hashed")) for scenario in (sync, catalog, list_all)),
-        # Of an odd size, so that a page ends between bytes and their sidecar.
-        *((scenario, WrongAnswer("LIST", change="turned", page=5)) for scenario in (sync, list_all)),
-    ],
+    ("scenario", "wrong"), [*product((sync, catalog, list_all), [HASHED]), *product((sync, list_all), [TURNED])]
 )
 def test_without_the_sorting(
     world: World, scenario: Scenario, wrong: WrongAnswer, monkeypatch: pytest.MonkeyPatch
@@ -537,27 +535,25 @@ def rename(world: World) -> Act:
 
 
 Asked = tuple[str, str]  # method and target
-DELETIONS = [("DELETE", ""), ("POST", "delete")]
+DELETION = ([("DELETE", ""), ("POST", "delete")], PORTAL, [b"", b"{}", PORTAL])
 CONFIRMED: dict[Any, dict[type, tuple[list[Asked], bytes, list[bytes]]]] = {
     upload: {
         S3Storage: ([("PUT", "/")], b"", [b"", PORTAL]),
         GcsStorage: (
-            [("POST", "/upload/")],
-            b'{"generation": "1"}',
-            [b"", b"{}", b"null", PORTAL, b'{"kind": "storage#object"}'],
+            [("POST", "/upload/")], b'{"generation": "1"}', [b"", b"{}", b"null", PORTAL, b'{"kind": "storage#object"}']
         ),
     },
     upload_large: {
         S3Storage: ([("POST", "uploadId=")], b"<Other/>", [b"", b"<Other/>", TRY_AGAIN]),
         GcsStorage: ([("POST", "upload_id=")], b"{}", [b"", b"{}", PORTAL]),
     },
-    remove: {place: (DELETIONS, PORTAL, [b"", b"{}", PORTAL]) for place in (S3Storage, GcsStorage)},
-    remove_many: {place: (DELETIONS, PORTAL, [b"", b"{}", PORTAL]) for place in (S3Storage, GcsStorage)},
+    remove: dict.fromkeys((S3Storage, GcsStorage), DELETION),
+    remove_many: dict.fromkeys((S3Storage, GcsStorage), DELETION),
     rename: {
         S3Storage: ([("PUT", r"new-name\.txt$")], b"<CopyObjectResult/>", [b"", PORTAL, b"{}"]),
         GcsStorage: ([("POST", "rewriteTo")], b'{"done": true}', [b"", PORTAL, b"{}"]),
     },
-}
+}  # fmt: skip
 """What a server must confirm -> the requests, the body that was believed once, those that somebody in between sends."""
 
 
@@ -625,13 +621,11 @@ def test_a_look_or_a_read_answered_with_a_page(world: World, monkeypatch: pytest
     """A page of HTML is neither a sidecar nor a media; without the proofs it is taken for both."""
     reference = world.put("the bytes")
     backend = world.store._backend
-    for look in (
-        lambda: backend.head(reference),
-        lambda: backend.read(f"{reference}.meta"),
-        lambda: backend.read_range(reference, 1, 3),
-        lambda: world.store.fs.cat_file(reference),
-    ):
-        assert refused(world, look, "no proper answer", *PAGES) == []
+    looks = (
+        lambda: backend.head(reference), lambda: backend.read(f"{reference}.meta"),
+        lambda: backend.read_range(reference, 1, 3), lambda: world.store.fs.cat_file(reference),
+    )  # fmt: skip
+    assert [each for look in looks for each in refused(world, look, "no proper answer", *PAGES)] == []
     assert world.look() == []
     no_checks(monkeypatch)
     world.open(verify_reads=False)
@@ -678,15 +672,19 @@ def fits(call: Call, method: str | None) -> bool:
     return call.kind == "list" if method == "LIST" else method in (None, call.method)
 
 
+NewWorld = Callable[[str, bool], World]
+
+
 @dataclass(frozen=True)
 class Matrix:
+    new_world: NewWorld
     place: str
-    new_world: Callable[[], World]
     operation: Callable[[World], Act]
+    shared: bool
 
     def count(self) -> tuple[list[Call], list[Call]]:
         """Return the calls before and in the operation where all answers are right."""
-        world = self.new_world()
+        world = self.new_world(self.place, self.shared)
         with world.place.counted() as before:
             act = self.operation(world)
         with world.place.counted() as during:
@@ -705,7 +703,7 @@ class Matrix:
             yield from (f"{kind}, call {number} of {calls}: {each}" for each in self._one(kind, before, number))
 
     def _one(self, kind: str, before: int, number: int) -> list[str]:
-        world = self.new_world()
+        world = self.new_world(self.place, self.shared)
         rule = {**wrong_answers(self.place)[kind], "times": 1}
         # That it says so is right; what must not be is looked for afterwards.
         with suppress(MediaError, BulkError):
@@ -721,23 +719,16 @@ class Matrix:
 
 
 @pytest.fixture
-def new_matrix(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Callable[..., Matrix]:
-    counter = iter(range(100_000))
-
-    def make(place: str, operation: Any, shared: bool) -> Matrix:
-        def new_world() -> World:
-            return World(make_storage(place, request, tmp_path), tmp_path / f"mirror-{next(counter)}", clock, shared)
-
-        return Matrix(place, new_world, operation)
-
-    return make
+def new_world(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> NewWorld:
+    mirrors = (tmp_path / f"mirror-{number}" for number in count())
+    return lambda place, shared: World(make_storage(place, request, tmp_path), next(mirrors), clock, shared)
 
 
 @OPERATION
 @PLACES
-def test_some_call_is_answered_wrongly(new_matrix: Callable[..., Matrix], place: str, operation: Any) -> None:
+def test_some_call_is_answered_wrongly(new_world: NewWorld, place: str, operation: Any) -> None:
     number = OPERATIONS.index(operation)
-    matrix = new_matrix(place, operation, number % 2 == 0)
+    matrix = Matrix(new_world, place, operation, number % 2 == 0)
     counted = matrix.count()
     kinds = KINDS[number % SMALL[place] :: SMALL[place]]
     assert [each for kind in kinds for each in matrix.run(kind, counted, number + KINDS.index(kind))] == []
@@ -747,10 +738,9 @@ def test_some_call_is_answered_wrongly(new_matrix: Callable[..., Matrix], place:
 @pytest.mark.parametrize("kind", KINDS)
 @OPERATION
 @PLACES
-def test_each_call_is_answered_wrongly_once(
-    new_matrix: Callable[..., Matrix], place: str, operation: Any, kind: str
-) -> None:
-    assert [each for shared in (False, True) for each in new_matrix(place, operation, shared).run(kind)] == []
+def test_each_call_is_answered_wrongly_once(new_world: NewWorld, place: str, operation: Any, kind: str) -> None:
+    matrices = [Matrix(new_world, place, operation, shared) for shared in (False, True)]
+    assert [each for matrix in matrices for each in matrix.run(kind)] == []
 
 
 def takes_back(key_of: Callable[[str], str]) -> Callable[..., Any]:
@@ -768,25 +758,21 @@ def takes_back(key_of: Callable[[str], str]) -> Callable[..., Any]:
     return make
 
 
-@pytest.mark.parametrize(
-    ("operation", "shared", "place", "name", "broken", "wrong"),
-    [
-        (change, False, commit, "rewrite_sidecar", takes_back(keys.sidecar_key), "lost"),
-        pytest.param(
-            *(change, True, commit, "rewrite_sidecar", takes_back(keys.sidecar_key), "lost"), marks=pytest.mark.full
-        ),
-        (hold, False, lifetime, "hold", takes_back(keys.hold_key), "lost: the hold"),
-        (verify, False, repair_module.Repairer, "_confirm", lambda _: lambda *_: None, "claimed: whole"),
-    ],
-    ids=[
-        "a change that removes the sidecar again", "of shared bytes", "a hold that is taken back",
-        "a verification that looks once",
-    ],
-)  # fmt: skip
+DOUBTS: dict[str, tuple[Any, ...]] = {
+    "a change that removes the sidecar again":
+        (change, commit, "rewrite_sidecar", takes_back(keys.sidecar_key), "lost"),
+    "a hold that is taken back": (hold, lifetime, "hold", takes_back(keys.hold_key), "lost: the hold"),
+    "a verification that looks once":
+        (verify, repair_module.Repairer, "_confirm", lambda _: lambda *_: None, "claimed: whole"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shared", [False, pytest.param(True, marks=pytest.mark.full)], ids=["plain", "shared"])
+@pytest.mark.parametrize("doubt", DOUBTS)
 def test_without_what_doubts_one_not_found(
-    new_matrix: Callable[..., Matrix], operation: Any, shared: bool, place: Any, name: str, broken: Any, wrong: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    new_world: NewWorld, doubt: str, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One wrong "not found" loses a sound media its sidecar or its hold, or leaves damage out of the report."""
+    operation, place, name, broken, wrong = DOUBTS[doubt]
     monkeypatch.setattr(place, name, broken(getattr(place, name)))
-    assert any(wrong in each for each in new_matrix(S3_MOTO, operation, shared).run("not found"))
+    assert any(wrong in each for each in Matrix(new_world, S3_MOTO, operation, shared).run("not found"))
