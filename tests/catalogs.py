@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
@@ -21,11 +21,9 @@ OLD = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 CATALOG_KEY = re.compile(r"\.fsmedia/catalog/[0-9TZ]+-u[0-9a-z]{26}\.parquet").fullmatch
 
 
-@contextmanager
-def old_enough() -> Iterator[None]:
+def old_enough() -> AbstractContextManager[Any]:
     """Let what was written just now count as old enough to be told apart by its token; tests never wait."""
-    with patch.object(refresh, "COARSEST", -timedelta(hours=1)):
-        yield
+    return patch.object(refresh, "COARSEST", -timedelta(hours=1))
 
 
 @contextmanager

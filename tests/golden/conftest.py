@@ -21,7 +21,6 @@ INDEX = ".dedup_index.json"
 ASIDE = ".fsmedia/promptkit/dedup_index.json"
 BY_RUN, BY_SESSION, ARENA = "by-run", "by-session-dedup", "arena"
 ORGANIZATIONS = {BY_RUN: "by-run", BY_SESSION: "by-session", ARENA: "by-run"}
-ID_FIELDS = {"by-run": "run_id", "by-session": "session_id"}
 
 
 KEPT_FOR = {
@@ -102,7 +101,7 @@ class Adopted:
 
     @property
     def id_field(self) -> str:
-        return ID_FIELDS[self.organization]
+        return f"{self.organization.removeprefix('by-')}_id"
 
     @property
     def references(self) -> list[str]:

@@ -173,16 +173,11 @@ def full_cabinet(kind: str, tmp_path: Path, **options: Any) -> tuple[Cabinet, di
 
 
 def _filled(made: Cabinet) -> tuple[dict[str, str], tuple[Any, ...]]:
-    refs = {
-        "due": made.put("retain-1days", age=2 * DAY),
-        "due2": made.put("retain-2hours", age=3 * DAY),  # on another day than the others, whatever time it is now
-        "named": made.put_named("runs/r1/named.txt", "retain-1days", age=2 * DAY),
-        "held": made.hold(made.put("retain-1days", age=2 * DAY)),
-        "dated": made.put("retain-1days", age=2 * DAY),
-        "freed": made.put("retain-1days", age=2 * DAY),
-        "future": made.put("retain-30days"),
-        "forever": made.put(),
-    }
+    refs = {name: made.put("retain-1days", age=2 * DAY) for name in ("due", "held", "dated", "freed")}
+    refs["due2"] = made.put("retain-2hours", age=3 * DAY)  # on another day than the others, whatever time it is now
+    refs["named"] = made.put_named("runs/r1/named.txt", "retain-1days", age=2 * DAY)
+    refs |= {"future": made.put("retain-30days"), "forever": made.put()}
+    made.hold(refs["held"])
     store = made.world.open()
     store.apply_policy(refs["dated"], "retain-30days")
     store.apply_policy(refs["freed"], None)

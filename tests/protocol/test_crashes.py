@@ -149,10 +149,12 @@ def stored(tmp_path: Path, way: str = "bytes", durability: str = "fsync") -> tup
 
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_store_survives_a_power_cut(way: str, first: bool, tmp_path: Path) -> None:
+def test_a_store_and_its_delete_survive_a_power_cut(way: str, first: bool, tmp_path: Path) -> None:
     world = fresh_world(LOCAL, tmp_path, first=first, durability="fsync")
     calls, reference = recorded(world, lambda store: put(store, way, tmp_path))
     assert check_store(calls, world.storage.url, reference) == []
+    calls, _ = recorded(world, methodcaller("delete_media", reference))
+    assert check_delete(calls, world.storage.url, reference) == []
 
 
 def test_the_settings_and_each_folder_that_is_made_survive_a_power_cut(tmp_path: Path) -> None:
@@ -168,13 +170,6 @@ def test_the_settings_and_each_folder_that_is_made_survive_a_power_cut(tmp_path:
         synced = calls.index(("fsync", folder.rpartition("/")[0]), number)
         used = next(n for n, call in enumerate(calls) if call[0] in ("rename", "link") and call[-1].startswith(folder))
         assert synced < used, f"{folder} held something before its own name was durable"
-
-
-def test_a_delete_survives_a_power_cut(tmp_path: Path) -> None:
-    world = fresh_world(LOCAL, tmp_path, durability="fsync")
-    reference = put(world.open(), "bytes", tmp_path)
-    calls, _ = recorded(world, lambda store: store.delete_media(reference))
-    assert check_delete(calls, world.storage.url, reference) == []
 
 
 def test_rename_does_not_sync(tmp_path: Path) -> None:

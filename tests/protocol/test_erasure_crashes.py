@@ -37,11 +37,8 @@ class Town:
             plain = self.world.open()
             hers = list(plain.list(run_id="alice"))
         store = self.world.open()
-        hers += [
-            self._put(store, "alice", SHARED, policy_name="retain-1days"),
-            self._put(store, "alice", SHARED),
-            self._put(store, "alice", b"alone " * 40, policy_name="retain-2days"),
-        ]
+        hers += [self._put(store, "alice", SHARED, policy_name=name) for name in ("retain-1days", None)]
+        hers.append(self._put(store, "alice", b"alone " * 40, policy_name="retain-2days"))
         store.apply_policy(hers[-1], "retain-3days")
         if deduplicate:
             store.catalog()

@@ -160,11 +160,9 @@ COUNT = 30
 def fill(storage: Any, count: int = COUNT, **settings: Any) -> MediaStore:
     """Store so many media, a third of them with a policy."""
     store = opened(storage, **settings).create()
-    policies = ("retain-9days" if at % 3 == 0 else None for at in range(count))
-    store.store_many(
-        (MediaContent.from_bytes(b"text %d" % at, "text/plain"), MediaMetadata(run_id="r1", policy_name=policy))
-        for at, policy in enumerate(policies)
-    )
+    metadata = [MediaMetadata(run_id="r1", policy_name=policy) for policy in ("retain-9days", None, None)]
+    contents = (MediaContent.from_bytes(b"text %d" % at, "text/plain") for at in range(count))
+    store.store_many((content, metadata[at % 3]) for at, content in enumerate(contents))
     return store
 
 

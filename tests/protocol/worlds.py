@@ -79,23 +79,21 @@ class World:
         extra = [reference for reference in listed if reference not in self.media]
         assert extra == [] or besides is not None, f"listed, but nobody stored it: {extra}"
         for reference in listed:
-            self._whole(store, reference, self.media.get(reference, besides))
+            data = self.media.get(reference, besides)
+            assert data is not None
+            assert self.storage.read(reference) == data
+            sidecar = json.loads(self.storage.read(f"{reference}.meta"))
+            assert sidecar["sha256"] == hashlib.sha256(data).hexdigest()
+            assert sidecar["size_bytes"] == len(data)
+            record = store.info(reference)
+            assert (record.sha256, record.run_id) == (sidecar["sha256"], reference.split("/")[1])
+            assert store.retrieve_media(reference).read_bytes() == data
+            with store.open(reference) as file:
+                assert file.read() == data
+            assert store.exists(reference)
         for run in ("r1", "r2"):
             assert list(store.list(run_id=run)) == [key for key in listed if key.startswith(f"runs/{run}/")]
         return extra
-
-    def _whole(self, store: MediaStore, reference: str, data: bytes | None) -> None:
-        assert data is not None
-        assert self.storage.read(reference) == data
-        sidecar = json.loads(self.storage.read(f"{reference}.meta"))
-        assert sidecar["sha256"] == hashlib.sha256(data).hexdigest()
-        assert sidecar["size_bytes"] == len(data)
-        record = store.info(reference)
-        assert (record.sha256, record.run_id) == (sidecar["sha256"], reference.split("/")[1])
-        assert store.retrieve_media(reference).read_bytes() == data
-        with store.open(reference) as file:
-            assert file.read() == data
-        assert store.exists(reference)
 
 
 def fresh_world(kind: str, tmp_path: Path, *, first: bool = False, **options: Any) -> World:

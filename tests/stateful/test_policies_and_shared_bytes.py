@@ -278,21 +278,24 @@ def test_random_histories(
     )
 
 
-@pytest.mark.parametrize(
-    ("shares", "place", "what", "broken"),
-    [
-        (False, commit, "STORE", commit.STORE[1:]),
-        (True, blobs, "release", lambda backend, pointer: not backend.delete([pointer.data_key])),
-        (True, commit, "DELETE_SHARED", commit.DELETE_SHARED[:1]),
-    ],
-    ids=["a store that writes no entry", "a release that takes all", "a delete that forgets the marker"],
-)
+BREAKS = {
+    "a store that writes no entry": (False, commit, "STORE", commit.STORE[1:]),
+    "a release that takes all": (
+        True,
+        blobs,
+        "release",
+        lambda backend, pointer: not backend.delete([pointer.data_key]),
+    ),
+    "a delete that forgets the marker": (True, commit, "DELETE_SHARED", commit.DELETE_SHARED[:1]),
+}
+
+
+@pytest.mark.parametrize("broken", BREAKS)
 def test_a_broken_store_is_caught(
-    shares: bool, place: Any, what: str, broken: Any, request: pytest.FixtureRequest, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    """The test above can fail."""
-    monkeypatch.setattr(place, what, broken)
+    broken: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares, *patch = BREAKS[broken]
+    monkeypatch.setattr(*patch)
     make = fresh(MEMORY, request, tmp_path)
     with pytest.raises((AssertionError, MediaNotFoundError)):
         run_machine(lambda: Machine(make, shares=shares), max_examples=200, **BROKEN)
