@@ -126,15 +126,6 @@ def metadata_of(number: int, field: str) -> MediaMetadata:
     return MediaMetadata(message_idx=number * 997, part_idx=number, timestamp=times[number % 4], **fields)
 
 
-def check_form(text: str) -> None:
-    """Keys in Go's order, then ours; two blanks; so that a diff of the two writers' sidecars shows only facts."""
-    keys = list(json.loads(text))
-    theirs = [key for key in keys if key in ORDER]
-    assert theirs == keys[: len(theirs)] == [name for name in ORDER if name in keys]
-    assert text.startswith('{\n  "run_id": "')
-    assert "null" not in text
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_go_reads_what_we_write(mode: str, local_storage: LocalStorage, tmp_path: Path, clock: Clock) -> None:
     folder, field = MODES[mode]
@@ -154,7 +145,13 @@ def test_go_reads_what_we_write(mode: str, local_storage: LocalStorage, tmp_path
         assert reference.startswith(f"{folder}/")
         assert (path.is_file(), path.is_symlink()) == (True, False)
         assert [file.stat().st_mode & 0o7777 for file in (path, sidecar)] == [0o600, 0o600]
-        check_form(sidecar.read_text("utf-8"))
+        # Keys in Go's order, then ours; two blanks; so that a diff of the two writers' sidecars shows only facts.
+        text = sidecar.read_text("utf-8")
+        keys = list(json.loads(text))
+        theirs = [key for key in keys if key in ORDER]
+        assert theirs == keys[: len(theirs)] == [name for name in ORDER if name in keys]
+        assert text.startswith('{\n  "run_id": "')
+        assert "null" not in text
         found = go_unmarshal(sidecar.read_bytes())
         expected = {name: getattr(metadata, name) for name in ORDER}
         expected["mime_type"] = "audio/wav" if wav.is_raw(content.mime_type) else content.mime_type

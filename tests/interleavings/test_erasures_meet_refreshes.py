@@ -72,10 +72,7 @@ def check(town: Town, run: Run) -> None:
     assert run_ids(town.world.open()[0]) == ["bob"], story
 
 
-BEFORE = ("no catalog", "a catalog without her", "a catalog with her")
-
-
-@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize("before", ["no catalog", "a catalog without her", "a catalog with her"])
 def test_a_refresh_beside_an_erasure_leaves_no_row_of_what_went(before: str, full_run: bool) -> None:
     town, count = Town(before=before), 0
     for run in town.each(2, keep=1.0 if full_run else 0.015):

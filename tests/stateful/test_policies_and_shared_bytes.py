@@ -280,12 +280,7 @@ def test_random_histories(
 
 BREAKS = {
     "a store that writes no entry": (False, commit, "STORE", commit.STORE[1:]),
-    "a release that takes all": (
-        True,
-        blobs,
-        "release",
-        lambda backend, pointer: not backend.delete([pointer.data_key]),
-    ),
+    "a release that takes all": (True, blobs, "release", lambda backend, blob: not backend.delete([blob.data_key])),
     "a delete that forgets the marker": (True, commit, "DELETE_SHARED", commit.DELETE_SHARED[:1]),
 }
 
