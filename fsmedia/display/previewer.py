@@ -603,8 +603,11 @@ def _progress(progress: Progress, total: int) -> Iterator[Callable[[int], object
     Without one of the caller's it shows a bar to whoever waits longer than half a second: in a notebook, or on a
     terminal. Nothing of it stays.
     """
-    if callable(progress) or not progress:
-        yield progress or bool
+    if callable(progress):
+        yield progress
+        return
+    if not progress:
+        yield bool
         return
     begun = last = time.monotonic()
     shown: Any = None

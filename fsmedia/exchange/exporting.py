@@ -265,9 +265,9 @@ def line_of(row: dict[str, Any]) -> bytes:
     return json.dumps(row).encode("ascii") + b"\n"
 
 
-def fingerprints(rows: Iterable[dict[str, Any]]) -> set[bytes]:
+def fingerprints(rows: Iterable[dict[str, Any]]) -> list[bytes]:
     """Return short digests of rows."""
-    return {hashlib.sha256(line_of(row)).digest()[:_FINGERPRINT_BYTES] for row in rows}
+    return [hashlib.sha256(line_of(row)).digest()[:_FINGERPRINT_BYTES] for row in rows]
 
 
 def read_rows(file: IO[bytes], table: TableFormat) -> Iterator[dict[str, Any]]:

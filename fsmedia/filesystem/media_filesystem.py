@@ -24,7 +24,7 @@ from glob import has_magic
 from hashlib import file_digest
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, ParamSpec, TypeVar, cast
 
 from fsspec.asyn import AsyncFileSystem, get_loop, sync
 from fsspec.caching import caches
@@ -368,7 +368,8 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         # Nearly all paths are plain text: the general way costs more than a read from memory.
         if type(path) is str and path[:6] != "media:":
             return path.strip("/")
-        return str(self._strip_protocol(path))
+        # No str(): a list would become a name of its own, and be written to.
+        return cast("str", self._strip_protocol(path))
 
     def _new_key(self, key: str, *, is_folder: bool = False) -> str:
         """Return the key of a file, or folder, to be written; refuse names in views and those no media can have."""

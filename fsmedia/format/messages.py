@@ -324,13 +324,16 @@ def edited(document: Any, edits: Mapping[Path, tuple[str, str]]) -> Any:
 
     What is not on the way to a field is the same object as before; nothing is changed in place.
     """
-    changed: dict[Path, dict[str | int, tuple[str | int, Any]]] = {}
+    # The changes by the depth, and the path, of the object that they are in.
+    levels: list[dict[Path, dict[str | int, tuple[str | int, Any]]]] = [
+        {} for _ in range(max(map(len, edits), default=0))
+    ]
     for path, edit in edits.items():
-        changed.setdefault(path[:-1], {})[path[-1]] = edit
+        levels[len(path) - 1].setdefault(path[:-1], {})[path[-1]] = edit
     # From the inside out: an object that changed is a change of the one that it is in.
-    for depth in range(max(map(len, changed), default=-1), -1, -1):
-        for head in [each for each in changed if len(each) == depth]:
-            fields, original = changed.pop(head), reduce(getitem, head, document)
+    for changed in reversed(levels):
+        for head, fields in changed.items():
+            original = reduce(getitem, head, document)
             pairs = original.items() if isinstance(original, dict) else enumerate(original)
             made: Any = [fields.get(key, (key, value)) for key, value in pairs]
             if isinstance(original, dict):
@@ -339,7 +342,7 @@ def edited(document: Any, edits: Mapping[Path, tuple[str, str]]) -> Any:
                 made = (tuple if type(original) is tuple else list)(value for _, value in made)
             if not head:
                 return made
-            changed.setdefault(head[:-1], {})[head[-1]] = (head[-1], made)
+            levels[len(head) - 1].setdefault(head[:-1], {})[head[-1]] = (head[-1], made)
     return document
 
 

@@ -341,7 +341,7 @@ class S3Backend(FsspecBackend):
         pairs = list(wanted)
         for start in range(0, len(pairs), _BULK):
             some = pairs[start : start + _BULK]
-            objects = [{"Key": name} | ({"VersionId": version} if version else {}) for name, version in some]
+            objects = [{"Key": name} | ({} if version is None else {"VersionId": version}) for name, version in some]
             # Not quiet: what was removed is named too, and only that counts.
             request = {"Objects": objects, "Quiet": False}
             keys = [self._named(name) for name, _ in some]
