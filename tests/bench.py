@@ -4,8 +4,6 @@ Not part of the tests: a machine's load would fail them. The README's test comma
 take turns: each runs once a round, and the median of its rounds counts.
 """
 
-from __future__ import annotations
-
 import gc
 import hashlib
 import itertools
@@ -87,8 +85,6 @@ def s3_server() -> Iterator[RcloneServer]:
 
 
 # -- single calls on local disk: 20 KB, 500 MB, shared bytes, imports, being watched ---------------------------------
-
-
 COUNT = 300
 DATA = b"\x89PNG\r\n\x1a\n" + os.urandom(20_472)
 
@@ -358,8 +354,6 @@ def deduplication() -> None:
 
 
 # -- large local stores: sweeps, the catalog, verify and views ---------------------------------------------
-
-
 STORED = int(os.environ.get("FSMEDIA_BENCH_MEDIA", "100000"))
 
 
@@ -582,8 +576,6 @@ def _store(root: Path) -> None:
 
 
 # -- over S3: bulk calls, `media://`, syncs and a gallery ------------------------------------------------------------
-
-
 BULK = 1000
 
 

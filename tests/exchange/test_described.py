@@ -3,8 +3,6 @@
 import asyncio
 import json
 
-import pytest
-
 from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore, errors, import_folder
 from fsmedia.models import AttributedMetadata
 from tests.contract.specimens import raised
@@ -63,8 +61,7 @@ def test_what_can_not_be_described_stands_in_its_place(store: MediaStore, storag
     assert sorted(caught.errors) == [1, 2, 3]
     # One text is not taken for many references: each of its characters would be looked for.
     assert "not one text" in str(raised(errors.BulkError, store.info_many, good).errors[0])
-    with pytest.raises(errors.InvalidMediaError, match="unknown on_error 'ignore'"):
-        store.info_many([good], on_error="ignore")  # type: ignore[arg-type]
+    raised(errors.InvalidMediaError, store.info_many, [good], match="unknown on_error 'ignore'", on_error="ignore")
 
 
 def test_renamed_media_are_found(memory: MediaStore, memory_storage: Storage) -> None:

@@ -219,9 +219,7 @@ def test_files_that_strangers_named_get_names_of_ours(memory, memory_storage: St
 
 
 # -- shards ------------------------------------------------------------------------------------------------
-def test_shards_end_where_they_should_are_the_same_each_time_and_written_again_where_missing(
-    pictures: MediaStore, tmp_path: Path
-) -> None:
+def test_shards_end_where_they_should_are_the_same_each_time_and_written_again_where_missing(pictures, tmp_path):
     report = export_webdataset(pictures, tmp_path / "a", shard_count=4, prefix="p")
     assert report.files == ("p-000000.tar", "p-000001.tar")
     export_webdataset(pictures, tmp_path / "b", shard_count=4, prefix="p")

@@ -255,9 +255,7 @@ def test_huge_results_are_refused_before_they_are_read(memory: MediaStore, out: 
     assert "more than 2000 bytes" in str(report.failed[0].error)
 
 
-def test_bytes_that_are_not_what_their_name_promises_are_refused_and_damage_costs_what_it_says(
-    memory: MediaStore, tmp_path: Path
-) -> None:
+def test_bytes_that_are_not_what_their_name_promises_are_refused_and_damage_costs_what_it_says(memory, tmp_path):
     folder = real(tmp_path)
     for sidecar in folder.rglob("*.meta"):
         sidecar.write_text(json.dumps({"run_id": 7}))

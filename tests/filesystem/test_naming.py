@@ -223,9 +223,7 @@ def test_a_relative_root_means_another_folder_after_a_chdir(places, monkeypatch,
     raised(InvalidReferenceError, opened[0].cat_file, "media://x::rel/m", match="another store")
 
 
-def test_a_current_directory_that_changes_or_is_gone_matters_to_relative_roots_alone(
-    places, tmp_path, monkeypatch
-) -> None:
+def test_a_current_directory_that_changes_or_is_gone_matters_to_relative_roots_alone(places, tmp_path, monkeypatch):
     for root in (str(tmp_path / "m"), f"file://{tmp_path}/m", f"memory://{tmp_path.name}"):
         monkeypatch.chdir("/")
         before = fsspec.filesystem("media", root=root)

@@ -3,8 +3,6 @@
 Without one these tests skip and say so, unless `FSMEDIA_REQUIRE_BROWSER` is set, as `.ci/run` does: then they fail.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator
@@ -253,8 +251,6 @@ def test_comparisons_stand_side_by_side_and_galleries_of_few(browser: Any, store
 
 
 # -- an exported notebook --------------------------------------------------------------------------------------
-
-
 CELLS = (
     "from fsmedia import MediaStore\nstore = MediaStore('media')\nstore",
     "store.gallery(limit=100)",
@@ -311,8 +307,6 @@ def test_an_exported_notebook_works(notebook: nbformat.NotebookNode, browser: An
 
 
 # -- a widget --------------------------------------------------------------------------------------------------
-
-
 RENDER = """async ([code, html]) => {
   window.asked = [];
   window.handlers = {};

@@ -1,7 +1,5 @@
 """What a notebook and a saved page show: galleries, things, reports, widgets: bounded, and no stranger's markup."""
 
-from __future__ import annotations
-
 import asyncio
 import builtins
 import io
@@ -25,6 +23,7 @@ from fsmedia.display.previewer import StoredSource
 from fsmedia.display.reports import ROWS
 from fsmedia.models.base import Report
 from tests.conftest import Clock
+from tests.contract.specimens import raised
 from tests.servers import Requests
 from tests.storages import LocalStorage, MemoryStorage, S3Storage, Storage
 from tests.surfaces import specimens
@@ -136,8 +135,7 @@ def test_sort_chooses_and_no_time_comes_last(store: MediaStore, memory_storage: 
             assert [item.record.message_idx for item in shown] == order[:limit]
     wrong = [("group_by", "colour"), ("sort", "random"), *(("limit", each) for each in (-1, "5", 10**6, True))]
     for name, value in wrong:
-        with pytest.raises(errors.InvalidMediaError):
-            store.gallery(**{name: value})  # type: ignore[arg-type]
+        raised(errors.InvalidMediaError, store.gallery, **{name: value})
     memory_storage.write("runs/r1/foreign.txt", b"x")
     assert len(store.gallery(sort="oldest")) == 4
 
@@ -252,10 +250,8 @@ def test_saving_replaces_whole_or_not_at_all(store: MediaStore, memory_storage: 
     assert target.read_text().startswith("<!doctype html>")
     assert "No media here." in target.read_text()
     assert memory_storage.keys() == set()
-    with pytest.raises(errors.StorageError, match="no-such"):
-        gallery.save(tmp_path / "no-such" / "g.html")
-    with pytest.raises(errors.StorageError):
-        gallery.save(tmp_path)
+    raised(errors.StorageError, gallery.save, tmp_path / "no-such" / "g.html", match="no-such")
+    raised(errors.StorageError, gallery.save, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["g.html"]
 
 
@@ -281,8 +277,6 @@ def test_a_bar_is_shown_to_whoever_waits(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 # -- costs, counted at the wire -------------------------------------------------------------------------------
-
-
 FEW, MANY = 40, 1_000
 
 
@@ -438,8 +432,6 @@ def report_shown(thing: Any) -> Page:
 
 
 # -- contents and players ----------------------------------------------------------------------------------
-
-
 CONTENTS = {
     "picture": (MediaContent.from_bytes(specimens.picture(), caption="two halves"), "img", "two halves"),
     "sound": (MediaContent.from_bytes(specimens.sound()), "audio", "1.0 s"),
@@ -466,9 +458,7 @@ def test_a_content_shows_itself(name: str) -> None:
     assert "secret" not in page.text
 
 
-def test_a_stored_content_shows_itself_and_a_stream_is_not_read(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stored_content_shows_itself_and_a_stream_is_not_read(storage, monkeypatch) -> None:
     store = MediaStore(storage.url, storage_options=storage.options)
     content = store.retrieve_media(put(store, specimens.picture(), "image/png", caption="stored"))
     page = shown(content)
@@ -492,16 +482,13 @@ def test_a_player_holds_all_of_it_and_refuses_what_is_too_large_or_of_no_use() -
         (MediaContent.from_bytes(specimens.SVG, "image/png"), "pre"),
     ):  # fmt: skip
         assert [name for name, _ in shown(content.player()).tags if name != "style"] == ["div", tag]
-    with pytest.raises(errors.MediaTooLargeError, match="max_size=None"):
-        sound.player(max_size=100)
+    raised(errors.MediaTooLargeError, sound.player, match="max_size=None", max_size=100)
     assert sound.player(max_size=None)
     with pytest.raises(errors.InvalidMediaError, match="can't show application/zip"):
         MediaContent.from_bytes(b"PK\x03\x04" + bytes(50)).player()
 
 
-def test_without_the_libraries_a_card_names_them(
-    memory_storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_libraries_a_card_names_them(memory_storage, monkeypatch) -> None:
     real = builtins.__import__
 
     def without(name: str, *rest: Any) -> Any:
@@ -520,8 +507,7 @@ def test_without_the_libraries_a_card_names_them(
         MediaContent.from_text("x").player()
     store = MediaStore(memory_storage.url)
     assert store._repr_html_() is None  # the plain text is shown
-    with pytest.raises(errors.MediaError, match=r"pip install 'fsmedia\[notebook\]'"):
-        store.gallery()
+    raised(errors.MediaError, store.gallery, match=r"pip install 'fsmedia\[notebook\]'")
 
 
 # -- stores and reports ------------------------------------------------------------------------------------
@@ -538,9 +524,7 @@ def test_a_store_shows_a_summary(storage: Storage, clock: Clock) -> None:
         assert secret not in page.text
 
 
-def test_a_store_of_nothing_one_that_does_not_answer_and_one_that_is_large(
-    memory_storage: MemoryStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_of_nothing_one_that_does_not_answer_and_one_that_is_large(memory_storage, tmp_path, monkeypatch):
     store = MediaStore(memory_storage.url)
     assert "no store was made here yet" in shown(store).text
     assert memory_storage.keys() == set()
@@ -595,10 +579,8 @@ def test_runs_stand_side_by_side(storage: Storage) -> None:
 def test_runs_that_can_not_be_compared_and_the_asynchronous_store_shows_the_same(memory_storage: MemoryStorage) -> None:
     store = MediaStore(memory_storage.url)
     for runs in ("r1", [], [""], [1], [str(index) for index in range(13)]):
-        with pytest.raises(errors.InvalidMediaError):
-            store.compare(runs)  # type: ignore[arg-type]
-    with pytest.raises(errors.InvalidMediaError, match="unknown by"):
-        store.compare(["r1"], by="colour")  # type: ignore[arg-type]
+        raised(errors.InvalidMediaError, store.compare, runs)
+    raised(errors.InvalidMediaError, store.compare, ["r1"], match="unknown by", by="colour")
     assert "No media of these runs" in shown(store.compare(["r1", "r2"])).text
 
     async def looked_at() -> tuple[int, int]:

@@ -1,7 +1,5 @@
 """Downloads: where a connection goes and how it fails, what comes back, that no error tells a secret; data: URLs."""
 
-from __future__ import annotations
-
 import base64
 import gc
 import io
@@ -26,6 +24,7 @@ from fsmedia.core.download import _Request, is_public, open_url
 from fsmedia.core.ingest import HashingWriter
 from fsmedia.errors import InvalidMediaError, MediaError, MediaTooLargeError, StorageError
 from fsmedia.models.urls import read_data_url
+from tests.contract.specimens import raised
 
 MIB = 2**20
 SECONDS = timedelta(seconds=20)
@@ -217,8 +216,6 @@ def trusted(monkeypatch: pytest.MonkeyPatch, certificate: Path) -> None:
 
 
 # --- which addresses are public
-
-
 PRIVATE = """
     0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 100.127.255.255 100.100.100.200 127.0.0.1 127.255.255.254
     169.254.169.254 169.254.170.2 172.16.0.1 172.31.255.255 192.0.0.1 192.0.0.8 192.0.0.192 192.0.2.1 192.88.99.1
@@ -256,14 +253,11 @@ def test_private_hosts_are_refused_before_a_connection(host: str) -> None:
     ["127.0.0.1"], ["10.0.0.1"], ["169.254.169.254"], ["::1"], ["93.184.216.34", "127.0.0.1"], ["64:ff9b::7f00:1"],
     ["fe80::1%eth0"],
 ])  # fmt: skip
-def test_public_name_with_a_private_address_is_refused(
-    resolve: Callable[..., Resolver], monkeypatch: pytest.MonkeyPatch, answer: list[str]
-) -> None:
+def test_public_name_with_a_private_address_is_refused(resolve, monkeypatch, answer) -> None:
     resolve(files_example=[answer])
     opened: list[Any] = []
     monkeypatch.setattr(socket, "socket", lambda *arguments: opened.append(arguments))
-    with pytest.raises(InvalidMediaError, match="not public"):
-        get("http://files.example/a.png", allow_private=False)
+    raised(InvalidMediaError, get, "http://files.example/a.png", match="not public", allow_private=False)
     assert opened == []
 
 
@@ -497,8 +491,7 @@ def test_redirects_are_followed_to_another_port_too_up_to_five_and_cookies_are_n
         assert get(server.url, address_allowed=first_only) == b"there"
     assert taken([moved("/")] * 5 + [with_length(b"end")]) == b"end"
     with Server([moved("/")] * 6 + [with_length(b"end")]) as server:
-        with pytest.raises(InvalidMediaError, match="more than 5 times"):
-            get(server.url)
+        raised(InvalidMediaError, get, server.url, match="more than 5 times")
         assert len(server.requests) == 6
     refused(moved("/").replace(b"Location: /", b"Location: /\xfc"), InvalidMediaError, "no valid URL")  # in Latin-1
 
@@ -719,8 +712,7 @@ def test_each_mebibyte_earns_a_timeout() -> None:
     fetch.call(wait, 5.5)
     fetch.received = MIB - 1
     fetch.call(wait, 0.5)
-    with pytest.raises(StorageError, match="in time"):
-        fetch.call(wait, 0.0)
+    raised(StorageError, fetch.call, wait, 0.0, match="in time")
     fetch.received = MIB
     fetch.call(wait, 9.0)
     fetch.call(wait, 1.0)

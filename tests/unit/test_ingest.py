@@ -1,7 +1,5 @@
 """Sources and their intake: one pass, counted, hashed, measured, stopped where it gets too large, sound made WAV."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os
@@ -23,6 +21,7 @@ from fsmedia.format import wav
 from fsmedia.format.sidecar import measure
 from fsmedia.format.wav import PcmFormat
 from fsmedia.models import ContentFields, MediaContent
+from tests.contract.specimens import raised
 
 MONO = wav.PcmFormat(24_000, 1)
 CHUNKS = st.lists(st.binary(max_size=50), max_size=8)
@@ -90,8 +89,7 @@ def test_an_intake_counts_hashes_passes_on_and_stops_at_its_limit(pieces: list[b
             intake.write(memoryview(chunk) if number % 2 else chunk)
 
     if limit is not None and len(data) > limit:
-        with pytest.raises(MediaTooLargeError, match=f"max_file_size of {limit} bytes"):
-            take()
+        raised(MediaTooLargeError, take, match=f"max_file_size of {limit} bytes")
         assert len(stage.taken) <= limit
     else:
         take()
@@ -133,8 +131,7 @@ def test_small_bytes_are_in_memory_anyway_and_files_are_read_or_refused_and_name
     intake.write(b"ab")
     intake.write(b"cd")
     intake.write(b"")
-    with pytest.raises(MediaTooLargeError):
-        intake.write(b"e")
+    raised(MediaTooLargeError, intake.write, b"e")
     path = tmp_path / "x.png"
     path.write_bytes(b"x" * (CHUNK_BYTES + 3))
     with open_source(MediaContent.from_path(path), rules(CHUNK_BYTES + 3)) as source:
@@ -184,8 +181,7 @@ def test_streams_are_read_once_to_their_end_and_stay_the_callers() -> None:
     stream = io.BytesIO(b"ab")
     content = of(stream)
     stream.close()
-    with pytest.raises(InvalidMediaError, match="closed"):
-        read(content)
+    raised(InvalidMediaError, read, content, match="closed")
 
 
 @pytest.mark.parametrize(("answer", "reason"), [
@@ -301,15 +297,13 @@ def test_four_gigabytes_are_too_much_and_the_header_says_what_came_at_last() -> 
     header = wav.header(MONO, MOST_SOUND)
     assert (header[4:8], int.from_bytes(header[40:44], "little")) == (b"\xff" * 4, MOST_SOUND)
     for size in (MOST_SOUND + 1, 2**32, 2**40):
-        with pytest.raises(MediaTooLargeError):
-            wav.header(MONO, size)
+        raised(MediaTooLargeError, wav.header, MONO, size)
     WavWriter(None, 144, MONO, 100).write(b"s" * 100)
     with pytest.raises(MediaTooLargeError):
         WavWriter(None, 143, MONO, 100).write(b"s" * 100)
     short = WavWriter(None, 43, MONO, None)
     short.write(b"s")
-    with pytest.raises(MediaError):
-        short.finish()
+    raised(MediaError, short.finish)
     stage = Stage(counting=True)
     intake = WavWriter(stage, None, MONO, None)
     intake.write(b"s" * 100)
@@ -318,8 +312,7 @@ def test_four_gigabytes_are_too_much_and_the_header_says_what_came_at_last() -> 
     for _ in range(3):
         intake.write(huge)
     assert stage.size == 44 + 100 + 3 * 2**30
-    with pytest.raises(MediaTooLargeError):
-        intake.write(huge)
+    raised(MediaTooLargeError, intake.write, huge)
     stage = Stage(counting=True)
     intake = WavWriter(stage, None, MONO, None)
     intake.write(b"s" * 100)

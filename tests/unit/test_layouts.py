@@ -1,7 +1,5 @@
 """Keys and layouts: what is rendered parses back, ids stay apart, what is not media or could lose some is refused."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import pickle
@@ -21,6 +19,7 @@ from fsmedia.format import layout as layout_format
 from fsmedia.format.keys import VIEWS, check_reference, is_hidden, plain_name
 from fsmedia.format.layout import MODES, Layout, escape_id, layouts, parse_any, read_id, unescape_id
 from fsmedia.models import OrganizationMode
+from tests.contract.specimens import raised
 from tests.unit.templates import AT, FULL, IDS, NAME, RESERVED, TAIL, TEMPLATES, TEXT_FIELDS, UNIQUE
 
 MILLISECONDS = st.integers(0, 2**48 - 1)
@@ -90,11 +89,9 @@ def test_plain_and_temporary_names_and_others_that_are_neither_nor_hidden_nor_si
     own = keys.OwnName(3, 1, UNIQUE, ".png")
     assert pickle.loads(pickle.dumps(own)) == own
     for indices in ((-1, 0), (0, -1), (10**18, 0), (0, 10**18)):
-        with pytest.raises(InvalidMediaError, match="message_idx"):
-            keys.plain_name(*indices, UNIQUE)
+        raised(InvalidMediaError, keys.plain_name, *indices, UNIQUE, match="message_idx")
     for milliseconds in (-1, 2**48):
-        with pytest.raises(InvalidMediaError, match="1970"):
-            keys.new_unique(milliseconds)
+        raised(InvalidMediaError, keys.new_unique, milliseconds, match="1970")
     name = keys.temporary_name()
     assert name.startswith(".tmp-u")
     assert len(name) == 32
@@ -107,12 +104,10 @@ def test_plain_and_temporary_names_and_others_that_are_neither_nor_hidden_nor_si
     assert [key for key in HIDDEN if not keys.is_hidden(key)] == []
     assert [key for key in NOT_HIDDEN if keys.is_hidden(key)] == []
     for key in HIDDEN:
-        with pytest.raises(InvalidReferenceError):
-            keys.check_reference(key)
+        raised(InvalidReferenceError, keys.check_reference, key)
     for key in ("", "runs/r1/x.png", "runs/r1/xmeta", "runs/x.meta/y", ".meta", "runs/r1/.meta"):
         assert not keys.is_sidecar(key)
-        with pytest.raises(InvalidReferenceError, match="not a sidecar"):
-            keys.media_key(key)
+        raised(InvalidReferenceError, keys.media_key, key, match="not a sidecar")
 
 
 # --- sidecars and what is hidden
@@ -194,8 +189,7 @@ def test_relative_to_root_in_any_of_its_spellings() -> None:
         assert keys.relative_to_root(text, [root]) == "runs/x.png"
     assert keys.relative_to_root("/a/b/c", ["/a", "/a/b", "/"]) == "c"
     rest = keys.relative_to_root("file:///data/my media/runs/%E9/x.png", ROOTS)
-    with pytest.raises(InvalidReferenceError, match="lone surrogate"):
-        keys.check_reference(rest)
+    raised(InvalidReferenceError, keys.check_reference, rest, match="lone surrogate")
 
 
 INSTANTS = st.datetimes(timezones=st.just(UTC))
@@ -204,9 +198,7 @@ NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
 
 @given(INSTANTS, INSTANTS, REFERENCES)
-def test_a_key_is_read_back_sorts_by_time_and_is_never_due_early(
-    one: datetime, other: datetime, reference: str
-) -> None:
+def test_a_key_is_read_back_sorts_by_time_and_is_never_due_early(one, other, reference) -> None:
     minute = keys.due_minute(one)
     assert keys.parse_due(keys.due_key(one, reference)) == keys.DueKey(minute, reference)
     assert minute >= one or minute == datetime(9999, 12, 31, 23, 59, tzinfo=UTC)
@@ -268,8 +260,7 @@ def test_escaped_forms_what_escape_never_renders_and_what_it_refuses() -> None:
     assert escape_id("x" * 251) == "x" * 216 + "~~" + hashlib.sha256(b"x" * 251).hexdigest()[:32]
     assert (escape_id("Run"), escape_id("run")) == ("Run", "run")
     assert escape_id("É") != escape_id("é")
-    with pytest.raises(InvalidLayoutError, match="39 bytes"):
-        escape_id("x", limit=layout_format.MINIMUM_LIMIT - 1)
+    raised(InvalidLayoutError, escape_id, "x", match="39 bytes", limit=layout_format.MINIMUM_LIMIT - 1)
     for text in ("\ud800", "a\udce9b", "\udfff" * 300):
         with pytest.raises(InvalidMediaError, match="lone surrogate") as caught:
             escape_id(text)
@@ -344,9 +335,7 @@ def test_default_layouts_are_promptkits_folders_require_their_modes_id_and_one_e
     indices=st.tuples(*[st.integers(0, 10**18 - 1) | st.integers(0, 200)] * 2),
     timestamp=st.datetimes(timezones=st.just(UTC)),
 )
-def test_parse_is_the_inverse(
-    template: str, ids: dict[str, str], indices: tuple[int, int], timestamp: datetime
-) -> None:
+def test_parse_is_the_inverse(template, ids, indices, timestamp) -> None:
     assume(ids["run_id"])
     layout = Layout(template, "by-run")
     fields = {**ids, "message_idx": indices[0], "part_idx": indices[1], "timestamp": timestamp}
@@ -365,9 +354,7 @@ def test_parse_is_the_inverse(
 
 @THOROUGH
 @given(template=st.sampled_from(TEMPLATES), run_id=IDS, session_id=IDS, provider_id=IDS)
-def test_no_id_reaches_what_is_not_for_media_and_two_never_share_a_folder(
-    template: str, run_id: str, session_id: str, provider_id: str
-) -> None:
+def test_no_id_reaches_what_is_not_for_media_and_two_never_share_a_folder(template, run_id, session_id, provider_id):
     assume(run_id)
     layout = Layout(template, "by-run")
     fields = {**FULL, "run_id": run_id, "session_id": session_id, "provider_id": provider_id}
@@ -510,23 +497,18 @@ def test_folder_and_prefix_and_templates_that_are_accepted() -> None:
         assert reference.startswith(folder + "/" if folder else "")
     for template in [*TEMPLATES, "a+b@c,d-e_f.g/{run_id}/{name}{ext}", "runs/by-run/{run_id}/{name}{ext}"]:
         assert Layout(template, "by-run").template == template
-    with pytest.raises(InvalidLayoutError, match=r"put '/' or '\+' between"):
-        Layout("{run_id}-{session_id}/{name}{ext}", "by-run")
-    with pytest.raises(InvalidLayoutError, match=r"\{timestamp:%Y-%m-%d\}"):
-        Layout("{run_id}/{timestamp}/{name}{ext}", "by-run")
+    raised(InvalidLayoutError, Layout, "{run_id}-{session_id}/{name}{ext}", "by-run", match=r"put '/' or '\+' between")
+    raised(InvalidLayoutError, Layout, "{run_id}/{timestamp}/{name}{ext}", "by-run", match=r"\{timestamp:%Y-%m-%d\}")
     for wrong, mode in (("runs/{run_id}/{name}{ext}", "by-user"), (None, "by-run"), (7, "by-run")):
-        with pytest.raises(InvalidLayoutError, match=r"unknown organization|is text"):
-            Layout(wrong, mode)  # type: ignore[arg-type]
+        raised(InvalidLayoutError, Layout, wrong, mode, match=r"unknown organization|is text")
 
 
 def test_layouts_take_overrides_and_are_values() -> None:
     chosen = layouts({"by-run": "r/{run_id}/{name}{ext}"})
     assert (list(chosen), chosen["by-run"].template) == (list(MODES), "r/{run_id}/{name}{ext}")
     assert chosen["by-session"].template == layout_format.DEFAULT_TEMPLATES["by-session"]
-    with pytest.raises(InvalidLayoutError, match="unknown organization 'by-user'"):
-        layouts({"by-user": "r/{run_id}/{name}{ext}"})
-    with pytest.raises(InvalidLayoutError, match="run_id is not in it"):
-        layouts({"by-run": "r/{name}{ext}"})
+    raised(InvalidLayoutError, layouts, {"by-user": "r/{run_id}/{name}{ext}"}, match="unknown organization 'by-user'")
+    raised(InvalidLayoutError, layouts, {"by-run": "r/{name}{ext}"}, match="run_id is not in it")
     known = layouts()
     found = parse_any(known, "conversations/c1/x.png")
     assert found == (known["by-conversation"], {"conversation_id": "c1", "name": "x", "ext": ".png"})

@@ -1,7 +1,5 @@
 """Pages of listings: proved to go on, sorted where a server keeps no order, in bounded memory."""
 
-from __future__ import annotations
-
 import random
 import tempfile
 from collections.abc import Iterator
@@ -32,9 +30,7 @@ def listing(*found: Page) -> Iterator[Page]:
     return iter(found)
 
 
-def test_sorting_in_runs_and_names_that_wait_lose_nothing_in_bounded_memory(
-    tmp_path: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sorting_in_runs_and_names_that_wait_lose_nothing_in_bounded_memory(tmp_path, monkeypatch) -> None:
     for at_once in [1, 7, 1000, 10_000]:
         wanted = [entry(number) for number in range(1000)]
         mixed = random.Random(4).sample(wanted, 1000)

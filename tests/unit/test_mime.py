@@ -1,7 +1,5 @@
 """MIME types: the tables, names, first bytes of real and hostile files, and strings that must never reach a header."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import random

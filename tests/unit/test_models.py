@@ -1,7 +1,5 @@
 """Models: contents, metadata, records, policies and selections: what they take, refuse, show, mean and come back as."""
 
-from __future__ import annotations
-
 import base64
 import copy
 import gc
@@ -29,6 +27,7 @@ from fsmedia import models
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, MediaTooLargeError, StorageError
 from fsmedia.models import ContentFields, MediaContent, MediaMetadata, MediaRecord, Reference, RetentionPolicy
 from fsmedia.models.selection import Selection
+from tests.contract.specimens import raised
 from tests.unit.templates import TEXTS, metadata
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(24))
@@ -94,8 +93,7 @@ def test_sources_that_are_refused(said: str) -> None:
     for source in REFUSED[said]:
         assert said in refused(**source, mime_type="image/png"), source
         if "url" in source:
-            with pytest.raises(MediaError):
-                MediaContent.from_url(source["url"])
+            raised(MediaError, MediaContent.from_url, source["url"])
 
 
 def test_text_that_is_handed_in_as_base64_warns_and_names_from_text() -> None:
@@ -139,13 +137,11 @@ def test_contents_come_from_bytes_of_any_kind_from_text_that_utf_8_holds_and_fro
     assert content.data == b"ab"
     for data in (5, "aGVs", [1, 2], None):  # `bytes(5)` would be five zeros
         for mime_type in (None, "image/png"):
-            with pytest.raises(InvalidMediaError):
-                MediaContent.from_bytes(data, mime_type)  # type: ignore[arg-type]
+            raised(InvalidMediaError, MediaContent.from_bytes, data, mime_type)
     content = MediaContent.from_text("héllo", caption="a note")
     assert (content.data, content.mime_type, content.caption) == ("héllo".encode(), "text/plain", "a note")
     assert MediaContent.from_text("# x", "text/markdown").mime_type == "text/markdown"
-    with pytest.raises(InvalidMediaError):
-        MediaContent.from_text("\ud800")
+    raised(InvalidMediaError, MediaContent.from_text, "\ud800")
 
 
 def test_one_source_and_a_mime_type_are_needed() -> None:
@@ -178,14 +174,11 @@ def test_contents_come_from_paths_and_streams_and_what_is_wrong_with_a_path(tmp_
             assert (content.file_path, content.mime_type, content.height) == (str(path), kind, 2)
             assert (content.read_bytes(), content.local_path()) == (data, path)
             assert MediaContent(file_path=spelled(path), mime_type=kind).file_path == str(path)
-    with pytest.raises(MediaNotFoundError, match="file_path"):
-        MediaContent.from_path(tmp_path / "missing")
+    raised(MediaNotFoundError, MediaContent.from_path, tmp_path / "missing", match="file_path")
     for wrong in (tmp_path, "a\0b"):
-        with pytest.raises(StorageError, match="file_path"):
-            MediaContent.from_path(wrong)
+        raised(StorageError, MediaContent.from_path, wrong, match="file_path")
     later = MediaContent.from_path(tmp_path / "missing.png")  # nothing is read before it is needed
-    with pytest.raises(MediaNotFoundError):
-        later.open()
+    raised(MediaNotFoundError, later.open)
     stream = io.BytesIO(b"skip" + PNG)
     stream.seek(4)
     content = MediaContent.from_stream(stream)
@@ -272,8 +265,7 @@ def test_promptkits_json_validates_and_a_file_object_has_no_json_form() -> None:
     with pytest.raises(InvalidMediaError, match="later_key: ") as info:
         MediaContent(**document, later_key=SECRET)
     assert SECRET not in str(info.value)
-    with pytest.raises(InvalidMediaError):
-        MediaContent.from_promptkit({"mime_type": "image/png"})
+    raised(InvalidMediaError, MediaContent.from_promptkit, {"mime_type": "image/png"})
     with pytest.raises(PydanticSerializationError, match="no JSON form"):
         MediaContent(data=io.BytesIO(PNG), mime_type="image/png").model_dump_json()
 
@@ -377,8 +369,7 @@ def test_repr_shows_size_and_digest_never_the_data_no_query_no_user_and_contents
     assert "BytesIO, not read" in repr(MediaContent(data=io.BytesIO(SECRET.encode()), mime_type="image/png"))
     content = MediaContent.from_bytes(PNG)
     for name in ("data", "mime_type", "caption"):
-        with pytest.raises(ValidationError, match="frozen"):
-            setattr(content, name, None)
+        raised(ValidationError, setattr, content, name, None, match="frozen")
     assert (content.data, hash(content)) == (PNG, hash(MediaContent.from_bytes(PNG)))
     for url, shown in [
         (URL, "https://host.example:8443/a/x.png?..."), (f"https://host/x@y.png#{SECRET}", "https://host/x@y.png"),
@@ -397,8 +388,7 @@ def test_a_pickle_leaves_the_handle_and_the_copy_behind() -> None:
     assert [said for said in (SECRET.encode(), b"Handle") if said in pickled] == []
     again = pickle.loads(pickled)
     assert again == MediaContent(storage_reference="runs/r1/x.png", mime_type="image/png", caption="c")
-    with pytest.raises(InvalidMediaError, match=r"store\.open"):
-        again.open()
+    raised(InvalidMediaError, again.open, match=r"store\.open")
     assert content.read_bytes() == SECRET.encode()  # its own handle stays
     assert "handle" not in content.model_dump_json().lower()
 
@@ -450,9 +440,7 @@ METADATA = metadata(st.none() | INSTANTS)
 
 
 @given(METADATA, INSTANTS, st.sampled_from([None, NOON]), st.dictionaries(TEXTS, st.none() | st.booleans() | TEXTS))
-def test_metadata_and_records_come_back_from_json_and_timestamps_become_utc(
-    metadata: MediaMetadata, instant: datetime, expires_at: Any, xattrs: dict[str, Any]
-) -> None:
+def test_metadata_and_records_come_back_from_json_and_timestamps_become_utc(metadata, instant, expires_at, xattrs):
     facts = {"sha256": "0" * 64, "expires_at": expires_at, "caption": "é", "xattrs": xattrs}
     record = MediaRecord(**dict(metadata), reference="runs/r1/x.png", **facts)
     assert MediaRecord.model_validate_json(record.model_dump_json()) == record
@@ -574,8 +562,7 @@ def test_models_are_frozen_and_hashable_where_they_can(model: BaseModel) -> None
     name = next(iter(type(model).model_fields))
     before = model.model_dump()
     for change in (partial(setattr, model, name, "other"), partial(delattr, model, name)):
-        with pytest.raises(ValidationError, match="frozen"):
-            change()
+        raised(ValidationError, change, match="frozen")
     assert model.model_dump() == before
     if not isinstance(model, MediaRecord):  # its xattrs are a dict
         assert hash(model) == hash(model.model_copy())
@@ -600,8 +587,7 @@ def test_a_reference_is_a_str_that_pickles_and_stands_in_models() -> None:
     assert type(note.model_dump(mode="json")["reference"]) is str
     assert type(pickle.loads(pickle.dumps(note.reference))) is Reference
     assert Note.model_json_schema()["properties"]["reference"]["type"] == "string"
-    with pytest.raises(ValidationError, match="valid string"):
-        Note(reference=7)
+    raised(ValidationError, Note, match="valid string", reference=7)
 
 
 HOUR = timedelta(hours=1)
@@ -649,8 +635,7 @@ def test_a_selection_means_ids_instants_and_patterns_of_types() -> None:
     assert Selection(run_id="r1", mime_type="image/*").asks(beyond=models.OrganizationMode.BY_RUN)
     assert Selection(run_id="").asks()
     assert not Selection().asks(beyond=models.OrganizationMode.BY_RUN)
-    with pytest.raises(TypeError):
-        Selection("r1")  # type: ignore[misc]
+    raised(TypeError, Selection, "r1")
     with pytest.raises(AttributeError):
         Selection().words = {}  # type: ignore[misc]
     assert Selection(run_id="r1") == Selection(run_id="r1")
@@ -659,8 +644,7 @@ def test_a_selection_means_ids_instants_and_patterns_of_types() -> None:
 def test_words_of_a_selection_that_are_refused() -> None:
     for name in (*IDS, "mime_type"):
         for value in (5, b"r1", ["r1"], True):
-            with pytest.raises(InvalidMediaError, match=f"{name} must be a str"):
-                Selection(**{name: value})  # type: ignore[arg-type]
+            raised(InvalidMediaError, Selection, match=f"{name} must be a str", **{name: value})
     for name in ("since", "until", "expires_before"):
         for instant in (datetime(2026, 3, 4), "2026-03-04T00:00:00Z", 0, NOON.date()):
             with pytest.raises(InvalidMediaError, match=f"{name} must be an aware datetime") as info:
@@ -669,8 +653,7 @@ def test_words_of_a_selection_that_are_refused() -> None:
     # `mime_type="png"` gave nothing without a word.
     spellings = {"png": "image/png", ".jpg": "image/jpeg", "pictures": "image/\\*", "": "image/\\*"}
     for word, spelling in spellings.items():
-        with pytest.raises(InvalidMediaError, match=f"no MIME type; use .*{spelling}"):
-            Selection(mime_type=word)
+        raised(InvalidMediaError, Selection, match=f"no MIME type; use .*{spelling}", mime_type=word)
 
 
 @given(st.fixed_dictionaries(dict.fromkeys(IDS, SOME)), st.fixed_dictionaries({}, optional=dict.fromkeys(IDS, SOME)))

@@ -1,7 +1,5 @@
 """Sidecars, settings, policies: what lies in a store as text comes back, damage is named, the unknown is kept."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -21,6 +19,7 @@ from fsmedia.maintenance.sync import overlap
 from fsmedia.models import ContentFields, MediaMetadata, MediaRecord, OrganizationMode, RetentionPolicy
 from fsmedia.storage import open_backend
 from fsmedia.storage.address import URL_VARIABLE, url_from_environment
+from tests.contract.specimens import raised
 from tests.unit.templates import TEXTS, metadata
 
 REFERENCE = "runs/r1/0003_01_u01m8343t30ehsv9fkm039etnz4.png"
@@ -108,9 +107,7 @@ def test_no_key_is_lost_by_a_rewrite(values: dict[str, Any]) -> None:
 
 
 @given(METADATA, CONTENT, st.none() | INSTANTS, st.none() | st.just("image/gif"), st.integers(0, 2**50))
-def test_a_record_comes_out_of_what_was_built(
-    metadata: MediaMetadata, content: ContentFields, expires_at: datetime | None, detected: str | None, size: int
-) -> None:
+def test_a_record_comes_out_of_what_was_built(metadata, content, expires_at, detected, size) -> None:
     if expires_at is not None:  # Go reads it too
         text = timestamp_text(expires_at)
         assert (text[-1], datetime.fromisoformat(text)) == ("Z", expires_at)
@@ -363,14 +360,11 @@ def test_the_environment_may_name_the_store_and_a_grace_must_fit_the_file(monkey
     assert url_from_environment() == "s3://bucket/media"
     for value in ("", "  "):
         monkeypatch.setenv(URL_VARIABLE, value)
-        with pytest.raises(errors.InvalidMediaError, match=URL_VARIABLE):
-            url_from_environment()
+        raised(errors.InvalidMediaError, url_from_environment, match=URL_VARIABLE)
     monkeypatch.delenv(URL_VARIABLE)
-    with pytest.raises(errors.InvalidMediaError, match="pass a URL"):
-        url_from_environment()
+    raised(errors.InvalidMediaError, url_from_environment, match="pass a URL")
     # The first write would make a store that its own settings do not fit, also the next time.
-    with pytest.raises(errors.InvalidMediaError, match="whole seconds"):
-        Settings.read({"orphan_grace": timedelta(seconds=700.5)})
+    raised(errors.InvalidMediaError, Settings.read, {"orphan_grace": timedelta(seconds=700.5)}, match="whole seconds")
 
 
 HALF_PAST = datetime(2026, 3, 4, 12, 30, tzinfo=UTC)
@@ -396,9 +390,7 @@ def test_retain_and_no_policy_keep_for_ever_and_no_instant_is_past_the_year_9999
     st.sampled_from(["delete-after-{}min", "retain-{}hours", "retain-{}days"]),
     st.datetimes(datetime(1971, 1, 1), datetime(2500, 1, 1), timezones=st.just(UTC)),
 )
-def test_a_number_counts_its_unit_and_a_media_expires_so_much_later(
-    number: int, form: str, timestamp: datetime
-) -> None:
+def test_a_number_counts_its_unit_and_a_media_expires_so_much_later(number, form, timestamp) -> None:
     unit = {"min": 60, "urs": 3600, "ays": 86400}[form[-3:]]
     policy = find_policy(form.format(number), {})
     assert policy.keep_for is not None
@@ -427,11 +419,9 @@ def test_a_stores_own_names_are_found_and_listed_and_take_no_name_that_means_som
     assert find_policy("audit", named) == RetentionPolicy(name="audit", keep_for=365 * DAY)
     assert find_policy("for ever", named).keep_for is None
     assert find_policy("retain-2days", named).keep_for == 2 * DAY
-    with pytest.raises(errors.UnknownPolicyError):
-        find_policy("Audit", named)
+    raised(errors.UnknownPolicyError, find_policy, "Audit", named)
     named = named_policies({"b-legal": DAY, "a-audit": DAY})
-    with pytest.raises(errors.UnknownPolicyError, match="a-audit, b-legal"):
-        find_policy("audit", named)
+    raised(errors.UnknownPolicyError, find_policy, "audit", named, match="a-audit, b-legal")
     with pytest.raises(errors.UnknownPolicyError) as info:
         find_policy("x\n\x1b[31m" + "y" * 500, named)
     assert str(info.value).isprintable()
@@ -450,8 +440,6 @@ def test_a_stores_own_names_are_found_and_listed_and_take_no_name_that_means_som
 
 
 # -- when --------------------------------------------------------------------------------------------------------
-
-
 # -- policies given to a store -----------------------------------------------------------------------------------
 @pytest.mark.parametrize("policies", [
     {"audit": RetentionPolicy(name="other")}, [RetentionPolicy(name="a"), RetentionPolicy(name="a", keep_for=DAY)],
@@ -459,8 +447,7 @@ def test_a_stores_own_names_are_found_and_listed_and_take_no_name_that_means_som
     {"audit": "soon"}, {"audit": 30}, {5: DAY}, ["audit"], "audit", [("audit", DAY)],
 ], ids=repr)  # fmt: skip
 def test_policies_that_are_refused(policies: Any) -> None:
-    with pytest.raises(errors.InvalidMediaError):
-        named_policies(policies)
+    raised(errors.InvalidMediaError, named_policies, policies)
 
 
 def opened(url: str, endpoint: str | None):

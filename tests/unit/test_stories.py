@@ -1,7 +1,5 @@
 """Bugs that were found by attack, each named after its story."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import os
@@ -15,6 +13,7 @@ import pytest
 from fsmedia import MediaContent, MediaMetadata, MediaStore, errors
 from fsmedia.format import keys
 from fsmedia.storage.errors import secrets_of, storage_error
+from tests.contract.specimens import raised
 
 R1 = MediaMetadata(run_id="r1")
 TEXT = MediaContent.from_text("x")
@@ -117,10 +116,8 @@ def test_files_that_do_not_tell_their_size_can_seek() -> None:
     with store.open(reference) as file:
         assert (file.read(3), file.seek(-1, 2)) == (b"\0\1\2", 199)
         assert (file.read(), file.seek(0)) == (bytes([199]), 0)
-        with pytest.raises(ValueError, match="whence"):
-            file.seek(0, 7)
-        with pytest.raises(ValueError, match="negative"):
-            file.seek(-1)
+        raised(ValueError, file.seek, 0, 7, match="whence")
+        raised(ValueError, file.seek, -1, match="negative")
 
 
 def test_lines_are_read_ahead(moto_storage) -> None:
@@ -141,8 +138,7 @@ def test_a_secret_in_a_url_is_a_secret() -> None:
 
 def test_a_clock_without_a_zone_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     store = MediaStore(tmp_path / "m", now=datetime.now)
-    with pytest.raises(errors.InvalidMediaError, match="naive"):
-        store.store_media(TEXT, R1)
+    raised(errors.InvalidMediaError, store.store_media, TEXT, R1, match="naive")
     assert not (tmp_path / "m").exists()
 
 
@@ -158,19 +154,16 @@ def test_a_huge_sidecar_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "m" / "v.bin").write_bytes(b"x")
     with (tmp_path / "m" / "v.bin.meta").open("wb") as file:
         file.truncate(2**30)
-    with pytest.raises(OSError, match="too many"):
-        store.info("v.bin")
+    raised(OSError, store.info, "v.bin", match="too many")
 
 
 @pytest.mark.parametrize("url", [b"/tmp/x", 5, ["a"]])
 def test_a_root_of_another_kind_is_refused_readably(url: object) -> None:
-    with pytest.raises(errors.InvalidReferenceError, match="must be a path or a URL"):
-        MediaStore(url)  # type: ignore[arg-type]
+    raised(errors.InvalidReferenceError, MediaStore, url, match="must be a path or a URL")
 
 
 def test_a_view_with_gaps_is_written_as_it_reads(tmp_path: Path) -> None:
     with MediaStore(tmp_path / "m").create_media(R1, "text/plain") as writer:
         writer.write(memoryview(b"abcdef")[::2])
-        with pytest.raises(errors.InvalidMediaError, match="takes bytes"):
-            writer.write(None)  # type: ignore[arg-type]
+        raised(errors.InvalidMediaError, writer.write, None, match="takes bytes")
     assert MediaStore(tmp_path / "m").retrieve_media(writer.reference).read_bytes() == b"ace"

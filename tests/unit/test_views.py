@@ -1,7 +1,5 @@
 """Views: templates and settings, the tree in which every media stands once, and how old it may be."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import json
@@ -22,6 +20,7 @@ from fsmedia.format.settings import Configuration, Settings
 from fsmedia.models import OrganizationMode
 from tests.bench import seconds
 from tests.conftest import Clock
+from tests.contract.specimens import raised
 from tests.unit.templates import AT, FULL, IDS, NAME, TAIL, UNIQUE
 
 DAY = "{timestamp:%Y-%m-%d}/{mime_type}" + TAIL
@@ -79,14 +78,12 @@ def test_folders_are_as_many_for_every_media_and_fit_a_disk(ids: tuple[str, str,
     ("-".join(["{run_id}"] * 7) + "/{name}{ext}", "does not fit"), (7, "not int"), (None, "not NoneType"),
 ])  # fmt: skip
 def test_bad_templates_are_refused(template: object, told: str) -> None:
-    with pytest.raises(InvalidLayoutError, match=told):
-        View("by-day", template)  # type: ignore[arg-type]
+    raised(InvalidLayoutError, View, "by-day", template, match=told)
 
 
 def test_names_of_other_characters_and_names_that_are_taken_are_refused() -> None:
     for name in ("", "By-Day", "by day", "by/day", ".fsmedia", "@lab", "..", "x.y", "é", "a" * 101, 7):
-        with pytest.raises(InvalidLayoutError, match="can't be the name of a view"):
-            View(name, DAY)  # type: ignore[arg-type]
+        raised(InvalidLayoutError, View, name, DAY, match="can't be the name of a view")
     for name in (*VIEWS, "runs", "sessions", "conversations"):
         with pytest.raises(InvalidLayoutError, match="is taken by"):
             views({name: DAY}, layouts())
@@ -99,8 +96,7 @@ def test_names_of_other_characters_and_names_that_are_taken_are_refused() -> Non
 ])  # fmt: skip
 def test_no_layout_may_put_media_where_a_view_is(template: str, reached: str, free: str | None) -> None:
     known = layouts({"by-run": template + TAIL})
-    with pytest.raises(InvalidLayoutError, match=r"could put media where the view"):
-        views({reached: DAY}, known)
+    raised(InvalidLayoutError, views, {reached: DAY}, known, match=r"could put media where the view")
     if free is not None:
         assert list(views({free: DAY}, known)) == [free]
 
@@ -143,8 +139,7 @@ def test_views_come_back_from_store_json_or_are_not_in_it_and_others_than_the_st
         with pytest.raises(StoreConflictError, match=r"the store has views.*by-day.*leave views out"):
             made(CHOSEN).check(Settings.read({"views": other}))
     for wrong in ("by-day", ["by-day"], 5, [("a", "{name}{ext}")]):
-        with pytest.raises(InvalidMediaError, match="views must be a mapping"):
-            Settings.read({"views": wrong})
+        raised(InvalidMediaError, Settings.read, {"views": wrong}, match="views must be a mapping")
 
 
 @pytest.mark.parametrize(("options", "told"), [
@@ -154,8 +149,7 @@ def test_views_come_back_from_store_json_or_are_not_in_it_and_others_than_the_st
     ({"views": {"m": "{name}{ext}"}, "layouts": {"by-session": "{session_id}/{name}{ext}"}}, "could put media"),
 ])  # fmt: skip
 def test_bad_ones_are_refused_before_anything_is_written(memory_storage: Any, options: Any, told: str) -> None:
-    with pytest.raises(InvalidLayoutError, match=told):
-        MediaStore(memory_storage.url, **options)
+    raised(InvalidLayoutError, MediaStore, memory_storage.url, match=told, **options)
     assert memory_storage.keys() == set()
 
 
@@ -354,8 +348,7 @@ def test_it_looks_again_when_it_is_older_than_it_may_be_and_after_an_error(sourc
     shown = ViewTrees(source, MINUTE, clock)
     source.error = OSError("no")
     for _ in range(2):
-        with pytest.raises(OSError, match="no"):
-            shown.tree(BY_RUN)
+        raised(OSError, shown.tree, BY_RUN, match="no")
     source.error = None
     assert source.seen(shown) == "8.png"
 
