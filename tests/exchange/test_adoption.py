@@ -140,8 +140,7 @@ def test_what_is_refused_is_refused_before_a_byte_is_written(tree: Path, tmp_pat
     with pytest.raises(errors.MediaNotFoundError):
         adopted(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
-    with pytest.raises(errors.ReadOnlyStoreError):
-        MediaStore(tree, read_only=True).adopt()
+    raised(errors.ReadOnlyStoreError, MediaStore(tree, read_only=True).adopt)
     MediaStore(tree, layouts={"by-run": "x/{run_id}/{name}{ext}"}).create()
     with pytest.raises(errors.StoreConflictError, match="layouts"):
         adopted(tree)

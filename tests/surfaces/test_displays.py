@@ -503,8 +503,7 @@ def test_without_the_libraries_a_card_names_them(memory_storage, monkeypatch) ->
     assert html is not None
     assert "pip install pillow av" in html
     assert "<b>" not in html
-    with pytest.raises(errors.MediaError, match=r"pip install 'fsmedia\[notebook\]'"):
-        MediaContent.from_text("x").player()
+    raised(errors.MediaError, MediaContent.from_text("x").player, match=r"pip install 'fsmedia\[notebook\]'")
     store = MediaStore(memory_storage.url)
     assert store._repr_html_() is None  # the plain text is shown
     raised(errors.MediaError, store.gallery, match=r"pip install 'fsmedia\[notebook\]'")
@@ -713,5 +712,4 @@ def test_markup_is_sent_as_text_what_no_browser_shows_not_at_all_and_a_missing_a
     assert asked(widget, {"n": 3}) == [({"n": 3, "error": "no such media"}, [])]
     monkeypatch.delitem(sys.modules, "fsmedia.display.interactive", raising=False)
     monkeypatch.setitem(sys.modules, "anywidget", None)
-    with pytest.raises(errors.MediaError, match="pip install anywidget"):
-        MediaStore(memory_storage.url).gallery(interactive=True)
+    raised(errors.MediaError, MediaStore(memory_storage.url).gallery, match="pip install anywidget", interactive=True)

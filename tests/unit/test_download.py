@@ -299,11 +299,10 @@ def test_rebinding_meets_the_checked_address_and_one_private_one_is_enough(resol
 def test_bad_urls_are_refused_before_a_look_up(resolve: Callable[..., Resolver], url: str, problem: str) -> None:
     resolver = resolve()
     for allow_private in (True, False):
-        with pytest.raises(InvalidMediaError, match=problem) as caught:
-            get(url, allow_private=allow_private)
+        caught = raised(InvalidMediaError, get, url, match=problem, allow_private=allow_private)
         assert resolver.asked == []
-        check_chain(caught.value)
-        assert not [part for part in ("pw", "evil", "passwd") if part in str(caught.value)]
+        check_chain(caught)
+        assert not [part for part in ("pw", "evil", "passwd") if part in str(caught)]
 
 
 @pytest.mark.parametrize(("tail", "sent"), [
@@ -468,15 +467,13 @@ def test_proxy_is_a_tunnel_for_https(monkeypatch: pytest.MonkeyPatch, tls: Any) 
 def test_proxy_that_refuses_or_is_of_another_kind_is_a_storage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with Server(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n") as proxy:
         monkeypatch.setenv("https_proxy", f"http://me:hidden@127.0.0.1:{proxy.port}")
-        with pytest.raises(StorageError, match=r"proxy of the environment.*HTTPS_PROXY") as caught:
-            get("https://files.example/a")
-        assert "hidden" not in str(caught.value)
+        caught = raised(StorageError, get, "https://files.example/a", match=r"proxy of the environment.*HTTPS_PROXY")
+        assert "hidden" not in str(caught)
     for value in ("socks5://127.0.0.1:1", "http://", "http://127.0.0.1:hidden"):
         monkeypatch.setenv("http_proxy", value)
-        with pytest.raises(StorageError, match="proxy of the environment") as caught:
-            get("http://files.example/a")
-        assert "hidden" not in str(caught.value)
-        check_chain(caught.value)
+        caught = raised(StorageError, get, "http://files.example/a", match="proxy of the environment")
+        assert "hidden" not in str(caught)
+        check_chain(caught)
 
 
 # --- redirects
@@ -520,11 +517,10 @@ def test_redirect_to_a_private_address_is_refused_also_of_the_same_host(resolve:
 ])  # fmt: skip
 def test_redirect_to_what_is_no_public_url_is_refused(location: str, problem: str) -> None:
     with Server(moved(location)) as server:
-        with pytest.raises(InvalidMediaError, match=problem) as caught:
-            get(server.url)
+        caught = raised(InvalidMediaError, get, server.url, match=problem)
         assert len(server.requests) == 1
-    assert "hidden" not in str(caught.value)
-    check_chain(caught.value)
+    assert "hidden" not in str(caught)
+    check_chain(caught)
 
 
 # --- answers
@@ -757,8 +753,7 @@ def test_data_url(url: str, expected: tuple[str, bytes]) -> None:
     assert read_data_url(url, max_size=None) == expected
     assert read_data_url(url, max_size=len(expected[1])) == expected
     if expected[1]:
-        with pytest.raises(MediaTooLargeError):
-            read_data_url(url, max_size=len(expected[1]) - 1)
+        raised(MediaTooLargeError, read_data_url, url, max_size=len(expected[1]) - 1)
 
 
 @pytest.mark.parametrize("url", [
@@ -773,17 +768,15 @@ def test_data_url(url: str, expected: tuple[str, bytes]) -> None:
     "data:,hiddenü", "data:,hidden\udcff", "data:image/svg+xml,<svg fill='#hidden'>",
 ])  # fmt: skip
 def test_bad_data_url_is_refused_and_not_quoted(url: str) -> None:
-    with pytest.raises(InvalidMediaError, match="data: URL") as caught:
-        read_data_url(url, max_size=None)
-    assert "hid" not in str(caught.value).lower()
-    check_chain(caught.value)
+    caught = raised(InvalidMediaError, read_data_url, url, match="data: URL", max_size=None)
+    assert "hid" not in str(caught).lower()
+    check_chain(caught)
 
 
 def test_data_url_that_is_too_large_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base64, "b64decode", lambda *_, **__: pytest.fail("decoded"))
-    with pytest.raises(MediaTooLargeError) as caught:
-        read_data_url("data:image/png;base64," + "A" * 4000, max_size=2999)
-    assert str(caught.value) == "larger than the store's max_file_size of 2999 bytes; open the store with a larger one"
+    caught = raised(MediaTooLargeError, read_data_url, "data:image/png;base64," + "A" * 4000, max_size=2999)
+    assert str(caught) == "larger than the store's max_file_size of 2999 bytes; open the store with a larger one"
 
 
 def test_download_goes_through_an_intake() -> None:

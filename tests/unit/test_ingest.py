@@ -120,8 +120,7 @@ def test_small_bytes_are_in_memory_anyway_and_files_are_read_or_refused_and_name
         assert (source.data, source.size, source.mime_type) == (b"ab", 2, "image/gif")
     with open_source(MediaContent(url="data:image/gif,ab", mime_type="image/png"), rules()) as source:
         assert (source.data, source.mime_type) == (b"ab", None)
-    with pytest.raises(MediaTooLargeError):
-        read(MediaContent(url="data:image/gif;base64,YWJj", mime_type="image/gif"), 2)
+    raised(MediaTooLargeError, read, MediaContent(url="data:image/gif;base64,YWJj", mime_type="image/gif"), 2)
     for size in [0, 1, 3 * CHUNK_BYTES]:
         data = b"x" * size
         with open_source(of(data), rules()) as source:
@@ -138,23 +137,19 @@ def test_small_bytes_are_in_memory_anyway_and_files_are_read_or_refused_and_name
         assert (source.size, [len(chunk) for chunk in source.chunks]) == (CHUNK_BYTES + 3, [CHUNK_BYTES, 3])
     with (tmp_path / "x.png").open("wb") as file:
         file.truncate(50 * 2**30)
-    with pytest.raises(MediaTooLargeError):
-        read(MediaContent.from_path(tmp_path / "x.png"), 10)
+    raised(MediaTooLargeError, read, MediaContent.from_path(tmp_path / "x.png"), 10)
     path = tmp_path / "y.png"
     path.write_bytes(b"abc")
     assert read(MediaContent.from_path(path), 3) == b"abc"
-    with pytest.raises(MediaTooLargeError):
-        read(MediaContent.from_path(path), 2)
+    raised(MediaTooLargeError, read, MediaContent.from_path(path), 2)
     (tmp_path / "file").write_bytes(b"")
     for path in ("missing.png", "file/x.png"):
         with pytest.raises(MediaNotFoundError, match="check file_path") as info:
             read(MediaContent(file_path=str(tmp_path / path), mime_type="image/png"))
         assert info.value.key == str(tmp_path / path)
-    with pytest.raises(InvalidMediaError, match="is a folder"):
-        read(MediaContent(file_path=str(tmp_path), mime_type="image/png"))
+    raised(InvalidMediaError, read, MediaContent(file_path=str(tmp_path), mime_type="image/png"), match="is a folder")
     for path in ("a\0b", str(tmp_path / ("x" * 300))):
-        with pytest.raises(StorageError, match="can't be read"):
-            read(MediaContent(file_path=path, mime_type="image/png"))
+        raised(StorageError, read, MediaContent(file_path=path, mime_type="image/png"), match="can't be read")
 
 
 # -- streams -----------------------------------------------------------------------------------------------------
@@ -194,11 +189,10 @@ def test_a_stream_that_gives_no_bytes_is_refused(answer: object, reason: str) ->
             raise answer
         return answer
 
-    with pytest.raises(InvalidMediaError, match=reason) as info:
-        read(of(SimpleNamespace(read=give)))
-    assert "binary mode" in info.value.next_step
-    assert len(str(info.value)) < 500
-    assert info.value.__cause__ is (answer if isinstance(answer, Exception) else None)
+    caught = raised(InvalidMediaError, read, of(SimpleNamespace(read=give)), match=reason)
+    assert "binary mode" in caught.next_step
+    assert len(str(caught)) < 500
+    assert caught.__cause__ is (answer if isinstance(answer, Exception) else None)
 
 
 # -- files -------------------------------------------------------------------------------------------------------
@@ -278,9 +272,8 @@ def test_formats_and_wav_are_known_and_other_types_are_not_looked_at() -> None:
     ("audio/L16", 65), ("audio/L16", 10**9),
 ])  # fmt: skip
 def test_odd_parameters_are_refused(mime_type: str, channels: int | None) -> None:
-    with pytest.raises(InvalidMediaError) as caught:
-        wav.pcm_format(mime_type, channels)
-    assert caught.value.next_step
+    caught = raised(InvalidMediaError, wav.pcm_format, mime_type, channels)
+    assert caught.next_step
 
 
 @given(st.text(st.characters(codec="ascii"), max_size=60), st.none() | st.integers(0, 2**40))
@@ -299,8 +292,7 @@ def test_four_gigabytes_are_too_much_and_the_header_says_what_came_at_last() -> 
     for size in (MOST_SOUND + 1, 2**32, 2**40):
         raised(MediaTooLargeError, wav.header, MONO, size)
     WavWriter(None, 144, MONO, 100).write(b"s" * 100)
-    with pytest.raises(MediaTooLargeError):
-        WavWriter(None, 143, MONO, 100).write(b"s" * 100)
+    raised(MediaTooLargeError, WavWriter(None, 143, MONO, 100).write, b"s" * 100)
     short = WavWriter(None, 43, MONO, None)
     short.write(b"s")
     raised(MediaError, short.finish)

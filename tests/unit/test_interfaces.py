@@ -1,5 +1,7 @@
 """Interfaces: what others build against fits the store, the asynchronous store is its twin, keywords stand once."""
 
+from __future__ import annotations
+
 import asyncio
 import inspect
 import io

@@ -124,10 +124,9 @@ def test_plain_and_temporary_names_and_others_that_are_neither_nor_hidden_nor_si
     ("x" * 1025, "1024 bytes"), ("é" * 513, "1024 bytes"), ("runs/\ud800/x.png", "lone surrogate"),
 ])  # fmt: skip
 def test_references_that_are_refused(text: object, problem: str) -> None:
-    with pytest.raises(InvalidReferenceError, match=problem) as caught:
-        keys.check_reference(text)
-    assert caught.value.next_step
-    assert caught.value.reference == (text if isinstance(text, str) else None)
+    caught = raised(InvalidReferenceError, keys.check_reference, text, match=problem)
+    assert caught.next_step
+    assert caught.reference == (text if isinstance(text, str) else None)
 
 
 def test_references_that_are_accepted_and_lengths_that_are_and_are_not() -> None:
@@ -149,10 +148,9 @@ def test_references_that_are_accepted_and_lengths_that_are_and_are_not() -> None
         ("é" * 126, 0, "has 252"), ("/".join(["x" * 248] * 4)[:995], 0, "1025 bytes"),
         ("/".join(["x" * 248] * 4)[:894], 100, "1025 bytes"), ("/".join(["é" * 124] * 4)[:600], 0, "over the 1024"),
     ]:  # fmt: skip
-        with pytest.raises(InvalidLayoutError, match=problem) as caught:
-            keys.check_lengths(reference, root)
-        assert caught.value.reference == reference
-        assert caught.value.next_step
+        caught = raised(InvalidLayoutError, keys.check_lengths, reference, root, match=problem)
+        assert caught.reference == reference
+        assert caught.next_step
 
 
 @given(st.text(alphabet=st.sampled_from("ab./:~\0é\n"), max_size=12), st.text(min_size=1))
@@ -262,10 +260,9 @@ def test_escaped_forms_what_escape_never_renders_and_what_it_refuses() -> None:
     assert escape_id("É") != escape_id("é")
     raised(InvalidLayoutError, escape_id, "x", match="39 bytes", limit=layout_format.MINIMUM_LIMIT - 1)
     for text in ("\ud800", "a\udce9b", "\udfff" * 300):
-        with pytest.raises(InvalidMediaError, match="lone surrogate") as caught:
-            escape_id(text)
-        assert caught.value.next_step
-        str(caught.value).encode()  # can be printed
+        caught = raised(InvalidMediaError, escape_id, text, match="lone surrogate")
+        assert caught.next_step
+        str(caught).encode()  # can be printed
 
 
 @THOROUGH
@@ -414,8 +411,7 @@ def test_names_of_promptkits_folders_and_of_files_are_read_and_rendered_and_othe
         (".meta", ""), (f".tmp-{UNIQUE}", ""), ("a\0", ".png"), ("\ud800", ".png"), ("a::b", ".png"),
         ("x" * 247, ".png"), ("é" * 124, ".png"),
     ]:  # fmt: skip
-        with pytest.raises(InvalidLayoutError, match="file name"):
-            layouts()["by-run"].render(FULL, name, ext)
+        raised(InvalidLayoutError, layouts()["by-run"].render, FULL, name, ext, match="file name")
     for template, reference in [
         ("runs/{run_id}", "runs/x.png"), ("runs/{run_id}", "x.png"), ("runs/{run_id}", "runs/r1/more/x.png"),
         ("runs/{run_id}", "Runs/r1/x.png"), ("runs/{run_id}", "sessions/r1/x.png"),
@@ -476,9 +472,8 @@ def test_ids_and_timestamps_of_one_segment_share_its_bytes_and_others_may_be_mis
 ])  # fmt: skip
 def test_metadata_that_cannot_be_rendered(fields: dict[str, object], problem: str) -> None:
     layout = Layout("{run_id}/{provider_id}/{message_idx}/{timestamp:%Y}" + TAIL, "by-run")
-    with pytest.raises(InvalidMediaError, match=problem) as caught:
-        layout.render({**FULL, **fields} if fields else {}, NAME, ".png")
-    assert caught.value.next_step
+    caught = raised(InvalidMediaError, layout.render, {**FULL, **fields} if fields else {}, NAME, ".png", match=problem)
+    assert caught.next_step
 
 
 def test_folder_and_prefix_and_templates_that_are_accepted() -> None:
@@ -518,8 +513,7 @@ def test_layouts_take_overrides_and_are_values() -> None:
     for order, wanted in ((wide, wide["wide"]), ({**known, "wide": wide["wide"]}, known["by-run"])):
         first = parse_any(order, "runs/r1/x.png")
         assert first[0] is wanted
-    with pytest.raises(InvalidMediaError, match="run_id is required"):
-        layouts()["by-run"].folder("")
+    raised(InvalidMediaError, layouts()["by-run"].folder, "", match="run_id is required")
     layout = Layout(layout_format.DEFAULT_TEMPLATES["by-run"], OrganizationMode.BY_RUN)
     twin = layouts()["by-run"]
     assert (layout, hash(layout)) == (twin, hash(twin))
@@ -607,7 +601,6 @@ REFUSED_FOLDERS = {  # problem -> what stands before /{name}{ext}
     ("x" * 100 + "{run_id}+{session_id}+{provider_id}+{mime_type}/{name}{ext}", "does not fit"),
 ])  # fmt: skip
 def test_templates_that_are_refused(template: str, problem: str) -> None:
-    with pytest.raises(InvalidLayoutError, match=problem) as caught:
-        Layout(template, "by-run")
-    assert caught.value.key == template
-    assert caught.value.next_step
+    caught = raised(InvalidLayoutError, Layout, template, "by-run", match=problem)
+    assert caught.key == template
+    assert caught.next_step

@@ -12,6 +12,7 @@ from fsmedia.format import keys
 from fsmedia.storage import listing as listings
 from fsmedia.storage.listing import KeyOrder, NestedStores, Page, level, pages, sort_entries
 from fsmedia.storage.port import Entry
+from tests.contract.specimens import raised
 
 START = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 
@@ -72,10 +73,8 @@ def test_a_sorted_listing_is_given_as_it_comes_and_a_first_page_out_of_order_mak
     assert list(found) == [entry(1), entry(2), entry(4)]
     order = KeyOrder("s3://b--usw2-az1--x-s3", unordered=True)
     assert list(order.entries(listing(page_of(1), page_of(0)))) == [entry(0), entry(1)]
-    with pytest.raises(StorageError, match="goes round"):
-        list(pages(lambda _: page_of(token="again"), "runs"))
-    with pytest.raises(StorageError, match="goes round"):
-        list(pages(lambda token: page_of(1, 2, token=f"{token}+"), "runs"))
+    raised(StorageError, list, pages(lambda _: page_of(token="again"), "runs"), match="goes round")
+    raised(StorageError, list, pages(lambda token: page_of(1, 2, token=f"{token}+"), "runs"), match="goes round")
     # Due folders after the wanted one need not be listed, unless earlier ones may come after them.
     ordered = listing(Page([], ["a", "c"], "1"), Page([], ["d"], None))
     assert level(ordered, "b").folders == ["a", "c"]

@@ -135,5 +135,4 @@ def test_editing_copies_what_it_must_and_depth_is_limited_readably() -> None:
     parse_json("[" * DEEPEST + "]" * DEEPEST)
     holds_itself: list[Any] = []
     holds_itself.append(holds_itself)
-    with pytest.raises(InvalidMediaError, match="holds itself"):
-        list(media_fields(holds_itself))
+    raised(InvalidMediaError, list, media_fields(holds_itself), match="holds itself")

@@ -37,13 +37,12 @@ ALMOST_BASE64 = st.text(alphabet=st.sampled_from("aGVz+/09=\r\n"), max_size=16)
 
 
 def model_refused(model: type[BaseModel], **fields: Any) -> str:
-    with pytest.raises(InvalidMediaError) as info:
-        model(**fields)
-    assert info.value.__cause__ is None
-    assert info.value.__suppress_context__
-    assert "\n" not in str(info.value)
-    assert SECRET not in str(info.value) + repr(info.value)
-    return str(info.value)
+    caught = raised(InvalidMediaError, model, **fields)
+    assert caught.__cause__ is None
+    assert caught.__suppress_context__
+    assert "\n" not in str(caught)
+    assert SECRET not in str(caught) + repr(caught)
+    return str(caught)
 
 
 refused = partial(model_refused, MediaContent)
@@ -160,9 +159,8 @@ def test_one_source_and_a_mime_type_are_needed() -> None:
     assert "mime_type: " in refused(data=b"", mime_type="image/png\r\nX-Evil: 1")
     assert MediaContent(data=b"", mime_type="Text/Plain; charset=utf-8").mime_type == "Text/Plain; charset=utf-8"
     assert "url: " in refused(url=f"data:{SECRET}", mime_type="image/png")
-    with pytest.raises(InvalidMediaError) as info:
-        MediaContent.from_url(f"data:{SECRET}")
-    assert SECRET not in str(info.value)
+    caught = raised(InvalidMediaError, MediaContent.from_url, f"data:{SECRET}")
+    assert SECRET not in str(caught)
 
 
 def test_contents_come_from_paths_and_streams_and_what_is_wrong_with_a_path(tmp_path: Path) -> None:
@@ -262,9 +260,8 @@ def test_promptkits_json_validates_and_a_file_object_has_no_json_form() -> None:
     assert plain == MediaContent.from_promptkit({**document, "later_key": {"a": [1]}, "SizeKB": 3})
     assert (plain.data, plain.duration, plain.fps, plain.policy_name) == (PNG, 3, 25, None)
     assert all(getattr(plain, name) == document[name] for name in models.CONTENT_FIELDS)
-    with pytest.raises(InvalidMediaError, match="later_key: ") as info:
-        MediaContent(**document, later_key=SECRET)
-    assert SECRET not in str(info.value)
+    caught = raised(InvalidMediaError, MediaContent, match="later_key: ", **document, later_key=SECRET)
+    assert SECRET not in str(caught)
     raised(InvalidMediaError, MediaContent.from_promptkit, {"mime_type": "image/png"})
     with pytest.raises(PydanticSerializationError, match="no JSON form"):
         MediaContent(data=io.BytesIO(PNG), mime_type="image/png").model_dump_json()
@@ -296,10 +293,9 @@ def test_bytes_files_and_handles_open_again_and_again_and_a_copy_may_still_open(
 def test_a_content_that_only_names_its_bytes_says_so(source: str, value: str) -> None:
     content = MediaContent(mime_type="image/png", **{source: value})
     for read in (content.open, content.read_bytes, content.local_path, content.base64, content.data_url):
-        with pytest.raises(InvalidMediaError, match=rf"{source}; store it, or open") as info:
-            read()
-        assert SECRET not in str(info.value)
-        assert info.value.reference == content.storage_reference
+        caught = raised(InvalidMediaError, read, match=rf"{source}; store it, or open")
+        assert SECRET not in str(caught)
+        assert caught.reference == content.storage_reference
 
 
 def test_a_local_copy_is_made_once_and_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,8 +322,7 @@ def test_a_local_copy_is_made_once_and_is_not_left_behind(tmp_path: Path, monkey
             return super().read(3)
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(OSError, match="cable cut"):
-        MediaContent.from_stream(Broken(PNG), "image/png").local_path()
+    raised(OSError, MediaContent.from_stream(Broken(PNG), "image/png").local_path, match="cable cut")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -343,17 +338,14 @@ def test_too_much_to_hold_inline_is_refused_unless_told_and_no_file_is_read_whol
     small, large, larger = (MediaContent.from_bytes(bytes(size), "image/png") for size in (4, LIMIT, LIMIT + 1))
     for name in ("base64", "data_url"):
         assert len(getattr(large, name)()) >= LIMIT * 4 // 3
-        with pytest.raises(MediaTooLargeError, match="max_size=None") as info:
-            getattr(larger, name)()
-        assert str(LIMIT) in str(info.value)
+        caught = raised(MediaTooLargeError, getattr(larger, name), match="max_size=None")
+        assert str(LIMIT) in str(caught)
         assert len(getattr(larger, name)(max_size=None)) > LIMIT * 4 // 3
         assert getattr(small, name)(max_size=4)
-        with pytest.raises(MediaTooLargeError):
-            getattr(small, name)(max_size=3)
+        raised(MediaTooLargeError, getattr(small, name), max_size=3)
     with (tmp_path / "x.png").open("wb") as file:
         file.truncate(50 * 2**30)
-    with pytest.raises(MediaTooLargeError):
-        MediaContent.from_path(tmp_path / "x.png").base64(max_size=10)
+    raised(MediaTooLargeError, MediaContent.from_path(tmp_path / "x.png").base64, max_size=10)
     content = MediaContent.from_text("x", "text/plain; charset=utf-8")
     assert content.data_url() == "data:text/plain;charset=utf-8;base64,eA==", "no blanks"
 
@@ -412,11 +404,10 @@ def test_errors_quote_no_input(fields: dict[str, Any]) -> None:
         lambda: MediaContent.model_validate_json(document),
         lambda: MediaContent.model_validate_json(document[:-1]),
     ):
-        with pytest.raises(InvalidMediaError) as info:
-            make()
-        assert SECRET not in str(info.value) + repr(info.value)
-        assert info.value.__cause__ is None
-        assert info.value.__suppress_context__
+        caught = raised(InvalidMediaError, make)
+        assert SECRET not in str(caught) + repr(caught)
+        assert caught.__cause__ is None
+        assert caught.__suppress_context__
 
 
 def test_a_content_inside_another_model_keeps_its_place_in_errors() -> None:
@@ -427,11 +418,11 @@ def test_a_content_inside_another_model_keeps_its_place_in_errors() -> None:
     turn = Conversion(media=[{"data": PNG, "mime_type": "image/png"}])
     assert (turn.media[0].data, Conversion.model_validate_json(turn.model_dump_json())) == (PNG, turn)
     assert Conversion(media=[turn.media[0]]).media[0] is turn.media[0]
-    with pytest.raises(ValidationError) as info:
-        Conversion(media=[turn.media[0], {"data": "!" + SECRET, "mime_type": "image/png"}])
-    assert [error["loc"] for error in info.value.errors()] == [("media", 1, "data")]
-    assert "from_text" in str(info.value)
-    assert SECRET not in str(info.value)
+    wrong = {"data": "!" + SECRET, "mime_type": "image/png"}
+    caught = raised(ValidationError, Conversion, media=[turn.media[0], wrong])
+    assert [error["loc"] for error in caught.errors()] == [("media", 1, "data")]
+    assert "from_text" in str(caught)
+    assert SECRET not in str(caught)
 
 
 NOON = datetime(2026, 3, 4, 12, 30, 5, 890123, tzinfo=UTC)
@@ -545,16 +536,14 @@ def test_fields_that_are_refused(model: type[BaseModel], name: str, said: str) -
 def test_all_that_is_wrong_is_said_at_once_in_one_line_without_quoting() -> None:
     text = model_refused(MediaMetadata, run_id=5, message_idx=-1, bogus=1)
     assert all(f"{name}: " in text for name in ("run_id", "message_idx", "bogus"))
-    with pytest.raises(InvalidMediaError, match="Invalid JSON") as info:
-        MediaMetadata.model_validate_json('{"run_id": "' + SECRET)
-    assert SECRET not in str(info.value)
+    caught = raised(InvalidMediaError, MediaMetadata.model_validate_json, '{"run_id": "' + SECRET, match="Invalid JSON")
+    assert SECRET not in str(caught)
     # Field names come from documents, and errors end in logs.
     for name in ("a\nERROR b", "\x1b[31mred", "\u2028"):
         assert model_refused(MediaMetadata, **{name: 1}).isprintable()
     for validate in (MediaMetadata.model_validate, TypeAdapter(MediaMetadata).validate_python):
-        with pytest.raises(ValueError, match="valid dictionary") as wrong:
-            validate(SECRET)
-        assert SECRET not in str(wrong.value)
+        caught = raised(ValueError, validate, SECRET, match="valid dictionary")
+        assert SECRET not in str(caught)
 
 
 @pytest.mark.parametrize("model", [MediaMetadata(run_id="r"), RetentionPolicy(name="a"), MediaRecord(reference="a")])
@@ -647,9 +636,8 @@ def test_words_of_a_selection_that_are_refused() -> None:
             raised(InvalidMediaError, Selection, match=f"{name} must be a str", **{name: value})
     for name in ("since", "until", "expires_before"):
         for instant in (datetime(2026, 3, 4), "2026-03-04T00:00:00Z", 0, NOON.date()):
-            with pytest.raises(InvalidMediaError, match=f"{name} must be an aware datetime") as info:
-                Selection(**{name: instant})  # type: ignore[arg-type]
-            assert "UTC" in info.value.next_step
+            caught = raised(InvalidMediaError, Selection, match=f"{name} must be an aware datetime", **{name: instant})
+            assert "UTC" in caught.next_step
     # `mime_type="png"` gave nothing without a word.
     spellings = {"png": "image/png", ".jpg": "image/jpeg", "pictures": "image/\\*", "": "image/\\*"}
     for word, spelling in spellings.items():

@@ -70,12 +70,11 @@ def parsed(data: bytes) -> Sidecar:
 
 def refused(data: bytes) -> str:
     """The text with which bytes are refused, by the parser or by the models."""
-    with pytest.raises(errors.CorruptSidecarError) as info:
-        parsed(data).record(REFERENCE, 7)
-    assert info.value.reference == REFERENCE
-    assert info.value.next_step
-    assert str(info.value).isprintable()
-    return str(info.value)
+    caught = raised(errors.CorruptSidecarError, lambda: parsed(data).record(REFERENCE, 7))
+    assert caught.reference == REFERENCE
+    assert caught.next_step
+    assert str(caught).isprintable()
+    return str(caught)
 
 
 def test_what_is_written_is_promptkits_json_and_ours_after_it() -> None:
@@ -178,10 +177,8 @@ def test_parts_are_corrupt_on_their_own_too_and_so_is_what_is_too_large_no_objec
         text = refused(json.dumps({"fsmedia": version}).encode())
         needed = ("upgrade fsmedia", f"up to {sidecars.FORMAT}", str(version))
         assert [said for said in needed if said not in text] == []
-    with pytest.raises(errors.CorruptSidecarError, match="message_idx"):
-        parsed(b'{"message_idx":-1}').metadata(REFERENCE)
-    with pytest.raises(errors.CorruptSidecarError, match="width"):
-        parsed(b'{"content":{"width":-1}}').record(REFERENCE, 7)
+    raised(errors.CorruptSidecarError, parsed(b'{"message_idx":-1}').metadata, REFERENCE, match="message_idx")
+    raised(errors.CorruptSidecarError, parsed(b'{"content":{"width":-1}}').record, REFERENCE, 7, match="width")
     assert "larger than" in refused(b'{"a":"' + b"x" * MAX_SIDECAR_BYTES + b'"}')
     assert parsed(b"{}" + b" " * (MAX_SIDECAR_BYTES - 2)).values == {}
 
@@ -262,10 +259,9 @@ def test_settings_come_back_from_store_json(organization: Any, templates: Any, p
     ids=lambda data: repr(data)[:20],
 )
 def test_what_is_no_store_json_is_damaged(data: bytes) -> None:
-    with pytest.raises(errors.StorageError, match="restore it from a copy") as info:
-        Configuration.parse(data)
-    assert info.value.key == CONFIGURATION_KEY
-    assert str(info.value).isprintable()
+    caught = raised(errors.StorageError, Configuration.parse, data, match="restore it from a copy")
+    assert caught.key == CONFIGURATION_KEY
+    assert str(caught).isprintable()
 
 
 @pytest.mark.parametrize("changes", [
@@ -282,9 +278,8 @@ def test_what_is_no_store_json_is_damaged(data: bytes) -> None:
 ], ids=str)  # fmt: skip
 def test_wrong_settings_are_damage_not_defaults(changes: dict[str, Any]) -> None:
     """A setting that is ignored could cost data."""
-    with pytest.raises(errors.StorageError, match="wrong setting") as info:
-        Configuration.parse(document(**changes))
-    assert info.value.key == CONFIGURATION_KEY
+    caught = raised(errors.StorageError, Configuration.parse, document(**changes), match="wrong setting")
+    assert caught.key == CONFIGURATION_KEY
 
 
 # -- what a caller asks ------------------------------------------------------------------------------------------
@@ -314,9 +309,8 @@ def test_what_was_not_given_is_not_asked_and_read_with_the_defaults_and_a_newer_
     ({"default_policy": "audit", "policies": {"other": DAY}}, errors.UnknownPolicyError),
 ], ids=str)  # fmt: skip
 def test_what_can_not_be_meant_is_refused(arguments: dict[str, Any], error: type[errors.MediaError]) -> None:
-    with pytest.raises(error) as info:
-        asked(**arguments)
-    assert str(info.value).isprintable()
+    caught = raised(error, asked, **arguments)
+    assert str(caught).isprintable()
 
 
 # -- differences -------------------------------------------------------------------------------------------------
@@ -328,11 +322,10 @@ def test_what_can_not_be_meant_is_refused(arguments: dict[str, Any], error: type
 ], ids=str)  # fmt: skip
 def test_a_difference_names_both_values(arguments: dict[str, Any], here: str, wanted: str) -> None:
     store = made(asked(policies={"audit": DAY}, default_policy="retain-30days"))
-    with pytest.raises(errors.StoreConflictError) as info:
-        store.check(asked(**arguments))
-    assert [said for said in (here, wanted) if said not in str(info.value)] == []
-    assert "leave" in info.value.next_step
-    assert info.value.key == CONFIGURATION_KEY
+    caught = raised(errors.StoreConflictError, store.check, asked(**arguments))
+    assert [said for said in (here, wanted) if said not in str(caught)] == []
+    assert "leave" in caught.next_step
+    assert caught.key == CONFIGURATION_KEY
 
 
 def test_settings_that_are_no_difference_may_be_of_the_stores_own_and_begin_like_promptkits() -> None:
@@ -340,12 +333,10 @@ def test_settings_that_are_no_difference_may_be_of_the_stores_own_and_begin_like
     made(settings).check(settings)
     made(settings).check(asked(templates={"by-session": DEFAULT_TEMPLATES["by-session"]}))
     made(settings).check(asked(policies=[RetentionPolicy(name="audit", keep_for=DAY)]))
-    with pytest.raises(errors.StoreConflictError, match="has default_policy none"):
-        made().check(asked(default_policy="retain"))
+    raised(errors.StoreConflictError, made().check, asked(default_policy="retain"), match="has default_policy none")
     made(asked(policies={"audit": DAY}, default_policy="audit")).check(asked(default_policy="audit"))
     for name in ("audit", "retain-0days", "delete-after-x", ""):  # judged at the latest when the store is made
-        with pytest.raises(errors.UnknownPolicyError):
-            made(asked(default_policy=name))
+        raised(errors.UnknownPolicyError, lambda name=name: made(asked(default_policy=name)))
     # Whoever opens the store again with its own default policy must not be told that it is unknown.
     try:
         store = made(asked(policies={"retain-legal": DAY}, default_policy="retain-legal"))
@@ -375,8 +366,7 @@ def test_retain_and_no_policy_keep_for_ever_and_no_instant_is_past_the_year_9999
     assert find_policy("retain", {}) == RetentionPolicy(name="retain", keep_for=None)
     assert expires_at(find_policy("retain", {}), HALF_PAST) is None
     assert expires_at(None, HALF_PAST) is None
-    with pytest.raises(errors.UnknownPolicyError, match="9999"):
-        expires_at(find_policy("retain-2913000days", {}), HALF_PAST)
+    raised(errors.UnknownPolicyError, expires_at, find_policy("retain-2913000days", {}), HALF_PAST, match="9999")
     assert expires_at(find_policy("retain-2912000days", {}), HALF_PAST) == HALF_PAST + 2912000 * DAY
     for digits in ("1000000000", "9" * 30, "9" * 5000):
         with pytest.raises(errors.UnknownPolicyError, match="longer than any duration") as info:
@@ -422,10 +412,9 @@ def test_a_stores_own_names_are_found_and_listed_and_take_no_name_that_means_som
     raised(errors.UnknownPolicyError, find_policy, "Audit", named)
     named = named_policies({"b-legal": DAY, "a-audit": DAY})
     raised(errors.UnknownPolicyError, find_policy, "audit", named, match="a-audit, b-legal")
-    with pytest.raises(errors.UnknownPolicyError) as info:
-        find_policy("x\n\x1b[31m" + "y" * 500, named)
-    assert str(info.value).isprintable()
-    assert len(str(info.value)) < 400
+    caught = raised(errors.UnknownPolicyError, find_policy, "x\n\x1b[31m" + "y" * 500, named)
+    assert str(caught).isprintable()
+    assert len(str(caught)) < 400
     audit = RetentionPolicy(name="audit", keep_for=DAY)
     expected = {"audit": audit}
     assert (named_policies({"audit": DAY}), named_policies({"audit": audit})) == (expected, expected)

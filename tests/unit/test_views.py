@@ -85,8 +85,7 @@ def test_names_of_other_characters_and_names_that_are_taken_are_refused() -> Non
     for name in ("", "By-Day", "by day", "by/day", ".fsmedia", "@lab", "..", "x.y", "é", "a" * 101, 7):
         raised(InvalidLayoutError, View, name, DAY, match="can't be the name of a view")
     for name in (*VIEWS, "runs", "sessions", "conversations"):
-        with pytest.raises(InvalidLayoutError, match="is taken by"):
-            views({name: DAY}, layouts())
+        raised(InvalidLayoutError, views, {name: DAY}, layouts(), match="is taken by")
 
 
 @pytest.mark.parametrize(("template", "reached", "free"), [
