@@ -288,8 +288,7 @@ def telemetry() -> None:
         if "opentelemetry.trace" not in sys.modules:
             _empty("OpenTelemetry not loaded")
         bare, unheard = Ours(folder / "a", below=True), Ours(folder / "b")
-        hooked = Ours(folder / "c", hooks=(str,))
-        candidates = {"not watched": bare, "nobody listens": unheard, "a hook": hooked}
+        candidates = {"not watched": bare, "nobody listens": unheard, "a hook": Ours(folder / "c", hooks=(str,))}
         _rounds("OpenTelemetry not loaded", candidates)
         from opentelemetry import metrics, trace
         from opentelemetry.sdk.metrics import MeterProvider
@@ -477,8 +476,7 @@ print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - bef
 
 def _filled_to_verify(root: str, *, shared: bool) -> None:
     """Store media that all expire: each has a due entry, and a marker where bytes are shared."""
-    store = MediaStore(root, durability="rename", deduplicate=shared)
-    store.store_many(
+    MediaStore(root, durability="rename", deduplicate=shared).store_many(
         (
             MediaContent.from_bytes(number.to_bytes(8, "big") * (VERIFY_SIZE // 8), "application/octet-stream"),
             MediaMetadata(run_id=f"r{number % 100}", policy_name="retain-30days"),

@@ -256,8 +256,7 @@ class Relay:
             head = "\r\n".join([lines[0], *kept, f"Content-Length: {len(body)}", "Connection: close", "", ""])
             writer.write(head.encode("latin-1") + body)
             await writer.drain()
-            head_bytes = await read_head(reader)
-            first, *rest = head_bytes.decode("latin-1").strip().split("\r\n")
+            first, *rest = (await read_head(reader)).decode("latin-1").strip().split("\r\n")
             pairs = [(name, value.strip()) for name, _, value in (line.partition(":") for line in rest)]
             fields = {name.lower(): value for name, value in pairs}
             status = first.partition(" ")[2]

@@ -167,8 +167,7 @@ def test_imagefolder_reads_views(shown, run, tmp_path):
 def test_upath_and_rsync_read_views(shown, tmp_path):
     base = UPath(shown.url("by-session"), **shown.options)
     assert sorted(path.name for path in base.iterdir()) == ["s0", "s1"]
-    pictures = list(base.glob("*/*.png"))
-    assert [path.read_bytes() for path in pictures] == [PNG] * 4
+    assert [path.read_bytes() for path in base.glob("*/*.png")] == [PNG] * 4
     assert not (base / "s9").exists()
     files = shown.rsynced("media://by-session", tmp_path / "copy")
     assert files.keys() == {path.removeprefix("by-session/") for path in shown.fs.find("by-session")}

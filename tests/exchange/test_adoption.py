@@ -257,8 +257,7 @@ def test_adopting_keeps_what_a_client_of_the_live_store_writes_meanwhile(
 
 def test_a_store_in_the_tree_is_left_alone_and_no_tree_around_one_becomes_one(tree: Path) -> None:
     """Its media and sidecars were adopted as files of the outer one."""
-    inner = MediaStore(tree / "labs" / "x")
-    inner.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
+    MediaStore(tree / "labs" / "x").store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
     (tree / "labs" / "x" / "-1.png").write_bytes(PNG)
     before = snapshot(tree / "labs")
     report = adopted(tree)

@@ -140,8 +140,7 @@ def test_a_table_of_somebody_elses_is_left(pictures: MediaStore, tmp_path: Path)
     name = rows(tmp_path)[0]["file_name"]
     (tmp_path / "train/metadata.jsonl").unlink()
     (tmp_path / "train" / name).write_bytes(b"mine")
-    report = export_imagefolder(pictures, tmp_path)
-    assert "something else lies there" in str(report.failed[0].error)
+    assert "something else lies there" in str(export_imagefolder(pictures, tmp_path).failed[0].error)
     assert (tmp_path / "train" / name).read_bytes() == b"mine"
     assert name not in {row["file_name"] for row in rows(tmp_path)}
     assert export_imagefolder(pictures, tmp_path, overwrite=True).exported == 2

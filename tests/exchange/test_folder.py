@@ -135,8 +135,7 @@ def test_the_pattern_tells_what_the_path_means(memory: MediaStore, tmp_path: Pat
     given = {"run_id": "given", "session_id": "the path wins"}
     assert import_folder(memory, tree, pattern=f"{ids}/{{name}}{{ext}}", ids=given).stored == ()
     (tree / "openai/s1/2026-03-04/c-1/0007_02").rename(tree / "openai/s1/2026-03-04/c-1/0007+2")
-    report = import_folder(memory, tree, pattern=f"{ids}/{{name}}{{ext}}", ids=given)
-    record = memory.info(report.stored[0].reference)
+    record = memory.info(import_folder(memory, tree, pattern=f"{ids}/{{name}}{{ext}}", ids=given).stored[0].reference)
     found = (record.provider_id, record.session_id, record.conversation_id, record.message_idx, record.part_idx)
     assert (*found, record.run_id) == ("openai", "s1", "c-1", 7, 2, "given")
 
@@ -183,8 +182,7 @@ def test_large_files_stream_in_one_pass_and_are_known_again(store: MediaStore, t
 
 
 def test_what_is_too_large_for_the_store_is_refused(memory: MediaStore, memory_storage: Storage, tree: Path) -> None:
-    store = MediaStore(memory_storage.url, max_file_size=50)
-    report = import_folder(store, tree)
+    report = import_folder(MediaStore(memory_storage.url, max_file_size=50), tree)
     large = {f"folder:{name}" for name, data in FILES.items() if len(data) > 50}
     assert {each.source for each in report.failed} == large
     assert all("max_file_size" in str(each.error) for each in report.failed)

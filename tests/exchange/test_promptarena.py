@@ -123,8 +123,7 @@ def test_a_result_that_changed_adds_what_is_new(memory: MediaStore, tmp_path: Pa
     file.write_text(json.dumps(document))
     report = import_promptarena(memory, file.parent)
     assert (len(report.stored), report.unchanged, report.duplicates) == (2, 1, 1)
-    stored = [memory.retrieve_media(each).read_bytes() for each in memory.list()]
-    assert stored == [PNG, PNG + b"more", PNG]
+    assert [memory.retrieve_media(each).read_bytes() for each in memory.list()] == [PNG, PNG + b"more", PNG]
 
 
 @pytest.mark.parametrize("mode", ["by-run", "by-conversation", "by-session"])

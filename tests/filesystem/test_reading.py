@@ -79,8 +79,7 @@ def test_info(storage, fs):
     if storage.name not in (LOCAL, MEMORY):  # object stores tell all of our own names without being asked
         assert info["session_id"] == "s1"
     full = fs.info(reference, metadata=True)
-    told = {"run_id": "r1", "session_id": "s1", "policy_name": "retain-5days", "caption": "c"}
-    assert full.items() >= told.items()
+    assert full.items() >= {"run_id": "r1", "session_id": "s1", "policy_name": "retain-5days", "caption": "c"}.items()
     assert {"sha256", "expires_at", "timestamp"} <= set(full)
     assert fs.metadata(reference)["sha256"] == full["sha256"]
     assert fs.info("runs/r1") == {"name": "runs/r1", "size": 0, "type": "directory"}

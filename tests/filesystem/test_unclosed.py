@@ -293,8 +293,7 @@ def test_neither_the_exit_nor_a_child_stores_what_is_open(tmp_path: Path, end: s
     else:
         assert "runs/r1/x.txt: 11 bytes were not stored" in done.stderr
         assert store.fs.find("") == []
-    left = [name for _, _, names in os.walk(tmp_path) for name in names if name.startswith(".tmp-")]
-    assert left == []
+    assert [name for _, _, names in os.walk(tmp_path) for name in names if name.startswith(".tmp-")] == []
 
 
 # -- transactions, and what they and writes once lost ------------------------------------------------------------

@@ -104,8 +104,7 @@ def test_create_only_takes_free_names(storage, fs):
     file.write(b"late")
     fs.pipe_file("runs/r1/z.txt", b"early")
     raised(FileExistsError, file.close)
-    found = {"runs/r1/x.txt": b"first", "runs/r1/y.txt": b"y", "runs/r1/z.txt": b"early"}
-    assert fs.cat("runs/r1/*.txt") == found
+    assert fs.cat("runs/r1/*.txt") == {"runs/r1/x.txt": b"first", "runs/r1/y.txt": b"y", "runs/r1/z.txt": b"early"}
 
 
 def test_appending_rewrites_the_whole_and_nothing_appears_before_the_end(storage, fs):
@@ -242,10 +241,8 @@ def test_no_call_of_the_store_takes_what_is_held(storage) -> None:
     store.hold(own, "case 7", who="auditors")
     assert store.info(own).hold == "case 7"
     raised(errors.HeldMediaError, store.delete_media, own, match="auditors: 'case 7'")
-    caught = raised(errors.BulkError, store.delete_many, [own, other])
-    assert isinstance(caught.errors[0], errors.HeldMediaError)
-    report = store.enforce_policy()
-    assert [(each.reference, each.reason) for each in report.skipped] == [(own, "held")]
+    assert isinstance(raised(errors.BulkError, store.delete_many, [own, other]).errors[0], errors.HeldMediaError)
+    assert [(each.reference, each.reason) for each in store.enforce_policy().skipped] == [(own, "held")]
     assert storage.read(own) == b"held"
     assert not store.exists(other)
     store.release(own)

@@ -116,8 +116,7 @@ def test_naming_a_media_asks_the_storage_nothing_and_no_secret_is_in_a_url_or_a_
     gate.set()
     assert uploader.shutdown(MINUTE)
     caplog.set_level("DEBUG", logger="fsmedia")
-    options = {**moto_storage.options, "secret": "5ec4e7"}
-    uploader = BackgroundUploader(moto_storage.url, storage_options=options)
+    uploader = BackgroundUploader(moto_storage.url, storage_options={**moto_storage.options, "secret": "5ec4e7"})
     url = uploader.send(PNG, "image/png", R1, digest="d")
     uploader.shutdown(MINUTE)
     assert "5ec4e7" not in f"{url} {uploader!r} {caplog.text}"

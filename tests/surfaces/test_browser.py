@@ -336,8 +336,7 @@ def test_both_sides_in_a_browser(browser: Any, memory_storage: MemoryStorage) ->
     assert page.locator(".fsm-card:visible").count() == 2
     for index, selector in ((0, ".fsm-stage img"), (1, ".fsm-stage pre")):
         page.get_by_role("button", name="Open").nth(index).click()
-        question = page.evaluate("window.asked.pop()")
-        ((message, buffers),) = asked(widget, question)
+        ((message, buffers),) = asked(widget, page.evaluate("window.asked.pop()"))
         page.evaluate(ANSWER, [message, [list(each) for each in buffers]])
         page.locator(selector).wait_for()
         if index == 0:

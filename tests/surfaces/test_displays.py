@@ -81,8 +81,7 @@ def test_a_run_is_shown_with_what_is_known_of_it(storage: Storage, clock: Clock)
     reference = put(store, specimens.picture(), "image/png", message_idx=1, caption="two halves", policy_name="audit")
     put(store, specimens.sound(), "audio/wav", message_idx=3, policy_name="retain-3days")
     put(store, specimens.film(), "video/mp4", message_idx=3, part_idx=1, policy_name="delete-after-5min")
-    held = put(store, b"# hello", "text/markdown", message_idx=5)
-    store.hold(held, "why")
+    store.hold(put(store, b"# hello", "text/markdown", message_idx=5), "why")
     put(store, b"other", "text/plain", run_id="r2")
     clock.advance(timedelta(minutes=10))
     gallery = store.gallery(run_id="r1")
@@ -106,8 +105,7 @@ def test_the_words_of_list_select(store: MediaStore, clock: Clock) -> None:
         {"mime_type": "text/m*"}, {"policy_name": "retain-1hours"}, {"since": clock()}, {"until": clock()},
         {"expires_before": clock() + timedelta(1)},
     ):  # fmt: skip
-        gallery = store.gallery(**words)
-        assert [item.record.reference for item in gallery.items] == list(store.list(**words))
+        assert [item.record.reference for item in store.gallery(**words).items] == list(store.list(**words))
 
 
 def test_totals_count_what_is_not_shown_up_to_some_point(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,8 +186,7 @@ def test_no_address_and_no_secret_stands_in_a_page(moto_storage: S3Storage, tmp_
 def test_a_page_stays_within_its_budget(store: MediaStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for index in range(12):
         put(store, specimens.noise(), "image/png", message_idx=index)
-    whole = store.gallery().html()
-    assert "left out" not in Page(whole).text
+    assert "left out" not in Page(store.gallery().html()).text
     monkeypatch.setattr(galleries, "BUDGET", 120_000)
     html = store.gallery().html()
     found = Page(html)
@@ -240,8 +237,7 @@ def test_damage_is_shown_and_hurts_nobody_else(storage: Storage, cache_folder: P
     changed = gallery.items.index(next(each for each in gallery.items if each.record.reference == references[2]))
     assert not gallery.previews[changed].image
     assert "its bytes are damaged" in gallery.previews[changed].reason
-    unchecked = opened(storage, verify_reads=False).gallery(progress=False)
-    assert "damaged" not in unchecked.previews[changed].reason
+    assert "damaged" not in opened(storage, verify_reads=False).gallery(progress=False).previews[changed].reason
 
 
 def test_saving_replaces_whole_or_not_at_all(store: MediaStore, memory_storage: MemoryStorage, tmp_path: Path) -> None:
@@ -282,8 +278,7 @@ FEW, MANY = 40, 1_000
 
 def filled(storage: S3Storage, count: int, data: bytes) -> None:
     """Copy one stored picture in the storage: a store call for each would only test the server."""
-    store = opened(storage).create()
-    first = put(store, data, "image/png")
+    first = put(opened(storage).create(), data, "image/png")
     sidecar = json.loads(storage.read(f"{first}.meta"))
     for index in range(1, count):
         key = first.replace("/0000_00_", f"/{index:04d}_00_")
@@ -312,8 +307,7 @@ def received(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.full)])
 def test_a_gallery_reads_each_original_only_once(count: int, moto_storage: S3Storage, cache_folder: Path) -> None:
-    data = specimens.noise()
-    filled(moto_storage, count, data)
+    filled(moto_storage, count, specimens.noise())
     store = opened(moto_storage)
     listings = -(-2 * count // 1000) + 1  # and one of the holds
     for seen_before in (False, True):
@@ -551,8 +545,7 @@ def test_a_report_of_a_sweep_shows_a_table(storage: Storage, clock: Clock) -> No
     broken = put(store, b"z", "text/plain", policy_name="delete-after-5min", message_idx=2)
     store.hold(held, HOSTILE)
     storage.write(f"{broken}.meta", b"{")
-    report = store.enforce_policy(now=clock() + timedelta(hours=1), dry_run=True)
-    page = report_shown(report)
+    page = report_shown(store.enforce_policy(now=clock() + timedelta(hours=1), dry_run=True))
     for said in ("A dry run: nothing was changed.", "would delete 1 (2.0 KiB)", "1 skipped", "1 failed", gone, held,
                  broken, "delete-after-5min"):  # fmt: skip
         assert said in page.text, said

@@ -60,8 +60,7 @@ def test_the_four_spans_of_the_peer_and_what_they_say(open_store, exported, stor
 
 
 def test_an_error_is_in_the_span_by_type_and_text_only(open_store, exported):
-    store = open_store()
-    error = raised(MediaNotFoundError, store.retrieve_media, "runs/r1/none.png")
+    error = raised(MediaNotFoundError, open_store().retrieve_media, "runs/r1/none.png")
     (span,) = exported.spans
     assert (span.status.status_code, span.attributes["error.type"]) == (StatusCode.ERROR, "MediaNotFoundError")
     (event,) = span.events
@@ -76,8 +75,7 @@ def tree(exported):
 
 def test_spans_are_below_the_current_one_and_parts_below_their_call(storage, open_store, exported):
     store = open_store(max_file_size=None)
-    tracer = exported.tracers.get_tracer("program")
-    with tracer.start_as_current_span("chat"):
+    with exported.tracers.get_tracer("program").start_as_current_span("chat"):
         reference = store.store_media(png(), R1)
         store.store_many([(store.retrieve_media(reference), R1)])
     assert tree(exported) == [
@@ -165,8 +163,7 @@ def test_measurements_of_sweeps(open_store, clock, exported):
     for dry_run in (True, False):
         store.enforce_policy(now=later, dry_run=dry_run)
         points = exported.points()
-        swept = {name: [point.value for point in each] for name, each in points.items() if "sweep" in name}
-        assert swept == wanted
+        assert {name: [point.value for point in each] for name, each in points.items() if "sweep" in name} == wanted
         wanted = {"media.sweep.due": [3], "media.sweep.left": [1], "media.sweep.deletions": [2]}
     assert [p.value for p in series(points["media.bytes"], **{"media.operation": "delete"})] == [2 * len(PNG)]
     assert series(points["media.bytes"], **{"media.operation": "enforce_policy"}) == []  # not counted twice

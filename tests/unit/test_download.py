@@ -479,8 +479,7 @@ def test_proxy_that_refuses_or_is_of_another_kind_is_a_storage_error(monkeypatch
 # --- redirects
 def test_redirects_are_followed_to_another_port_too_up_to_five_and_cookies_are_not_kept() -> None:
     for status in (301, 302, 303, 307, 308):
-        answers = [moved("../b c/ü?x=1#f\r\nSet-Cookie: a=1", status), with_length(b"there")]
-        with Server(answers) as server:
+        with Server([moved("../b c/ü?x=1#f\r\nSet-Cookie: a=1", status), with_length(b"there")]) as server:
             assert get(f"{server.url}/x/y") == b"there"
             assert server.requests[1].startswith("GET /b%20c/%C3%BC?x=1 HTTP/1.1\r\n")
             assert re.search("cookie|referer", server.requests[1].lower()) is None

@@ -321,8 +321,7 @@ def test_default_layouts_are_promptkits_folders_require_their_modes_id_and_one_e
         layout.render({layout.id_field: "x"}, NAME, ".png")
     # The last one begins with a sharp s: by-session on a disk that folds case.
     for template, folder in [("{run_id}", "~61bc"), ("runs/{run_id}", "~62y-run"), ("by-se{run_id}", "~dfion")]:
-        parsed = Layout(template + TAIL, "by-run").parse(f"{template.format(run_id=folder)}/x.png")
-        assert parsed["run_id"] == folder
+        assert Layout(template + TAIL, "by-run").parse(f"{template.format(run_id=folder)}/x.png")["run_id"] == folder
 
 
 @THOROUGH
@@ -453,8 +452,7 @@ def test_ids_and_timestamps_of_one_segment_share_its_bytes_and_others_may_be_mis
     parsed = layout.parse(reference)
     assert (parsed["provider_id"], parsed["session_id"], parsed["mime_type"]) == ("", "", "")
     layout = Layout("{run_id}/{timestamp:%Y%m%d-%H.%M_%S}/{timestamp:%j}" + TAIL, "by-run")
-    zone = timezone(timedelta(hours=2))
-    for instant in (AT, AT.astimezone(zone)):
+    for instant in (AT, AT.astimezone(timezone(timedelta(hours=2)))):
         assert layout.render({**FULL, "timestamp": instant}, "x", "") == "r1/20260304-05.06_07/063/x"
     early = datetime(1, 1, 1, tzinfo=UTC)  # PromptKit's zero time
     assert layout.render({**FULL, "timestamp": early}, "x", "") == "r1/00010101-00.00_00/001/x"
@@ -488,8 +486,7 @@ def test_folder_and_prefix_and_templates_that_are_accepted() -> None:
     ]:  # fmt: skip
         layout = Layout(template + TAIL, "by-run")
         assert (layout.prefix, layout.folder("a b")) == (prefix, folder)
-        reference = layout.render({**FULL, "run_id": "a b"}, NAME, ".png")
-        assert reference.startswith(folder + "/" if folder else "")
+        assert layout.render({**FULL, "run_id": "a b"}, NAME, ".png").startswith(folder + "/" if folder else "")
     for template in [*TEMPLATES, "a+b@c,d-e_f.g/{run_id}/{name}{ext}", "runs/by-run/{run_id}/{name}{ext}"]:
         assert Layout(template, "by-run").template == template
     raised(InvalidLayoutError, Layout, "{run_id}-{session_id}/{name}{ext}", "by-run", match=r"put '/' or '\+' between")
@@ -511,8 +508,7 @@ def test_layouts_take_overrides_and_are_values() -> None:
     assert parse_any({}, "runs/r1/x.png") is None
     wide = {"wide": Layout("{session_id}/{run_id}/{name}{ext}", "by-run"), **known}
     for order, wanted in ((wide, wide["wide"]), ({**known, "wide": wide["wide"]}, known["by-run"])):
-        first = parse_any(order, "runs/r1/x.png")
-        assert first[0] is wanted
+        assert parse_any(order, "runs/r1/x.png")[0] is wanted
     raised(InvalidMediaError, layouts()["by-run"].folder, "", match="run_id is required")
     layout = Layout(layout_format.DEFAULT_TEMPLATES["by-run"], OrganizationMode.BY_RUN)
     twin = layouts()["by-run"]
@@ -551,8 +547,7 @@ def test_whatever_template_is_accepted_loses_nothing(folders: str, one: str, oth
     assert check_reference(reference) == reference
     segments = reference.split("/")
     assert not any(is_hidden("/".join(segments[:length])) for length in range(1, len(segments)))
-    parsed = layout.parse(reference)
-    for used, value in parsed.items():
+    for used, value in layout.parse(reference).items():
         if used not in {"name", "ext"}:
             assert value == fields[used] or (value == "" and "~~" in reference)
     assert reference.startswith(layout.folder(one))

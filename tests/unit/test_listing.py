@@ -76,10 +76,8 @@ def test_a_sorted_listing_is_given_as_it_comes_and_a_first_page_out_of_order_mak
     raised(StorageError, list, pages(lambda _: page_of(token="again"), "runs"), match="goes round")
     raised(StorageError, list, pages(lambda token: page_of(1, 2, token=f"{token}+"), "runs"), match="goes round")
     # Due folders after the wanted one need not be listed, unless earlier ones may come after them.
-    ordered = listing(Page([], ["a", "c"], "1"), Page([], ["d"], None))
-    assert level(ordered, "b").folders == ["a", "c"]
-    mixed = listing(Page([], ["c", "b"], "1"), Page([], ["a"], None))
-    assert level(mixed, "b").folders == ["c", "b", "a"]
+    assert level(listing(Page([], ["a", "c"], "1"), Page([], ["d"], None)), "b").folders == ["a", "c"]
+    assert level(listing(Page([], ["c", "b"], "1"), Page([], ["a"], None)), "b").folders == ["c", "b", "a"]
 
 
 @pytest.mark.parametrize("later", [(1,), (4, 3), (2,)], ids=["lower", "out of order", "the same once more"])
@@ -94,8 +92,7 @@ def test_a_later_page_out_of_order_is_an_error_and_remembered(later: tuple[int, 
 def own_names(names: list[str], folder: str = "") -> tuple[list[str], tuple[str, ...]]:
     """Return what is left of a listing, and the folders that were found to be other stores'."""
     nested, begin = NestedStores(), len(folder.rpartition("/")[0])
-    found = nested._own((Entry(name, 1) for name in sorted(names)), begin)
-    return [each.key for each in found], nested.folders
+    return [each.key for each in nested._own((Entry(name, 1) for name in sorted(names)), begin)], nested.folders
 
 
 def by_definition(names: list[str], folder: str = "") -> list[str]:

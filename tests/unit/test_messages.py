@@ -110,8 +110,7 @@ def test_each_shape_is_known_and_a_place_says_its_message_and_part() -> None:
     for name, (document, count) in DOCUMENTS.items():
         for read in (document, parse_json(json.dumps(document))):
             assert len([place for place in media_fields(read) if place.content()]) == count, name
-    found = {place.where: place.indices for place in media_fields(ANTHROPIC) if place.content()}
-    assert found == {
+    assert {place.where: place.indices for place in media_fields(ANTHROPIC) if place.content()} == {
         "$.messages[0].content[0].source.data": (0, 0),
         "$.messages[0].content[2].content[0].source.data": (0, 2),
     }

@@ -96,8 +96,7 @@ def test_an_extension_is_a_safe_part_of_a_name(kind: str) -> None:
 def test_a_name_with_the_extension_of_a_type_says_that_type(kind: str, stem: str, upper: bool) -> None:
     extension = mime.extension_for(kind)
     assert extension != ".bin"
-    guessed = mime.guess_from_name(stem + (extension.upper() if upper else extension))
-    assert guessed == mime._STANDARD[kind]
+    assert mime.guess_from_name(stem + (extension.upper() if upper else extension)) == mime._STANDARD[kind]
 
 
 @pytest.mark.parametrize("kind", [

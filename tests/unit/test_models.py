@@ -159,8 +159,7 @@ def test_one_source_and_a_mime_type_are_needed() -> None:
     assert "mime_type: " in refused(data=b"", mime_type="image/png\r\nX-Evil: 1")
     assert MediaContent(data=b"", mime_type="Text/Plain; charset=utf-8").mime_type == "Text/Plain; charset=utf-8"
     assert "url: " in refused(url=f"data:{SECRET}", mime_type="image/png")
-    caught = raised(InvalidMediaError, MediaContent.from_url, f"data:{SECRET}")
-    assert SECRET not in str(caught)
+    assert SECRET not in str(raised(InvalidMediaError, MediaContent.from_url, f"data:{SECRET}"))
 
 
 def test_contents_come_from_paths_and_streams_and_what_is_wrong_with_a_path(tmp_path: Path) -> None:
@@ -338,8 +337,7 @@ def test_too_much_to_hold_inline_is_refused_unless_told_and_no_file_is_read_whol
     small, large, larger = (MediaContent.from_bytes(bytes(size), "image/png") for size in (4, LIMIT, LIMIT + 1))
     for name in ("base64", "data_url"):
         assert len(getattr(large, name)()) >= LIMIT * 4 // 3
-        caught = raised(MediaTooLargeError, getattr(larger, name), match="max_size=None")
-        assert str(LIMIT) in str(caught)
+        assert str(LIMIT) in str(raised(MediaTooLargeError, getattr(larger, name), match="max_size=None"))
         assert len(getattr(larger, name)(max_size=None)) > LIMIT * 4 // 3
         assert getattr(small, name)(max_size=4)
         raised(MediaTooLargeError, getattr(small, name), max_size=3)

@@ -309,8 +309,7 @@ def test_what_was_not_given_is_not_asked_and_read_with_the_defaults_and_a_newer_
     ({"default_policy": "audit", "policies": {"other": DAY}}, errors.UnknownPolicyError),
 ], ids=str)  # fmt: skip
 def test_what_can_not_be_meant_is_refused(arguments: dict[str, Any], error: type[errors.MediaError]) -> None:
-    caught = raised(error, asked, **arguments)
-    assert str(caught).isprintable()
+    assert str(raised(error, asked, **arguments)).isprintable()
 
 
 # -- differences -------------------------------------------------------------------------------------------------

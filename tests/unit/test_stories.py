@@ -43,8 +43,7 @@ def test_a_pipe_by_name_in_bulk_was_read_twice_and_lost_its_beginning(tmp_path: 
     data = os.urandom(6 << 20)
     reader = piped(data)
     store = MediaStore(tmp_path / "m")
-    content = MediaContent(file_path=f"/dev/fd/{reader}", mime_type="video/mp4")
-    [reference] = store.store_many([(content, R1)])
+    [reference] = store.store_many([(MediaContent(file_path=f"/dev/fd/{reader}", mime_type="video/mp4"), R1)])
     os.close(reader)
     assert store.retrieve_media(reference).read_bytes() == data
 
@@ -62,8 +61,7 @@ def test_folders_that_another_store_removed_are_synced_again(tmp_path: Path, mon
     ours, other = MediaStore(tmp_path / "m"), MediaStore(tmp_path / "m")
     other.delete_media(ours.store_media(TEXT, R1))
     synced: list[str] = []
-    backend = ours._backend
-    monkeypatch.setattr(type(backend), "sync_folder", lambda _, folder: synced.append(folder))
+    monkeypatch.setattr(type(ours._backend), "sync_folder", lambda _, folder: synced.append(folder))
     ours.store_media(TEXT, R1)
     assert [said for said in (str(tmp_path / "m" / "runs"), str(tmp_path / "m")) if said not in synced] == []
 
@@ -122,8 +120,7 @@ def test_files_that_do_not_tell_their_size_can_seek() -> None:
 def test_lines_are_read_ahead(moto_storage) -> None:
     store = MediaStore(moto_storage.url, storage_options=moto_storage.options)
     lines = [b"%d line\n" % number for number in range(20_000)]
-    reference = store.store_media(MediaContent.from_bytes(b"".join(lines), "text/plain"), R1)
-    with store.open(reference) as file:
+    with store.open(store.store_media(MediaContent.from_bytes(b"".join(lines), "text/plain"), R1)) as file:
         assert (file.readline(), file.tell(), list(file)) == (lines[0], len(lines[0]), lines[1:])
         file.seek(0)
         assert list(io.TextIOWrapper(file, "ascii")) == [line.decode() for line in lines]
@@ -131,8 +128,7 @@ def test_lines_are_read_ahead(moto_storage) -> None:
 
 def test_a_secret_in_a_url_is_a_secret() -> None:
     error = OSError("403 GET https://h/x?X-Amz-Security-Token=tok%2Fen%2B%3D%3D and tok%2fen%2b%3d%3d")
-    shown = str(storage_error(error, None, secrets_of({"token": "tok/en+=="})))
-    assert "tok%2" not in shown
+    assert "tok%2" not in str(storage_error(error, None, secrets_of({"token": "tok/en+=="})))
 
 
 def test_a_clock_without_a_zone_is_refused_before_anything_is_written(tmp_path: Path) -> None:
