@@ -11,7 +11,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -152,16 +151,12 @@ def test_a_flat_folder_takes_its_ids_from_the_caller_and_names_stores_keep_are_l
 
 
 def test_patterns_that_mean_nothing_are_refused(memory: MediaStore, tree: Path) -> None:
-    pattern: Any
     for pattern, said in (
-        ("{name}{ext}", "run_id is not in the pattern"),
-        ("{run_id}/{name}", "does not end with"),
-        ("{run_id}/{other}/{name}{ext}", "is no field"),
+        ("{name}{ext}", "run_id is not in the pattern"), ("{run_id}/{name}", "does not end with"),
+        ("{run_id}/{other}/{name}{ext}", "is no field"), ("../{run_id}/{name}{ext}", "'..'"), (7, "does not end with"),
         ("{run_id.__class__}/{name}{ext}", "run_id is not in the pattern"),
         ("{run_id}/{mime_type.__class__}/{name}{ext}", "is no field"),
-        ("../{run_id}/{name}{ext}", "'..'"),
-        (7, "does not end with"),
-    ):
+    ):  # fmt: skip
         raised(errors.InvalidLayoutError, import_folder, memory, tree, match=said, pattern=pattern)
     with pytest.raises(errors.InvalidMediaError, match="colour"):
         import_folder(memory, tree, pattern="{run_id}/{name}{ext}", ids={"colour": "red"})

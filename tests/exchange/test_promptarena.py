@@ -148,10 +148,8 @@ def test_what_media_outputs_tell_fills_what_messages_leave_open(memory: MediaSto
     outputs = [
         {"Type": "image", "MIMEType": "image/png", "Duration": 3, "MessageIdx": 0, "PartIdx": 0},
         {**video, "file_path": "media/film.mp4", "message_index": 4, "part_index": 2},
-        {**video, "message_index": 5, "part_index": 0},
-        "no object",
-        {"message_index": "x"},
-    ]
+        {**video, "message_index": 5, "part_index": 0}, "no object", {"message_index": "x"},
+    ]  # fmt: skip
     write(out, "r", [inline()], MediaOutputs=outputs)
     report = import_promptarena(memory, out)
     drawn, film = (memory.info(each.reference) for each in report.stored)

@@ -17,8 +17,6 @@ from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
 
 QUICK = on(LOCAL, MEMORY, of=())
 """For what no object store has a part in."""
-ON_MEMORY = on(MEMORY)
-"""For what is told of names and arguments alone."""
 EVERYWHERE = on(LOCAL, MEMORY, S3_MOTO, S3_RCLONE, GCS)
 """For what each kind of object store does its own way: conditions, signatures, times, files."""
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000080000000608020000001e5d1b1b0000000049454e44ae426082")

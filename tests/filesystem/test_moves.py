@@ -155,8 +155,8 @@ def test_names_of_this_machine_with_glob_characters_are_put_and_lists_are_as_lon
     before = fs.find("")
     for call in (fs.cp, fs.get, fs.put):
         there = str(tmp_path) if call == fs.put else ""
-        with pytest.raises(ValueError, match="as many targets as sources"):
-            call([f"{there}a", f"{there}b"], [f"{tmp_path}/c" if call == fs.get else "c"])
+        into = [f"{tmp_path}/c" if call == fs.get else "c"]
+        raised(ValueError, call, [f"{there}a", f"{there}b"], into, match="as many targets as sources")
     assert fs.find("") == before
 
 
@@ -179,11 +179,9 @@ def root(linked) -> Path:
 def test_a_link_to_a_folder_is_not_removed_with_what_lies_behind_it(linked, root: Path) -> None:
     before = files_in(root)
     calls = [
-        linked.rmdir,
-        lambda name: linked.rm(name, recursive=True),
-        lambda name: linked.rm([name, "x"], recursive=True),
-        lambda name: linked.mv(name, "elsewhere", recursive=True),
-    ]
+        linked.rmdir, lambda name: linked.rm(name, recursive=True),
+        lambda name: linked.rm([name, "x"], recursive=True), lambda name: linked.mv(name, "elsewhere", recursive=True),
+    ]  # fmt: skip
     for name, call in product(("link", "link/", "/link"), calls):
         raised(InvalidReferenceError, call, name, match=r"link.*symlink")
     assert files_in(root) == before

@@ -148,13 +148,10 @@ def test_no_secret_is_shown(rclone_storage, caplog):
         fs.to_json(include_password=False), json.dumps(fs.info("runs/r1/x.txt", metadata=True), default=str),
     ]  # fmt: skip
     for call in (
-        lambda: wrong.cat_file("runs/r1/x.txt"),
-        lambda: wrong.ls("runs"),
-        lambda: wrong.cat(["runs/r1/x.txt", "q"]),
-        lambda: wrong.pipe_file("runs/r1/x.txt", b"x"),
-        lambda: wrong.get("runs/r1/x.txt", "/dev/null"),
+        lambda: wrong.cat_file("runs/r1/x.txt"), lambda: wrong.ls("runs"), lambda: wrong.cat(["runs/r1/x.txt", "q"]),
+        lambda: wrong.pipe_file("runs/r1/x.txt", b"x"), lambda: wrong.get("runs/r1/x.txt", "/dev/null"),
         lambda: fsspec.filesystem("media", root=rclone_storage.url, **rclone_storage.options),
-    ):
+    ):  # fmt: skip
         caught = raised(Exception, call)
         shown += [repr(caught), "".join(traceback.format_exception(caught))]
     shown += [record.getMessage() for record in caplog.records]

@@ -20,18 +20,9 @@ from fsmedia.core import records
 from fsmedia.filesystem import media_filesystem
 from fsmedia.format.keys import VIEWS
 from fsmedia.storage import SEEK_BLOCK, Exclusion, open_backend
+from tests.conftest import on
 from tests.contract.specimens import R1, png, put, raised
-from tests.filesystem.conftest import (
-    DATA,
-    EVERYWHERE,
-    ON_MEMORY,
-    QUICK,
-    files_in,
-    files_of_at_most,
-    made,
-    opened,
-    written,
-)
+from tests.filesystem.conftest import DATA, EVERYWHERE, QUICK, files_in, files_of_at_most, made, opened, written
 from tests.storages import LOCAL, MEMORY, S3_RCLONE, S3_SEAWEED
 from tests.surfaces.specimens import sound
 
@@ -442,7 +433,7 @@ def test_a_file_comes_into_a_folder_that_is_not_there_yet_and_not_over_one_of_th
     assert not (tmp_path / "y.txt").exists()
 
 
-@ON_MEMORY
+@on(MEMORY)
 def test_coroutines_take_by_position_what_those_of_fsspec_take(fs, tmp_path):
     """The batch size of `_rm` was taken for a depth: what lay deeper stayed, and `_get` and `_put` refused theirs."""
 

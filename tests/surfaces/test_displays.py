@@ -29,6 +29,7 @@ from tests.storages import LocalStorage, MemoryStorage, S3Storage, Storage
 from tests.surfaces import specimens
 from tests.surfaces.commands import fsmedia, places, refused
 from tests.surfaces.specimens import HOSTILE, put
+from tests.transfers import opened
 
 
 class Page(HTMLParser):
@@ -56,10 +57,6 @@ class Page(HTMLParser):
     def handlers(self) -> list[str]:
         """What would run a stranger's code."""
         return [name for _, attributes in self.tags for name in attributes if name.startswith("on")]
-
-
-def opened(storage: Storage, **options: Any) -> MediaStore:
-    return MediaStore(storage.url, storage_options=storage.options, **options)
 
 
 def page(store: MediaStore, **words: Any) -> Page:
@@ -497,10 +494,10 @@ def test_without_the_libraries_a_card_names_them(memory_storage, monkeypatch) ->
     assert html is not None
     assert "pip install pillow av" in html
     assert "<b>" not in html
-    raised(errors.MediaError, MediaContent.from_text("x").player, match=r"pip install 'fsmedia\[notebook\]'")
+    raised(errors.MediaError, MediaContent.from_text("x").player, match="pip install pillow av tinytag")
     store = MediaStore(memory_storage.url)
     assert store._repr_html_() is None  # the plain text is shown
-    raised(errors.MediaError, store.gallery, match=r"pip install 'fsmedia\[notebook\]'")
+    raised(errors.MediaError, store.gallery, match="pip install pillow av tinytag")
 
 
 # -- stores and reports ------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from fsmedia.format.sidecar import measure
 from fsmedia.format.wav import PcmFormat
 from fsmedia.models import ContentFields, MediaContent
 from tests.contract.specimens import raised
+from tests.surfaces.specimens import png
 
 MONO = wav.PcmFormat(24_000, 1)
 CHUNKS = st.lists(st.binary(max_size=50), max_size=8)
@@ -127,9 +128,8 @@ def test_small_bytes_are_in_memory_anyway_and_files_are_read_or_refused_and_name
             assert source.data is data
             assert [chunk is data for chunk in source.chunks] == [True]
     intake = HashingWriter(None, 4)
-    intake.write(b"ab")
-    intake.write(b"cd")
-    intake.write(b"")
+    for piece in (b"ab", b"cd", b""):
+        intake.write(piece)
     raised(MediaTooLargeError, intake.write, b"e")
     path = tmp_path / "x.png"
     path.write_bytes(b"x" * (CHUNK_BYTES + 3))
@@ -210,12 +210,8 @@ def test_a_reference_is_opened_in_the_store_that_takes_it_or_brings_its_own_way(
     with open_source(content, rules(open_stored=open_stored)) as source:
         assert (b"".join(source.chunks), asked) == (b"ab", ["runs/r1/x.png"])
 
-    class Handle:
-        def open(self) -> io.BytesIO:
-            return stored
-
     stored = Stream(b"ab" * CHUNK_BYTES)
-    assert read(content.attach(Handle())) == b"ab" * CHUNK_BYTES  # type: ignore[arg-type]
+    assert read(content.attach(SimpleNamespace(open=lambda: stored))) == b"ab" * CHUNK_BYTES
     assert stored.closed
     assert set(stored.sizes) == {CHUNK_BYTES}
 
@@ -347,10 +343,6 @@ def test_pieces_and_announced_sizes_do_not_matter(pieces: list[bytes], announced
 
 NOTHING = ContentFields()
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-def png(width: int, height: int) -> bytes:
-    return PNG + struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, 8, 2, 0, 0, 0) + b"\0\0\0\0"
 
 
 def gif(width: int, height: int) -> bytes:

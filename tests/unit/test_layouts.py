@@ -132,8 +132,8 @@ def test_references_that_are_refused(text: object, problem: str) -> None:
 def test_references_that_are_accepted_and_lengths_that_are_and_are_not() -> None:
     for text in [
         "x.png", "runs/r1/x.png", f"runs/r1/0003_01_{UNIQUE}.png", "runs/ lead trail /x.gif",
-        "runs/tab\tnew\nline/x.gif",
-        "runs/%2F/x.gif", "runs/a\\b/*?.gif", "runs/e\u0301/x.gif", "runs/\u00e9/x.gif", "runs/.../x..png",
+        "runs/tab\tnew\nline/x.gif", "runs/%2F/x.gif",
+        "runs/a\\b/*?.gif", "runs/e\u0301/x.gif", "runs/\u00e9/x.gif", "runs/.../x..png",
         "runs/.fsmedia2/x.png", "runs/.dedup_index.json", "runs/x.meta/y.png", "runs/a:b/x.png", ".meta.png",
         f".tmp-{UNIQUE}/x.png", "x" * 1024, "é" * 512,
     ]:  # fmt: skip
@@ -240,8 +240,7 @@ def test_escaped_forms_what_escape_never_renders_and_what_it_refuses() -> None:
         ("run-1_A.b", "run-1_A.b"), ("a b", "a~20b"), ("a/b", "a~2fb"), ("é", "~c3~a9"), ("e\u0301", "e~cc~81"),
         ("~", "~7e"), ("%=*?[#", "~25~3d~2a~3f~5b~23"), ("\0\n", "~00~0a"), ("", "~_"), (".", "~2e"), ("..", "~2e~2e"),
         ("...", "..."), (".fsmedia", ".fsmedia"), (".meta", "~2emeta"), ("a.meta", "a~2emeta"),
-        ("a.meta.b", "a.meta.b"),
-        ("a.META", "a.META"),
+        ("a.meta.b", "a.meta.b"), ("a.META", "a.META"),
     ]:  # fmt: skip
         assert (escape_id(text), unescape_id(segment), read_id(segment)) == (segment, text, text)
     for segment in [
@@ -308,11 +307,8 @@ def test_long_ids_become_prefix_and_digest(text: str, limit: int) -> None:
 def test_default_layouts_are_promptkits_folders_require_their_modes_id_and_one_escape_too_many_is_its_id() -> None:
     assert list(layouts()) == list(MODES) == ["by-session", "by-conversation", "by-run"]
     references = {mode: layout.render(FULL, NAME, ".png") for mode, layout in layouts().items()}
-    assert references == {
-        "by-session": f"sessions/s1/{NAME}.png",
-        "by-conversation": f"conversations/c1/{NAME}.png",
-        "by-run": f"runs/r1/{NAME}.png",
-    }
+    folders = {"by-session": "sessions/s1", "by-conversation": "conversations/c1", "by-run": "runs/r1"}
+    assert references == {mode: f"{folder}/{NAME}.png" for mode, folder in folders.items()}
     for mode, layout in layouts().items():
         assert layout.id_field == layout_format.ID_FIELDS[mode]
         others = {used: "x" for used in TEXT_FIELDS if used != layout.id_field}

@@ -7,17 +7,17 @@ import re
 import subprocess
 import sys
 import tarfile
-import wave
 import zipfile
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from PIL import Image, features
+from PIL import features
 
 from fsmedia.errors import InvalidMediaError
 from fsmedia.models import mime
 from tests.contract.specimens import raised
+from tests.surfaces.specimens import picture, sound
 
 # What PromptKit calls ".bin"; the types that it knows are held against its own answers in tests/golden.
 NAMES = {
@@ -123,19 +123,6 @@ def test_what_passes_is_one_line_of_visible_ascii(kind: str) -> None:
     assert mime.check(mime.normalize(kind))
 
 
-def picture(form: str) -> bytes:
-    Image.linear_gradient("L").convert("RGB").resize((24, 16)).save(file := io.BytesIO(), form)
-    return file.getvalue()
-
-
-def sound() -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setparams((1, 2, 24_000, 0, "NONE", ""))
-        out.writeframes(bytes(range(200)))
-    return file.getvalue()
-
-
 def archive(*names: str) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as out:
@@ -156,9 +143,9 @@ def box(brand: bytes, others: bytes = b"isommp41") -> bytes:
 
 
 REAL = {
-    "image/png": picture("PNG"), "image/jpeg": picture("JPEG"), "image/gif": picture("GIF"),
-    "image/webp": picture("WEBP"), "image/bmp": picture("BMP"), "image/tiff": picture("TIFF"),
-    "image/vnd.microsoft.icon": picture("ICO"), "application/pdf": picture("PDF"), "audio/wav": sound(),
+    "image/png": picture(kind="PNG"), "image/jpeg": picture(kind="JPEG"), "image/gif": picture(kind="GIF"),
+    "image/webp": picture(kind="WEBP"), "image/bmp": picture(kind="BMP"), "image/tiff": picture(kind="TIFF"),
+    "image/vnd.microsoft.icon": picture(kind="ICO"), "application/pdf": picture(kind="PDF"), "audio/wav": sound(),
     "application/zip": archive("a.txt"), "application/epub+zip": archive("mimetype", "a.xhtml"),
     DOCX: archive("[Content_Types].xml", "_rels/.rels", "word/document.xml"),
     XLSX: archive("[Content_Types].xml", "_rels/.rels", "xl/workbook.xml"), "application/gzip": gzip.compress(b"text"),
@@ -175,7 +162,7 @@ REAL = {
     "application/rtf": rb"{\rtf1 hello}",
 }  # fmt: skip
 if features.check("avif"):
-    REAL["image/avif"] = picture("AVIF")
+    REAL["image/avif"] = picture(kind="AVIF")
 
 
 @pytest.mark.parametrize("kind", REAL)

@@ -27,7 +27,7 @@ from fsmedia import models
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, MediaTooLargeError, StorageError
 from fsmedia.models import ContentFields, MediaContent, MediaMetadata, MediaRecord, Reference, RetentionPolicy
 from fsmedia.models.selection import Selection
-from tests.contract.specimens import raised
+from tests.contract.specimens import Trickle, raised
 from tests.unit.templates import TEXTS, metadata
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(24))
@@ -182,25 +182,12 @@ def test_contents_come_from_paths_and_streams_and_what_is_wrong_with_a_path(tmp_
     assert content.mime_type == "image/png"
     assert content.data is stream
     assert (stream.tell(), content.read_bytes()) == (4, PNG)
-    pipe = MediaContent.from_stream(Pipe(PNG))  # type: ignore[arg-type]
+    pipe = MediaContent.from_stream(Trickle(PNG, len(PNG)))
     assert (pipe.mime_type, pipe.read_bytes()) == ("application/octet-stream", PNG)
     (tmp_path / "x.gif").write_bytes(PNG)
     with (tmp_path / "x.gif").open("rb") as file:
         assert MediaContent.from_stream(file).mime_type == "image/gif"
         assert MediaContent.from_stream(file, "image/x-own").mime_type == "image/x-own"
-
-
-class Pipe(io.RawIOBase):
-    """A stream that can only be read once, from front to back."""
-
-    def __init__(self, data: bytes) -> None:
-        self._inner = io.BytesIO(data)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        return self._inner.readinto(buffer)
 
 
 URL = f"https://user:{SECRET}@host.example:8443/a/x.png?sig={SECRET}&more=1#{SECRET}"
@@ -396,12 +383,10 @@ def test_errors_quote_no_input(fields: dict[str, Any]) -> None:
     fields["mime_type"] = "image/png"
     document = json.dumps({name: v.decode() if isinstance(v, bytes) else v for name, v in fields.items()})
     for make in (
-        lambda: MediaContent(**fields),
-        lambda: MediaContent.model_validate(fields),
+        lambda: MediaContent(**fields), lambda: MediaContent.model_validate(fields),
         lambda: MediaContent.from_promptkit({**fields, "width": -1}),
-        lambda: MediaContent.model_validate_json(document),
-        lambda: MediaContent.model_validate_json(document[:-1]),
-    ):
+        lambda: MediaContent.model_validate_json(document), lambda: MediaContent.model_validate_json(document[:-1]),
+    ):  # fmt: skip
         caught = raised(InvalidMediaError, make)
         assert SECRET not in str(caught) + repr(caught)
         assert caught.__cause__ is None

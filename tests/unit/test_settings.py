@@ -215,13 +215,8 @@ def document(**changes: Any) -> bytes:
 
 # -- store.json --------------------------------------------------------------------------------------------------
 def test_what_lies_in_a_new_store_and_in_one_with_everything() -> None:
-    layouts = {
-        "by-session": "sessions/{session_id}/{name}{ext}",
-        "by-conversation": "conversations/{conversation_id}/{name}{ext}",
-        "by-run": "runs/{run_id}/{name}{ext}",
-    }
     values = {
-        "fsmedia": 1, "organization": "by-run", "layouts": layouts, "policies": {}, "default_policy": None,
+        "fsmedia": 1, "organization": "by-run", "layouts": dict(DEFAULT_TEMPLATES), "policies": {}, "default_policy": None,
         "deduplicate": False, "orphan_grace_seconds": 86400, "due_index": "complete",
     }  # fmt: skip
     assert made().dump().decode() == json.dumps(values, indent=2) + "\n"
@@ -253,11 +248,9 @@ def test_settings_come_back_from_store_json(organization: Any, templates: Any, p
     again.check(asked())
 
 
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"{", b"\0" * 64, b"[]", b"null", b"{}", b'{"fsmedia": "1"}', b'{"organization": "by-run"}', b"[" * 10**5],
-    ids=lambda data: repr(data)[:20],
-)
+@pytest.mark.parametrize("data", [
+    b"", b"{", b"\0" * 64, b"[]", b"null", b"{}", b'{"fsmedia": "1"}', b'{"organization": "by-run"}', b"[" * 10**5,
+], ids=lambda data: repr(data)[:20])  # fmt: skip
 def test_what_is_no_store_json_is_damaged(data: bytes) -> None:
     caught = raised(errors.StorageError, Configuration.parse, data, match="restore it from a copy")
     assert caught.key == CONFIGURATION_KEY

@@ -186,11 +186,8 @@ def test_one_of_each_and_two_of_one_path_which_both_get_a_mark_that_depends_on_t
         {"reference": "x.txt"},
     )
     tree = Tree(BY_RUN, rows)
-    assert paths(tree) == {
-        f"r1/{NAME}.png": rows.references[0],
-        f"a~2fb/{NAME}.png": rows.references[1],
-        "~_/x.txt": "x.txt",
-    }
+    first, second, third = rows.references
+    assert paths(tree) == {f"r1/{NAME}.png": first, f"a~2fb/{NAME}.png": second, "~_/x.txt": third}
     assert dict(tree.children("")) == {"r1": FOLDER, "a~2fb": FOLDER, "~_": FOLDER}
     assert (tree.find(""), tree.find("r1")) == (FOLDER, FOLDER)
     assert [path for path in ("r2", "r1/x", "x.txt", "r1/", "/r1") if tree.find(path) is not None] == []
@@ -208,11 +205,8 @@ def test_one_of_each_and_two_of_one_path_which_both_get_a_mark_that_depends_on_t
     rows = rows_of(*({"reference": name, "timestamp": at} for name, at in times.items()))
     assert sorted(paths(Tree(view, rows))) == ["1969-12-31_23/c", "1970-01-01_05/a", "1970-01-01_05/b", "~_/d", "~_/e"]
     tree = Tree(FLAT, named("runs/r1/a.png", "runs/r2/a.png", "runs/r3/b.png"))
-    assert paths(tree) == {
-        f"a~{digest('runs/r1/a.png')}.png": "runs/r1/a.png",
-        f"a~{digest('runs/r2/a.png')}.png": "runs/r2/a.png",
-        "b.png": "runs/r3/b.png",
-    }
+    marked = {f"a~{digest(each)}.png": each for each in ("runs/r1/a.png", "runs/r2/a.png")}
+    assert paths(tree) == {**marked, "b.png": "runs/r3/b.png"}
     assert tree.find("a.png") is None
     two = paths(Tree(FLAT, named("runs/r1/a.png", "runs/r2/a.png")))
     assert two.items() < paths(Tree(FLAT, named("runs/r0/a.png", "runs/r1/a.png", "runs/r2/a.png"))).items()
