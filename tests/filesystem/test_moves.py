@@ -10,6 +10,7 @@ from fsmedia import InvalidReferenceError, MediaError, MediaNotFoundError, Media
 from fsmedia.format import keys
 from tests.contract.specimens import raised
 from tests.filesystem.conftest import QUICK, files_in
+from tests.protocol.wire import costs
 
 MOVES = [
     (["d/a"], ("d/a", "d/"), {}), (["d/a"], ("d/a", "d"), {}), (["d/a", "d/b"], ("d/*", "d/"), {}),
@@ -132,9 +133,7 @@ def test_names_without_glob_characters_cost_no_look_more(moto_storage, moto_fs) 
         # A pattern means many, whose lengths are checked.
         (lambda: moto_fs.cat("runs/b[1].png") == b"2", {"head": 1, "get": 1}),
     ):
-        with moto_storage.counted() as requests:
-            assert call()
-        assert requests == wanted
+        assert costs(moto_storage, call, **wanted)
 
 
 def test_names_of_this_machine_with_glob_characters_are_put_and_lists_are_as_long(storage, fs, tmp_path: Path) -> None:

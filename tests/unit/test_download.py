@@ -124,12 +124,18 @@ def taken(answer: Any, **options: Any) -> bytes:
         return get(server.url, **options)
 
 
+def failed(url: str, kind: type[Exception], match: str | None = None, **options: Any) -> Exception:
+    """Return the error of a download, which brings no other along and tells nothing hidden."""
+    caught = raised(kind, get, url, match=match, **options)
+    check_chain(caught)
+    assert "hidden" not in str(caught)
+    return caught
+
+
 def refused(answer: Any, kind: type[Exception], match: str | None = None, path: str = "", **options: Any) -> Exception:
-    """Serve one answer; return the error of its download, which brings no other along."""
-    with Server(answer) as server, pytest.raises(kind, match=match) as caught:
-        get(server.url + path, **options)
-    check_chain(caught.value)
-    return caught.value
+    """Serve one answer; return the error of its download."""
+    with Server(answer) as server:
+        return failed(server.url + path, kind, match, **options)
 
 
 class Resolver:
@@ -243,10 +249,9 @@ def test_which_addresses_are_public() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "localhost.", "LOCALHOST", "[::ffff:127.0.0.1]"])
 def test_private_hosts_are_refused_before_a_connection(host: str) -> None:
     with Server(with_length(b"secret")) as server:
-        with pytest.raises(InvalidMediaError, match=r"not public.*allow_private_urls=True"):
-            get(f"http://{host}:{server.port}/", allow_private=False)
-        assert server.connections == 0
-        assert get(f"http://{host}:{server.port}/") == b"secret"
+        url = f"http://{host}:{server.port}/"
+        failed(url, InvalidMediaError, r"not public.*allow_private_urls=True", allow_private=False)
+        assert (server.connections, get(url)) == (0, b"secret")
 
 
 @pytest.mark.parametrize("answer", [
@@ -257,7 +262,7 @@ def test_public_name_with_a_private_address_is_refused(resolve, monkeypatch, ans
     resolve(files_example=[answer])
     opened: list[Any] = []
     monkeypatch.setattr(socket, "socket", lambda *arguments: opened.append(arguments))
-    raised(InvalidMediaError, get, "http://files.example/a.png", match="not public", allow_private=False)
+    failed("http://files.example/a.png", InvalidMediaError, "not public", allow_private=False)
     assert opened == []
 
 
@@ -270,10 +275,9 @@ def test_rebinding_meets_the_checked_address_and_one_private_one_is_enough(resol
     assert resolver.asked == ["files.example"]
     resolve(files_example=[["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
     with Server(with_length(b"here")) as server:
-        with pytest.raises(InvalidMediaError, match="not public"):
-            get(f"http://files.example:{server.port}/", address_allowed=first_only)
-        assert server.connections == 0
-        assert get(f"http://files.example:{server.port}/") == b"here"
+        url = f"http://files.example:{server.port}/"
+        failed(url, InvalidMediaError, "not public", address_allowed=first_only)
+        assert (server.connections, get(url)) == (0, b"here")
 
 
 # --- URLs
@@ -299,9 +303,8 @@ def test_rebinding_meets_the_checked_address_and_one_private_one_is_enough(resol
 def test_bad_urls_are_refused_before_a_look_up(resolve: Callable[..., Resolver], url: str, problem: str) -> None:
     resolver = resolve()
     for allow_private in (True, False):
-        caught = raised(InvalidMediaError, get, url, match=problem, allow_private=allow_private)
+        caught = failed(url, InvalidMediaError, problem, allow_private=allow_private)
         assert resolver.asked == []
-        check_chain(caught)
         assert not [part for part in ("pw", "evil", "passwd") if part in str(caught)]
 
 
@@ -355,16 +358,13 @@ def test_networks_that_fail_are_storage_errors(resolve: Callable[..., Resolver])
     refused(answer, StorageError, "ECONNRESET")
     with Server(b"") as server:
         pass
-    with pytest.raises(StorageError, match="ECONNREFUSED") as caught:
-        get(server.url)
-    check_chain(caught.value)
-    with Server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as server, pytest.raises(StorageError, match="WRONG_VERSION"):
-        get(server.url.replace("http:", "https:"))
+    failed(server.url, StorageError, "ECONNREFUSED")
+    with Server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as server:
+        failed(server.url.replace("http:", "https:"), StorageError, "WRONG_VERSION")
     resolve()
-    with pytest.raises(StorageError, match="resolved; check the host name") as caught:
-        get("http://files.example/a?token=hidden", allow_private=False)
-    check_chain(caught.value)
-    assert str(caught.value).startswith("http://files.example/a?...: ")
+    url = "http://files.example/a?token=hidden"
+    caught = failed(url, StorageError, "resolved; check the host name", allow_private=False)
+    assert str(caught).startswith("http://files.example/a?...: ")
 
 
 @pytest.mark.parametrize("answer", [
@@ -406,11 +406,9 @@ def test_certificate_of_another_host_or_of_an_unknown_authority_is_refused(
         request.getfixturevalue("trusted")
     resolve(**{host.replace(".", "_"): [["127.0.0.1"]]})
     with Server(with_length(b"safe"), context=tls) as server:
-        with pytest.raises(StorageError, match=rf"certificate is refused \({said}") as caught:
-            get(f"https://{host}:{server.port}/a?token=hidden")
+        url = f"https://{host}:{server.port}/a?token=hidden"
+        failed(url, StorageError, rf"certificate is refused \({said}")
         assert server.requests == []
-    check_chain(caught.value)
-    assert "hidden" not in str(caught.value)
 
 
 @pytest.mark.usefixtures("trusted")
@@ -418,15 +416,14 @@ def test_redirects_go_to_https_only_and_tls_ends_with_a_goodbye(resolve: Callabl
     resolve(**{name: [["127.0.0.1"]] for name in ("files_example", "127_0_0_1")})
     with Server(with_length(b"plain")) as plain:
         safe = Server(moved(f"http://files.example:{plain.port}/"), context=tls)
-        with safe, pytest.raises(InvalidMediaError, match="redirects from https to http"):
-            get(f"https://files.example:{safe.port}/")
+        with safe:
+            failed(f"https://files.example:{safe.port}/", InvalidMediaError, "redirects from https to http")
         assert plain.connections == 0
     with Server(with_length(b"safe"), context=tls) as safe:
         assert taken(moved(f"https://files.example:{safe.port}/")) == b"safe"
     # A body without a length ends where the connection does, which anyone on the way can feign.
-    server = Server(lambda socket: socket.sendall(OK + b"\r\nhalf"), context=tls)
-    with server, pytest.raises(StorageError, match="connection failed"):
-        get(f"https://files.example:{server.port}/")
+    with Server(lambda socket: socket.sendall(OK + b"\r\nhalf"), context=tls) as server:
+        failed(f"https://files.example:{server.port}/", StorageError, "connection failed")
 
 
 # --- proxies
@@ -467,13 +464,10 @@ def test_proxy_is_a_tunnel_for_https(monkeypatch: pytest.MonkeyPatch, tls: Any) 
 def test_proxy_that_refuses_or_is_of_another_kind_is_a_storage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with Server(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n") as proxy:
         monkeypatch.setenv("https_proxy", f"http://me:hidden@127.0.0.1:{proxy.port}")
-        caught = raised(StorageError, get, "https://files.example/a", match=r"proxy of the environment.*HTTPS_PROXY")
-        assert "hidden" not in str(caught)
+        failed("https://files.example/a", StorageError, r"proxy of the environment.*HTTPS_PROXY")
     for value in ("socks5://127.0.0.1:1", "http://", "http://127.0.0.1:hidden"):
         monkeypatch.setenv("http_proxy", value)
-        caught = raised(StorageError, get, "http://files.example/a", match="proxy of the environment")
-        assert "hidden" not in str(caught)
-        check_chain(caught)
+        failed("http://files.example/a", StorageError, "proxy of the environment")
 
 
 # --- redirects
@@ -487,21 +481,21 @@ def test_redirects_are_followed_to_another_port_too_up_to_five_and_cookies_are_n
         assert get(server.url, address_allowed=first_only) == b"there"
     assert taken([moved("/")] * 5 + [with_length(b"end")]) == b"end"
     with Server([moved("/")] * 6 + [with_length(b"end")]) as server:
-        raised(InvalidMediaError, get, server.url, match="more than 5 times")
+        failed(server.url, InvalidMediaError, "more than 5 times")
         assert len(server.requests) == 6
     refused(moved("/").replace(b"Location: /", b"Location: /\xfc"), InvalidMediaError, "no valid URL")  # in Latin-1
 
 
 def test_redirect_to_a_private_address_is_refused_also_of_the_same_host(resolve: Callable[..., Resolver]) -> None:
     with Server(with_length(b"private"), "127.0.0.2") as private, Server(moved(private.url)) as public:
-        with pytest.raises(InvalidMediaError, match=rf"redirected to {private.url}/, which leads to .* not public"):
-            get(public.url, address_allowed=first_only)
+        said = rf"redirected to {private.url}/, which leads to .* not public"
+        failed(public.url, InvalidMediaError, said, address_allowed=first_only)
         assert private.connections == 0
         assert get(public.url) == b"private"
     resolve(files_example=[["127.0.0.1"], ["127.0.0.2"]])
     with Server(moved("/b")) as public, Server(with_length(b"private"), "127.0.0.2", public.port) as private:
-        with pytest.raises(InvalidMediaError, match="not public"):
-            get(f"http://files.example:{public.port}/a", address_allowed=first_only)
+        url = f"http://files.example:{public.port}/a"
+        failed(url, InvalidMediaError, "not public", address_allowed=first_only)
         assert private.connections == 0
 
 
@@ -516,10 +510,8 @@ def test_redirect_to_a_private_address_is_refused_also_of_the_same_host(resolve:
 ])  # fmt: skip
 def test_redirect_to_what_is_no_public_url_is_refused(location: str, problem: str) -> None:
     with Server(moved(location)) as server:
-        caught = raised(InvalidMediaError, get, server.url, match=problem)
+        failed(server.url, InvalidMediaError, problem)
         assert len(server.requests) == 1
-    assert "hidden" not in str(caught)
-    check_chain(caught)
 
 
 # --- answers
@@ -631,10 +623,8 @@ def ticking(seconds: float) -> Iterator[float]:
 def test_server_that_stops_is_given_up(head: bytes) -> None:
     done = threading.Event()
     with Server(lambda connection: (connection.sendall(head), done.wait(20))) as server:
-        with pytest.raises(StorageError, match=r"in time.*longer timeout") as caught:
-            get(server.url, timeout=timedelta(milliseconds=50))
+        failed(server.url, StorageError, r"in time.*longer timeout", timeout=timedelta(milliseconds=50))
         done.set()
-    check_chain(caught.value)
 
 
 @pytest.mark.parametrize("head", [
@@ -652,8 +642,8 @@ def test_drip_is_given_up(head: bytes) -> None:
             connection.sendall(bytes([byte]))
 
     with Server(answer) as server:
-        with pytest.raises(StorageError, match="less than 1 MiB in 16 s"):
-            get(server.url, timeout=timedelta(seconds=16), clock=lambda: (go.release(), next(clock))[1])
+        words = {"timeout": timedelta(seconds=16), "clock": lambda: (go.release(), next(clock))[1]}
+        failed(server.url, StorageError, "less than 1 MiB in 16 s", **words)
         go.release(2000)  # the server need not wait for an end that came
     assert next(clock) < 2.0 * 40
 
@@ -680,8 +670,8 @@ def test_flood_that_brings_no_body_is_given_up(answer: Any) -> None:
 
 def test_redirects_share_one_allowance_and_a_caller_who_takes_long_is_not_the_servers_fault() -> None:
     with Server([moved("/")] * 5 + [with_length(b"end")]) as server:
-        with pytest.raises(StorageError, match=r"redirected to .*in time"):
-            get(server.url, timeout=timedelta(seconds=15), clock=ticking(1.0).__next__)
+        words = {"timeout": timedelta(seconds=15), "clock": ticking(1.0).__next__}
+        failed(server.url, StorageError, r"redirected to .*in time", **words)
         assert 2 < len(server.requests) < 6
     now = 0.0
     with opened(with_length(b"x" * (4 * MIB)), clock=lambda: now) as download:
@@ -727,8 +717,7 @@ def test_addresses_share_the_time_to_connect(resolve: Callable[..., Resolver], m
             raise TimeoutError
 
     monkeypatch.setattr(socket, "socket", Silent)
-    with pytest.raises(StorageError, match="in time"):
-        get("http://files.example/", clock=lambda: 0.0, timeout=timedelta(seconds=10))
+    failed("http://files.example/", StorageError, "in time", clock=lambda: 0.0, timeout=timedelta(seconds=10))
     assert allowed == [5.0, 10.0]
 
 

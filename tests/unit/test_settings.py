@@ -216,8 +216,8 @@ def document(**changes: Any) -> bytes:
 # -- store.json --------------------------------------------------------------------------------------------------
 def test_what_lies_in_a_new_store_and_in_one_with_everything() -> None:
     values = {
-        "fsmedia": 1, "organization": "by-run", "layouts": dict(DEFAULT_TEMPLATES), "policies": {}, "default_policy": None,
-        "deduplicate": False, "orphan_grace_seconds": 86400, "due_index": "complete",
+        "fsmedia": 1, "organization": "by-run", "layouts": dict(DEFAULT_TEMPLATES), "policies": {},
+        "default_policy": None, "deduplicate": False, "orphan_grace_seconds": 86400, "due_index": "complete",
     }  # fmt: skip
     assert made().dump().decode() == json.dumps(values, indent=2) + "\n"
     policies = [RetentionPolicy(name="audit", keep_for=365 * DAY), RetentionPolicy(name="legal")]
