@@ -260,9 +260,7 @@ def test_a_large_file_is_not_held_in_memory(tmp_path: Path) -> None:
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     """A result with equal and different pictures, inline and beside."""
-    folder = tmp_path / "out"
-    (folder / "media").mkdir(parents=True)
-    (folder / "media" / "large.png").write_bytes(PNG + bytes(3000))
+    folder = plant(tmp_path / "out", {"media/large.png": PNG + bytes(3000)})
     write(folder, "r", [inline(), inline(), part(storage_reference="out/media/large.png"), inline(PNG + b"2")])
     return folder
 

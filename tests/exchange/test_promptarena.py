@@ -13,6 +13,7 @@ from fsmedia import MediaError, MediaNotFoundError, MediaRecord, MediaStore, imp
 from fsmedia.exchange import promptarena
 from tests.contract.specimens import raised
 from tests.exchange.arena import AGAIN, CALL, CALL_DIGEST, MAP_DIGEST, MAPS, PNG, inline, part, real, write
+from tests.exchange.test_folder import plant
 from tests.storages import Storage
 
 SECRET = "root:x:0:0"
@@ -141,9 +142,7 @@ def test_every_kind_of_store_knows_again(memory_storage: Storage, tmp_path: Path
 
 
 def test_what_media_outputs_tell_fills_what_messages_leave_open(memory: MediaStore, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    (out / "media").mkdir(parents=True)
-    (out / "media" / "film.mp4").write_bytes(b"film")
+    out = plant(tmp_path / "out", {"media/film.mp4": b"film"})
     video = {"type": "video", "mime_type": "video/mp4"}
     outputs = [
         {"Type": "image", "MIMEType": "image/png", "Duration": 3, "MessageIdx": 0, "PartIdx": 0},
@@ -172,9 +171,7 @@ def test_promptkits_own_store_is_not_imported_into_itself(tmp_path: Path) -> Non
 def out(tmp_path: Path) -> Path:
     """A folder of results beside a secret."""
     (tmp_path / "secret.png").write_text(SECRET)
-    folder = tmp_path / "out"
-    (folder / "media").mkdir(parents=True)
-    (folder / "media" / "good.png").write_bytes(PNG)
+    folder = plant(tmp_path / "out", {"media/good.png": PNG})
     (folder / "media" / "link.png").symlink_to(tmp_path / "secret.png")
     (folder / "media" / "up").symlink_to(tmp_path)
     os.mkfifo(folder / "media" / "pipe.png")

@@ -9,6 +9,7 @@ import pytest
 from fsmedia import InvalidReferenceError, MediaError, MediaNotFoundError, MediaStore, StoreConflictError
 from fsmedia.format import keys
 from tests.contract.specimens import raised
+from tests.exchange.test_folder import plant
 from tests.filesystem.conftest import QUICK, files_in
 from tests.protocol.wire import costs
 
@@ -137,11 +138,7 @@ def test_names_without_glob_characters_cost_no_look_more(moto_storage, moto_fs) 
 
 
 def test_names_of_this_machine_with_glob_characters_are_put_and_lists_are_as_long(storage, fs, tmp_path: Path) -> None:
-    source = tmp_path / "source" / "d[1]"
-    (source / "s").mkdir(parents=True)
-    (source / "a[1].png").write_bytes(b"[1]")
-    (source / "a1.png").write_bytes(b"1")
-    (source / "s" / "x").write_bytes(b"x")
+    source = plant(tmp_path / "source" / "d[1]", {"a[1].png": b"[1]", "a1.png": b"1", "s/x": b"x"})
     fs.put(str(source / "a[1].png"), "named")
     fs.put(str(source / "a[1].png"), "into/")
     fs.put(str(source), "tree", recursive=True)

@@ -8,6 +8,7 @@ import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore, errors
 from tests.contract.specimens import png, put, raised
+from tests.exchange.test_folder import plant
 from tests.filesystem.conftest import EVERYWHERE, OWN, PNG, TAKE, WRITE, files_in, made, opened, written
 
 IMPOSSIBLE = [
@@ -199,9 +200,7 @@ def test_empty_folders_where_they_are_kept(storage, fs):
 
 
 def test_get_and_put_trees(storage, fs, tmp_path):
-    (tmp_path / "in" / "sub").mkdir(parents=True)
-    (tmp_path / "in" / "a.txt").write_bytes(b"a")
-    (tmp_path / "in" / "sub" / "b.txt").write_bytes(b"b")
+    plant(tmp_path / "in", {"a.txt": b"a", "sub/b.txt": b"b"})
     fs.put(f"{tmp_path}/in/", "runs/r1/", recursive=True)
     assert fs.find("runs") == ["runs/r1/a.txt", "runs/r1/sub/b.txt"]
     fs.get("runs/r1/", f"{tmp_path}/out/", recursive=True)
