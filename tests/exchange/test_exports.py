@@ -20,7 +20,7 @@ from fsmedia.cli import typer_app
 from fsmedia.cli.cmd_demo import sample_run
 from fsmedia.exchange import export_audiofolder, export_imagefolder, export_webdataset, imagefolder
 from tests.contract.specimens import raised
-from tests.exchange.arena import PNG
+from tests.exchange.conftest import PNG
 from tests.filesystem.conftest import files_in as files
 from tests.protocol.faults import CRASHES, Crash, Faults, faulty_os
 from tests.protocol.worlds import each_call

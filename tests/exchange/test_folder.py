@@ -18,7 +18,7 @@ import pytest
 from fsmedia import MediaStore, errors, import_folder, import_promptarena
 from fsmedia.exchange import importing
 from tests.contract.specimens import raised
-from tests.exchange.arena import PNG, inline, part, write
+from tests.exchange.conftest import PNG, inline, part, write
 from tests.protocol.faults import CRASHES, Fault, Faults
 from tests.protocol.worlds import World, each_call, fresh_world
 from tests.protocol.worlds import run as run_in

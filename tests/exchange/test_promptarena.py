@@ -12,7 +12,7 @@ import pytest
 from fsmedia import MediaError, MediaNotFoundError, MediaRecord, MediaStore, import_promptarena
 from fsmedia.exchange import promptarena
 from tests.contract.specimens import raised
-from tests.exchange.arena import AGAIN, CALL, CALL_DIGEST, MAP_DIGEST, MAPS, PNG, inline, part, real, write
+from tests.exchange.conftest import AGAIN, CALL, CALL_DIGEST, MAP_DIGEST, MAPS, PNG, inline, part, real, write
 from tests.exchange.test_folder import plant
 from tests.storages import Storage
 

@@ -130,8 +130,7 @@ def series(points, **wanted):
 
 def test_measurements_of_operations(open_store, exported):
     store = open_store()
-    references = store.store_many([(png(), R1)] * 3)
-    store.delete_media(references[0])
+    store.delete_media(store.store_many([(png(), R1)] * 3)[0])
     for _ in range(2):
         raised(MediaNotFoundError, store.retrieve_media, "runs/r1/none.png")
     points = exported.points()

@@ -406,8 +406,7 @@ def test_certificate_of_another_host_or_of_an_unknown_authority_is_refused(
         request.getfixturevalue("trusted")
     resolve(**{host.replace(".", "_"): [["127.0.0.1"]]})
     with Server(with_length(b"safe"), context=tls) as server:
-        url = f"https://{host}:{server.port}/a?token=hidden"
-        failed(url, StorageError, rf"certificate is refused \({said}")
+        failed(f"https://{host}:{server.port}/a?token=hidden", StorageError, rf"certificate is refused \({said}")
         assert server.requests == []
 
 
@@ -494,8 +493,7 @@ def test_redirect_to_a_private_address_is_refused_also_of_the_same_host(resolve:
         assert get(public.url) == b"private"
     resolve(files_example=[["127.0.0.1"], ["127.0.0.2"]])
     with Server(moved("/b")) as public, Server(with_length(b"private"), "127.0.0.2", public.port) as private:
-        url = f"http://files.example:{public.port}/a"
-        failed(url, InvalidMediaError, "not public", address_allowed=first_only)
+        failed(f"http://files.example:{public.port}/a", InvalidMediaError, "not public", address_allowed=first_only)
         assert private.connections == 0
 
 

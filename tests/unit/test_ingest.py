@@ -191,8 +191,6 @@ def test_a_stream_that_gives_no_bytes_is_refused(answer: object, reason: str) ->
 
 # -- files -------------------------------------------------------------------------------------------------------
 # An unclosed file would be a ResourceWarning, which is an error here.
-
-
 def test_a_reference_is_opened_in_the_store_that_takes_it_or_brings_its_own_way() -> None:
     content = MediaContent(storage_reference="runs/r1/x.png", mime_type="image/png")
     asked: list[str] = []
@@ -434,10 +432,8 @@ HEADS += [b"RIFF\x20\0\0\0WAVEfmt ", b"RIFF\x20\0\0\0WAVEfmt \x10\0\0\0\1\0", wa
 
 @given(
     mime_type=st.sampled_from(["image/png", "image/jpeg", "image/svg+xml", "image/heic", "audio/wav"]),
-    head=st.sampled_from(HEADS),
-    rest=st.binary(max_size=400),
-    size=st.none() | st.integers(0, 2**40),
-)
+    head=st.sampled_from(HEADS), rest=st.binary(max_size=400), size=st.none() | st.integers(0, 2**40),
+)  # fmt: skip
 @example(mime_type="image/svg+xml", head=b"<svg ", rest=b'width="1e9" height="nan"/>', size=None)
 def test_any_bytes(mime_type: str, head: bytes, rest: bytes, size: int | None) -> None:
     found = ask(mime_type, head + rest, size=size)

@@ -528,11 +528,8 @@ PIECES = st.sampled_from(FIELDS_AND_LITERALS.split())
 @settings(max_examples=200, suppress_health_check=[HealthCheck.filter_too_much])
 @given(
     st.tuples(*[st.lists(PIECES, max_size=3).map("".join)] * 2).map("{run_id}".join),
-    IDS.filter(bool),
-    IDS,
-    st.integers(0, 10**18 - 1),
-    st.integers(0, 999),
-)
+    IDS.filter(bool), IDS, st.integers(0, 10**18 - 1), st.integers(0, 999),
+)  # fmt: skip
 def test_whatever_template_is_accepted_loses_nothing(folders: str, one: str, other: str, first: int, last: int) -> None:
     try:
         layout = Layout(folders + TAIL, "by-run")

@@ -368,10 +368,9 @@ def test_retain_and_no_policy_keep_for_ever_and_no_instant_is_past_the_year_9999
 
 
 @given(
-    st.integers(1, 10**6),
-    st.sampled_from(["delete-after-{}min", "retain-{}hours", "retain-{}days"]),
+    st.integers(1, 10**6), st.sampled_from(["delete-after-{}min", "retain-{}hours", "retain-{}days"]),
     st.datetimes(datetime(1971, 1, 1), datetime(2500, 1, 1), timezones=st.just(UTC)),
-)
+)  # fmt: skip
 def test_a_number_counts_its_unit_and_a_media_expires_so_much_later(number, form, timestamp) -> None:
     unit = {"min": 60, "urs": 3600, "ays": 86400}[form[-3:]]
     policy = find_policy(form.format(number), {})
