@@ -531,8 +531,7 @@ def _trees() -> None:
     def grown(view: View) -> Tree:
         return Tree(view, CatalogRows(column))
 
-    taken = interleaved({view.name: partial(grown, view) for view in (*DEFAULT_VIEWS, BY_DAY)}, 3)
-    for name, took in taken.items():
+    for name, took in interleaved({view.name: partial(grown, view) for view in (*DEFAULT_VIEWS, BY_DAY)}, 3).items():
         _line(f"rows and tree of {name}", took)
     tracemalloc.start()
     rows = CatalogRows(column)

@@ -297,8 +297,7 @@ def test_what_a_storage_refuses_is_told_and_stored_by_the_next_import(fault: Fau
             report = run_in(world, faults, "calls", lambda store: import_promptarena(store, out))
         if report is not None and faults.hit is not None and fault is Fault.FAIL:
             assert report.failed or len(report.stored) == 4
-        again = import_promptarena(world.open(), out)
-        assert again.failed == ()
+        assert import_promptarena(world.open(), out).failed == ()
         # An answer that got lost may leave a media that the first report calls failed: it is known again.
         check(world)
 

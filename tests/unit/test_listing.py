@@ -49,8 +49,7 @@ def test_sorting_in_runs_and_names_that_wait_lose_nothing_in_bounded_memory(tmp_
     waiting = [f"runs/-{number:05d}/x.png" for number in range(1000)]
     found = NestedStores()._own((Entry(name, 1) for name in [*waiting, "runs/a/x.png"]), 0)
     assert [next(found).key for _ in range(5)] == waiting[:5]
-    held = found.gi_frame.f_locals["waiting"]
-    assert held._rolled
+    assert found.gi_frame.f_locals["waiting"]._rolled
     assert ([each.key for each in found], list(tmp_path.iterdir())) == ([*waiting[5:], "runs/a/x.png"], [])
 
 

@@ -221,8 +221,7 @@ def test_what_lies_in_a_new_store_and_in_one_with_everything() -> None:
     }  # fmt: skip
     assert made().dump().decode() == json.dumps(values, indent=2) + "\n"
     policies = [RetentionPolicy(name="audit", keep_for=365 * DAY), RetentionPolicy(name="legal")]
-    settings = asked("by-session", {"by-run": TEMPLATE}, policies, "audit")
-    values = json.loads(made(settings, adopted=True).dump())
+    values = json.loads(made(asked("by-session", {"by-run": TEMPLATE}, policies, "audit"), adopted=True).dump())
     assert values == {
         "fsmedia": FORMAT, "organization": "by-session", "layouts": {**DEFAULT_TEMPLATES, "by-run": TEMPLATE},
         "policies": {"audit": {"keep_for_seconds": 31536000}, "legal": {"keep_for_seconds": None}},
