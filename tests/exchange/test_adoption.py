@@ -17,7 +17,7 @@ from fsmedia.format.layout import mode_of
 from fsmedia.maintenance import adopt as adoption
 from fsmedia.models import ImportReport
 from tests.conftest import on
-from tests.exchange.arena import PNG
+from tests.exchange.conftest import PNG
 from tests.exchange.test_folder import MADE, plant
 from tests.protocol.faults import Crash, Fault, Faults, faulty_os
 from tests.protocol.worlds import each_call
@@ -140,7 +140,8 @@ def test_what_is_refused_is_refused_before_a_byte_is_written(tree: Path, tmp_pat
     with pytest.raises(errors.MediaNotFoundError):
         adopted(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
-    raised(errors.ReadOnlyStoreError, MediaStore(tree, read_only=True).adopt)
+    with pytest.raises(errors.ReadOnlyStoreError):
+        MediaStore(tree, read_only=True).adopt()
     MediaStore(tree, layouts={"by-run": "x/{run_id}/{name}{ext}"}).create()
     with pytest.raises(errors.StoreConflictError, match="layouts"):
         adopted(tree)
