@@ -4,8 +4,6 @@ Not part of the tests: a machine's load would fail them. The README's test comma
 take turns: each runs once a round, and the median of its rounds counts.
 """
 
-from __future__ import annotations
-
 import gc
 import hashlib
 import itertools
@@ -66,6 +64,12 @@ def compare(title: str, candidates: dict[str, Any], base: str, per: int, goal: s
     show(title, interleaved(candidates, rounds), base, per, goal)
 
 
+def measured(code: str, *arguments: str) -> Any:
+    """Return what a child prints of itself, as JSON; it finds the tests where this program is run."""
+    child = [sys.executable, "-c", code, *arguments]
+    return json.loads(subprocess.run(child, stdout=subprocess.PIPE, check=True).stdout)
+
+
 def repeated(call: Callable[[], object], times: int) -> None:
     for _ in range(times):
         call()
@@ -87,8 +91,6 @@ def s3_server() -> Iterator[RcloneServer]:
 
 
 # -- single calls on local disk: 20 KB, 500 MB, shared bytes, imports, being watched ---------------------------------
-
-
 COUNT = 300
 DATA = b"\x89PNG\r\n\x1a\n" + os.urandom(20_472)
 
@@ -174,12 +176,9 @@ def local() -> None:
 
 LARGE_SIZE = 500 * 10**6
 IN_AND_OUT = """
-import re, shutil, sys
+import json, shutil, sys
 from fsmedia import MediaContent, MediaMetadata, MediaStore
-
-def peak():  # not ru_maxrss, which begins with the peak of the process that made this one
-    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
-
+from tests.protocol.streaming_child import peak
 store = MediaStore(sys.argv[2], durability="rename").create()
 store.retrieve_media(store.store_media(MediaContent(data=b"x", mime_type="text/plain"), MediaMetadata(run_id="r")))
 before = peak()
@@ -187,7 +186,7 @@ reference = store.store_media(MediaContent.from_path(sys.argv[1]), MediaMetadata
 with store.open(reference) as source, open(sys.argv[3], "wb") as target:
     shutil.copyfileobj(source, target, 2**20)
 store.delete_media(reference)
-print((peak() - before) / 1024)
+print(json.dumps(peak() - before))
 """
 
 
@@ -224,17 +223,25 @@ def _compare_large(folder: Path, source: Path) -> None:
     compare("500 MB in, rename", {"cp + sha256": by_hand, "fsmedia": ours_in}, "cp + sha256", 1, "<= 1.2 x")
     reference = next(store.list())
     compare("500 MB out", {"cp + sha256": by_hand, "fsmedia": ours_out}, "cp + sha256", 1, "<= 1.2 x")
-    child = [sys.executable, "-c", IN_AND_OUT, str(source), str(folder / "child"), str(folder / "out")]
-    added = subprocess.run(child, check=True, capture_output=True, text=True).stdout.strip()
-    print(f"\npeak memory that 500 MB in and out add to a child: {float(added):.1f} MiB   (goal: < 64 MiB)")
+    added = measured(IN_AND_OUT, str(source), str(folder / "child"), str(folder / "out"))
+    print(f"\npeak memory that 500 MB in and out add to a child: {added / 2**20:.1f} MiB   (goal: < 64 MiB)")
 
 
 def reads() -> None:
     with s3_server() as server:
-        url, options = server.new_root(direct=True)
-        _compare_reads("S3", url, options)
+        _compare_reads("S3", *server.new_root(direct=True))
     with scratch() as folder:
         _compare_reads("local disk, in the page cache", folder, {})
+
+
+def read_bytes(store: MediaStore, reference: str) -> None:
+    store.retrieve_media(reference).read_bytes()
+
+
+def in_pieces(store: MediaStore, reference: str) -> None:
+    with store.open(reference) as file:
+        while file.read(2**20):
+            pass
 
 
 def _compare_reads(where: str, url: str, options: dict[str, Any]) -> None:
@@ -244,18 +251,8 @@ def _compare_reads(where: str, url: str, options: dict[str, Any]) -> None:
         content = MediaContent.from_bytes(os.urandom(size), "application/x-bench")
         reference = stores["checked"].store_media(content, MediaMetadata(run_id="reads"))
 
-        def read_bytes(store: MediaStore, reference: str = reference, times: int = times) -> None:
-            for _ in range(times):
-                store.retrieve_media(reference).read_bytes()
-
-        def in_pieces(store: MediaStore, reference: str = reference, times: int = times) -> None:
-            for _ in range(times):
-                with store.open(reference) as file:
-                    while file.read(2**20):
-                        pass
-
         for way in (read_bytes, in_pieces):
-            ways = {name: partial(way, store) for name, store in stores.items()}
+            ways = {name: partial(repeated, partial(way, store, reference), times) for name, store in stores.items()}
             compare(f"{where}: {way.__name__}, {size:,} bytes", ways, "unchecked", times, "at most 1.15 x")
 
 
@@ -292,8 +289,7 @@ def telemetry() -> None:
         if "opentelemetry.trace" not in sys.modules:
             _empty("OpenTelemetry not loaded")
         bare, unheard = Ours(folder / "a", below=True), Ours(folder / "b")
-        hooked = Ours(folder / "c", hooks=(str,))
-        candidates = {"not watched": bare, "nobody listens": unheard, "a hook": hooked}
+        candidates = {"not watched": bare, "nobody listens": unheard, "a hook": Ours(folder / "c", hooks=(str,))}
         _rounds("OpenTelemetry not loaded", candidates)
         from opentelemetry import metrics, trace
         from opentelemetry.sdk.metrics import MeterProvider
@@ -358,8 +354,6 @@ def deduplication() -> None:
 
 
 # -- large local stores: sweeps, the catalog, verify and views ---------------------------------------------
-
-
 STORED = int(os.environ.get("FSMEDIA_BENCH_MEDIA", "100000"))
 
 
@@ -445,12 +439,6 @@ print(json.dumps([took, count, peak / 1024]))
 """
 
 
-def measured(code: str, *arguments: str) -> list[Any]:
-    child = [sys.executable, "-c", code, *arguments]
-    figures: list[Any] = json.loads(subprocess.run(child, stdout=subprocess.PIPE, check=True).stdout)
-    return figures
-
-
 def catalog() -> None:
     with scratch() as folder:
         root = f"{folder}/media"
@@ -469,22 +457,22 @@ def catalog() -> None:
 
 VERIFY_SIZE = 2_000
 VERIFY_CHILD = """
-import json, resource, sys, time
+import json, sys, time
 from fsmedia import MediaStore
+from tests.protocol.streaming_child import peak
 store = MediaStore(sys.argv[1], read_only=True)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 begun = time.perf_counter()
 report = store.verify(deep=sys.argv[2] == "deep")
 took = time.perf_counter() - begun
 assert report.whole and report.media == int(sys.argv[3]), report
-print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before]))
+print(json.dumps([took, peak() - before]))
 """
 
 
 def _filled_to_verify(root: str, *, shared: bool) -> None:
     """Store media that all expire: each has a due entry, and a marker where bytes are shared."""
-    store = MediaStore(root, durability="rename", deduplicate=shared)
-    store.store_many(
+    MediaStore(root, durability="rename", deduplicate=shared).store_many(
         (
             MediaContent.from_bytes(number.to_bytes(8, "big") * (VERIFY_SIZE // 8), "application/octet-stream"),
             MediaMetadata(run_id=f"r{number % 100}", policy_name="retain-30days"),
@@ -499,11 +487,11 @@ def verify() -> None:
         with scratch() as folder:
             _filled_to_verify(f"{folder}/store", shared=shared)
             for depth in ("shallow", "deep"):
-                took, kilobytes = measured(VERIFY_CHILD, f"{folder}/store", depth, str(STORED))
+                took, added = measured(VERIFY_CHILD, f"{folder}/store", depth, str(STORED))
                 name = f"{'shared' if shared else 'plain'}, {depth}"
                 print(
-                    f"  {name:<20}{took:>8.1f} s{took / STORED * 1e6:>10.1f} us a media{kilobytes / 1024:>10.1f} MiB "
-                    f"more{kilobytes * 1024 / STORED:>8.0f} bytes a media"
+                    f"  {name:<20}{took:>8.1f} s{took / STORED * 1e6:>10.1f} us a media{added / 2**20:>10.1f} MiB "
+                    f"more{added / STORED:>8.0f} bytes a media"
                 )
 
 
@@ -543,8 +531,7 @@ def _trees() -> None:
     def grown(view: View) -> Tree:
         return Tree(view, CatalogRows(column))
 
-    taken = interleaved({view.name: partial(grown, view) for view in (*DEFAULT_VIEWS, BY_DAY)}, 3)
-    for name, took in taken.items():
+    for name, took in interleaved({view.name: partial(grown, view) for view in (*DEFAULT_VIEWS, BY_DAY)}, 3).items():
         _line(f"rows and tree of {name}", took)
     tracemalloc.start()
     rows = CatalogRows(column)
@@ -582,18 +569,15 @@ def _store(root: Path) -> None:
 
 
 # -- over S3: bulk calls, `media://`, syncs and a gallery ------------------------------------------------------------
-
-
 BULK = 1000
 
 
 def objects() -> None:
     with s3_server() as server:
-        _compare_objects(server)
+        _compare_objects(*server.new_root(direct=True))
 
 
-def _compare_objects(server: RcloneServer) -> None:
-    url, options = server.new_root(direct=True)
+def _compare_objects(url: str, options: dict[str, Any]) -> None:
     store = MediaStore(url, storage_options=options).create()
     raw = fsspec.filesystem("s3", use_listings_cache=False, **options)
     root = url.removeprefix("s3://")
@@ -638,7 +622,7 @@ def filesystem() -> None:
         for root, protocol in ((str(folder / "m"), "file"), ("memory://bench", "memory")):
             _single(root, fsspec.filesystem(protocol))
     with s3_server() as server:
-        _bulk(server)
+        _bulk(*server.new_root(direct=True))
 
 
 def _opened(fs: Any, path: str) -> bytes:
@@ -676,8 +660,7 @@ def _single(root: str, raw: Any) -> None:
     compare(f"{title}: ls of {FOLDER} media (raw lists the sidecars too)", both, "raw", FOLDER)
 
 
-def _bulk(server: RcloneServer) -> None:
-    url, options = server.new_root(direct=True)
+def _bulk(url: str, options: dict[str, Any]) -> None:
     store = MediaStore(url, storage_options=options).create()
     pairs = ((MediaContent(data=DATA, mime_type="image/png"), MediaMetadata(run_id="r1")) for _ in range(BULK))
     references = store.store_many(pairs)
@@ -768,9 +751,7 @@ def gallery() -> None:
 
 
 BENCHES = {
-    "Single calls on local disk, against the same work by hand": (
-        local, large, reads, deduplication, telemetry
-    ),
+    "Single calls on local disk, against the same work by hand": (local, large, reads, deduplication, telemetry),
     "Large local stores, against the least work there is": (retention, catalog, views, verify),
     "Over S3 (rclone, in its own process), against raw s3fs": (objects, filesystem, sync, gallery),
 }  # fmt: skip

@@ -234,7 +234,7 @@ class Relay:
             # Neither server looks at the signature, which this request no longer fits.
             page = await self.asked(request._replace(head=line + request.head.partition(b"\r\n")[2]), b"")
             answer = answer or page
-            found, token = LISTINGS[page.body[:1] == b"{"].taken_apart(page.body)
+            found, token = taken_apart(page.body)
             items += found
         count = max(1, -(-len(items) // page_size))
         if rule["change"] == "hashed":
@@ -244,7 +244,7 @@ class Relay:
         which = count - 1 - number if rule["change"] == "turned" else number
         shown = items[which * page_size : (which + 1) * page_size]
         following = str(number + 1) if number + 1 < count or rule["change"] == "repeated" else None
-        return answer._replace(body=LISTINGS[answer.body[:1] == b"{"].put_together(answer.body, shown, following))
+        return answer._replace(body=put_together(answer.body, shown, following))
 
     async def asked(self, request: Request, body: bytes) -> Answer:
         """Send a request to the server by a connection of its own, and return all of its answer."""
@@ -256,8 +256,7 @@ class Relay:
             head = "\r\n".join([lines[0], *kept, f"Content-Length: {len(body)}", "Connection: close", "", ""])
             writer.write(head.encode("latin-1") + body)
             await writer.drain()
-            head_bytes = await read_head(reader)
-            first, *rest = head_bytes.decode("latin-1").strip().split("\r\n")
+            first, *rest = (await read_head(reader)).decode("latin-1").strip().split("\r\n")
             pairs = [(name, value.strip()) for name, _, value in (line.partition(":") for line in rest)]
             fields = {name.lower(): value for name, value in pairs}
             status = first.partition(" ")[2]
@@ -292,47 +291,31 @@ BODIES: dict[str, Callable[[bytes], bytes]] = {
     "flipped": lambda body: bytes(byte ^ (number % 64 == 0) for number, byte in enumerate(body)),
 }
 TOKENS_ASKED = ("continuation-token", "pageToken")
-
-
 ITEM = re.compile(rb"<(?:Contents|CommonPrefixes)>.*?</(?:Contents|CommonPrefixes)>", re.DOTALL)
 
 
-class XmlListing:
-    @staticmethod
-    def taken_apart(body: bytes) -> tuple[list[bytes], tuple[str, str] | None]:
-        """Return what a page lists, and what the next one is asked for with."""
-        token = re.search(rb"<NextContinuationToken>(.*?)</NextContinuationToken>", body, re.DOTALL)
-        return ITEM.findall(body), None if token is None else ("continuation-token", token[1].decode())
-
-    @staticmethod
-    def put_together(body: bytes, items: list[bytes], token: str | None) -> bytes:
-        """Return a page like this one that lists something else."""
-        counts = rb"<(NextContinuationToken|KeyCount|IsTruncated)>.*?</\1>"
-        body = ITEM.sub(b"", re.sub(counts, b"", body, flags=re.DOTALL))
-        added = b"<IsTruncated>%s</IsTruncated><KeyCount>%d</KeyCount>" % (b"true" if token else b"false", len(items))
-        if token:
-            added += b"<NextContinuationToken>%s</NextContinuationToken>" % token.encode()
-        return body.replace(b"</ListBucketResult>", added + b"".join(items) + b"</ListBucketResult>")
-
-
-class JsonListing:
-    @staticmethod
-    def taken_apart(body: bytes) -> tuple[list[bytes], tuple[str, str] | None]:
+def taken_apart(body: bytes) -> tuple[list[bytes], tuple[str, str] | None]:
+    """Return what a page, XML of S3 or JSON of GCS, lists, and what the next one is asked for with."""
+    if body.startswith(b"{"):
         page = json.loads(body)
-        token = page.get("nextPageToken")
-        items = [*page.get("items", ()), *page.get("prefixes", ())]
-        return [json.dumps(item).encode() for item in items], None if not token else ("pageToken", token)
+        items = [json.dumps(item).encode() for item in (*page.get("items", ()), *page.get("prefixes", ()))]
+        return items, ("pageToken", page["nextPageToken"]) if page.get("nextPageToken") else None
+    token = re.search(rb"<NextContinuationToken>(.*?)</NextContinuationToken>", body, re.DOTALL)
+    return ITEM.findall(body), None if token is None else ("continuation-token", token[1].decode())
 
-    @staticmethod
-    def put_together(body: bytes, items: list[bytes], token: str | None) -> bytes:
-        parsed_items = [json.loads(item) for item in items]
-        kinds = {"items": dict, "prefixes": str}
-        page = {name: [item for item in parsed_items if isinstance(item, kind)] for name, kind in kinds.items()}
+
+def put_together(body: bytes, items: list[bytes], token: str | None) -> bytes:
+    """Return a page like this one that lists something else."""
+    if body.startswith(b"{"):
+        found, kinds = [json.loads(item) for item in items], {"items": dict, "prefixes": str}
+        page = {name: [item for item in found if isinstance(item, kind)] for name, kind in kinds.items()}
         page["kind"] = json.loads(body).get("kind")
         return json.dumps({**page, "nextPageToken": token} if token else page).encode()
-
-
-LISTINGS = {False: XmlListing, True: JsonListing}
+    body = ITEM.sub(b"", re.sub(rb"<(NextContinuationToken|KeyCount|IsTruncated)>.*?</\1>", b"", body, flags=re.DOTALL))
+    added = b"<IsTruncated>%s</IsTruncated><KeyCount>%d</KeyCount>" % (b"true" if token else b"false", len(items))
+    if token:
+        added += b"<NextContinuationToken>%s</NextContinuationToken>" % token.encode()
+    return body.replace(b"</ListBucketResult>", added + b"".join(items) + b"</ListBucketResult>")
 
 
 def parsed(head: bytes) -> Request:

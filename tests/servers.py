@@ -307,8 +307,7 @@ class FakeGcsServer(Server):
     def new_root(self, prefix: str = "", *, direct: bool = False) -> tuple[str, dict[str, Any]]:
         bucket = f"media-{next(self._numbers)}"
         data, url = json.dumps({"name": bucket}).encode(), f"{self.direct_url}/storage/v1/b?project={self.project}"
-        request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request):
+        with urllib.request.urlopen(urllib.request.Request(url, data, {"Content-Type": "application/json"})):
             pass
         options = {"endpoint_url": self.direct_url if direct else self.url, "token": "anon", "project": self.project}
         return f"gs://{bucket}/{prefix}".rstrip("/"), options

@@ -41,14 +41,10 @@ class Lab:
 
     def __init__(self, storage: S3Storage, **settings: Any) -> None:
         self.storage, self.root = storage, storage.url
-        self.options: dict[str, Any] = {"s3": self.storage.options}
-        self.store = MediaStore(self.root, storage_options=self.storage.options, **settings).create()
-        self.environment = {
-            "FSMEDIA_URL": self.root,
-            "AWS_ACCESS_KEY_ID": self.storage.options["key"],
-            "AWS_SECRET_ACCESS_KEY": self.storage.options["secret"],
-            "AWS_ENDPOINT_URL": self.storage.options["endpoint_url"],
-        }
+        self.options: dict[str, Any] = {"s3": storage.options}
+        self.store = MediaStore(self.root, storage_options=storage.options, **settings).create()
+        keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_ENDPOINT_URL": "endpoint_url"}
+        self.environment = {"FSMEDIA_URL": self.root, **{name: storage.options[key] for name, key in keys.items()}}
 
     def url(self, path: str) -> str:
         return f"media://{path}::{self.root}"

@@ -178,14 +178,12 @@ def test_webdataset_reads_every_media_with_its_json(store, run, tmp_path):
     put(store, b"hello", "text/plain", "text")
     store.fs.pipe({"runs/r9/x.tar.gz.bin": b"foreign", "runs/r9/.tar.bin": b"dots"})
     out = tmp_path / "out"
-    report = export_webdataset(store, out, shard_count=3)
-    assert len(report.files) == 3
+    assert len(export_webdataset(store, out, shard_count=3).files) == 3
     found = found_by(run, SHARDS, f"{out}/media-{{000000..000002}}.tar", library="webdataset")
     assert ([row["reference"] for row in found], len({row["key"] for row in found})) == (list(store.list()), 7)
     for row in found:
         record = store.info(row["reference"])
-        data = store.retrieve_media(row["reference"]).read_bytes()
-        assert row["digest"] == hashlib.sha256(data).hexdigest()
+        assert row["digest"] == hashlib.sha256(store.retrieve_media(row["reference"]).read_bytes()).hexdigest()
         expected = (record.run_id, record.caption or "", record.size_bytes)
         assert (row["run_id"], row["text"], row["size_bytes"]) == expected
         assert "." not in row["key"]

@@ -17,7 +17,7 @@ from fsmedia.format.layout import mode_of
 from fsmedia.maintenance import adopt as adoption
 from fsmedia.models import ImportReport
 from tests.conftest import on
-from tests.exchange.arena import PNG
+from tests.exchange.conftest import PNG
 from tests.exchange.test_folder import MADE, plant
 from tests.protocol.faults import Crash, Fault, Faults, faulty_os
 from tests.protocol.worlds import each_call
@@ -258,8 +258,7 @@ def test_adopting_keeps_what_a_client_of_the_live_store_writes_meanwhile(
 
 def test_a_store_in_the_tree_is_left_alone_and_no_tree_around_one_becomes_one(tree: Path) -> None:
     """Its media and sidecars were adopted as files of the outer one."""
-    inner = MediaStore(tree / "labs" / "x")
-    inner.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
+    MediaStore(tree / "labs" / "x").store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
     (tree / "labs" / "x" / "-1.png").write_bytes(PNG)
     before = snapshot(tree / "labs")
     report = adopted(tree)

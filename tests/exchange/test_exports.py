@@ -15,22 +15,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from fsmedia import (
-    MediaContent,
-    MediaMetadata,
-    MediaStore,
-    errors,
-    export_audiofolder,
-    export_imagefolder,
-    export_webdataset,
-    import_imagefolder,
-    import_webdataset,
-)
+from fsmedia import MediaContent, MediaMetadata, MediaStore, errors, import_imagefolder, import_webdataset
 from fsmedia.cli import typer_app
 from fsmedia.cli.cmd_demo import sample_run
-from fsmedia.exchange import imagefolder
+from fsmedia.exchange import export_audiofolder, export_imagefolder, export_webdataset, imagefolder
 from tests.contract.specimens import raised
-from tests.exchange.arena import PNG
+from tests.exchange.conftest import PNG
 from tests.filesystem.conftest import files_in as files
 from tests.protocol.faults import CRASHES, Crash, Faults, faulty_os
 from tests.protocol.worlds import each_call
@@ -113,16 +103,9 @@ def test_a_second_export_changes_nothing_and_a_later_one_adds(pictures: MediaSto
 def test_a_table_loses_no_row_unless_asked(pictures: MediaStore, tmp_path: Path) -> None:
     export_imagefolder(pictures, tmp_path)
     before = files(tmp_path)
-    with pytest.raises(errors.StoreConflictError, match=r"train/metadata\.jsonl: lists media"):
-        export_imagefolder(pictures, tmp_path, run_id="r1")
-    raised(
-        errors.StoreConflictError,
-        export_imagefolder,
-        pictures,
-        tmp_path,
-        match=r"train/metadata\.jsonl",
-        table="parquet",
-    )
+    table = r"train/metadata\.jsonl"
+    for said, words in ((f"{table}: lists media", {"run_id": "r1"}), (table, {"table": "parquet"})):
+        raised(errors.StoreConflictError, export_imagefolder, pictures, tmp_path, match=said, **words)
     assert files(tmp_path) == before
     report = export_imagefolder(pictures, tmp_path, run_id="r1", overwrite=True)
     assert (report.exported, len(rows(tmp_path))) == (1, 1)
@@ -140,8 +123,7 @@ def test_a_table_of_somebody_elses_is_left(pictures: MediaStore, tmp_path: Path)
     name = rows(tmp_path)[0]["file_name"]
     (tmp_path / "train/metadata.jsonl").unlink()
     (tmp_path / "train" / name).write_bytes(b"mine")
-    report = export_imagefolder(pictures, tmp_path)
-    assert "something else lies there" in str(report.failed[0].error)
+    assert "something else lies there" in str(export_imagefolder(pictures, tmp_path).failed[0].error)
     assert (tmp_path / "train" / name).read_bytes() == b"mine"
     assert name not in {row["file_name"] for row in rows(tmp_path)}
     assert export_imagefolder(pictures, tmp_path, overwrite=True).exported == 2
@@ -219,9 +201,7 @@ def test_files_that_strangers_named_get_names_of_ours(memory, memory_storage: St
 
 
 # -- shards ------------------------------------------------------------------------------------------------
-def test_shards_end_where_they_should_are_the_same_each_time_and_written_again_where_missing(
-    pictures: MediaStore, tmp_path: Path
-) -> None:
+def test_shards_end_where_they_should_are_the_same_each_time_and_written_again_where_missing(pictures, tmp_path):
     report = export_webdataset(pictures, tmp_path / "a", shard_count=4, prefix="p")
     assert report.files == ("p-000000.tar", "p-000001.tar")
     export_webdataset(pictures, tmp_path / "b", shard_count=4, prefix="p")
@@ -334,9 +314,8 @@ def test_a_folder_of_others_takes_what_is_given(tmp_path: Path) -> None:
     (record,) = store.info_many(store.list())
     assert (record.run_id, record.caption, record.policy_name) == ("theirs", "a cat", "retain-30days")
     assert len(report.failed) == 7
-    raised(
-        errors.MediaNotFoundError, import_imagefolder, store, tmp_path, match=r"no metadata\.jsonl or metadata\.parquet"
-    )
+    told = r"no metadata\.jsonl or metadata\.parquet"
+    raised(errors.MediaNotFoundError, import_imagefolder, store, tmp_path, match=told)
 
 
 def test_shards_of_others_take_what_is_given(tmp_path: Path) -> None:

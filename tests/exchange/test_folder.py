@@ -11,7 +11,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -19,7 +18,7 @@ import pytest
 from fsmedia import MediaStore, errors, import_folder, import_promptarena
 from fsmedia.exchange import importing
 from tests.contract.specimens import raised
-from tests.exchange.arena import PNG, inline, part, write
+from tests.exchange.conftest import PNG, inline, part, write
 from tests.protocol.faults import CRASHES, Fault, Faults
 from tests.protocol.worlds import World, each_call, fresh_world
 from tests.protocol.worlds import run as run_in
@@ -135,8 +134,7 @@ def test_the_pattern_tells_what_the_path_means(memory: MediaStore, tmp_path: Pat
     given = {"run_id": "given", "session_id": "the path wins"}
     assert import_folder(memory, tree, pattern=f"{ids}/{{name}}{{ext}}", ids=given).stored == ()
     (tree / "openai/s1/2026-03-04/c-1/0007_02").rename(tree / "openai/s1/2026-03-04/c-1/0007+2")
-    report = import_folder(memory, tree, pattern=f"{ids}/{{name}}{{ext}}", ids=given)
-    record = memory.info(report.stored[0].reference)
+    record = memory.info(import_folder(memory, tree, pattern=f"{ids}/{{name}}{{ext}}", ids=given).stored[0].reference)
     found = (record.provider_id, record.session_id, record.conversation_id, record.message_idx, record.part_idx)
     assert (*found, record.run_id) == ("openai", "s1", "c-1", 7, 2, "given")
 
@@ -153,16 +151,12 @@ def test_a_flat_folder_takes_its_ids_from_the_caller_and_names_stores_keep_are_l
 
 
 def test_patterns_that_mean_nothing_are_refused(memory: MediaStore, tree: Path) -> None:
-    pattern: Any
     for pattern, said in (
-        ("{name}{ext}", "run_id is not in the pattern"),
-        ("{run_id}/{name}", "does not end with"),
-        ("{run_id}/{other}/{name}{ext}", "is no field"),
+        ("{name}{ext}", "run_id is not in the pattern"), ("{run_id}/{name}", "does not end with"),
+        ("{run_id}/{other}/{name}{ext}", "is no field"), ("../{run_id}/{name}{ext}", "'..'"), (7, "does not end with"),
         ("{run_id.__class__}/{name}{ext}", "run_id is not in the pattern"),
         ("{run_id}/{mime_type.__class__}/{name}{ext}", "is no field"),
-        ("../{run_id}/{name}{ext}", "'..'"),
-        (7, "does not end with"),
-    ):
+    ):  # fmt: skip
         raised(errors.InvalidLayoutError, import_folder, memory, tree, match=said, pattern=pattern)
     with pytest.raises(errors.InvalidMediaError, match="colour"):
         import_folder(memory, tree, pattern="{run_id}/{name}{ext}", ids={"colour": "red"})
@@ -183,8 +177,7 @@ def test_large_files_stream_in_one_pass_and_are_known_again(store: MediaStore, t
 
 
 def test_what_is_too_large_for_the_store_is_refused(memory: MediaStore, memory_storage: Storage, tree: Path) -> None:
-    store = MediaStore(memory_storage.url, max_file_size=50)
-    report = import_folder(store, tree)
+    report = import_folder(MediaStore(memory_storage.url, max_file_size=50), tree)
     large = {f"folder:{name}" for name, data in FILES.items() if len(data) > 50}
     assert {each.source for each in report.failed} == large
     assert all("max_file_size" in str(each.error) for each in report.failed)
@@ -267,9 +260,7 @@ def test_a_large_file_is_not_held_in_memory(tmp_path: Path) -> None:
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     """A result with equal and different pictures, inline and beside."""
-    folder = tmp_path / "out"
-    (folder / "media").mkdir(parents=True)
-    (folder / "media" / "large.png").write_bytes(PNG + bytes(3000))
+    folder = plant(tmp_path / "out", {"media/large.png": PNG + bytes(3000)})
     write(folder, "r", [inline(), inline(), part(storage_reference="out/media/large.png"), inline(PNG + b"2")])
     return folder
 
@@ -306,8 +297,7 @@ def test_what_a_storage_refuses_is_told_and_stored_by_the_next_import(fault: Fau
             report = run_in(world, faults, "calls", lambda store: import_promptarena(store, out))
         if report is not None and faults.hit is not None and fault is Fault.FAIL:
             assert report.failed or len(report.stored) == 4
-        again = import_promptarena(world.open(), out)
-        assert again.failed == ()
+        assert import_promptarena(world.open(), out).failed == ()
         # An answer that got lost may leave a media that the first report calls failed: it is known again.
         check(world)
 

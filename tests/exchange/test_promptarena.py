@@ -12,7 +12,8 @@ import pytest
 from fsmedia import MediaError, MediaNotFoundError, MediaRecord, MediaStore, import_promptarena
 from fsmedia.exchange import promptarena
 from tests.contract.specimens import raised
-from tests.exchange.arena import AGAIN, CALL, CALL_DIGEST, MAP_DIGEST, MAPS, PNG, inline, part, real, write
+from tests.exchange.conftest import AGAIN, CALL, CALL_DIGEST, MAP_DIGEST, MAPS, PNG, inline, part, real, write
+from tests.exchange.test_folder import plant
 from tests.storages import Storage
 
 SECRET = "root:x:0:0"
@@ -123,8 +124,7 @@ def test_a_result_that_changed_adds_what_is_new(memory: MediaStore, tmp_path: Pa
     file.write_text(json.dumps(document))
     report = import_promptarena(memory, file.parent)
     assert (len(report.stored), report.unchanged, report.duplicates) == (2, 1, 1)
-    stored = [memory.retrieve_media(each).read_bytes() for each in memory.list()]
-    assert stored == [PNG, PNG + b"more", PNG]
+    assert [memory.retrieve_media(each).read_bytes() for each in memory.list()] == [PNG, PNG + b"more", PNG]
 
 
 @pytest.mark.parametrize("mode", ["by-run", "by-conversation", "by-session"])
@@ -142,17 +142,13 @@ def test_every_kind_of_store_knows_again(memory_storage: Storage, tmp_path: Path
 
 
 def test_what_media_outputs_tell_fills_what_messages_leave_open(memory: MediaStore, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    (out / "media").mkdir(parents=True)
-    (out / "media" / "film.mp4").write_bytes(b"film")
+    out = plant(tmp_path / "out", {"media/film.mp4": b"film"})
     video = {"type": "video", "mime_type": "video/mp4"}
     outputs = [
         {"Type": "image", "MIMEType": "image/png", "Duration": 3, "MessageIdx": 0, "PartIdx": 0},
         {**video, "file_path": "media/film.mp4", "message_index": 4, "part_index": 2},
-        {**video, "message_index": 5, "part_index": 0},
-        "no object",
-        {"message_index": "x"},
-    ]
+        {**video, "message_index": 5, "part_index": 0}, "no object", {"message_index": "x"},
+    ]  # fmt: skip
     write(out, "r", [inline()], MediaOutputs=outputs)
     report = import_promptarena(memory, out)
     drawn, film = (memory.info(each.reference) for each in report.stored)
@@ -175,9 +171,7 @@ def test_promptkits_own_store_is_not_imported_into_itself(tmp_path: Path) -> Non
 def out(tmp_path: Path) -> Path:
     """A folder of results beside a secret."""
     (tmp_path / "secret.png").write_text(SECRET)
-    folder = tmp_path / "out"
-    (folder / "media").mkdir(parents=True)
-    (folder / "media" / "good.png").write_bytes(PNG)
+    folder = plant(tmp_path / "out", {"media/good.png": PNG})
     (folder / "media" / "link.png").symlink_to(tmp_path / "secret.png")
     (folder / "media" / "up").symlink_to(tmp_path)
     os.mkfifo(folder / "media" / "pipe.png")
@@ -255,9 +249,7 @@ def test_huge_results_are_refused_before_they_are_read(memory: MediaStore, out: 
     assert "more than 2000 bytes" in str(report.failed[0].error)
 
 
-def test_bytes_that_are_not_what_their_name_promises_are_refused_and_damage_costs_what_it_says(
-    memory: MediaStore, tmp_path: Path
-) -> None:
+def test_bytes_that_are_not_what_their_name_promises_are_refused_and_damage_costs_what_it_says(memory, tmp_path):
     folder = real(tmp_path)
     for sidecar in folder.rglob("*.meta"):
         sidecar.write_text(json.dumps({"run_id": 7}))

@@ -17,8 +17,6 @@ from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
 
 QUICK = on(LOCAL, MEMORY, of=())
 """For what no object store has a part in."""
-ON_MEMORY = on(MEMORY)
-"""For what is told of names and arguments alone."""
 EVERYWHERE = on(LOCAL, MEMORY, S3_MOTO, S3_RCLONE, GCS)
 """For what each kind of object store does its own way: conditions, signatures, times, files."""
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000080000000608020000001e5d1b1b0000000049454e44ae426082")
@@ -71,8 +69,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run tests that are coroutines, each on a loop of its own; zarr's suite has such tests."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
-    names = pyfuncitem._fixtureinfo.argnames
-    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}))
     return True
 
 

@@ -231,12 +231,9 @@ def test_nothing_is_copied_onto_or_moved_away_from_what_is_held(storage, fs, sto
     store.hold(target, "court")
     before = storage.keys()
     for refused in (
-        lambda: fs.cp(source, target),
-        lambda: fs.mv(source, target),
-        lambda: fs.mv(target, elsewhere(source, "runs/r5")),
-        lambda: fs.rm(target),
-        lambda: fs.rm("runs/r9", recursive=True),
-    ):
+        lambda: fs.cp(source, target), lambda: fs.mv(source, target), lambda: fs.rm(target),
+        lambda: fs.mv(target, elsewhere(source, "runs/r5")), lambda: fs.rm("runs/r9", recursive=True),
+    ):  # fmt: skip
         raised(errors.HeldMediaError, refused)
     assert storage.keys() == before
 

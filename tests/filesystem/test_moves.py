@@ -9,7 +9,9 @@ import pytest
 from fsmedia import InvalidReferenceError, MediaError, MediaNotFoundError, MediaStore, StoreConflictError
 from fsmedia.format import keys
 from tests.contract.specimens import raised
+from tests.exchange.test_folder import plant
 from tests.filesystem.conftest import QUICK, files_in
+from tests.protocol.wire import costs
 
 MOVES = [
     (["d/a"], ("d/a", "d/"), {}), (["d/a"], ("d/a", "d"), {}), (["d/a", "d/b"], ("d/*", "d/"), {}),
@@ -28,8 +30,7 @@ def test_no_move_loses_bytes(fs, files, arguments, options) -> None:
     fs.pipe({name: name.encode() for name in files})
     with suppress(MediaError, OSError):
         fs.mv(*arguments, **options)
-    kept = sorted(fs.cat_file(name).decode() for name in fs.find(""))
-    assert kept == sorted(files)
+    assert sorted(fs.cat_file(name).decode() for name in fs.find("")) == sorted(files)
 
 
 @QUICK
@@ -133,17 +134,11 @@ def test_names_without_glob_characters_cost_no_look_more(moto_storage, moto_fs) 
         # A pattern means many, whose lengths are checked.
         (lambda: moto_fs.cat("runs/b[1].png") == b"2", {"head": 1, "get": 1}),
     ):
-        with moto_storage.counted() as requests:
-            assert call()
-        assert requests == wanted
+        assert costs(moto_storage, call, **wanted)
 
 
 def test_names_of_this_machine_with_glob_characters_are_put_and_lists_are_as_long(storage, fs, tmp_path: Path) -> None:
-    source = tmp_path / "source" / "d[1]"
-    (source / "s").mkdir(parents=True)
-    (source / "a[1].png").write_bytes(b"[1]")
-    (source / "a1.png").write_bytes(b"1")
-    (source / "s" / "x").write_bytes(b"x")
+    source = plant(tmp_path / "source" / "d[1]", {"a[1].png": b"[1]", "a1.png": b"1", "s/x": b"x"})
     fs.put(str(source / "a[1].png"), "named")
     fs.put(str(source / "a[1].png"), "into/")
     fs.put(str(source), "tree", recursive=True)
@@ -156,8 +151,8 @@ def test_names_of_this_machine_with_glob_characters_are_put_and_lists_are_as_lon
     before = fs.find("")
     for call in (fs.cp, fs.get, fs.put):
         there = str(tmp_path) if call == fs.put else ""
-        with pytest.raises(ValueError, match="as many targets as sources"):
-            call([f"{there}a", f"{there}b"], [f"{tmp_path}/c" if call == fs.get else "c"])
+        into = [f"{tmp_path}/c" if call == fs.get else "c"]
+        raised(ValueError, call, [f"{there}a", f"{there}b"], into, match="as many targets as sources")
     assert fs.find("") == before
 
 
@@ -180,11 +175,9 @@ def root(linked) -> Path:
 def test_a_link_to_a_folder_is_not_removed_with_what_lies_behind_it(linked, root: Path) -> None:
     before = files_in(root)
     calls = [
-        linked.rmdir,
-        lambda name: linked.rm(name, recursive=True),
-        lambda name: linked.rm([name, "x"], recursive=True),
-        lambda name: linked.mv(name, "elsewhere", recursive=True),
-    ]
+        linked.rmdir, lambda name: linked.rm(name, recursive=True),
+        lambda name: linked.rm([name, "x"], recursive=True), lambda name: linked.mv(name, "elsewhere", recursive=True),
+    ]  # fmt: skip
     for name, call in product(("link", "link/", "/link"), calls):
         raised(InvalidReferenceError, call, name, match=r"link.*symlink")
     assert files_in(root) == before

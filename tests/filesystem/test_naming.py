@@ -148,13 +148,10 @@ def test_no_secret_is_shown(rclone_storage, caplog):
         fs.to_json(include_password=False), json.dumps(fs.info("runs/r1/x.txt", metadata=True), default=str),
     ]  # fmt: skip
     for call in (
-        lambda: wrong.cat_file("runs/r1/x.txt"),
-        lambda: wrong.ls("runs"),
-        lambda: wrong.cat(["runs/r1/x.txt", "q"]),
-        lambda: wrong.pipe_file("runs/r1/x.txt", b"x"),
-        lambda: wrong.get("runs/r1/x.txt", "/dev/null"),
+        lambda: wrong.cat_file("runs/r1/x.txt"), lambda: wrong.ls("runs"), lambda: wrong.cat(["runs/r1/x.txt", "q"]),
+        lambda: wrong.pipe_file("runs/r1/x.txt", b"x"), lambda: wrong.get("runs/r1/x.txt", "/dev/null"),
         lambda: fsspec.filesystem("media", root=rclone_storage.url, **rclone_storage.options),
-    ):
+    ):  # fmt: skip
         caught = raised(Exception, call)
         shown += [repr(caught), "".join(traceback.format_exception(caught))]
     shown += [record.getMessage() for record in caplog.records]
@@ -223,9 +220,7 @@ def test_a_relative_root_means_another_folder_after_a_chdir(places, monkeypatch,
     raised(InvalidReferenceError, opened[0].cat_file, "media://x::rel/m", match="another store")
 
 
-def test_a_current_directory_that_changes_or_is_gone_matters_to_relative_roots_alone(
-    places, tmp_path, monkeypatch
-) -> None:
+def test_a_current_directory_that_changes_or_is_gone_matters_to_relative_roots_alone(places, tmp_path, monkeypatch):
     for root in (str(tmp_path / "m"), f"file://{tmp_path}/m", f"memory://{tmp_path.name}"):
         monkeypatch.chdir("/")
         before = fsspec.filesystem("media", root=root)

@@ -20,18 +20,10 @@ from fsmedia.core import records
 from fsmedia.filesystem import media_filesystem
 from fsmedia.format.keys import VIEWS
 from fsmedia.storage import SEEK_BLOCK, Exclusion, open_backend
+from tests.conftest import on
 from tests.contract.specimens import R1, png, put, raised
-from tests.filesystem.conftest import (
-    DATA,
-    EVERYWHERE,
-    ON_MEMORY,
-    QUICK,
-    files_in,
-    files_of_at_most,
-    made,
-    opened,
-    written,
-)
+from tests.filesystem.conftest import DATA, EVERYWHERE, QUICK, files_in, files_of_at_most, made, opened, written
+from tests.protocol.wire import costs, counted
 from tests.storages import LOCAL, MEMORY, S3_RCLONE, S3_SEAWEED
 from tests.surfaces.specimens import sound
 
@@ -79,8 +71,7 @@ def test_info(storage, fs):
     if storage.name not in (LOCAL, MEMORY):  # object stores tell all of our own names without being asked
         assert info["session_id"] == "s1"
     full = fs.info(reference, metadata=True)
-    told = {"run_id": "r1", "session_id": "s1", "policy_name": "retain-5days", "caption": "c"}
-    assert full.items() >= told.items()
+    assert full.items() >= {"run_id": "r1", "session_id": "s1", "policy_name": "retain-5days", "caption": "c"}.items()
     assert {"sha256", "expires_at", "timestamp"} <= set(full)
     assert fs.metadata(reference)["sha256"] == full["sha256"]
     assert fs.info("runs/r1") == {"name": "runs/r1", "size": 0, "type": "directory"}
@@ -212,28 +203,23 @@ def test_no_loop_over_local_and_memory(storage, fs):
 
 # -- requests ----------------------------------------------------------------------------------------------------
 def test_requests(moto_storage, moto_fs):
-    counted, fs = moto_storage.counted, moto_fs
+    fs = moto_fs
     references = made(moto_storage).store_many([(png(data=b"x" * 20), R1)] * 5)
     fs.info(references[0])
     assert fs._backend.exclusion is Exclusion.CONDITIONS  # asked once in a process
     for call, wanted in (
         # The sidecar says what the bytes are; they are looked at in the same round trip.
         (lambda: fs.open(references[0]).read(), {"get": 2, "head": 1}),
-        (lambda: fs.cat_file(references[0]), {"get": 2}),
-        (lambda: fs.cat(references), {"get": 5}),
+        (lambda: fs.cat_file(references[0]), {"get": 2}), (lambda: fs.cat(references), {"get": 5}),
         (lambda: fs.cat_ranges(references, [0] * 5, [5] * 5), {"get": 5}),
-        (lambda: fs.info(references[0]), {"head": 1, "get": 1}),
-        (lambda: fs.ls("runs/r1"), {"list": 1}),
+        (lambda: fs.info(references[0]), {"head": 1, "get": 1}), (lambda: fs.ls("runs/r1"), {"list": 1}),
         (lambda: fs.find(""), {"list": 1}),
         # In one round trip: what it replaces, its hold, PromptKit's index, which may name what goes.
         (lambda: fs.pipe_file("runs/r1/x.txt", b"x"), {"get": 3, "head": 1, "put": 2}),
-    ):
-        with counted() as requests:
-            answer = call()
-        assert requests == wanted
+    ):  # fmt: skip
+        answer = costs(moto_storage, call, **wanted)
         assert not isinstance(answer, list) or len(answer) == 5
-    with counted() as requests:
-        fs.rm(references)
+    _, requests = counted(moto_storage, lambda: fs.rm(references))
     # A look at each, its sidecar, the holds; then all sidecars and all bytes by one request each.
     assert requests["bulk_delete"] == 2, requests
     assert sum(requests.values()) <= 2 + 3 * 5 + 1, requests
@@ -246,9 +232,7 @@ def test_a_long_folder_costs_a_listing_per_thousand_keys(rclone_storage):
         (folder / f"{number:04d}.txt").write_bytes(b"x")
         (folder / f"{number:04d}.txt.meta").write_bytes(b"{}")
     made(rclone_storage)
-    with rclone_storage.counted() as requests:
-        assert len(opened(rclone_storage).ls("runs/r1")) == 600
-    assert requests == {"list": 2}
+    assert len(costs(rclone_storage, lambda: opened(rclone_storage).ls("runs/r1"), list=2)) == 600
 
 
 def test_seeks_fetch_blocks_of_256_kib(moto_storage, moto_fs):
@@ -443,7 +427,7 @@ def test_a_file_comes_into_a_folder_that_is_not_there_yet_and_not_over_one_of_th
     assert not (tmp_path / "y.txt").exists()
 
 
-@ON_MEMORY
+@on(MEMORY)
 def test_coroutines_take_by_position_what_those_of_fsspec_take(fs, tmp_path):
     """The batch size of `_rm` was taken for a depth: what lay deeper stayed, and `_get` and `_put` refused theirs."""
 

@@ -293,14 +293,11 @@ def test_neither_the_exit_nor_a_child_stores_what_is_open(tmp_path: Path, end: s
     else:
         assert "runs/r1/x.txt: 11 bytes were not stored" in done.stderr
         assert store.fs.find("") == []
-    left = [name for _, _, names in os.walk(tmp_path) for name in names if name.startswith(".tmp-")]
-    assert left == []
+    assert [name for _, _, names in os.walk(tmp_path) for name in names if name.startswith(".tmp-")] == []
 
 
 # -- transactions, and what they and writes once lost ------------------------------------------------------------
-def test_a_transaction_that_fails_swallows_nothing_later_and_an_interrupted_write_is_not_stored(
-    fs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_transaction_that_fails_swallows_nothing_later_and_an_interrupted_write_is_not_stored(fs, monkeypatch):
     with pytest.raises(StorageError, match="the disk fails"), fs.transaction:  # noqa: PT012
         fs.pipe_file("a", b"1")
         monkeypatch.setattr(type(fs._backend), "lock", Mock(side_effect=StorageError("the disk fails")))

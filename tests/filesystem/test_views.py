@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count, product
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from tests.conftest import make_storage
 from tests.contract.specimens import raised
 from tests.filesystem.children import found_in
 from tests.filesystem.conftest import EVERYWHERE, OWN, TAKE, WRITE, files_in, made, opened
+from tests.protocol.wire import costs, costs_at_most, counted
 from tests.storages import ALL_STORAGES, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
 from tests.transfers import shared_in_place
 
@@ -339,7 +341,7 @@ def test_without_pyarrow_the_error_says_what_to_install(memory_storage, monkeypa
     assert store.fs.ls("", detail=False) == sorted([*NAMES, "runs"])
     assert (store.fs.isdir("by-run"), store.fs.exists("by-day")) == (True, True)
     for look in (store.fs.ls, store.fs.find, store.fs.glob):
-        with pytest.raises(OSError, match=r"pip install 'fsmedia\[catalog\]'"):
+        with pytest.raises(OSError, match="pip install pyarrow duckdb"):
             look("by-run/*" if look == store.fs.glob else "by-run")
 
 
@@ -415,11 +417,9 @@ def test_a_media_that_was_overwritten_since_is_read_whole_and_no_part_of_another
     assert fs.info(path)["size"] == len(new)
     # Who asks for a part goes by the size of before: a footer of a Parquet file, a chunk of a table.
     for read in (
-        lambda fs, path: fs.cat_file(path, 4, 15),
-        lambda fs, path: fs.cat_file(path, start=4),
-        lambda fs, path: fs.cat_file(path, end=5),
-        lambda fs, path: fs.cat_ranges([path], [4], [15], on_error="raise"),
-    ):
+        lambda fs, path: fs.cat_file(path, 4, 15), lambda fs, path: fs.cat_file(path, start=4),
+        lambda fs, path: fs.cat_file(path, end=5), lambda fs, path: fs.cat_ranges([path], [4], [15], on_error="raise"),
+    ):  # fmt: skip
         fs, path = written(storage)
         read(fs, path)
         opened(storage).pipe_file("runs/r1/table.csv", new)
@@ -463,10 +463,8 @@ def test_requests_of_views(moto_storage):
     _, stored = filled(moto_storage)
     run = below(expected(stored), "by-run")
     fs = opened(moto_storage, view_max_age=0, skip_instance_cache=True)
-    with moto_storage.counted() as requests:
-        assert fs.find("by-run") == run
     # The settings; the snapshots, the root, one folder in it; each sidecar, for there is no catalog.
-    assert requests == {"list": 3, "get": 1 + len(stored)}
+    assert costs(moto_storage, partial(fs.find, "by-run"), list=3, get=1 + len(stored)) == run
     fs = opened(moto_storage, skip_instance_cache=True)
     fs.find("by-run")
     with moto_storage.counted() as requests:
@@ -480,36 +478,25 @@ def test_requests_of_views(moto_storage):
             look(run[0])
     assert requests == {}
     for call, wanted in (
-        (lambda: fs.open(run[0]).read(), {"head": 1, "get": 2}),
-        (lambda: fs.cat_file(run[0]), {"get": 2}),
-        (lambda: fs.cat_file(run[0], 2, 5), {"get": 1}),
-        (lambda: fs.cat(run), {"get": len(run)}),
+        (lambda: fs.open(run[0]).read(), {"head": 1, "get": 2}), (lambda: fs.cat_file(run[0]), {"get": 2}),
+        (lambda: fs.cat_file(run[0], 2, 5), {"get": 1}), (lambda: fs.cat(run), {"get": len(run)}),
         (lambda: fs.info(run[0], metadata=True), {"head": 1, "get": 1}),
-    ):
-        with moto_storage.counted() as requests:
-            call()
-        assert requests == wanted
+    ):  # fmt: skip
+        costs(moto_storage, call, **wanted)
     fs.pipe_file("runs/r1/named.txt", b"somebody's")
     fs = opened(moto_storage, skip_instance_cache=True)
     fs.ls("by-run")
-    with moto_storage.counted() as requests:
-        fs.cat_file("by-run/r1/named.txt", 2, 5)
-    assert requests == {"get": 1, "head": 1}
+    costs(moto_storage, lambda: fs.cat_file("by-run/r1/named.txt", 2, 5), get=1, head=1)
 
 
 def test_requests_of_views_of_deduplicated_media(moto_storage):
     _, stored = filled(moto_storage, deduplicate=True)
     fs = opened(moto_storage, skip_instance_cache=True)
     run = fs.find("by-run")
-    with moto_storage.counted() as requests:
-        fs.cat_file(run[0])
-    assert requests == {"head": 1, "get": 1}
-    with moto_storage.counted() as requests, fs.open(run[0]) as file:
-        file.read()
-    assert sum(requests.values()) <= 2, requests
-    with moto_storage.counted() as requests:
-        assert len(fs.cat(run)) == len(stored)
-    assert sum(requests.values()) == 2 * len(run), requests
+    costs(moto_storage, lambda: fs.cat_file(run[0]), head=1, get=1)
+    costs_at_most(moto_storage, 2, lambda: fs.open(run[0]).read())
+    found, requests = counted(moto_storage, lambda: fs.cat(run))
+    assert (len(found), sum(requests.values())) == (len(stored), 2 * len(run)), requests
 
 
 def test_later_looks_read_only_what_changed(moto_storage, clock):
@@ -518,15 +505,12 @@ def test_later_looks_read_only_what_changed(moto_storage, clock):
     fs = opened(moto_storage, now=clock, skip_instance_cache=True)
     with old_enough():
         fs.find("by-run")
-    with old_enough(), moto_storage.counted() as requests:
         clock.advance(timedelta(minutes=2))
-        fs.find("by-run")
-    assert requests == {"list": 3}
+        costs(moto_storage, partial(fs.find, "by-run"), list=3)
     store.store_media(MediaContent.from_text("one more"), MediaMetadata(run_id="r1"))
-    with old_enough(), moto_storage.counted() as requests:
-        clock.advance(timedelta(minutes=2))
-        assert len(fs.find("by-run")) == len(stored) + 1
-    assert requests == {"list": 3, "get": 1}
+    clock.advance(timedelta(minutes=2))
+    with old_enough():
+        assert len(costs(moto_storage, partial(fs.find, "by-run"), list=3, get=1)) == len(stored) + 1
 
 
 def test_a_snapshot_is_taken_as_it_is_while_it_is_young(moto_storage, clock):
@@ -535,15 +519,12 @@ def test_a_snapshot_is_taken_as_it_is_while_it_is_young(moto_storage, clock):
     writer.catalog()
     clock.advance(timedelta(seconds=30))
     fs = opened(moto_storage, now=clock, skip_instance_cache=True)
-    with moto_storage.counted() as requests:
-        assert len(fs.find("by-run")) == len(stored)
-    assert requests == {"list": 1, "get": 2}  # the settings, the snapshot
+    # The settings, the snapshot.
+    assert len(costs(moto_storage, partial(fs.find, "by-run"), list=1, get=2)) == len(stored)
     clock.advance(timedelta(minutes=5))
     store.store_media(MediaContent.from_text("one more"), MediaMetadata(run_id="r1"))
     writer.catalog()
-    with moto_storage.counted() as requests:
-        assert len(fs.find("by-run")) == len(stored) + 1
-    assert requests == {"list": 1, "get": 1}
+    assert len(costs(moto_storage, partial(fs.find, "by-run"), list=1, get=1)) == len(stored) + 1
 
 
 def test_threads_that_begin_together_look_once(moto_storage):

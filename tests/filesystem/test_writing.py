@@ -8,6 +8,7 @@ import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore, errors
 from tests.contract.specimens import png, put, raised
+from tests.exchange.test_folder import plant
 from tests.filesystem.conftest import EVERYWHERE, OWN, PNG, TAKE, WRITE, files_in, made, opened, written
 
 IMPOSSIBLE = [
@@ -104,8 +105,7 @@ def test_create_only_takes_free_names(storage, fs):
     file.write(b"late")
     fs.pipe_file("runs/r1/z.txt", b"early")
     raised(FileExistsError, file.close)
-    found = {"runs/r1/x.txt": b"first", "runs/r1/y.txt": b"y", "runs/r1/z.txt": b"early"}
-    assert fs.cat("runs/r1/*.txt") == found
+    assert fs.cat("runs/r1/*.txt") == {"runs/r1/x.txt": b"first", "runs/r1/y.txt": b"y", "runs/r1/z.txt": b"early"}
 
 
 def test_appending_rewrites_the_whole_and_nothing_appears_before_the_end(storage, fs):
@@ -200,9 +200,7 @@ def test_empty_folders_where_they_are_kept(storage, fs):
 
 
 def test_get_and_put_trees(storage, fs, tmp_path):
-    (tmp_path / "in" / "sub").mkdir(parents=True)
-    (tmp_path / "in" / "a.txt").write_bytes(b"a")
-    (tmp_path / "in" / "sub" / "b.txt").write_bytes(b"b")
+    plant(tmp_path / "in", {"a.txt": b"a", "sub/b.txt": b"b"})
     fs.put(f"{tmp_path}/in/", "runs/r1/", recursive=True)
     assert fs.find("runs") == ["runs/r1/a.txt", "runs/r1/sub/b.txt"]
     fs.get("runs/r1/", f"{tmp_path}/out/", recursive=True)
@@ -242,10 +240,8 @@ def test_no_call_of_the_store_takes_what_is_held(storage) -> None:
     store.hold(own, "case 7", who="auditors")
     assert store.info(own).hold == "case 7"
     raised(errors.HeldMediaError, store.delete_media, own, match="auditors: 'case 7'")
-    caught = raised(errors.BulkError, store.delete_many, [own, other])
-    assert isinstance(caught.errors[0], errors.HeldMediaError)
-    report = store.enforce_policy()
-    assert [(each.reference, each.reason) for each in report.skipped] == [(own, "held")]
+    assert isinstance(raised(errors.BulkError, store.delete_many, [own, other]).errors[0], errors.HeldMediaError)
+    assert [(each.reference, each.reason) for each in store.enforce_policy().skipped] == [(own, "held")]
     assert storage.read(own) == b"held"
     assert not store.exists(other)
     store.release(own)

@@ -110,8 +110,7 @@ def test_a_picture_that_is_sent_again_in_a_run_is_kept_once(local_storage, expor
             call(hook, exported, PICTURE)
     call(hook, exported, PICTURE)
     hook.shutdown()
-    store = opened(local_storage)
-    assert len(list(store.list(mime_type="image/png"))) == 2  # one in each trace
+    assert len(list(opened(local_storage).list(mime_type="image/png"))) == 2  # one in each trace
 
 
 @pytest.mark.parametrize(
@@ -156,8 +155,7 @@ def test_a_store_that_can_not_be_made_is_told_at_once_and_one_that_breaks_later_
     assert all("not stored, " in line and line.startswith("runs/") for line in lines)
     (tmp_path / "media").unlink()
     (tmp_path / "elsewhere").rename(tmp_path / "media")
-    again = call(hook_of(local_storage), exported, PICTURE)
-    assert "gen_ai.input.messages_ref" in again.attributes
+    assert "gen_ai.input.messages_ref" in call(hook_of(local_storage), exported, PICTURE).attributes
 
 
 def test_strange_types_stay_inline_and_what_is_no_message_breaks_nothing(local_storage, exported, caplog):

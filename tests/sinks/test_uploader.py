@@ -11,6 +11,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from fsmedia import MediaStore
 from fsmedia.exchange.uploader import BackgroundUploader, timeout_of
 from tests.contract.specimens import PNG, R1
+from tests.protocol.wire import costs
 from tests.style.project import run_python
 
 MINUTE = timedelta(minutes=1)
@@ -110,14 +111,11 @@ def test_a_forked_child_has_a_queue_of_its_own(local_storage, gate):
 
 def test_naming_a_media_asks_the_storage_nothing_and_no_secret_is_in_a_url_or_a_log(moto_storage, gate, caplog):
     uploader = BackgroundUploader(moto_storage.url, storage_options=moto_storage.options)
-    with moto_storage.counted() as requests:
-        assert uploader.make(waiting(gate), 1, "image/png", R1)
-    assert dict(requests) == {}
+    assert costs(moto_storage, lambda: uploader.make(waiting(gate), 1, "image/png", R1))
     gate.set()
     assert uploader.shutdown(MINUTE)
     caplog.set_level("DEBUG", logger="fsmedia")
-    options = {**moto_storage.options, "secret": "5ec4e7"}
-    uploader = BackgroundUploader(moto_storage.url, storage_options=options)
+    uploader = BackgroundUploader(moto_storage.url, storage_options={**moto_storage.options, "secret": "5ec4e7"})
     url = uploader.send(PNG, "image/png", R1, digest="d")
     uploader.shutdown(MINUTE)
     assert "5ec4e7" not in f"{url} {uploader!r} {caplog.text}"

@@ -1,7 +1,5 @@
 """What the tests of commands and displays share: places to work in, and the storages they run over."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Media for the tests of displays, made on the spot: good ones, strange ones, broken ones, and those that lie."""
 
-from __future__ import annotations
-
 import io
 import math
 import struct

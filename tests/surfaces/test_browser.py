@@ -3,8 +3,6 @@
 Without one these tests skip and say so, unless `FSMEDIA_REQUIRE_BROWSER` is set, as `.ci/run` does: then they fail.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator
@@ -253,8 +251,6 @@ def test_comparisons_stand_side_by_side_and_galleries_of_few(browser: Any, store
 
 
 # -- an exported notebook --------------------------------------------------------------------------------------
-
-
 CELLS = (
     "from fsmedia import MediaStore\nstore = MediaStore('media')\nstore",
     "store.gallery(limit=100)",
@@ -311,8 +307,6 @@ def test_an_exported_notebook_works(notebook: nbformat.NotebookNode, browser: An
 
 
 # -- a widget --------------------------------------------------------------------------------------------------
-
-
 RENDER = """async ([code, html]) => {
   window.asked = [];
   window.handlers = {};
@@ -342,8 +336,7 @@ def test_both_sides_in_a_browser(browser: Any, memory_storage: MemoryStorage) ->
     assert page.locator(".fsm-card:visible").count() == 2
     for index, selector in ((0, ".fsm-stage img"), (1, ".fsm-stage pre")):
         page.get_by_role("button", name="Open").nth(index).click()
-        question = page.evaluate("window.asked.pop()")
-        ((message, buffers),) = asked(widget, question)
+        ((message, buffers),) = asked(widget, page.evaluate("window.asked.pop()"))
         page.evaluate(ANSWER, [message, [list(each) for each in buffers]])
         page.locator(selector).wait_for()
         if index == 0:

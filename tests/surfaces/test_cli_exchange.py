@@ -11,7 +11,7 @@ from fsmedia import MediaStore
 from fsmedia.cli import cmd_messages
 from fsmedia.format import keys
 from tests.contract.specimens import traces
-from tests.exchange.arena import inline, part, real, write
+from tests.exchange.conftest import inline, part, real, write
 from tests.exchange.test_folder import plant
 from tests.messages import OPENAI_CHAT, PNG, b64
 from tests.storages import LocalStorage, S3Storage, Storage

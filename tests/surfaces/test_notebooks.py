@@ -1,7 +1,5 @@
 """Notebooks run in a kernel of their own, one after another and again, and are kept without outputs."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """Previews and their cache: there is a card whatever the bytes are, it costs what was promised, no bomb goes off."""
 
-from __future__ import annotations
-
 import io
 import os
 import stat
@@ -21,6 +19,7 @@ from fsmedia.display import documents, films, pictures, previewer
 from fsmedia.display.gallery import BUDGET
 from fsmedia.display.previewer import MOST_SOUND, MOST_WHOLE, PEAKS, OpenedSource, Preview, PreviewCache, preview_of
 from fsmedia.models.text import sentence
+from tests.contract.specimens import raised
 from tests.storages import MemoryStorage
 from tests.surfaces import specimens
 from tests.surfaces.specimens import film, paper, picture, sound
@@ -215,8 +214,7 @@ def test_a_large_picture_shows_the_preview_inside_it_for_one_block_and_a_large_f
     file.seek(-10, 2)
     assert len(file.read(100)) == 10
     file.seek(2 * 2**20)
-    with pytest.raises(OSError, match="more of the file"):
-        file.read(1)
+    raised(OSError, file.read, 1, match="more of the file")
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,8 +226,6 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 # -- the cache: private, bounded, never believed --------------------------------------------------------------
-
-
 PICTURE = Preview(kind="picture", image=b"\x89PNG" + bytes(100), width=10, height=20)
 SOUND = Preview(kind="sound", peaks=(1, 2, 100), sound=b"RIFFxyz", sound_type="audio/wav", duration=1.5, reason="why")
 TEXT = Preview(kind="text", text="gr\u00fc\u00df\n")

@@ -103,8 +103,7 @@ def test_shared_bytes_are_told_by_their_final_name_and_what_is_not_there_by_the_
 def test_many_are_told_one_by_one_and_together(open_store, heard):
     store = open_store(max_file_size=5 * 2**20)
     large = MediaContent.from_bytes(bytes(4 * 2**20 + 1), "image/png")
-    pairs = [(png(), R1), (png(), MediaMetadata()), (large, R1)]
-    references = store.store_many(pairs, on_error="return")
+    references = store.store_many([(png(), R1), (png(), MediaMetadata()), (large, R1)], on_error="return")
     parts, (call,) = heard[:-1], heard[-1:]
     assert {event.within for event in parts} == {"store_many"}
     assert {event.reference for event in parts if not event.error_type} == {references[0], references[2]}
@@ -126,8 +125,7 @@ def test_many_are_told_one_by_one_and_together(open_store, heard):
 
 def test_a_sweep_and_each_of_its_deletions(store, clock, heard):
     going = [store.store_media(png(policy_name="delete-after-1min"), R1) for _ in range(2)]
-    held = store.store_media(png(policy_name="delete-after-1min"), R1)
-    store.hold(held, "why")
+    store.hold(store.store_media(png(policy_name="delete-after-1min"), R1), "why")
     heard.clear()
     later = clock.now + timedelta(minutes=5)
     store.enforce_policy(now=later, dry_run=True)
@@ -287,8 +285,7 @@ def test_copies_moves_and_what_is_not_there(fs, heard):
 
 def test_spans_are_below_the_callers_also_on_fsspecs_loop(fs, exported):
     fs.pipe({A: PNG, B: PNG})
-    tracer = exported.tracers.get_tracer("program")
-    with tracer.start_as_current_span("chat") as chat:
+    with exported.tracers.get_tracer("program").start_as_current_span("chat") as chat:
         fs.cat([A, B])
         fs.cat_file(A)
 

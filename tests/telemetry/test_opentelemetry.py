@@ -60,8 +60,7 @@ def test_the_four_spans_of_the_peer_and_what_they_say(open_store, exported, stor
 
 
 def test_an_error_is_in_the_span_by_type_and_text_only(open_store, exported):
-    store = open_store()
-    error = raised(MediaNotFoundError, store.retrieve_media, "runs/r1/none.png")
+    error = raised(MediaNotFoundError, open_store().retrieve_media, "runs/r1/none.png")
     (span,) = exported.spans
     assert (span.status.status_code, span.attributes["error.type"]) == (StatusCode.ERROR, "MediaNotFoundError")
     (event,) = span.events
@@ -76,17 +75,12 @@ def tree(exported):
 
 def test_spans_are_below_the_current_one_and_parts_below_their_call(storage, open_store, exported):
     store = open_store(max_file_size=None)
-    tracer = exported.tracers.get_tracer("program")
-    with tracer.start_as_current_span("chat"):
+    with exported.tracers.get_tracer("program").start_as_current_span("chat"):
         reference = store.store_media(png(), R1)
         store.store_many([(store.retrieve_media(reference), R1)])
-    assert tree(exported) == [
-        ("media.store", "chat"),
-        ("media.retrieve", "chat"),
-        *([] if storage.name == "local" else [("media.store", "media.store_many")]),  # small files go together
-        ("media.store_many", "chat"),
-        ("chat", None),
-    ]
+    parts = [] if storage.name == "local" else [("media.store", "media.store_many")]  # small files go together
+    calls = [("media.store", "chat"), ("media.retrieve", "chat"), *parts, ("media.store_many", "chat")]
+    assert tree(exported) == [*calls, ("chat", None)]
 
 
 def test_a_writer_spans_its_block_and_leaves_the_current_span_alone_and_threads_take_a_context(open_store, exported):
@@ -136,20 +130,17 @@ def series(points, **wanted):
 
 def test_measurements_of_operations(open_store, exported):
     store = open_store()
-    references = store.store_many([(png(), R1)] * 3)
-    store.delete_media(references[0])
+    store.delete_media(store.store_many([(png(), R1)] * 3)[0])
     for _ in range(2):
         raised(MediaNotFoundError, store.retrieve_media, "runs/r1/none.png")
     points = exported.points()
     calls, moved, operation = points["media.operations"], points["media.bytes"], "media.operation"
     assert {point.attributes["media.url"] for point in calls} == {store.url}
     for counted, name, value, wanted in (
-        (calls, operation, "store_many", [1]),
-        (calls, operation, "store", []),  # parts of a call are no calls
-        (calls, "error.type", "MediaNotFoundError", [2]),
-        (moved, operation, "store", [3 * len(PNG)]),
+        (calls, operation, "store_many", [1]), (calls, operation, "store", []),  # parts of a call are no calls
+        (calls, "error.type", "MediaNotFoundError", [2]), (moved, operation, "store", [3 * len(PNG)]),
         (moved, operation, "delete", [len(PNG)]),
-    ):
+    ):  # fmt: skip
         assert [point.value for point in series(counted, **{name: value})] == wanted, value
     (took,) = series(points["media.operation.duration"], **{operation: "delete"})
     assert (took.count, 0 < took.sum < 60) == (1, True)
@@ -165,8 +156,7 @@ def test_measurements_of_sweeps(open_store, clock, exported):
     for dry_run in (True, False):
         store.enforce_policy(now=later, dry_run=dry_run)
         points = exported.points()
-        swept = {name: [point.value for point in each] for name, each in points.items() if "sweep" in name}
-        assert swept == wanted
+        assert {name: [point.value for point in each] for name, each in points.items() if "sweep" in name} == wanted
         wanted = {"media.sweep.due": [3], "media.sweep.left": [1], "media.sweep.deletions": [2]}
     assert [p.value for p in series(points["media.bytes"], **{"media.operation": "delete"})] == [2 * len(PNG)]
     assert series(points["media.bytes"], **{"media.operation": "enforce_policy"}) == []  # not counted twice

@@ -1,7 +1,5 @@
 """Templates, ids and metadata that tests of layouts, models and sidecars have in common."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 from hypothesis import strategies as st

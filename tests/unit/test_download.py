@@ -1,7 +1,5 @@
 """Downloads: where a connection goes and how it fails, what comes back, that no error tells a secret; data: URLs."""
 
-from __future__ import annotations
-
 import base64
 import gc
 import io
@@ -26,6 +24,7 @@ from fsmedia.core.download import _Request, is_public, open_url
 from fsmedia.core.ingest import HashingWriter
 from fsmedia.errors import InvalidMediaError, MediaError, MediaTooLargeError, StorageError
 from fsmedia.models.urls import read_data_url
+from tests.contract.specimens import raised
 
 MIB = 2**20
 SECONDS = timedelta(seconds=20)
@@ -125,12 +124,18 @@ def taken(answer: Any, **options: Any) -> bytes:
         return get(server.url, **options)
 
 
+def failed(url: str, kind: type[Exception], match: str | None = None, **options: Any) -> Exception:
+    """Return the error of a download, which brings no other along and tells nothing hidden."""
+    caught = raised(kind, get, url, match=match, **options)
+    check_chain(caught)
+    assert "hidden" not in str(caught)
+    return caught
+
+
 def refused(answer: Any, kind: type[Exception], match: str | None = None, path: str = "", **options: Any) -> Exception:
-    """Serve one answer; return the error of its download, which brings no other along."""
-    with Server(answer) as server, pytest.raises(kind, match=match) as caught:
-        get(server.url + path, **options)
-    check_chain(caught.value)
-    return caught.value
+    """Serve one answer; return the error of its download."""
+    with Server(answer) as server:
+        return failed(server.url + path, kind, match, **options)
 
 
 class Resolver:
@@ -217,8 +222,6 @@ def trusted(monkeypatch: pytest.MonkeyPatch, certificate: Path) -> None:
 
 
 # --- which addresses are public
-
-
 PRIVATE = """
     0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 100.127.255.255 100.100.100.200 127.0.0.1 127.255.255.254
     169.254.169.254 169.254.170.2 172.16.0.1 172.31.255.255 192.0.0.1 192.0.0.8 192.0.0.192 192.0.2.1 192.88.99.1
@@ -246,24 +249,20 @@ def test_which_addresses_are_public() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "localhost.", "LOCALHOST", "[::ffff:127.0.0.1]"])
 def test_private_hosts_are_refused_before_a_connection(host: str) -> None:
     with Server(with_length(b"secret")) as server:
-        with pytest.raises(InvalidMediaError, match=r"not public.*allow_private_urls=True"):
-            get(f"http://{host}:{server.port}/", allow_private=False)
-        assert server.connections == 0
-        assert get(f"http://{host}:{server.port}/") == b"secret"
+        url = f"http://{host}:{server.port}/"
+        failed(url, InvalidMediaError, r"not public.*allow_private_urls=True", allow_private=False)
+        assert (server.connections, get(url)) == (0, b"secret")
 
 
 @pytest.mark.parametrize("answer", [
     ["127.0.0.1"], ["10.0.0.1"], ["169.254.169.254"], ["::1"], ["93.184.216.34", "127.0.0.1"], ["64:ff9b::7f00:1"],
     ["fe80::1%eth0"],
 ])  # fmt: skip
-def test_public_name_with_a_private_address_is_refused(
-    resolve: Callable[..., Resolver], monkeypatch: pytest.MonkeyPatch, answer: list[str]
-) -> None:
+def test_public_name_with_a_private_address_is_refused(resolve, monkeypatch, answer) -> None:
     resolve(files_example=[answer])
     opened: list[Any] = []
     monkeypatch.setattr(socket, "socket", lambda *arguments: opened.append(arguments))
-    with pytest.raises(InvalidMediaError, match="not public"):
-        get("http://files.example/a.png", allow_private=False)
+    failed("http://files.example/a.png", InvalidMediaError, "not public", allow_private=False)
     assert opened == []
 
 
@@ -276,10 +275,9 @@ def test_rebinding_meets_the_checked_address_and_one_private_one_is_enough(resol
     assert resolver.asked == ["files.example"]
     resolve(files_example=[["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
     with Server(with_length(b"here")) as server:
-        with pytest.raises(InvalidMediaError, match="not public"):
-            get(f"http://files.example:{server.port}/", address_allowed=first_only)
-        assert server.connections == 0
-        assert get(f"http://files.example:{server.port}/") == b"here"
+        url = f"http://files.example:{server.port}/"
+        failed(url, InvalidMediaError, "not public", address_allowed=first_only)
+        assert (server.connections, get(url)) == (0, b"here")
 
 
 # --- URLs
@@ -305,11 +303,9 @@ def test_rebinding_meets_the_checked_address_and_one_private_one_is_enough(resol
 def test_bad_urls_are_refused_before_a_look_up(resolve: Callable[..., Resolver], url: str, problem: str) -> None:
     resolver = resolve()
     for allow_private in (True, False):
-        with pytest.raises(InvalidMediaError, match=problem) as caught:
-            get(url, allow_private=allow_private)
+        caught = failed(url, InvalidMediaError, problem, allow_private=allow_private)
         assert resolver.asked == []
-        check_chain(caught.value)
-        assert not [part for part in ("pw", "evil", "passwd") if part in str(caught.value)]
+        assert not [part for part in ("pw", "evil", "passwd") if part in str(caught)]
 
 
 @pytest.mark.parametrize(("tail", "sent"), [
@@ -362,16 +358,13 @@ def test_networks_that_fail_are_storage_errors(resolve: Callable[..., Resolver])
     refused(answer, StorageError, "ECONNRESET")
     with Server(b"") as server:
         pass
-    with pytest.raises(StorageError, match="ECONNREFUSED") as caught:
-        get(server.url)
-    check_chain(caught.value)
-    with Server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as server, pytest.raises(StorageError, match="WRONG_VERSION"):
-        get(server.url.replace("http:", "https:"))
+    failed(server.url, StorageError, "ECONNREFUSED")
+    with Server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as server:
+        failed(server.url.replace("http:", "https:"), StorageError, "WRONG_VERSION")
     resolve()
-    with pytest.raises(StorageError, match="resolved; check the host name") as caught:
-        get("http://files.example/a?token=hidden", allow_private=False)
-    check_chain(caught.value)
-    assert str(caught.value).startswith("http://files.example/a?...: ")
+    url = "http://files.example/a?token=hidden"
+    caught = failed(url, StorageError, "resolved; check the host name", allow_private=False)
+    assert str(caught).startswith("http://files.example/a?...: ")
 
 
 @pytest.mark.parametrize("answer", [
@@ -413,11 +406,8 @@ def test_certificate_of_another_host_or_of_an_unknown_authority_is_refused(
         request.getfixturevalue("trusted")
     resolve(**{host.replace(".", "_"): [["127.0.0.1"]]})
     with Server(with_length(b"safe"), context=tls) as server:
-        with pytest.raises(StorageError, match=rf"certificate is refused \({said}") as caught:
-            get(f"https://{host}:{server.port}/a?token=hidden")
+        failed(f"https://{host}:{server.port}/a?token=hidden", StorageError, rf"certificate is refused \({said}")
         assert server.requests == []
-    check_chain(caught.value)
-    assert "hidden" not in str(caught.value)
 
 
 @pytest.mark.usefixtures("trusted")
@@ -425,15 +415,14 @@ def test_redirects_go_to_https_only_and_tls_ends_with_a_goodbye(resolve: Callabl
     resolve(**{name: [["127.0.0.1"]] for name in ("files_example", "127_0_0_1")})
     with Server(with_length(b"plain")) as plain:
         safe = Server(moved(f"http://files.example:{plain.port}/"), context=tls)
-        with safe, pytest.raises(InvalidMediaError, match="redirects from https to http"):
-            get(f"https://files.example:{safe.port}/")
+        with safe:
+            failed(f"https://files.example:{safe.port}/", InvalidMediaError, "redirects from https to http")
         assert plain.connections == 0
     with Server(with_length(b"safe"), context=tls) as safe:
         assert taken(moved(f"https://files.example:{safe.port}/")) == b"safe"
     # A body without a length ends where the connection does, which anyone on the way can feign.
-    server = Server(lambda socket: socket.sendall(OK + b"\r\nhalf"), context=tls)
-    with server, pytest.raises(StorageError, match="connection failed"):
-        get(f"https://files.example:{server.port}/")
+    with Server(lambda socket: socket.sendall(OK + b"\r\nhalf"), context=tls) as server:
+        failed(f"https://files.example:{server.port}/", StorageError, "connection failed")
 
 
 # --- proxies
@@ -474,22 +463,16 @@ def test_proxy_is_a_tunnel_for_https(monkeypatch: pytest.MonkeyPatch, tls: Any) 
 def test_proxy_that_refuses_or_is_of_another_kind_is_a_storage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with Server(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n") as proxy:
         monkeypatch.setenv("https_proxy", f"http://me:hidden@127.0.0.1:{proxy.port}")
-        with pytest.raises(StorageError, match=r"proxy of the environment.*HTTPS_PROXY") as caught:
-            get("https://files.example/a")
-        assert "hidden" not in str(caught.value)
+        failed("https://files.example/a", StorageError, r"proxy of the environment.*HTTPS_PROXY")
     for value in ("socks5://127.0.0.1:1", "http://", "http://127.0.0.1:hidden"):
         monkeypatch.setenv("http_proxy", value)
-        with pytest.raises(StorageError, match="proxy of the environment") as caught:
-            get("http://files.example/a")
-        assert "hidden" not in str(caught.value)
-        check_chain(caught.value)
+        failed("http://files.example/a", StorageError, "proxy of the environment")
 
 
 # --- redirects
 def test_redirects_are_followed_to_another_port_too_up_to_five_and_cookies_are_not_kept() -> None:
     for status in (301, 302, 303, 307, 308):
-        answers = [moved("../b c/ü?x=1#f\r\nSet-Cookie: a=1", status), with_length(b"there")]
-        with Server(answers) as server:
+        with Server([moved("../b c/ü?x=1#f\r\nSet-Cookie: a=1", status), with_length(b"there")]) as server:
             assert get(f"{server.url}/x/y") == b"there"
             assert server.requests[1].startswith("GET /b%20c/%C3%BC?x=1 HTTP/1.1\r\n")
             assert re.search("cookie|referer", server.requests[1].lower()) is None
@@ -497,22 +480,20 @@ def test_redirects_are_followed_to_another_port_too_up_to_five_and_cookies_are_n
         assert get(server.url, address_allowed=first_only) == b"there"
     assert taken([moved("/")] * 5 + [with_length(b"end")]) == b"end"
     with Server([moved("/")] * 6 + [with_length(b"end")]) as server:
-        with pytest.raises(InvalidMediaError, match="more than 5 times"):
-            get(server.url)
+        failed(server.url, InvalidMediaError, "more than 5 times")
         assert len(server.requests) == 6
     refused(moved("/").replace(b"Location: /", b"Location: /\xfc"), InvalidMediaError, "no valid URL")  # in Latin-1
 
 
 def test_redirect_to_a_private_address_is_refused_also_of_the_same_host(resolve: Callable[..., Resolver]) -> None:
     with Server(with_length(b"private"), "127.0.0.2") as private, Server(moved(private.url)) as public:
-        with pytest.raises(InvalidMediaError, match=rf"redirected to {private.url}/, which leads to .* not public"):
-            get(public.url, address_allowed=first_only)
+        said = rf"redirected to {private.url}/, which leads to .* not public"
+        failed(public.url, InvalidMediaError, said, address_allowed=first_only)
         assert private.connections == 0
         assert get(public.url) == b"private"
     resolve(files_example=[["127.0.0.1"], ["127.0.0.2"]])
     with Server(moved("/b")) as public, Server(with_length(b"private"), "127.0.0.2", public.port) as private:
-        with pytest.raises(InvalidMediaError, match="not public"):
-            get(f"http://files.example:{public.port}/a", address_allowed=first_only)
+        failed(f"http://files.example:{public.port}/a", InvalidMediaError, "not public", address_allowed=first_only)
         assert private.connections == 0
 
 
@@ -527,11 +508,8 @@ def test_redirect_to_a_private_address_is_refused_also_of_the_same_host(resolve:
 ])  # fmt: skip
 def test_redirect_to_what_is_no_public_url_is_refused(location: str, problem: str) -> None:
     with Server(moved(location)) as server:
-        with pytest.raises(InvalidMediaError, match=problem) as caught:
-            get(server.url)
+        failed(server.url, InvalidMediaError, problem)
         assert len(server.requests) == 1
-    assert "hidden" not in str(caught.value)
-    check_chain(caught.value)
 
 
 # --- answers
@@ -643,10 +621,8 @@ def ticking(seconds: float) -> Iterator[float]:
 def test_server_that_stops_is_given_up(head: bytes) -> None:
     done = threading.Event()
     with Server(lambda connection: (connection.sendall(head), done.wait(20))) as server:
-        with pytest.raises(StorageError, match=r"in time.*longer timeout") as caught:
-            get(server.url, timeout=timedelta(milliseconds=50))
+        failed(server.url, StorageError, r"in time.*longer timeout", timeout=timedelta(milliseconds=50))
         done.set()
-    check_chain(caught.value)
 
 
 @pytest.mark.parametrize("head", [
@@ -664,8 +640,8 @@ def test_drip_is_given_up(head: bytes) -> None:
             connection.sendall(bytes([byte]))
 
     with Server(answer) as server:
-        with pytest.raises(StorageError, match="less than 1 MiB in 16 s"):
-            get(server.url, timeout=timedelta(seconds=16), clock=lambda: (go.release(), next(clock))[1])
+        words = {"timeout": timedelta(seconds=16), "clock": lambda: (go.release(), next(clock))[1]}
+        failed(server.url, StorageError, "less than 1 MiB in 16 s", **words)
         go.release(2000)  # the server need not wait for an end that came
     assert next(clock) < 2.0 * 40
 
@@ -692,8 +668,8 @@ def test_flood_that_brings_no_body_is_given_up(answer: Any) -> None:
 
 def test_redirects_share_one_allowance_and_a_caller_who_takes_long_is_not_the_servers_fault() -> None:
     with Server([moved("/")] * 5 + [with_length(b"end")]) as server:
-        with pytest.raises(StorageError, match=r"redirected to .*in time"):
-            get(server.url, timeout=timedelta(seconds=15), clock=ticking(1.0).__next__)
+        words = {"timeout": timedelta(seconds=15), "clock": ticking(1.0).__next__}
+        failed(server.url, StorageError, r"redirected to .*in time", **words)
         assert 2 < len(server.requests) < 6
     now = 0.0
     with opened(with_length(b"x" * (4 * MIB)), clock=lambda: now) as download:
@@ -719,8 +695,7 @@ def test_each_mebibyte_earns_a_timeout() -> None:
     fetch.call(wait, 5.5)
     fetch.received = MIB - 1
     fetch.call(wait, 0.5)
-    with pytest.raises(StorageError, match="in time"):
-        fetch.call(wait, 0.0)
+    raised(StorageError, fetch.call, wait, 0.0, match="in time")
     fetch.received = MIB
     fetch.call(wait, 9.0)
     fetch.call(wait, 1.0)
@@ -740,8 +715,7 @@ def test_addresses_share_the_time_to_connect(resolve: Callable[..., Resolver], m
             raise TimeoutError
 
     monkeypatch.setattr(socket, "socket", Silent)
-    with pytest.raises(StorageError, match="in time"):
-        get("http://files.example/", clock=lambda: 0.0, timeout=timedelta(seconds=10))
+    failed("http://files.example/", StorageError, "in time", clock=lambda: 0.0, timeout=timedelta(seconds=10))
     assert allowed == [5.0, 10.0]
 
 
@@ -765,8 +739,7 @@ def test_data_url(url: str, expected: tuple[str, bytes]) -> None:
     assert read_data_url(url, max_size=None) == expected
     assert read_data_url(url, max_size=len(expected[1])) == expected
     if expected[1]:
-        with pytest.raises(MediaTooLargeError):
-            read_data_url(url, max_size=len(expected[1]) - 1)
+        raised(MediaTooLargeError, read_data_url, url, max_size=len(expected[1]) - 1)
 
 
 @pytest.mark.parametrize("url", [
@@ -781,17 +754,15 @@ def test_data_url(url: str, expected: tuple[str, bytes]) -> None:
     "data:,hiddenü", "data:,hidden\udcff", "data:image/svg+xml,<svg fill='#hidden'>",
 ])  # fmt: skip
 def test_bad_data_url_is_refused_and_not_quoted(url: str) -> None:
-    with pytest.raises(InvalidMediaError, match="data: URL") as caught:
-        read_data_url(url, max_size=None)
-    assert "hid" not in str(caught.value).lower()
-    check_chain(caught.value)
+    caught = raised(InvalidMediaError, read_data_url, url, match="data: URL", max_size=None)
+    assert "hid" not in str(caught).lower()
+    check_chain(caught)
 
 
 def test_data_url_that_is_too_large_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base64, "b64decode", lambda *_, **__: pytest.fail("decoded"))
-    with pytest.raises(MediaTooLargeError) as caught:
-        read_data_url("data:image/png;base64," + "A" * 4000, max_size=2999)
-    assert str(caught.value) == "larger than the store's max_file_size of 2999 bytes; open the store with a larger one"
+    caught = raised(MediaTooLargeError, read_data_url, "data:image/png;base64," + "A" * 4000, max_size=2999)
+    assert str(caught) == "larger than the store's max_file_size of 2999 bytes; open the store with a larger one"
 
 
 def test_download_goes_through_an_intake() -> None:

@@ -1,7 +1,5 @@
 """Errors: the fitting builtin, one readable line with a next step, pickles, and no secret in any of it."""
 
-from __future__ import annotations
-
 import copy
 import errno
 import pickle
@@ -256,9 +254,7 @@ def test_no_secret_gets_out_in_any_way_nor_through_a_chain() -> None:
 @example("a\nERROR b", 290, frozenset(), "")
 @example("\x1b[2J\x1b[31mred", 0, frozenset(), "")
 @example("\u2028\x85", 0, frozenset(), "")
-def test_the_text_is_one_line_and_no_secret_is_left_also_of_one_that_is_cut(
-    text: str, before: int, secrets: frozenset[str], rest: str
-) -> None:
+def test_the_text_is_one_line_and_no_secret_is_left_also_of_one_that_is_cut(text, before, secrets, rest) -> None:
     """A server's words must neither forge a line of a log nor steer a terminal."""
     shown = str(storage_error(OSError(text), "k"))
     assert shown.isprintable()

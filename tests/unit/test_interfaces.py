@@ -20,6 +20,7 @@ from fsmedia.core.records import StoredBytes
 from fsmedia.models.interfaces import ContentHandle
 from fsmedia.models.selection import ListWords, SelectionWords, SubjectWords
 from fsmedia.store import StoreSettings
+from tests.contract.specimens import raised
 
 
 class Shelf:
@@ -95,8 +96,7 @@ def use(service: fsmedia.MediaStorageService) -> None:
     assert "://" in service.get_url(reference)
     service.delete_media(reference)
     service.delete_media(reference)
-    with pytest.raises(FileNotFoundError):
-        service.retrieve_media(reference)
+    raised(FileNotFoundError, service.retrieve_media, reference)
 
 
 def test_a_store_and_somebody_elses_class_can_stand_where_the_interface_is_asked(tmp_path: Path) -> None:
@@ -219,5 +219,4 @@ def test_an_unknown_word_is_refused(tmp_path: Path) -> None:
         )
     ]  # fmt: skip
     for name, word, use in rows:
-        with pytest.raises(TypeError, match=rf"^{name}\(\) got an unexpected keyword argument '{word}'"):
-            use()
+        raised(TypeError, use, match=rf"^{name}\(\) got an unexpected keyword argument '{word}'")

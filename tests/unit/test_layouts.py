@@ -1,7 +1,5 @@
 """Keys and layouts: what is rendered parses back, ids stay apart, what is not media or could lose some is refused."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import pickle
@@ -21,6 +19,7 @@ from fsmedia.format import layout as layout_format
 from fsmedia.format.keys import VIEWS, check_reference, is_hidden, plain_name
 from fsmedia.format.layout import MODES, Layout, escape_id, layouts, parse_any, read_id, unescape_id
 from fsmedia.models import OrganizationMode
+from tests.contract.specimens import raised
 from tests.unit.templates import AT, FULL, IDS, NAME, RESERVED, TAIL, TEMPLATES, TEXT_FIELDS, UNIQUE
 
 MILLISECONDS = st.integers(0, 2**48 - 1)
@@ -90,11 +89,9 @@ def test_plain_and_temporary_names_and_others_that_are_neither_nor_hidden_nor_si
     own = keys.OwnName(3, 1, UNIQUE, ".png")
     assert pickle.loads(pickle.dumps(own)) == own
     for indices in ((-1, 0), (0, -1), (10**18, 0), (0, 10**18)):
-        with pytest.raises(InvalidMediaError, match="message_idx"):
-            keys.plain_name(*indices, UNIQUE)
+        raised(InvalidMediaError, keys.plain_name, *indices, UNIQUE, match="message_idx")
     for milliseconds in (-1, 2**48):
-        with pytest.raises(InvalidMediaError, match="1970"):
-            keys.new_unique(milliseconds)
+        raised(InvalidMediaError, keys.new_unique, milliseconds, match="1970")
     name = keys.temporary_name()
     assert name.startswith(".tmp-u")
     assert len(name) == 32
@@ -107,12 +104,10 @@ def test_plain_and_temporary_names_and_others_that_are_neither_nor_hidden_nor_si
     assert [key for key in HIDDEN if not keys.is_hidden(key)] == []
     assert [key for key in NOT_HIDDEN if keys.is_hidden(key)] == []
     for key in HIDDEN:
-        with pytest.raises(InvalidReferenceError):
-            keys.check_reference(key)
+        raised(InvalidReferenceError, keys.check_reference, key)
     for key in ("", "runs/r1/x.png", "runs/r1/xmeta", "runs/x.meta/y", ".meta", "runs/r1/.meta"):
         assert not keys.is_sidecar(key)
-        with pytest.raises(InvalidReferenceError, match="not a sidecar"):
-            keys.media_key(key)
+        raised(InvalidReferenceError, keys.media_key, key, match="not a sidecar")
 
 
 # --- sidecars and what is hidden
@@ -129,17 +124,16 @@ def test_plain_and_temporary_names_and_others_that_are_neither_nor_hidden_nor_si
     ("x" * 1025, "1024 bytes"), ("é" * 513, "1024 bytes"), ("runs/\ud800/x.png", "lone surrogate"),
 ])  # fmt: skip
 def test_references_that_are_refused(text: object, problem: str) -> None:
-    with pytest.raises(InvalidReferenceError, match=problem) as caught:
-        keys.check_reference(text)
-    assert caught.value.next_step
-    assert caught.value.reference == (text if isinstance(text, str) else None)
+    caught = raised(InvalidReferenceError, keys.check_reference, text, match=problem)
+    assert caught.next_step
+    assert caught.reference == (text if isinstance(text, str) else None)
 
 
 def test_references_that_are_accepted_and_lengths_that_are_and_are_not() -> None:
     for text in [
         "x.png", "runs/r1/x.png", f"runs/r1/0003_01_{UNIQUE}.png", "runs/ lead trail /x.gif",
-        "runs/tab\tnew\nline/x.gif",
-        "runs/%2F/x.gif", "runs/a\\b/*?.gif", "runs/e\u0301/x.gif", "runs/\u00e9/x.gif", "runs/.../x..png",
+        "runs/tab\tnew\nline/x.gif", "runs/%2F/x.gif",
+        "runs/a\\b/*?.gif", "runs/e\u0301/x.gif", "runs/\u00e9/x.gif", "runs/.../x..png",
         "runs/.fsmedia2/x.png", "runs/.dedup_index.json", "runs/x.meta/y.png", "runs/a:b/x.png", ".meta.png",
         f".tmp-{UNIQUE}/x.png", "x" * 1024, "é" * 512,
     ]:  # fmt: skip
@@ -154,10 +148,9 @@ def test_references_that_are_accepted_and_lengths_that_are_and_are_not() -> None
         ("é" * 126, 0, "has 252"), ("/".join(["x" * 248] * 4)[:995], 0, "1025 bytes"),
         ("/".join(["x" * 248] * 4)[:894], 100, "1025 bytes"), ("/".join(["é" * 124] * 4)[:600], 0, "over the 1024"),
     ]:  # fmt: skip
-        with pytest.raises(InvalidLayoutError, match=problem) as caught:
-            keys.check_lengths(reference, root)
-        assert caught.value.reference == reference
-        assert caught.value.next_step
+        caught = raised(InvalidLayoutError, keys.check_lengths, reference, root, match=problem)
+        assert caught.reference == reference
+        assert caught.next_step
 
 
 @given(st.text(alphabet=st.sampled_from("ab./:~\0é\n"), max_size=12), st.text(min_size=1))
@@ -194,8 +187,7 @@ def test_relative_to_root_in_any_of_its_spellings() -> None:
         assert keys.relative_to_root(text, [root]) == "runs/x.png"
     assert keys.relative_to_root("/a/b/c", ["/a", "/a/b", "/"]) == "c"
     rest = keys.relative_to_root("file:///data/my media/runs/%E9/x.png", ROOTS)
-    with pytest.raises(InvalidReferenceError, match="lone surrogate"):
-        keys.check_reference(rest)
+    raised(InvalidReferenceError, keys.check_reference, rest, match="lone surrogate")
 
 
 INSTANTS = st.datetimes(timezones=st.just(UTC))
@@ -204,9 +196,7 @@ NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
 
 @given(INSTANTS, INSTANTS, REFERENCES)
-def test_a_key_is_read_back_sorts_by_time_and_is_never_due_early(
-    one: datetime, other: datetime, reference: str
-) -> None:
+def test_a_key_is_read_back_sorts_by_time_and_is_never_due_early(one, other, reference) -> None:
     minute = keys.due_minute(one)
     assert keys.parse_due(keys.due_key(one, reference)) == keys.DueKey(minute, reference)
     assert minute >= one or minute == datetime(9999, 12, 31, 23, 59, tzinfo=UTC)
@@ -250,8 +240,7 @@ def test_escaped_forms_what_escape_never_renders_and_what_it_refuses() -> None:
         ("run-1_A.b", "run-1_A.b"), ("a b", "a~20b"), ("a/b", "a~2fb"), ("é", "~c3~a9"), ("e\u0301", "e~cc~81"),
         ("~", "~7e"), ("%=*?[#", "~25~3d~2a~3f~5b~23"), ("\0\n", "~00~0a"), ("", "~_"), (".", "~2e"), ("..", "~2e~2e"),
         ("...", "..."), (".fsmedia", ".fsmedia"), (".meta", "~2emeta"), ("a.meta", "a~2emeta"),
-        ("a.meta.b", "a.meta.b"),
-        ("a.META", "a.META"),
+        ("a.meta.b", "a.meta.b"), ("a.META", "a.META"),
     ]:  # fmt: skip
         assert (escape_id(text), unescape_id(segment), read_id(segment)) == (segment, text, text)
     for segment in [
@@ -268,13 +257,11 @@ def test_escaped_forms_what_escape_never_renders_and_what_it_refuses() -> None:
     assert escape_id("x" * 251) == "x" * 216 + "~~" + hashlib.sha256(b"x" * 251).hexdigest()[:32]
     assert (escape_id("Run"), escape_id("run")) == ("Run", "run")
     assert escape_id("É") != escape_id("é")
-    with pytest.raises(InvalidLayoutError, match="39 bytes"):
-        escape_id("x", limit=layout_format.MINIMUM_LIMIT - 1)
+    raised(InvalidLayoutError, escape_id, "x", match="39 bytes", limit=layout_format.MINIMUM_LIMIT - 1)
     for text in ("\ud800", "a\udce9b", "\udfff" * 300):
-        with pytest.raises(InvalidMediaError, match="lone surrogate") as caught:
-            escape_id(text)
-        assert caught.value.next_step
-        str(caught.value).encode()  # can be printed
+        caught = raised(InvalidMediaError, escape_id, text, match="lone surrogate")
+        assert caught.next_step
+        str(caught).encode()  # can be printed
 
 
 @THOROUGH
@@ -320,11 +307,8 @@ def test_long_ids_become_prefix_and_digest(text: str, limit: int) -> None:
 def test_default_layouts_are_promptkits_folders_require_their_modes_id_and_one_escape_too_many_is_its_id() -> None:
     assert list(layouts()) == list(MODES) == ["by-session", "by-conversation", "by-run"]
     references = {mode: layout.render(FULL, NAME, ".png") for mode, layout in layouts().items()}
-    assert references == {
-        "by-session": f"sessions/s1/{NAME}.png",
-        "by-conversation": f"conversations/c1/{NAME}.png",
-        "by-run": f"runs/r1/{NAME}.png",
-    }
+    folders = {"by-session": "sessions/s1", "by-conversation": "conversations/c1", "by-run": "runs/r1"}
+    assert references == {mode: f"{folder}/{NAME}.png" for mode, folder in folders.items()}
     for mode, layout in layouts().items():
         assert layout.id_field == layout_format.ID_FIELDS[mode]
         others = {used: "x" for used in TEXT_FIELDS if used != layout.id_field}
@@ -333,8 +317,7 @@ def test_default_layouts_are_promptkits_folders_require_their_modes_id_and_one_e
         layout.render({layout.id_field: "x"}, NAME, ".png")
     # The last one begins with a sharp s: by-session on a disk that folds case.
     for template, folder in [("{run_id}", "~61bc"), ("runs/{run_id}", "~62y-run"), ("by-se{run_id}", "~dfion")]:
-        parsed = Layout(template + TAIL, "by-run").parse(f"{template.format(run_id=folder)}/x.png")
-        assert parsed["run_id"] == folder
+        assert Layout(template + TAIL, "by-run").parse(f"{template.format(run_id=folder)}/x.png")["run_id"] == folder
 
 
 @THOROUGH
@@ -344,9 +327,7 @@ def test_default_layouts_are_promptkits_folders_require_their_modes_id_and_one_e
     indices=st.tuples(*[st.integers(0, 10**18 - 1) | st.integers(0, 200)] * 2),
     timestamp=st.datetimes(timezones=st.just(UTC)),
 )
-def test_parse_is_the_inverse(
-    template: str, ids: dict[str, str], indices: tuple[int, int], timestamp: datetime
-) -> None:
+def test_parse_is_the_inverse(template, ids, indices, timestamp) -> None:
     assume(ids["run_id"])
     layout = Layout(template, "by-run")
     fields = {**ids, "message_idx": indices[0], "part_idx": indices[1], "timestamp": timestamp}
@@ -365,9 +346,7 @@ def test_parse_is_the_inverse(
 
 @THOROUGH
 @given(template=st.sampled_from(TEMPLATES), run_id=IDS, session_id=IDS, provider_id=IDS)
-def test_no_id_reaches_what_is_not_for_media_and_two_never_share_a_folder(
-    template: str, run_id: str, session_id: str, provider_id: str
-) -> None:
+def test_no_id_reaches_what_is_not_for_media_and_two_never_share_a_folder(template, run_id, session_id, provider_id):
     assume(run_id)
     layout = Layout(template, "by-run")
     fields = {**FULL, "run_id": run_id, "session_id": session_id, "provider_id": provider_id}
@@ -427,8 +406,7 @@ def test_names_of_promptkits_folders_and_of_files_are_read_and_rendered_and_othe
         (".meta", ""), (f".tmp-{UNIQUE}", ""), ("a\0", ".png"), ("\ud800", ".png"), ("a::b", ".png"),
         ("x" * 247, ".png"), ("é" * 124, ".png"),
     ]:  # fmt: skip
-        with pytest.raises(InvalidLayoutError, match="file name"):
-            layouts()["by-run"].render(FULL, name, ext)
+        raised(InvalidLayoutError, layouts()["by-run"].render, FULL, name, ext, match="file name")
     for template, reference in [
         ("runs/{run_id}", "runs/x.png"), ("runs/{run_id}", "x.png"), ("runs/{run_id}", "runs/r1/more/x.png"),
         ("runs/{run_id}", "Runs/r1/x.png"), ("runs/{run_id}", "sessions/r1/x.png"),
@@ -470,8 +448,7 @@ def test_ids_and_timestamps_of_one_segment_share_its_bytes_and_others_may_be_mis
     parsed = layout.parse(reference)
     assert (parsed["provider_id"], parsed["session_id"], parsed["mime_type"]) == ("", "", "")
     layout = Layout("{run_id}/{timestamp:%Y%m%d-%H.%M_%S}/{timestamp:%j}" + TAIL, "by-run")
-    zone = timezone(timedelta(hours=2))
-    for instant in (AT, AT.astimezone(zone)):
+    for instant in (AT, AT.astimezone(timezone(timedelta(hours=2)))):
         assert layout.render({**FULL, "timestamp": instant}, "x", "") == "r1/20260304-05.06_07/063/x"
     early = datetime(1, 1, 1, tzinfo=UTC)  # PromptKit's zero time
     assert layout.render({**FULL, "timestamp": early}, "x", "") == "r1/00010101-00.00_00/001/x"
@@ -489,9 +466,8 @@ def test_ids_and_timestamps_of_one_segment_share_its_bytes_and_others_may_be_mis
 ])  # fmt: skip
 def test_metadata_that_cannot_be_rendered(fields: dict[str, object], problem: str) -> None:
     layout = Layout("{run_id}/{provider_id}/{message_idx}/{timestamp:%Y}" + TAIL, "by-run")
-    with pytest.raises(InvalidMediaError, match=problem) as caught:
-        layout.render({**FULL, **fields} if fields else {}, NAME, ".png")
-    assert caught.value.next_step
+    caught = raised(InvalidMediaError, layout.render, {**FULL, **fields} if fields else {}, NAME, ".png", match=problem)
+    assert caught.next_step
 
 
 def test_folder_and_prefix_and_templates_that_are_accepted() -> None:
@@ -506,27 +482,21 @@ def test_folder_and_prefix_and_templates_that_are_accepted() -> None:
     ]:  # fmt: skip
         layout = Layout(template + TAIL, "by-run")
         assert (layout.prefix, layout.folder("a b")) == (prefix, folder)
-        reference = layout.render({**FULL, "run_id": "a b"}, NAME, ".png")
-        assert reference.startswith(folder + "/" if folder else "")
+        assert layout.render({**FULL, "run_id": "a b"}, NAME, ".png").startswith(folder + "/" if folder else "")
     for template in [*TEMPLATES, "a+b@c,d-e_f.g/{run_id}/{name}{ext}", "runs/by-run/{run_id}/{name}{ext}"]:
         assert Layout(template, "by-run").template == template
-    with pytest.raises(InvalidLayoutError, match=r"put '/' or '\+' between"):
-        Layout("{run_id}-{session_id}/{name}{ext}", "by-run")
-    with pytest.raises(InvalidLayoutError, match=r"\{timestamp:%Y-%m-%d\}"):
-        Layout("{run_id}/{timestamp}/{name}{ext}", "by-run")
+    raised(InvalidLayoutError, Layout, "{run_id}-{session_id}/{name}{ext}", "by-run", match=r"put '/' or '\+' between")
+    raised(InvalidLayoutError, Layout, "{run_id}/{timestamp}/{name}{ext}", "by-run", match=r"\{timestamp:%Y-%m-%d\}")
     for wrong, mode in (("runs/{run_id}/{name}{ext}", "by-user"), (None, "by-run"), (7, "by-run")):
-        with pytest.raises(InvalidLayoutError, match=r"unknown organization|is text"):
-            Layout(wrong, mode)  # type: ignore[arg-type]
+        raised(InvalidLayoutError, Layout, wrong, mode, match=r"unknown organization|is text")
 
 
 def test_layouts_take_overrides_and_are_values() -> None:
     chosen = layouts({"by-run": "r/{run_id}/{name}{ext}"})
     assert (list(chosen), chosen["by-run"].template) == (list(MODES), "r/{run_id}/{name}{ext}")
     assert chosen["by-session"].template == layout_format.DEFAULT_TEMPLATES["by-session"]
-    with pytest.raises(InvalidLayoutError, match="unknown organization 'by-user'"):
-        layouts({"by-user": "r/{run_id}/{name}{ext}"})
-    with pytest.raises(InvalidLayoutError, match="run_id is not in it"):
-        layouts({"by-run": "r/{name}{ext}"})
+    raised(InvalidLayoutError, layouts, {"by-user": "r/{run_id}/{name}{ext}"}, match="unknown organization 'by-user'")
+    raised(InvalidLayoutError, layouts, {"by-run": "r/{name}{ext}"}, match="run_id is not in it")
     known = layouts()
     found = parse_any(known, "conversations/c1/x.png")
     assert found == (known["by-conversation"], {"conversation_id": "c1", "name": "x", "ext": ".png"})
@@ -534,10 +504,8 @@ def test_layouts_take_overrides_and_are_values() -> None:
     assert parse_any({}, "runs/r1/x.png") is None
     wide = {"wide": Layout("{session_id}/{run_id}/{name}{ext}", "by-run"), **known}
     for order, wanted in ((wide, wide["wide"]), ({**known, "wide": wide["wide"]}, known["by-run"])):
-        first = parse_any(order, "runs/r1/x.png")
-        assert first[0] is wanted
-    with pytest.raises(InvalidMediaError, match="run_id is required"):
-        layouts()["by-run"].folder("")
+        assert parse_any(order, "runs/r1/x.png")[0] is wanted
+    raised(InvalidMediaError, layouts()["by-run"].folder, "", match="run_id is required")
     layout = Layout(layout_format.DEFAULT_TEMPLATES["by-run"], OrganizationMode.BY_RUN)
     twin = layouts()["by-run"]
     assert (layout, hash(layout)) == (twin, hash(twin))
@@ -560,11 +528,8 @@ PIECES = st.sampled_from(FIELDS_AND_LITERALS.split())
 @settings(max_examples=200, suppress_health_check=[HealthCheck.filter_too_much])
 @given(
     st.tuples(*[st.lists(PIECES, max_size=3).map("".join)] * 2).map("{run_id}".join),
-    IDS.filter(bool),
-    IDS,
-    st.integers(0, 10**18 - 1),
-    st.integers(0, 999),
-)
+    IDS.filter(bool), IDS, st.integers(0, 10**18 - 1), st.integers(0, 999),
+)  # fmt: skip
 def test_whatever_template_is_accepted_loses_nothing(folders: str, one: str, other: str, first: int, last: int) -> None:
     try:
         layout = Layout(folders + TAIL, "by-run")
@@ -575,8 +540,7 @@ def test_whatever_template_is_accepted_loses_nothing(folders: str, one: str, oth
     assert check_reference(reference) == reference
     segments = reference.split("/")
     assert not any(is_hidden("/".join(segments[:length])) for length in range(1, len(segments)))
-    parsed = layout.parse(reference)
-    for used, value in parsed.items():
+    for used, value in layout.parse(reference).items():
         if used not in {"name", "ext"}:
             assert value == fields[used] or (value == "" and "~~" in reference)
     assert reference.startswith(layout.folder(one))
@@ -625,7 +589,6 @@ REFUSED_FOLDERS = {  # problem -> what stands before /{name}{ext}
     ("x" * 100 + "{run_id}+{session_id}+{provider_id}+{mime_type}/{name}{ext}", "does not fit"),
 ])  # fmt: skip
 def test_templates_that_are_refused(template: str, problem: str) -> None:
-    with pytest.raises(InvalidLayoutError, match=problem) as caught:
-        Layout(template, "by-run")
-    assert caught.value.key == template
-    assert caught.value.next_step
+    caught = raised(InvalidLayoutError, Layout, template, "by-run", match=problem)
+    assert caught.key == template
+    assert caught.next_step

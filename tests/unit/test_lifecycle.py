@@ -1,20 +1,16 @@
 """The recipe for rules of buckets in docs/scale.md: what S3 and GCS take, and what is left where a rule deleted."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
-
-if TYPE_CHECKING:
-    from tests.storages import LocalStorage, S3Storage
+from tests.storages import LocalStorage, S3Storage
 
 PAGE = Path(__file__).parents[2] / "fsmedia/docs/scale.md"
 DAY = timedelta(days=1)

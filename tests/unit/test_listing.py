@@ -1,7 +1,5 @@
 """Pages of listings: proved to go on, sorted where a server keeps no order, in bounded memory."""
 
-from __future__ import annotations
-
 import random
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ from fsmedia.format import keys
 from fsmedia.storage import listing as listings
 from fsmedia.storage.listing import KeyOrder, NestedStores, Page, level, pages, sort_entries
 from fsmedia.storage.port import Entry
+from tests.contract.specimens import raised
 
 START = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 
@@ -32,9 +31,7 @@ def listing(*found: Page) -> Iterator[Page]:
     return iter(found)
 
 
-def test_sorting_in_runs_and_names_that_wait_lose_nothing_in_bounded_memory(
-    tmp_path: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sorting_in_runs_and_names_that_wait_lose_nothing_in_bounded_memory(tmp_path, monkeypatch) -> None:
     for at_once in [1, 7, 1000, 10_000]:
         wanted = [entry(number) for number in range(1000)]
         mixed = random.Random(4).sample(wanted, 1000)
@@ -52,8 +49,7 @@ def test_sorting_in_runs_and_names_that_wait_lose_nothing_in_bounded_memory(
     waiting = [f"runs/-{number:05d}/x.png" for number in range(1000)]
     found = NestedStores()._own((Entry(name, 1) for name in [*waiting, "runs/a/x.png"]), 0)
     assert [next(found).key for _ in range(5)] == waiting[:5]
-    held = found.gi_frame.f_locals["waiting"]
-    assert held._rolled
+    assert found.gi_frame.f_locals["waiting"]._rolled
     assert ([each.key for each in found], list(tmp_path.iterdir())) == ([*waiting[5:], "runs/a/x.png"], [])
 
 
@@ -76,15 +72,11 @@ def test_a_sorted_listing_is_given_as_it_comes_and_a_first_page_out_of_order_mak
     assert list(found) == [entry(1), entry(2), entry(4)]
     order = KeyOrder("s3://b--usw2-az1--x-s3", unordered=True)
     assert list(order.entries(listing(page_of(1), page_of(0)))) == [entry(0), entry(1)]
-    with pytest.raises(StorageError, match="goes round"):
-        list(pages(lambda _: page_of(token="again"), "runs"))
-    with pytest.raises(StorageError, match="goes round"):
-        list(pages(lambda token: page_of(1, 2, token=f"{token}+"), "runs"))
+    raised(StorageError, list, pages(lambda _: page_of(token="again"), "runs"), match="goes round")
+    raised(StorageError, list, pages(lambda token: page_of(1, 2, token=f"{token}+"), "runs"), match="goes round")
     # Due folders after the wanted one need not be listed, unless earlier ones may come after them.
-    ordered = listing(Page([], ["a", "c"], "1"), Page([], ["d"], None))
-    assert level(ordered, "b").folders == ["a", "c"]
-    mixed = listing(Page([], ["c", "b"], "1"), Page([], ["a"], None))
-    assert level(mixed, "b").folders == ["c", "b", "a"]
+    assert level(listing(Page([], ["a", "c"], "1"), Page([], ["d"], None)), "b").folders == ["a", "c"]
+    assert level(listing(Page([], ["c", "b"], "1"), Page([], ["a"], None)), "b").folders == ["c", "b", "a"]
 
 
 @pytest.mark.parametrize("later", [(1,), (4, 3), (2,)], ids=["lower", "out of order", "the same once more"])
@@ -99,8 +91,7 @@ def test_a_later_page_out_of_order_is_an_error_and_remembered(later: tuple[int, 
 def own_names(names: list[str], folder: str = "") -> tuple[list[str], tuple[str, ...]]:
     """Return what is left of a listing, and the folders that were found to be other stores'."""
     nested, begin = NestedStores(), len(folder.rpartition("/")[0])
-    found = nested._own((Entry(name, 1) for name in sorted(names)), begin)
-    return [each.key for each in found], nested.folders
+    return [each.key for each in nested._own((Entry(name, 1) for name in sorted(names)), begin)], nested.folders
 
 
 def by_definition(names: list[str], folder: str = "") -> list[str]:

@@ -1,7 +1,5 @@
 """Messages: spellings of base64 and JSON that come out the same, markers, places, and what is refused readably."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
@@ -12,6 +10,7 @@ from hypothesis import strategies as st
 from fsmedia import InvalidMediaError
 from fsmedia.format import messages
 from fsmedia.format.messages import DEEPEST, Edit, InlineReference, edited, media_fields, parse_json, spliced
+from tests.contract.specimens import raised
 from tests.messages import ANTHROPIC, DATA, DOCUMENTS, HEADS, JSON, PROMPTKIT, TEXTS, json_texts, spellings
 
 DIGEST = "ab" * 32
@@ -103,8 +102,7 @@ def test_strings_know_where_they_stand_and_editing_nothing_changes_nothing(docum
     "\ufeff", "// c",
 ])  # fmt: skip
 def test_what_is_no_json_is_refused_with_its_place(text: str) -> None:
-    with pytest.raises(InvalidMediaError, match=r"line \d+, column \d+"):
-        parse_json(text)
+    raised(InvalidMediaError, parse_json, text, match=r"line \d+, column \d+")
 
 
 # -- places ------------------------------------------------------------------------------------------------------
@@ -112,8 +110,7 @@ def test_each_shape_is_known_and_a_place_says_its_message_and_part() -> None:
     for name, (document, count) in DOCUMENTS.items():
         for read in (document, parse_json(json.dumps(document))):
             assert len([place for place in media_fields(read) if place.content()]) == count, name
-    found = {place.where: place.indices for place in media_fields(ANTHROPIC) if place.content()}
-    assert found == {
+    assert {place.where: place.indices for place in media_fields(ANTHROPIC) if place.content()} == {
         "$.messages[0].content[0].source.data": (0, 0),
         "$.messages[0].content[2].content[0].source.data": (0, 2),
     }
@@ -133,10 +130,8 @@ def test_editing_copies_what_it_must_and_depth_is_limited_readably() -> None:
     text = '{"media": {"data": "aGk=", "data": "aGk=", "mime_type": "image/png"}}'
     assert list(media_fields(parse_json(text))) == []
     for text in ("[" * 100_000, '{"a":' * 100_000):
-        with pytest.raises(InvalidMediaError, match="levels deep"):
-            parse_json(text)
+        raised(InvalidMediaError, parse_json, text, match="levels deep")
     parse_json("[" * DEEPEST + "]" * DEEPEST)
     holds_itself: list[Any] = []
     holds_itself.append(holds_itself)
-    with pytest.raises(InvalidMediaError, match="holds itself"):
-        list(media_fields(holds_itself))
+    raised(InvalidMediaError, list, media_fields(holds_itself), match="holds itself")

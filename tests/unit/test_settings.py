@@ -1,7 +1,5 @@
 """Sidecars, settings, policies: what lies in a store as text comes back, damage is named, the unknown is kept."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -21,6 +19,7 @@ from fsmedia.maintenance.sync import overlap
 from fsmedia.models import ContentFields, MediaMetadata, MediaRecord, OrganizationMode, RetentionPolicy
 from fsmedia.storage import open_backend
 from fsmedia.storage.address import URL_VARIABLE, url_from_environment
+from tests.contract.specimens import raised
 from tests.unit.templates import TEXTS, metadata
 
 REFERENCE = "runs/r1/0003_01_u01m8343t30ehsv9fkm039etnz4.png"
@@ -71,12 +70,11 @@ def parsed(data: bytes) -> Sidecar:
 
 def refused(data: bytes) -> str:
     """The text with which bytes are refused, by the parser or by the models."""
-    with pytest.raises(errors.CorruptSidecarError) as info:
-        parsed(data).record(REFERENCE, 7)
-    assert info.value.reference == REFERENCE
-    assert info.value.next_step
-    assert str(info.value).isprintable()
-    return str(info.value)
+    caught = raised(errors.CorruptSidecarError, lambda: parsed(data).record(REFERENCE, 7))
+    assert caught.reference == REFERENCE
+    assert caught.next_step
+    assert str(caught).isprintable()
+    return str(caught)
 
 
 def test_what_is_written_is_promptkits_json_and_ours_after_it() -> None:
@@ -108,9 +106,7 @@ def test_no_key_is_lost_by_a_rewrite(values: dict[str, Any]) -> None:
 
 
 @given(METADATA, CONTENT, st.none() | INSTANTS, st.none() | st.just("image/gif"), st.integers(0, 2**50))
-def test_a_record_comes_out_of_what_was_built(
-    metadata: MediaMetadata, content: ContentFields, expires_at: datetime | None, detected: str | None, size: int
-) -> None:
+def test_a_record_comes_out_of_what_was_built(metadata, content, expires_at, detected, size) -> None:
     if expires_at is not None:  # Go reads it too
         text = timestamp_text(expires_at)
         assert (text[-1], datetime.fromisoformat(text)) == ("Z", expires_at)
@@ -181,10 +177,8 @@ def test_parts_are_corrupt_on_their_own_too_and_so_is_what_is_too_large_no_objec
         text = refused(json.dumps({"fsmedia": version}).encode())
         needed = ("upgrade fsmedia", f"up to {sidecars.FORMAT}", str(version))
         assert [said for said in needed if said not in text] == []
-    with pytest.raises(errors.CorruptSidecarError, match="message_idx"):
-        parsed(b'{"message_idx":-1}').metadata(REFERENCE)
-    with pytest.raises(errors.CorruptSidecarError, match="width"):
-        parsed(b'{"content":{"width":-1}}').record(REFERENCE, 7)
+    raised(errors.CorruptSidecarError, parsed(b'{"message_idx":-1}').metadata, REFERENCE, match="message_idx")
+    raised(errors.CorruptSidecarError, parsed(b'{"content":{"width":-1}}').record, REFERENCE, 7, match="width")
     assert "larger than" in refused(b'{"a":"' + b"x" * MAX_SIDECAR_BYTES + b'"}')
     assert parsed(b"{}" + b" " * (MAX_SIDECAR_BYTES - 2)).values == {}
 
@@ -221,19 +215,13 @@ def document(**changes: Any) -> bytes:
 
 # -- store.json --------------------------------------------------------------------------------------------------
 def test_what_lies_in_a_new_store_and_in_one_with_everything() -> None:
-    layouts = {
-        "by-session": "sessions/{session_id}/{name}{ext}",
-        "by-conversation": "conversations/{conversation_id}/{name}{ext}",
-        "by-run": "runs/{run_id}/{name}{ext}",
-    }
     values = {
-        "fsmedia": 1, "organization": "by-run", "layouts": layouts, "policies": {}, "default_policy": None,
-        "deduplicate": False, "orphan_grace_seconds": 86400, "due_index": "complete",
+        "fsmedia": 1, "organization": "by-run", "layouts": dict(DEFAULT_TEMPLATES), "policies": {},
+        "default_policy": None, "deduplicate": False, "orphan_grace_seconds": 86400, "due_index": "complete",
     }  # fmt: skip
     assert made().dump().decode() == json.dumps(values, indent=2) + "\n"
     policies = [RetentionPolicy(name="audit", keep_for=365 * DAY), RetentionPolicy(name="legal")]
-    settings = asked("by-session", {"by-run": TEMPLATE}, policies, "audit")
-    values = json.loads(made(settings, adopted=True).dump())
+    values = json.loads(made(asked("by-session", {"by-run": TEMPLATE}, policies, "audit"), adopted=True).dump())
     assert values == {
         "fsmedia": FORMAT, "organization": "by-session", "layouts": {**DEFAULT_TEMPLATES, "by-run": TEMPLATE},
         "policies": {"audit": {"keep_for_seconds": 31536000}, "legal": {"keep_for_seconds": None}},
@@ -259,16 +247,13 @@ def test_settings_come_back_from_store_json(organization: Any, templates: Any, p
     again.check(asked())
 
 
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"{", b"\0" * 64, b"[]", b"null", b"{}", b'{"fsmedia": "1"}', b'{"organization": "by-run"}', b"[" * 10**5],
-    ids=lambda data: repr(data)[:20],
-)
+@pytest.mark.parametrize("data", [
+    b"", b"{", b"\0" * 64, b"[]", b"null", b"{}", b'{"fsmedia": "1"}', b'{"organization": "by-run"}', b"[" * 10**5,
+], ids=lambda data: repr(data)[:20])  # fmt: skip
 def test_what_is_no_store_json_is_damaged(data: bytes) -> None:
-    with pytest.raises(errors.StorageError, match="restore it from a copy") as info:
-        Configuration.parse(data)
-    assert info.value.key == CONFIGURATION_KEY
-    assert str(info.value).isprintable()
+    caught = raised(errors.StorageError, Configuration.parse, data, match="restore it from a copy")
+    assert caught.key == CONFIGURATION_KEY
+    assert str(caught).isprintable()
 
 
 @pytest.mark.parametrize("changes", [
@@ -285,9 +270,8 @@ def test_what_is_no_store_json_is_damaged(data: bytes) -> None:
 ], ids=str)  # fmt: skip
 def test_wrong_settings_are_damage_not_defaults(changes: dict[str, Any]) -> None:
     """A setting that is ignored could cost data."""
-    with pytest.raises(errors.StorageError, match="wrong setting") as info:
-        Configuration.parse(document(**changes))
-    assert info.value.key == CONFIGURATION_KEY
+    caught = raised(errors.StorageError, Configuration.parse, document(**changes), match="wrong setting")
+    assert caught.key == CONFIGURATION_KEY
 
 
 # -- what a caller asks ------------------------------------------------------------------------------------------
@@ -317,9 +301,7 @@ def test_what_was_not_given_is_not_asked_and_read_with_the_defaults_and_a_newer_
     ({"default_policy": "audit", "policies": {"other": DAY}}, errors.UnknownPolicyError),
 ], ids=str)  # fmt: skip
 def test_what_can_not_be_meant_is_refused(arguments: dict[str, Any], error: type[errors.MediaError]) -> None:
-    with pytest.raises(error) as info:
-        asked(**arguments)
-    assert str(info.value).isprintable()
+    assert str(raised(error, asked, **arguments)).isprintable()
 
 
 # -- differences -------------------------------------------------------------------------------------------------
@@ -331,11 +313,10 @@ def test_what_can_not_be_meant_is_refused(arguments: dict[str, Any], error: type
 ], ids=str)  # fmt: skip
 def test_a_difference_names_both_values(arguments: dict[str, Any], here: str, wanted: str) -> None:
     store = made(asked(policies={"audit": DAY}, default_policy="retain-30days"))
-    with pytest.raises(errors.StoreConflictError) as info:
-        store.check(asked(**arguments))
-    assert [said for said in (here, wanted) if said not in str(info.value)] == []
-    assert "leave" in info.value.next_step
-    assert info.value.key == CONFIGURATION_KEY
+    caught = raised(errors.StoreConflictError, store.check, asked(**arguments))
+    assert [said for said in (here, wanted) if said not in str(caught)] == []
+    assert "leave" in caught.next_step
+    assert caught.key == CONFIGURATION_KEY
 
 
 def test_settings_that_are_no_difference_may_be_of_the_stores_own_and_begin_like_promptkits() -> None:
@@ -343,12 +324,10 @@ def test_settings_that_are_no_difference_may_be_of_the_stores_own_and_begin_like
     made(settings).check(settings)
     made(settings).check(asked(templates={"by-session": DEFAULT_TEMPLATES["by-session"]}))
     made(settings).check(asked(policies=[RetentionPolicy(name="audit", keep_for=DAY)]))
-    with pytest.raises(errors.StoreConflictError, match="has default_policy none"):
-        made().check(asked(default_policy="retain"))
+    raised(errors.StoreConflictError, made().check, asked(default_policy="retain"), match="has default_policy none")
     made(asked(policies={"audit": DAY}, default_policy="audit")).check(asked(default_policy="audit"))
     for name in ("audit", "retain-0days", "delete-after-x", ""):  # judged at the latest when the store is made
-        with pytest.raises(errors.UnknownPolicyError):
-            made(asked(default_policy=name))
+        raised(errors.UnknownPolicyError, lambda name=name: made(asked(default_policy=name)))
     # Whoever opens the store again with its own default policy must not be told that it is unknown.
     try:
         store = made(asked(policies={"retain-legal": DAY}, default_policy="retain-legal"))
@@ -363,14 +342,11 @@ def test_the_environment_may_name_the_store_and_a_grace_must_fit_the_file(monkey
     assert url_from_environment() == "s3://bucket/media"
     for value in ("", "  "):
         monkeypatch.setenv(URL_VARIABLE, value)
-        with pytest.raises(errors.InvalidMediaError, match=URL_VARIABLE):
-            url_from_environment()
+        raised(errors.InvalidMediaError, url_from_environment, match=URL_VARIABLE)
     monkeypatch.delenv(URL_VARIABLE)
-    with pytest.raises(errors.InvalidMediaError, match="pass a URL"):
-        url_from_environment()
+    raised(errors.InvalidMediaError, url_from_environment, match="pass a URL")
     # The first write would make a store that its own settings do not fit, also the next time.
-    with pytest.raises(errors.InvalidMediaError, match="whole seconds"):
-        Settings.read({"orphan_grace": timedelta(seconds=700.5)})
+    raised(errors.InvalidMediaError, Settings.read, {"orphan_grace": timedelta(seconds=700.5)}, match="whole seconds")
 
 
 HALF_PAST = datetime(2026, 3, 4, 12, 30, tzinfo=UTC)
@@ -381,8 +357,7 @@ def test_retain_and_no_policy_keep_for_ever_and_no_instant_is_past_the_year_9999
     assert find_policy("retain", {}) == RetentionPolicy(name="retain", keep_for=None)
     assert expires_at(find_policy("retain", {}), HALF_PAST) is None
     assert expires_at(None, HALF_PAST) is None
-    with pytest.raises(errors.UnknownPolicyError, match="9999"):
-        expires_at(find_policy("retain-2913000days", {}), HALF_PAST)
+    raised(errors.UnknownPolicyError, expires_at, find_policy("retain-2913000days", {}), HALF_PAST, match="9999")
     assert expires_at(find_policy("retain-2912000days", {}), HALF_PAST) == HALF_PAST + 2912000 * DAY
     for digits in ("1000000000", "9" * 30, "9" * 5000):
         with pytest.raises(errors.UnknownPolicyError, match="longer than any duration") as info:
@@ -392,13 +367,10 @@ def test_retain_and_no_policy_keep_for_ever_and_no_instant_is_past_the_year_9999
 
 
 @given(
-    st.integers(1, 10**6),
-    st.sampled_from(["delete-after-{}min", "retain-{}hours", "retain-{}days"]),
+    st.integers(1, 10**6), st.sampled_from(["delete-after-{}min", "retain-{}hours", "retain-{}days"]),
     st.datetimes(datetime(1971, 1, 1), datetime(2500, 1, 1), timezones=st.just(UTC)),
-)
-def test_a_number_counts_its_unit_and_a_media_expires_so_much_later(
-    number: int, form: str, timestamp: datetime
-) -> None:
+)  # fmt: skip
+def test_a_number_counts_its_unit_and_a_media_expires_so_much_later(number, form, timestamp) -> None:
     unit = {"min": 60, "urs": 3600, "ays": 86400}[form[-3:]]
     policy = find_policy(form.format(number), {})
     assert policy.keep_for is not None
@@ -427,15 +399,12 @@ def test_a_stores_own_names_are_found_and_listed_and_take_no_name_that_means_som
     assert find_policy("audit", named) == RetentionPolicy(name="audit", keep_for=365 * DAY)
     assert find_policy("for ever", named).keep_for is None
     assert find_policy("retain-2days", named).keep_for == 2 * DAY
-    with pytest.raises(errors.UnknownPolicyError):
-        find_policy("Audit", named)
+    raised(errors.UnknownPolicyError, find_policy, "Audit", named)
     named = named_policies({"b-legal": DAY, "a-audit": DAY})
-    with pytest.raises(errors.UnknownPolicyError, match="a-audit, b-legal"):
-        find_policy("audit", named)
-    with pytest.raises(errors.UnknownPolicyError) as info:
-        find_policy("x\n\x1b[31m" + "y" * 500, named)
-    assert str(info.value).isprintable()
-    assert len(str(info.value)) < 400
+    raised(errors.UnknownPolicyError, find_policy, "audit", named, match="a-audit, b-legal")
+    caught = raised(errors.UnknownPolicyError, find_policy, "x\n\x1b[31m" + "y" * 500, named)
+    assert str(caught).isprintable()
+    assert len(str(caught)) < 400
     audit = RetentionPolicy(name="audit", keep_for=DAY)
     expected = {"audit": audit}
     assert (named_policies({"audit": DAY}), named_policies({"audit": audit})) == (expected, expected)
@@ -450,8 +419,6 @@ def test_a_stores_own_names_are_found_and_listed_and_take_no_name_that_means_som
 
 
 # -- when --------------------------------------------------------------------------------------------------------
-
-
 # -- policies given to a store -----------------------------------------------------------------------------------
 @pytest.mark.parametrize("policies", [
     {"audit": RetentionPolicy(name="other")}, [RetentionPolicy(name="a"), RetentionPolicy(name="a", keep_for=DAY)],
@@ -459,8 +426,7 @@ def test_a_stores_own_names_are_found_and_listed_and_take_no_name_that_means_som
     {"audit": "soon"}, {"audit": 30}, {5: DAY}, ["audit"], "audit", [("audit", DAY)],
 ], ids=repr)  # fmt: skip
 def test_policies_that_are_refused(policies: Any) -> None:
-    with pytest.raises(errors.InvalidMediaError):
-        named_policies(policies)
+    raised(errors.InvalidMediaError, named_policies, policies)
 
 
 def opened(url: str, endpoint: str | None):

@@ -1,7 +1,5 @@
 """Jobs over windows of work: every window is accounted for, also where workers die or the windows run out."""
 
-from __future__ import annotations
-
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Bugs that were found by attack, each named after its story."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import os
@@ -15,6 +13,7 @@ import pytest
 from fsmedia import MediaContent, MediaMetadata, MediaStore, errors
 from fsmedia.format import keys
 from fsmedia.storage.errors import secrets_of, storage_error
+from tests.contract.specimens import raised
 
 R1 = MediaMetadata(run_id="r1")
 TEXT = MediaContent.from_text("x")
@@ -44,8 +43,7 @@ def test_a_pipe_by_name_in_bulk_was_read_twice_and_lost_its_beginning(tmp_path: 
     data = os.urandom(6 << 20)
     reader = piped(data)
     store = MediaStore(tmp_path / "m")
-    content = MediaContent(file_path=f"/dev/fd/{reader}", mime_type="video/mp4")
-    [reference] = store.store_many([(content, R1)])
+    [reference] = store.store_many([(MediaContent(file_path=f"/dev/fd/{reader}", mime_type="video/mp4"), R1)])
     os.close(reader)
     assert store.retrieve_media(reference).read_bytes() == data
 
@@ -63,8 +61,7 @@ def test_folders_that_another_store_removed_are_synced_again(tmp_path: Path, mon
     ours, other = MediaStore(tmp_path / "m"), MediaStore(tmp_path / "m")
     other.delete_media(ours.store_media(TEXT, R1))
     synced: list[str] = []
-    backend = ours._backend
-    monkeypatch.setattr(type(backend), "sync_folder", lambda _, folder: synced.append(folder))
+    monkeypatch.setattr(type(ours._backend), "sync_folder", lambda _, folder: synced.append(folder))
     ours.store_media(TEXT, R1)
     assert [said for said in (str(tmp_path / "m" / "runs"), str(tmp_path / "m")) if said not in synced] == []
 
@@ -104,10 +101,9 @@ def test_a_generator_that_fails_does_not_lose_what_was_stored(tmp_path: Path, on
         assert isinstance(answers.pop(), errors.InvalidMediaError)
         results = dict(enumerate(answers))
     else:
-        with pytest.raises(errors.BulkError, match="no more") as caught:
-            store.store_many(pairs())
-        assert list(caught.value.errors) == [200]
-        results = caught.value.results
+        caught = raised(errors.BulkError, store.store_many, pairs(), match="no more")
+        assert list(caught.errors) == [200]
+        results = caught.results
     assert (sorted(results.values()), len(results)) == (sorted(store.list()), 200)
 
 
@@ -117,17 +113,14 @@ def test_files_that_do_not_tell_their_size_can_seek() -> None:
     with store.open(reference) as file:
         assert (file.read(3), file.seek(-1, 2)) == (b"\0\1\2", 199)
         assert (file.read(), file.seek(0)) == (bytes([199]), 0)
-        with pytest.raises(ValueError, match="whence"):
-            file.seek(0, 7)
-        with pytest.raises(ValueError, match="negative"):
-            file.seek(-1)
+        raised(ValueError, file.seek, 0, 7, match="whence")
+        raised(ValueError, file.seek, -1, match="negative")
 
 
 def test_lines_are_read_ahead(moto_storage) -> None:
     store = MediaStore(moto_storage.url, storage_options=moto_storage.options)
     lines = [b"%d line\n" % number for number in range(20_000)]
-    reference = store.store_media(MediaContent.from_bytes(b"".join(lines), "text/plain"), R1)
-    with store.open(reference) as file:
+    with store.open(store.store_media(MediaContent.from_bytes(b"".join(lines), "text/plain"), R1)) as file:
         assert (file.readline(), file.tell(), list(file)) == (lines[0], len(lines[0]), lines[1:])
         file.seek(0)
         assert list(io.TextIOWrapper(file, "ascii")) == [line.decode() for line in lines]
@@ -135,14 +128,12 @@ def test_lines_are_read_ahead(moto_storage) -> None:
 
 def test_a_secret_in_a_url_is_a_secret() -> None:
     error = OSError("403 GET https://h/x?X-Amz-Security-Token=tok%2Fen%2B%3D%3D and tok%2fen%2b%3d%3d")
-    shown = str(storage_error(error, None, secrets_of({"token": "tok/en+=="})))
-    assert "tok%2" not in shown
+    assert "tok%2" not in str(storage_error(error, None, secrets_of({"token": "tok/en+=="})))
 
 
 def test_a_clock_without_a_zone_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     store = MediaStore(tmp_path / "m", now=datetime.now)
-    with pytest.raises(errors.InvalidMediaError, match="naive"):
-        store.store_media(TEXT, R1)
+    raised(errors.InvalidMediaError, store.store_media, TEXT, R1, match="naive")
     assert not (tmp_path / "m").exists()
 
 
@@ -158,19 +149,16 @@ def test_a_huge_sidecar_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "m" / "v.bin").write_bytes(b"x")
     with (tmp_path / "m" / "v.bin.meta").open("wb") as file:
         file.truncate(2**30)
-    with pytest.raises(OSError, match="too many"):
-        store.info("v.bin")
+    raised(OSError, store.info, "v.bin", match="too many")
 
 
 @pytest.mark.parametrize("url", [b"/tmp/x", 5, ["a"]])
 def test_a_root_of_another_kind_is_refused_readably(url: object) -> None:
-    with pytest.raises(errors.InvalidReferenceError, match="must be a path or a URL"):
-        MediaStore(url)  # type: ignore[arg-type]
+    raised(errors.InvalidReferenceError, MediaStore, url, match="must be a path or a URL")
 
 
 def test_a_view_with_gaps_is_written_as_it_reads(tmp_path: Path) -> None:
     with MediaStore(tmp_path / "m").create_media(R1, "text/plain") as writer:
         writer.write(memoryview(b"abcdef")[::2])
-        with pytest.raises(errors.InvalidMediaError, match="takes bytes"):
-            writer.write(None)  # type: ignore[arg-type]
+        raised(errors.InvalidMediaError, writer.write, None, match="takes bytes")
     assert MediaStore(tmp_path / "m").retrieve_media(writer.reference).read_bytes() == b"ace"

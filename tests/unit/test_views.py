@@ -1,7 +1,5 @@
 """Views: templates and settings, the tree in which every media stands once, and how old it may be."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import json
@@ -22,6 +20,7 @@ from fsmedia.format.settings import Configuration, Settings
 from fsmedia.models import OrganizationMode
 from tests.bench import seconds
 from tests.conftest import Clock
+from tests.contract.specimens import raised
 from tests.unit.templates import AT, FULL, IDS, NAME, TAIL, UNIQUE
 
 DAY = "{timestamp:%Y-%m-%d}/{mime_type}" + TAIL
@@ -79,17 +78,14 @@ def test_folders_are_as_many_for_every_media_and_fit_a_disk(ids: tuple[str, str,
     ("-".join(["{run_id}"] * 7) + "/{name}{ext}", "does not fit"), (7, "not int"), (None, "not NoneType"),
 ])  # fmt: skip
 def test_bad_templates_are_refused(template: object, told: str) -> None:
-    with pytest.raises(InvalidLayoutError, match=told):
-        View("by-day", template)  # type: ignore[arg-type]
+    raised(InvalidLayoutError, View, "by-day", template, match=told)
 
 
 def test_names_of_other_characters_and_names_that_are_taken_are_refused() -> None:
     for name in ("", "By-Day", "by day", "by/day", ".fsmedia", "@lab", "..", "x.y", "é", "a" * 101, 7):
-        with pytest.raises(InvalidLayoutError, match="can't be the name of a view"):
-            View(name, DAY)  # type: ignore[arg-type]
+        raised(InvalidLayoutError, View, name, DAY, match="can't be the name of a view")
     for name in (*VIEWS, "runs", "sessions", "conversations"):
-        with pytest.raises(InvalidLayoutError, match="is taken by"):
-            views({name: DAY}, layouts())
+        raised(InvalidLayoutError, views, {name: DAY}, layouts(), match="is taken by")
 
 
 @pytest.mark.parametrize(("template", "reached", "free"), [
@@ -99,8 +95,7 @@ def test_names_of_other_characters_and_names_that_are_taken_are_refused() -> Non
 ])  # fmt: skip
 def test_no_layout_may_put_media_where_a_view_is(template: str, reached: str, free: str | None) -> None:
     known = layouts({"by-run": template + TAIL})
-    with pytest.raises(InvalidLayoutError, match=r"could put media where the view"):
-        views({reached: DAY}, known)
+    raised(InvalidLayoutError, views, {reached: DAY}, known, match=r"could put media where the view")
     if free is not None:
         assert list(views({free: DAY}, known)) == [free]
 
@@ -143,8 +138,7 @@ def test_views_come_back_from_store_json_or_are_not_in_it_and_others_than_the_st
         with pytest.raises(StoreConflictError, match=r"the store has views.*by-day.*leave views out"):
             made(CHOSEN).check(Settings.read({"views": other}))
     for wrong in ("by-day", ["by-day"], 5, [("a", "{name}{ext}")]):
-        with pytest.raises(InvalidMediaError, match="views must be a mapping"):
-            Settings.read({"views": wrong})
+        raised(InvalidMediaError, Settings.read, {"views": wrong}, match="views must be a mapping")
 
 
 @pytest.mark.parametrize(("options", "told"), [
@@ -154,8 +148,7 @@ def test_views_come_back_from_store_json_or_are_not_in_it_and_others_than_the_st
     ({"views": {"m": "{name}{ext}"}, "layouts": {"by-session": "{session_id}/{name}{ext}"}}, "could put media"),
 ])  # fmt: skip
 def test_bad_ones_are_refused_before_anything_is_written(memory_storage: Any, options: Any, told: str) -> None:
-    with pytest.raises(InvalidLayoutError, match=told):
-        MediaStore(memory_storage.url, **options)
+    raised(InvalidLayoutError, MediaStore, memory_storage.url, match=told, **options)
     assert memory_storage.keys() == set()
 
 
@@ -193,11 +186,8 @@ def test_one_of_each_and_two_of_one_path_which_both_get_a_mark_that_depends_on_t
         {"reference": "x.txt"},
     )
     tree = Tree(BY_RUN, rows)
-    assert paths(tree) == {
-        f"r1/{NAME}.png": rows.references[0],
-        f"a~2fb/{NAME}.png": rows.references[1],
-        "~_/x.txt": "x.txt",
-    }
+    first, second, third = rows.references
+    assert paths(tree) == {f"r1/{NAME}.png": first, f"a~2fb/{NAME}.png": second, "~_/x.txt": third}
     assert dict(tree.children("")) == {"r1": FOLDER, "a~2fb": FOLDER, "~_": FOLDER}
     assert (tree.find(""), tree.find("r1")) == (FOLDER, FOLDER)
     assert [path for path in ("r2", "r1/x", "x.txt", "r1/", "/r1") if tree.find(path) is not None] == []
@@ -215,15 +205,11 @@ def test_one_of_each_and_two_of_one_path_which_both_get_a_mark_that_depends_on_t
     rows = rows_of(*({"reference": name, "timestamp": at} for name, at in times.items()))
     assert sorted(paths(Tree(view, rows))) == ["1969-12-31_23/c", "1970-01-01_05/a", "1970-01-01_05/b", "~_/d", "~_/e"]
     tree = Tree(FLAT, named("runs/r1/a.png", "runs/r2/a.png", "runs/r3/b.png"))
-    assert paths(tree) == {
-        f"a~{digest('runs/r1/a.png')}.png": "runs/r1/a.png",
-        f"a~{digest('runs/r2/a.png')}.png": "runs/r2/a.png",
-        "b.png": "runs/r3/b.png",
-    }
+    marked = {f"a~{digest(each)}.png": each for each in ("runs/r1/a.png", "runs/r2/a.png")}
+    assert paths(tree) == {**marked, "b.png": "runs/r3/b.png"}
     assert tree.find("a.png") is None
     two = paths(Tree(FLAT, named("runs/r1/a.png", "runs/r2/a.png")))
-    three = paths(Tree(FLAT, named("runs/r0/a.png", "runs/r1/a.png", "runs/r2/a.png")))
-    assert two.items() < three.items()
+    assert two.items() < paths(Tree(FLAT, named("runs/r0/a.png", "runs/r1/a.png", "runs/r2/a.png"))).items()
     for name in ("n" * 250, "é" * 125, "n" * 100 + "." + "e" * 149, "." + "é" * 124, "a." + "é" * 124):
         found = paths(Tree(FLAT, named(f"runs/r1/{name}", f"runs/r2/{name}")))
         assert len(found) == 2
@@ -271,8 +257,7 @@ REFERENCES = st.lists(PATHS, unique=True, max_size=20)
 def test_every_media_has_one_path(references: list[str], runs: list[str]) -> None:
     media = [{"reference": each, "run_id": run} for each, run in zip(references, runs, strict=False)]
     for view in (BY_RUN, FLAT, View("x", "{run_id}/all/{name}{ext}")):
-        tree = Tree(view, rows_of(*media))
-        found = paths(tree)
+        found = paths(Tree(view, rows_of(*media)))
         assert sorted(found.values()) == sorted(references)
         assert found == paths(Tree(view, rows_of(*reversed(media))))
         for path in found:  # no path is a file and a folder
@@ -354,8 +339,7 @@ def test_it_looks_again_when_it_is_older_than_it_may_be_and_after_an_error(sourc
     shown = ViewTrees(source, MINUTE, clock)
     source.error = OSError("no")
     for _ in range(2):
-        with pytest.raises(OSError, match="no"):
-            shown.tree(BY_RUN)
+        raised(OSError, shown.tree, BY_RUN, match="no")
     source.error = None
     assert source.seen(shown) == "8.png"
 
