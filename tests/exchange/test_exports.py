@@ -128,6 +128,12 @@ def test_a_table_of_somebody_elses_is_left(pictures: MediaStore, tmp_path: Path)
     assert name not in {row["file_name"] for row in rows(tmp_path)}
     assert export_imagefolder(pictures, tmp_path, overwrite=True).exported == 2
     assert (tmp_path / "train" / name).read_bytes() != b"mine"
+    # A table that names a media twice is written anew.
+    table = tmp_path / "train/metadata.jsonl"
+    whole = table.read_text()
+    table.write_text(whole + whole.splitlines(keepends=True)[0])
+    assert export_imagefolder(pictures, tmp_path).files == ("train/metadata.jsonl",)
+    assert table.read_text() == whole
 
 
 @EACH_EXPORT

@@ -285,3 +285,11 @@ def test_a_pickle_needs_no_import_in_the_other_process(local_storage):
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, input=pickle.dumps(fs), capture_output=True, timeout=60, check=True)
     assert done.stdout.strip() == b"hey"
+
+
+def test_a_list_is_no_name(store):
+    """One was made of its text, and written to."""
+    for write in (lambda fs: fs.pipe_file(["q", "r"], b"1"), lambda fs: fs.touch(["z"]), lambda fs: fs.rm_file(["q"])):
+        with pytest.raises(AttributeError):
+            write(store.fs)
+    assert store.fs.find("") == []
