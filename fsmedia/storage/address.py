@@ -257,12 +257,14 @@ def _nested(url: str, others: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(value, dict) and name in available_protocols():
             problem = f"options for {name}:// were given, but the root of the store is on {protocol}://"
             raise InvalidMediaError(problem, next_step="leave them out, or name the other root")
-        elif name != "anon":  # pandas asks again with it after a PermissionError, and shows the second answer only
-            raise InvalidMediaError(
-                f"{name!r} is no option of media://",
-                next_step=f"options of the storage below belong into {protocol}={{{name!r}: ...}}, "
-                "or into storage_options where root= names the root",
+        else:
+            step = (
+                f"options of the storage below belong into {protocol}={{{name!r}: ...}}, or into storage_options where "
             )
+            step += "root= names the root"
+            if name == "anon":  # pandas asks again with it after a PermissionError, and shows the second answer on top
+                step += "; if you gave none, pandas did after a refusal: see the error above this one"
+            raise InvalidMediaError(f"{name!r} is no option of media://", next_step=step)
     return found
 
 

@@ -229,10 +229,11 @@ def test_upath_and_rsync_read_views(shown, tmp_path):
     assert files.keys() == {path.removeprefix("by-session/") for path in shown.fs.find("by-session")}
 
 
-def test_pandas_shows_why_nothing_was_written(tmp_path):
-    """It asks again with anon=True after a PermissionError, and showed that media:// has no such option."""
-    with pytest.raises(PermissionError, match="there is no store at"):
+def test_pandas_shows_where_it_stands_why_nothing_was_written(tmp_path):
+    """It asks again with anon=True after a PermissionError, and shows what is said of that on top."""
+    with pytest.raises(ValueError, match="see the error above this one") as caught:
         FRAME.to_csv(f"media://runs/r1/t.csv::file://{tmp_path}", index=False)
+    assert "there is no store at" in str(caught.value.__context__)
 
 
 # -- the catalog: Dask refreshes it, datasets, DuckDB, pandas and polars read it -----------------------------------

@@ -292,4 +292,4 @@ def test_a_list_is_no_name(store):
     for write in (lambda fs: fs.pipe_file(["q", "r"], b"1"), lambda fs: fs.touch(["z"]), lambda fs: fs.rm_file(["q"])):
         with pytest.raises(AttributeError):
             write(store.fs)
-    assert store.fs.find("") == []
+    assert store.fs.find("") == ["runs/r1/x.txt"]
