@@ -24,6 +24,11 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
+def ours(kind: type) -> list[type]:
+    """The classes of this package that a class is made of, nearest first."""
+    return [base for base in kind.__mro__ if base.__module__.partition(".")[0] == "fsmedia"]
+
+
 def run(
     *command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None, timeout: float = 280
 ) -> subprocess.CompletedProcess[str]:

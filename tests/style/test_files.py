@@ -12,6 +12,7 @@ from tests.style.project import ROOT, parsed
 
 LONGEST = 1000
 REASON = "# Longer than 1,000 lines: "  # and why, in the file itself
+FORBIDDEN = re.compile(r"time\.sleep|.*\.mark\.(skip|skipif|xfail)|from time import .*\bsleep\b.*", re.DOTALL)
 NAMELESS = {"util", "utils", "helper", "helpers", "common", "misc"}
 # Joined here, so that this file does not find itself.
 MACHINE_PATHS = tuple("/" + name + "/" for name in ("work", "root"))
@@ -22,11 +23,8 @@ def files(*folders: str) -> Iterator[Path]:
     """All files of the project below these folders, without what git ignores."""
     for folder in folders:
         for where, names, found in os.walk(ROOT / folder):
-            names[:] = [
-                name
-                for name in names
-                if name not in IGNORED | {".git"} and not (Path(where) / name / "pyvenv.cfg").exists()
-            ]
+            left_out = {each.parent.name for each in Path(where).glob("*/pyvenv.cfg")} | IGNORED | {".git"}
+            names[:] = [name for name in names if name not in left_out]
             yield from (Path(where) / name for name in sorted(found) if not name.endswith(".pyc") and name != ".git")
 
 
@@ -40,18 +38,14 @@ SOURCES = {name_of(path): path.read_text() for path in files("fsmedia", "tests")
 def test_there_is_something_to_look_at_and_a_long_file_says_why() -> None:
     assert {"fsmedia/__init__.py", "tests/style/test_files.py"} < SOURCES.keys()
     assert len(SOURCES) > 40
-    counts = {name: len(text.splitlines()) for name, text in SOURCES.items() if REASON not in text}
-    long = {name: count for name, count in counts.items() if count > LONGEST}
+    long = [name for name, text in SOURCES.items() if REASON not in text and len(text.splitlines()) > LONGEST]
     assert not long, "split off what has a second user"
 
 
 def test_each_module_is_named_after_a_thing_and_says_what_it_is() -> None:
     assert not [name for name in SOURCES if NAMELESS & {part.strip("_") for part in name[:-3].split("/")}]
-    told = {
-        name: ast.get_docstring(parsed(ROOT / name)) or ""
-        for name, text in SOURCES.items()
-        if text.strip() or name.startswith("fsmedia/")
-    }
+    described = [name for name, text in SOURCES.items() if text.strip() or name.startswith("fsmedia/")]
+    told = {name: ast.get_docstring(parsed(ROOT / name)) or "" for name in described}
     assert not [name for name, docstring in told.items() if len(docstring.partition("\n")[0]) <= 10]
 
 
@@ -66,16 +60,11 @@ def test_no_file_names_a_path_of_the_machine_it_was_written_on() -> None:
 
 def test_no_test_sleeps_or_is_switched_off() -> None:
     """Clocks are arguments, who waits for a process waits for its answer; a skipped test is a defect nobody sees."""
-    found = []
-    for name in SOURCES:
-        for node in ast.walk(parsed(ROOT / name)) if name.startswith("tests/") else ():
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                wrong = node.attr == "sleep" and node.value.id == "time"
-            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute):
-                wrong = node.value.attr == "mark" and node.attr in {"skip", "skipif", "xfail"}
-            else:
-                imported = isinstance(node, ast.ImportFrom) and node.module == "time"
-                wrong = imported and "sleep" in [each.name for each in node.names]  # type: ignore[attr-defined]
-            if wrong:
-                found.append(f"{name}:{node.lineno}")  # type: ignore[attr-defined]
+    found = [
+        f"{name}:{node.lineno}"
+        for name in SOURCES
+        if name.startswith("tests/")
+        for node in ast.walk(parsed(ROOT / name))
+        if isinstance(node, ast.Attribute | ast.ImportFrom) and FORBIDDEN.fullmatch(ast.unparse(node))
+    ]
     assert not found

@@ -25,8 +25,10 @@ from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, Organiz
 from fsmedia.storage import local, memory
 from fsmedia.storage.port import LONGEST_WAIT, SHORTEST_WAIT
 from tests.style.project import PACKAGE
+from tests.surfaces.commands import tells
 
 TEXT = "".join((PACKAGE / name).read_text() for name in ("docs/format.md", "docs/orders.md"))
+UNIQUE = "u[0-9a-z]{26}"
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
 
@@ -59,7 +61,7 @@ def test_the_page_names_its_format_and_the_keys_of_the_code() -> None:
     named = [spans(row[0])[0] for row in rows(section("Keys"))]
     temporary = keys.temporary_name()
     unique = temporary.rpartition("-")[2]
-    assert re.fullmatch(r"u[0-9a-z]{26}", unique)
+    assert re.fullmatch(UNIQUE, unique)
     assert named == [
         keys.CONFIGURATION_KEY, "<reference>", keys.sidecar_key("<reference>"),
         f"{keys.BLOBS}/<2 hex>/<digest>/data/<generation>", f"{keys.BLOBS}/<2 hex>/<digest>/refs/<generation>/<marker>",
@@ -73,25 +75,24 @@ def test_the_page_names_its_format_and_the_keys_of_the_code() -> None:
     ]  # fmt: skip
 
 
-# -- keys --------------------------------------------------------------------------------------------------------
-
-
 def test_the_keys_of_dates_and_of_shared_bytes_have_the_forms_that_the_page_gives() -> None:
     late = datetime(2026, 3, 4, 23, 59, 0, 1, tzinfo=UTC)
     assert keys.due_key(late, "runs/r1/x.png") == ".fsmedia/due/2026-03-05/00/00/runs/r1/x.png"
     assert keys.due_key(NOON, "a") == ".fsmedia/due/2026-03-04/12/00/a"
-    assert re.fullmatch(rf"{keys.HOLDS}/[0-9a-f]{{64}}", keys.hold_key("a"))
-    assert re.fullmatch(
-        rf"{keys.DELETIONS}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.dated_key(keys.DELETIONS, NOON)
-    )
-    mark = keys.erasure_mark(NOON)
-    assert re.fullmatch(rf"{keys.CATALOG}/2026-03-04T120000-u[0-9a-z]{{26}}\.erased", mark)
+    mark, folder = keys.erasure_mark(NOON), keys.quarantine_folder(NOON)
+    for made, form in (
+        (keys.hold_key("a"), rf"{keys.HOLDS}/[0-9a-f]{{64}}"),
+        (keys.dated_key(keys.DELETIONS, NOON), rf"{keys.DELETIONS}/2026-03-04/120000-{UNIQUE}\.jsonl"),
+        (keys.dated_key(keys.ERASURES, NOON), rf"{keys.ERASURES}/2026-03-04/120000-{UNIQUE}\.jsonl"),
+        (keys.snapshot_key(NOON), rf"{keys.CATALOG}/20260304T120000000Z-{UNIQUE}\.parquet"),
+        (mark, rf"{keys.CATALOG}/2026-03-04T120000-{UNIQUE}\.erased"),
+        (folder, rf"{keys.QUARANTINE}/2026-03-04T120000-{UNIQUE}"),
+        (keys.quarantined_key(folder, "x" * 1000, 10), rf"{folder}/[0-9a-f]{{64}}"),
+    ):
+        assert re.fullmatch(form, made), made
     assert keys.is_erasure_mark(mark)
     assert keys.parse_snapshot(mark) is None
-    folder = keys.quarantine_folder(NOON)
-    assert re.fullmatch(rf"{keys.QUARANTINE}/2026-03-04T120000-u[0-9a-z]{{26}}", folder)
     assert keys.quarantined_key(folder, "runs/r1/x.png", 10) == f"{folder}/runs/r1/x.png"
-    assert re.fullmatch(r"[0-9a-f]{64}", keys.quarantined_key(folder, "x" * 1000, 10).removeprefix(f"{folder}/"))
     assert keys.quarantine_note(folder) == f"{folder}.json"
     pointer = keys.Pointer(20480, "ab" * 32, "01m83g628zep8a9rrkcagmbh3w")
     folder = f"{keys.BLOBS}/ab/{'ab' * 32}"
@@ -99,14 +100,12 @@ def test_the_keys_of_dates_and_of_shared_bytes_have_the_forms_that_the_page_give
     assert pointer.marker_key("m") == f"{folder}/refs/{pointer.generation}/m"
     assert pointer.condemned_key().startswith(f"{folder}/condemned/{pointer.generation}/")
     assert sorted([pointer.marker_key("m"), pointer.data_key, pointer.condemned_key()])[1] == pointer.data_key
-    (example,) = re.findall(r"^    (\S+<digest>\S+\.png)$", section("Keys"), re.MULTILINE)
-    assert keys.pointer_of(example.replace("<digest>", pointer.digest)) == pointer
-    found = re.search(r"^    (\S+\.png)$", section("Keys"), re.MULTILINE)
-    assert found
-    own = keys.parse_own_name(found[1])
+    plain, shared = re.findall(r"^    (\S+\.png)$", section("Keys"), re.MULTILINE)
+    assert keys.pointer_of(shared.replace("<digest>", pointer.digest)) == pointer
+    own = keys.parse_own_name(plain)
     assert own is not None
     assert (own.message_idx, own.part_idx, own.ext) == (3, 1, ".png")
-    assert keys.plain_name(3, 1, own.unique) + ".png" == found[1]
+    assert keys.plain_name(3, 1, own.unique) + ".png" == plain
 
 
 @pytest.mark.parametrize(
@@ -115,105 +114,68 @@ def test_the_keys_of_dates_and_of_shared_bytes_have_the_forms_that_the_page_give
 def test_what_the_page_says_is_no_reference_is_none(reference: str) -> None:
     with pytest.raises(InvalidReferenceError):
         keys.check_reference(reference)
-    paragraph = one_line(section("Keys")).rpartition("Never a reference:")[2]
-    for word in (keys.INTERNAL, keys.SIDECAR_SUFFIX, keys.DEDUP_INDEX_KEY, "..", "::", "://"):
-        assert f"`{word}`" in paragraph
-
-
-# -- settings ----------------------------------------------------------------------------------------------------
+    words = (keys.INTERNAL, keys.SIDECAR_SUFFIX, keys.DEDUP_INDEX_KEY, "..", "::", "://")
+    tells(one_line(section("Keys")).rpartition("Never a reference:")[2], *(f"`{word}`" for word in words))
 
 
 def test_the_settings_are_those_of_store_json() -> None:
     views = {"by-day": "{timestamp:%Y-%m-%d}/{name}{ext}"}
-    settings = Settings.read(
-        {
-            "organization": "by-run",
-            "policies": {"audit": timedelta(days=1)},
-            "default_policy": "audit",
-            "views": views,
-        }
-    )
-    values = json.loads(Configuration.first(settings, organization=OrganizationMode.BY_RUN, adopted=True).dump())
-    assert [spans(row[0])[0] for row in rows(section("Settings"))] == list(values)
-    assert f"`{keys.CONFIGURATION_KEY}`" in section("Settings")
-    assert all(f"`{mode}`" in section("Settings") for mode in OrganizationMode)
+    policies = {"audit": timedelta(days=1)}
+    read = {"organization": "by-run", "policies": policies, "default_policy": "audit", "views": views}
+    first = Configuration.first(Settings.read(read), organization=OrganizationMode.BY_RUN, adopted=True)
+    values, text = json.loads(first.dump()), section("Settings")
+    assert [spans(row[0])[0] for row in rows(text)] == list(values)
     assert list(values["policies"]["audit"]) == ["keep_for_seconds"]
-    assert '`{"keep_for_seconds": integer or null}`' in section("Settings")
-
-
-# -- layouts -----------------------------------------------------------------------------------------------------
+    tells(text, '`{"keep_for_seconds": integer or null}`', f"`{keys.CONFIGURATION_KEY}`")
+    tells(text, *(f"`{mode}`" for mode in OrganizationMode))
 
 
 def test_ids_lengths_and_default_templates_are_as_the_page_says() -> None:
-    named = [span for span in spans(one_line(section("Layouts"))) if span.endswith("/{name}{ext}")]
-    assert set(DEFAULT_TEMPLATES.values()) <= set(named)
+    text = one_line(section("Layouts"))
+    assert set(DEFAULT_TEMPLATES.values()) <= {span for span in spans(text) if span.endswith("/{name}{ext}")}
     table = {row[0]: row[1] for row in rows(section("Layouts"))}
     assert table["`.`, `..`"] == f"`{escape_id('.')}`, `{escape_id('..')}`"
     assert table["an ending `.meta`"] == f"`{escape_id('.meta')}`"
     assert next(cell for name, cell in table.items() if name.startswith("empty")) == f"`{escape_id('')}`"
     assert escape_id("é") == "~c3~a9"
     assert re.fullmatch(r"x+~~[0-9a-f]{32}", escape_id("x" * 300))
-    assert next(cell for name, cell in table.items() if name.startswith("longer")).startswith(
-        "a beginning, `~~`, and 32 hex"
-    )
-    assert f"at most {keys.MAX_NAME} bytes" in one_line(section("Layouts"))
-    assert f"{keys.KEY_RESERVE} bytes in reserve" in one_line(section("Layouts"))
-    assert f"at most {keys.MAX_KEY:,}." in one_line(section("Layouts"))
+    (longer,) = (cell for name, cell in table.items() if name.startswith("longer"))
+    assert longer.startswith("a beginning, `~~`, and 32 hex")
+    reserve = f"{keys.KEY_RESERVE} bytes in reserve"
+    tells(text, f"at most {keys.MAX_NAME} bytes", reserve, f"at most {keys.MAX_KEY:,}.")
 
 
 def test_views_are_as_the_page_says() -> None:
     text = one_line(section("Views"))
-    assert all(f"`{view.name}/`" in text for view in DEFAULT_VIEWS)
-    assert all(f"`{folder}`" in text for folder in PLAIN_FOLDERS)
-    assert "as in `image/png`" in text
+    tells(text, *(f"`{view.name}/`" for view in DEFAULT_VIEWS), *(f"`{folder}`" for folder in PLAIN_FOLDERS))
+    tells(text, "as in `image/png`", "does not have is `~_`", "`~` and 8 hex digits")
     assert View("v", "{mime_type}/{name}{ext}").folders(["image/png"]) == ("image", "png")
-    assert "does not have is `~_`" in text
     assert View("v", "{run_id}/{name}{ext}").folders([None]) == ("~_",)
-    assert "`~` and 8 hex digits" in text
-
-
-# -- sidecars ----------------------------------------------------------------------------------------------------
 
 
 def test_the_keys_of_a_sidecar_are_those_of_the_code() -> None:
     text = section("Sidecars")
-    metadata = MediaMetadata(
-        run_id="r",
-        conversation_id="c",
-        session_id="s",
-        provider_id="p",
-        mime_type="image/png",
-        timestamp=NOON,
-        policy_name="retain",
-    )
-    content = ContentFields(caption="c")
-    values = Sidecar.build(
-        dict(metadata), dict(content), sha256="", expires_at=NOON, detected_mime_type="image/gif"
-    ).values
+    ids = {"run_id": "r", "conversation_id": "c", "session_id": "s", "provider_id": "p", "policy_name": "retain"}
+    fields = dict(MediaMetadata(**ids, mime_type="image/png", timestamp=NOON))
+    content = dict(ContentFields(caption="c"))
+    sidecar = Sidecar.build(fields, content, sha256="", expires_at=NOON, detected_mime_type="image/gif")
     promptkit = [span for span in spans(text.partition("| key")[0]) if span in MediaMetadata.model_fields]
     ours = [spans(row[0])[0] for row in rows(text)]
     assert promptkit == list(MediaMetadata.model_fields)
-    assert [key for key in [*promptkit, *ours] if key not in ("xattrs", "marker", "write", "leaving")] == list(values)
+    told = [key for key in [*promptkit, *ours] if key not in ("xattrs", "marker", "write", "leaving")]
+    assert told == list(sidecar.values)
     (described,) = (row[2] for row in rows(text) if row[0] == "`content`")
     assert tuple(spans(described)) == CONTENT_FIELDS
-
-
-# -- catalog -----------------------------------------------------------------------------------------------------
 
 
 def test_the_columns_and_the_names_of_the_catalog_are_those_of_the_code() -> None:
     text = section("Catalog")
     kinds = {"instant": "timestamp[us, UTC]"}
     assert rows(text) == [[f"`{each.name}`", kinds.get(each.kind, each.kind), each.about] for each in COLUMNS]
-    assert f"metadata, now {VERSION}." in one_line(text)
-    assert f"within {COARSEST // timedelta(seconds=1)} s before the listing" in one_line(text)
+    listed = f"within {COARSEST // timedelta(seconds=1)} s before the listing"
+    tells(one_line(text), f"metadata, now {VERSION}.", listed, "`YYYYMMDDTHHMMSSmmmZ`")
     facts = TableHeader("s3://b/m", NOON, "digest").dump()
     assert {name.decode() for name in facts} <= set(spans(text))
-    assert "`YYYYMMDDTHHMMSSmmmZ`" in section("Catalog")
-    assert re.fullmatch(rf"{keys.CATALOG}/20260304T120000000Z-u[0-9a-z]{{26}}\.parquet", keys.snapshot_key(NOON))
-
-
-# -- orders of writes --------------------------------------------------------------------------------------------
 
 
 def test_deletes_of_shared_and_of_named_media_have_the_order_of_the_page() -> None:
@@ -225,26 +187,25 @@ def test_deletes_of_shared_and_of_named_media_have_the_order_of_the_page() -> No
     assert names.index("mark_leaving") < names.index("remove_bytes_under_mark") < names.index("remove_marked_sidecar")
 
 
-# -- names that clients choose -----------------------------------------------------------------------------------
-
-
 def test_names_that_clients_choose_have_the_orders_the_numbers_and_the_switches_of_the_code() -> None:
     text = section("Names that clients choose")
     assert {order for orders in commit._ORDERS.values() for order in orders} == {
         span.removeprefix("commit.") for span in spans(text) if span.startswith("commit.")
     }
-    assert "`mark_leaving`" in text
-    text = one_line(section("Names that clients choose"))
-    assert f"After {named.ROUNDS} rounds it gives up" in text
     waits = sum(min(SHORTEST_WAIT * 2**attempt, LONGEST_WAIT) for attempt in range(named.LOOKS))
-    assert "about five seconds" in text
     assert 4 < waits < 6
-    assert f"once its object is {named.DEAD_AFTER // timedelta(minutes=1)} minutes old" in text
-    assert f"above {named.PIECE // 2**20} MiB the size" in text
-    assert f"waits {local.LOCK_PATIENCE:.0f} seconds raises" in text
     assert local.LOCK_PATIENCE == memory.LOCK_PATIENCE
     assert len({keys.lock_key(str(number)) for number in range(5_000)}) == 256
-    assert "one of the 256 files" in text
+    tells(
+        one_line(text),
+        "`mark_leaving`",
+        f"After {named.ROUNDS} rounds it gives up",
+        "about five seconds",
+        f"once its object is {named.DEAD_AFTER // timedelta(minutes=1)} minutes old",
+        f"above {named.PIECE // 2**20} MiB the size",
+        f"waits {local.LOCK_PATIENCE:.0f} seconds raises",
+        "one of the 256 files",
+    )
     (row,) = (row for row in rows(section("Keys")) if keys.SWITCHES in row[0])
     assert spans(row[1]) == list(SWITCHES)
 
@@ -262,23 +223,14 @@ def test_the_steps_stand_in_the_order_of_the_code(name: str) -> None:
 
 def test_every_step_that_is_named_exists_and_the_numbers_of_the_orders_are_those_of_the_code() -> None:
     known = {step.__name__ for step in (*commit.STORE, *commit.DELETE)}
-    text = section("Orders of writes")
-    assert known <= set(spans(text))
-    named = set(re.findall(r"after `(\w+)`", one_line(text)))
+    assert known <= set(spans(section("Orders of writes")))
+    text = one_line(section("Orders of writes"))
+    named = set(re.findall(r"after `(\w+)`", text))
     assert named
     assert named <= known
-    assert timedelta(hours=24) == commit.ORPHAN_GRACE
-    assert "more than half of the grace (24 hours unless" in one_line(section("Orders of writes"))
-    text = one_line(section("Orders of writes"))
-    assert f"beyond {LONGEST_CLOCK_DIFFERENCE // timedelta(minutes=1)} minutes" in text
-    assert timedelta(days=1) == LATER
-    assert "moves to the next day" in text
-    text = one_line(section("Orders of writes"))
-    assert f"For a window of up to {sync._WINDOW} media" in text
+    assert (timedelta(hours=24), timedelta(days=1)) == (commit.ORPHAN_GRACE, LATER)
+    tells(text, "more than half of the grace (24 hours unless", "moves to the next day")
+    tells(text, f"beyond {LONGEST_CLOCK_DIFFERENCE // timedelta(minutes=1)} minutes")
+    tells(text, f"For a window of up to {sync._WINDOW} media")
     assert text.index("gets its hold at the target first") < text.index("The bytes are read, and compared")
-    text = one_line(section("Orders of writes"))
-    erasing = text[text.index("**erasing a subject**") :]
-    assert f"for up to {erase.WINDOW:,} media at a time" in erasing
-    assert re.fullmatch(
-        rf"{keys.ERASURES}/2026-03-04/120000-u[0-9a-z]{{26}}\.jsonl", keys.dated_key(keys.ERASURES, NOON)
-    )
+    tells(text[text.index("**erasing a subject**") :], f"for up to {erase.WINDOW:,} media at a time")

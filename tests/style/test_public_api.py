@@ -24,16 +24,12 @@ from pydantic_core import PydanticUndefined
 import fsmedia
 from fsmedia import models
 from fsmedia.models import events, reports
-from tests.style.project import PACKAGE, run_python
+from tests.style.project import PACKAGE, ours, run_python
+from tests.surfaces.commands import tells
 
 SNAPSHOT = Path(__file__).with_name("public_api.txt")
 RENEW = "RENEW_PUBLIC_API"
 SPECIAL = {"__init__", "__enter__", "__exit__", "__aenter__", "__aexit__"}
-
-
-def ours(kind: type) -> list[type]:
-    """The classes of this package that a class is made of, nearest first."""
-    return [base for base in kind.__mro__ if base.__module__.partition(".")[0] == "fsmedia"]
 
 
 def members(kind: type) -> dict[str, Any]:
@@ -54,13 +50,8 @@ def fields(kind: type[BaseModel]) -> Iterator[str]:
     for base in reversed(ours(kind)):
         written.update({name: str(text) for name, text in inspect.get_annotations(base).items()})
     for name, field in kind.model_fields.items():
-        if field.is_required():
-            default = ""
-        elif field.default is PydanticUndefined:
-            default = " = <made anew>"
-        else:
-            default = f" = {field.default!r}"
-        yield f"    {name}: {written[name]}{default}"
+        given = "<made anew>" if field.default is PydanticUndefined else repr(field.default)
+        yield f"    {name}: {written[name]}{'' if field.is_required() else f' = {given}'}"
 
 
 def described(name: str, value: Any) -> Iterator[str]:
@@ -115,15 +106,15 @@ def test_the_public_api_is_what_is_written_down() -> None:
 
 
 def test_the_snapshot_sees_signatures_fields_and_bases() -> None:
-    text = list(lines())
-    assert "class MediaNotFoundError(MediaError, FileNotFoundError)" in text
-    assert "    BY_RUN = 'by-run'" in text
-    assert any(
-        line.startswith("    store_media(self, content: 'MediaContent', metadata: 'MediaMetadata')") for line in text
+    tells(
+        "\n".join(lines()),
+        "class MediaNotFoundError(MediaError, FileNotFoundError)\n",
+        "\n    BY_RUN = 'by-run'\n",
+        "\n    store_media(self, content: 'MediaContent', metadata: 'MediaMetadata')",
+        "\n    async store_media(self, content:",
+        "\n    classmethod from_text(cls, text: 'str',",
+        "\n    run_id: Text = ''\n",
     )
-    assert any(line.startswith("    async store_media(self, content:") for line in text)
-    assert any(line.startswith("    classmethod from_text(cls, text: 'str',") for line in text)
-    assert "    run_id: Text = ''" in text
 
 
 def test_no_public_name_is_without_a_docstring() -> None:
@@ -223,8 +214,8 @@ def test_every_public_name_is_there_and_the_list_is_sorted_and_complete() -> Non
     for name in fsmedia.__all__:
         value = getattr(fsmedia, name)
         assert getattr(value, "__name__", name) == name
-        assert name in dir(fsmedia)
         assert value is getattr(fsmedia, name)
+    assert set(fsmedia.__all__) <= set(dir(fsmedia))
     assert fsmedia.__all__ == sorted(set(fsmedia.__all__))
     # What type checkers are told, what is loaded at run time and what is promised are the same names.
     tree = ast.parse((PACKAGE / "__init__.py").read_text())

@@ -17,13 +17,13 @@ from typing import NamedTuple
 import pytest
 
 from tests.style.project import PACKAGE, ROOT, run, run_python
+from tests.surfaces.commands import tells
 
 README = ROOT / "README.md"
 DOCS = sorted((PACKAGE / "docs").glob("*.md"))
 OTHERS = {"format.md", "orders.md", "scale.md"}
 PAGES = {page.name: page for page in (README, *DOCS) if page.name not in OTHERS}
 SHELLS = {"sh", "console", "bash", "shell"}
-MOST_LINES = 250
 SHIM = f"""#!/bin/sh
 exec "{sys.executable}" -W error -c 'from fsmedia.cli import main; main()' "$@"
 """
@@ -54,9 +54,8 @@ def unmarked(page: str, languages: set[str]) -> list[Block]:
 def test_no_block_is_left_out_but_what_installs_packages(page: str) -> None:
     assert len(blocks(page)) * 2 == len(re.findall(r"^```", PAGES[page].read_text(), re.MULTILINE))
     for block in blocks(page):
-        assert block.language in SHELLS | {"python", "py"}, (
-            f"line {block.line}: nothing runs a {block.language!r} block"
-        )
+        known = SHELLS | {"python", "py"}
+        assert block.language in known, f"line {block.line}: nothing runs a {block.language!r} block"
         if block.mark:
             assert re.fullmatch(r"ci:\w+|no-test: .+", block.mark), f"line {block.line}: {block.mark}"
             assert block.text.startswith(("pip install ", "$ pip install ")), f"line {block.line} could be tested"
@@ -64,11 +63,8 @@ def test_no_block_is_left_out_but_what_installs_packages(page: str) -> None:
             assert block.text.startswith("$ fsmedia"), f"line {block.line}: only `$ fsmedia` is run"
 
 
-def test_the_readme_is_short() -> None:
-    assert len(README.read_text().splitlines()) <= MOST_LINES
-
-
-def test_the_two_commands_are_there() -> None:
+def test_the_readme_is_short_and_has_the_two_commands() -> None:
+    assert len(README.read_text().splitlines()) <= 250
     marked = {block.mark: block.text.strip() for block in blocks("README.md") if block.mark.startswith("ci:")}
     assert marked == {
         "ci:main": 'pip install ".[all]" && fsmedia demo',
@@ -79,10 +75,8 @@ def test_the_two_commands_are_there() -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if unmarked(page, {"python"})])
 def test_the_python_runs_in_order(page: str, tmp_path: Path) -> None:
     # Each block stands at its own line, so that a traceback names the line of the page.
-    parts = [
-        f"exec(compile({chr(10) * block.line + block.text!r}, {page!r}, 'exec'), names)"
-        for block in unmarked(page, {"python"})
-    ]
+    python = unmarked(page, {"python"})
+    parts = [f"exec(compile({chr(10) * block.line + block.text!r}, {page!r}, 'exec'), names)" for block in python]
     done = run_python("\n".join(["names = {'__name__': '__main__'}", *parts]), cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     said = re.search(r"print\(reference\) +# (\S+)", PAGES[page].read_text())
@@ -148,12 +142,8 @@ def test_the_tests_of_each_guarantee_are_there() -> None:
 
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     """Dead links, pages that are in no menu, names of the API that are not there."""
-    build = run(
-        ROOT / ".ci" / "site",
-        "build",
-        tmp_path / "site",
-        env={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-    )
+    env = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    build = run(ROOT / ".ci" / "site", "build", tmp_path / "site", env=env)
     assert build.returncode == 0, build.stdout
     assert "store_media" in (tmp_path / "site" / "api" / "index.html").read_text()
 
@@ -162,8 +152,5 @@ def test_every_package_is_on_the_map() -> None:
     """The map is how a newcomer finds the way."""
     contributing = (ROOT / "CONTRIBUTING.md").read_text()
     told = contributing[contributing.index("## The map") : contributing.index("## How to add")]
-    rooms = {
-        path.stem for path in (ROOT / "fsmedia").iterdir() if (path.suffix == ".py" or (path / "__init__.py").exists())
-    }
-    missing = {room for room in rooms - {"__init__"} if f"`{room}`" not in told}
-    assert not missing
+    rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    tells(told, *(f"`{room}`" for room in rooms - {"__init__"}))

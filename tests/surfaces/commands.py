@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, chdir, suppress
 from datetime import datetime
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 from unittest.mock import patch
 
@@ -25,17 +26,15 @@ ROOT = Path(__file__).parents[2]
 HOSTILE = "[red]x[/red] \x1b[31m\u202e\ninjected"
 DEADLINE = 30.0
 
+Word = str | os.PathLike[str]
 
-def fsmedia(*words: str | os.PathLike[str], stdin: bytes = b"", env: dict[str, str] | None = None) -> Result:
+
+def fsmedia(*words: Word, stdin: bytes = b"", env: dict[str, str] | None = None) -> Result:
     """Run a command in this process."""
-    return CliRunner().invoke(
-        typer_app, [os.fspath(word) for word in words], input=stdin, env=env, catch_exceptions=False
-    )
+    return CliRunner().invoke(typer_app, list(map(os.fspath, words)), input=stdin, env=env, catch_exceptions=False)
 
 
-def on_terminal(
-    *words: str | os.PathLike[str], cwd: Path, answer: bytes = b"", width: int = 80
-) -> tuple[object, bytes]:
+def on_terminal(*words: Word, cwd: Path, answer: bytes = b"", width: int = 80) -> tuple[object, bytes]:
     """Run a command in this process, on a terminal; return its exit code and what was shown."""
     ours, theirs = pty.openpty()
     os.write(ours, answer)
@@ -56,7 +55,7 @@ def on_terminal(
             os.close(theirs)
             stack.enter_context(chdir(cwd))
             stack.enter_context(patch.dict(os.environ, {"TERM": "xterm", "COLUMNS": str(width), "LINES": "50"}))
-            typer_app([os.fspath(word) for word in words], prog_name="fsmedia")
+            typer_app(list(map(os.fspath, words)), prog_name="fsmedia")
     except SystemExit as end:
         code = end.code
     reader.join(DEADLINE)
@@ -69,47 +68,52 @@ def environment(more: dict[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "", **(more or {})}
 
 
-def started(*words: str | os.PathLike[str], cwd: Path, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+def started(*words: Word, cwd: Path, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
     """Start a command in a process of its own, with pipes on all sides."""
     command = [sys.executable, "-m", "fsmedia.cli", *map(os.fspath, words)]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=cwd, env=environment(env), stdin=pipe, stdout=pipe, stderr=pipe)
 
 
-def child(
-    *words: str | os.PathLike[str], cwd: Path, stdin: bytes = b"", env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[bytes]:
+def child(*words: Word, cwd: Path, stdin: bytes = b"", env: dict[str, str] | None = None) -> CompletedProcess[bytes]:
     """Run a command in a process of its own."""
     with started(*words, cwd=cwd, env=env) as process:
         shown, said = process.communicate(stdin, timeout=60)
-    return subprocess.CompletedProcess(process.args, process.returncode, shown, said)
+    return CompletedProcess(process.args, process.returncode, shown, said)
 
 
-def exits(code: int, *words: str | os.PathLike[str], **more: Any) -> Result:
+def exits(code: int, *words: Word, **more: Any) -> Result:
     """Run a command in this process, and check with which code it ends."""
     result = fsmedia(*words, **more)
     assert result.exit_code == code, result.output
     return result
 
 
+def answers(*words: Word, code: int = 0, **more: Any) -> list[Any]:
+    """Run a command with `--json`, and return the documents that it printed, one a line."""
+    return [json.loads(line) for line in exits(code, *words, "--json", **more).stdout.splitlines()]
+
+
+def tells(text: str, *words: str) -> None:
+    """Check that a text holds each of these words."""
+    missing = [word for word in words if word not in text]
+    assert not missing, f"{missing} not in {text}"
+
+
 def refused(result: Result, code: int) -> str:
     """Check that a command failed with one line, and return that line."""
     assert result.exit_code == code, result.output
     assert result.stdout == ""
-    assert result.stderr.endswith("\n")
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("error: ")
+    assert (result.stderr[-1], result.stderr.count("\n"), result.stderr[:7]) == ("\n", 1, "error: ")
     assert "Traceback" not in result.output
     return str(result.stderr)
 
 
-def harmless(*texts: str) -> None:
-    """Check that a stranger's name turned no line around, made none, and commanded no terminal."""
-    for text in texts:
-        assert text.strip()
-        assert "\x1b" not in text
-        assert "\u202e" not in text
-        assert "\ninjected" not in text
+def harmless(text: str) -> str:
+    """Check that a stranger's name turned no line around, made none, and commanded no terminal; return the text."""
+    assert text.strip()
+    assert [bad for bad in ("\x1b", "\u202e", "\ninjected") if bad in text] == []
+    return text
 
 
 def options_of(storage: Storage) -> list[str]:

@@ -4,11 +4,25 @@ from pathlib import Path
 
 import pytest
 
+from fsmedia import MediaStore
 from tests.conftest import storages
-from tests.storages import LOCAL, S3_RCLONE, LocalStorage
+from tests.storages import LOCAL, S3_RCLONE, LocalStorage, Storage
+from tests.surfaces.commands import places
 
 storage = storages(LOCAL, S3_RCLONE)
 """A folder and a bucket: words and pictures are the same over any storage."""
+
+
+@pytest.fixture
+def at(storage: Storage) -> list[str]:
+    """Give the words that name the storage and open it."""
+    return places(storage)
+
+
+@pytest.fixture
+def opened(storage: Storage) -> MediaStore:
+    """Give the store in the storage, which nobody has made yet."""
+    return MediaStore(storage.url, storage_options=storage.options)
 
 
 @pytest.fixture

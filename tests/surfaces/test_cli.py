@@ -27,9 +27,9 @@ from fsmedia.cli import app, commands, output, typer_app
 from fsmedia.exchange import export_webdataset, import_folder
 from fsmedia.format import keys
 from fsmedia.models.text import size_text
-from tests.storages import Storage
+from tests.storages import LocalStorage, Storage
 from tests.style.project import PACKAGE
-from tests.surfaces.commands import HOSTILE, exits, fsmedia, harmless, on_terminal, places, put, refused
+from tests.surfaces.commands import HOSTILE, answers, exits, fsmedia, harmless, on_terminal, put, refused, tells
 
 # -- help, version, usage ----------------------------------------------------------------------------------
 
@@ -37,8 +37,7 @@ from tests.surfaces.commands import HOSTILE, exits, fsmedia, harmless, on_termin
 @cache
 def help_of(line: str) -> str:
     """Return what `--help` shows."""
-    shown = exits(0, *line.split(), "--help", env={"COLUMNS": "100"})
-    return str(shown.stdout)
+    return str(exits(0, *line.split(), "--help", env={"COLUMNS": "100"}).stdout)
 
 
 def test_the_commands_stand_in_groups_and_each_has_a_file_of_its_own() -> None:
@@ -51,10 +50,8 @@ def test_the_commands_stand_in_groups_and_each_has_a_file_of_its_own() -> None:
     assert len(shown) > 20
     assert sorted(name.replace("-", "_") for name in shown) == sorted(files)
     assert fsmedia("--version").stdout.startswith("fsmedia")
-    for word in ("FSMEDIA_URL", "AWS_ENDPOINT_URL", "Exit codes"):
-        assert word in first
-    assert "Usage" in fsmedia().stdout
-    assert fsmedia().exit_code == 0
+    tells(first, "FSMEDIA_URL", "AWS_ENDPOINT_URL", "Exit codes")
+    tells(exits(0).stdout, "Usage")
     for group in ("policy", "catalog", "import", "export"):
         assert fsmedia(group, env={"COLUMNS": "100"}).stdout == help_of(group)
 
@@ -76,10 +73,9 @@ HELPS = {
 @pytest.mark.parametrize("command", HELPS)
 def test_help_teaches_with_examples(command: str) -> None:
     group, _, inner = command.partition(" ")
-    for word in (f"fsmedia {command} ", *(["--store"] if command != "sync" else []), *HELPS[command]):
-        assert word in help_of(command)
-    assert group in help_of("")
-    assert not inner or inner in help_of(group)
+    tells(help_of(command), f"fsmedia {command} ", *(["--store"] if command != "sync" else []), *HELPS[command])
+    tells(help_of(""), group)
+    tells(help_of(group), inner)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +126,8 @@ def test_wrong_usage_is_one_line(line: str, said: str, tmp_path: Path, monkeypat
 # -- init --------------------------------------------------------------------------------------------------
 
 
-def test_init_says_what_it_made_and_can_be_repeated(storage: Storage) -> None:
-    words = ["init", *places(storage)]
+def test_init_says_what_it_made_and_can_be_repeated(storage: Storage, at: list[str]) -> None:
+    words = ["init", *at]
     settings = ["--organization", "by-session", "--policy", "audit=365d", "--policy", "legal=forever"]
     first = exits(0, *words, *settings, "--default-policy", "audit")
     assert first.stdout.startswith("made a store in")
@@ -140,37 +136,30 @@ def test_init_says_what_it_made_and_can_be_repeated(storage: Storage) -> None:
     for again in ([], settings):
         result = exits(0, *words, *again)
         assert result.stdout.startswith("there was a store already in")
-        for fact in ("by-session", "sessions/", "audit (365d)", "legal (for ever)"):
-            assert fact in result.stdout
+        tells(result.stdout, "by-session", "sessions/", "audit (365d)", "legal (for ever)")
     assert storage.read(".fsmedia/store.json") == made
-    document = json.loads(fsmedia(*words, "--json").stdout)
-    assert document["created"] is False
-    assert document["policies"] == {"audit": 365 * 86400, "legal": None}
+    (facts,) = answers(*words)
+    assert (facts["created"], facts["policies"]) == (False, {"audit": 365 * 86400, "legal": None})
     assert "leave organization out" in refused(fsmedia(*words, "--organization", "by-run"), 1)
 
 
-def test_init_takes_the_settings_of_bytes(url: str) -> None:
-    made = exits(0, "init", "-s", url, "--deduplicate", "--orphan-grace", "2d12h")
-    for said in ("shared", "2d12h"):
-        assert said in made.stdout
-    shown = json.loads(fsmedia("init", "-s", url, "--json").stdout)
+def test_init_takes_the_settings_of_bytes_layouts_and_views(url: str) -> None:
+    tells(exits(0, "init", "-s", url, "--deduplicate", "--orphan-grace", "2d12h").stdout, "shared", "2d12h")
+    (shown,) = answers("init", "-s", url)
     assert (shown["deduplicate"], shown["orphan_grace"]) == (True, 216_000)
     assert keys.pointer_of(put(url)) is not None
-    assert "orphan_grace" in refused(fsmedia("init", "-s", url, "--orphan-grace", "3d"), 1)
-    assert "--orphan-grace" in refused(fsmedia("init", "-s", url, "--orphan-grace", "soon"), 2)
-
-
-def test_init_takes_layouts_and_views(url: str) -> None:
+    for grace, code in (("3d", 1), ("soon", 2)):
+        assert "orphan" in refused(fsmedia("init", "-s", url, "--orphan-grace", grace), code)
+    url += "2"
     template, other = "by/{run_id}/{name}{ext}", "{timestamp:%Y-%m-%d}/{mime_type}/{name}{ext}"
     views = ("--view", f"by-day={other}", "--view", "flat={name}{ext}")
-    result = exits(0, "init", "-s", url, "--layout", f"by-run={template}", *views, "--json")
-    made = json.loads(result.stdout)
+    (made,) = answers("init", "-s", url, "--layout", f"by-run={template}", *views)
     assert (made["layouts"]["by-run"], made["views"]) == (template, {"by-day": other, "flat": "{name}{ext}"})
     assert put(url).startswith("by/r1/")
-    assert "by-session, by-conversation, by-run, by-day, flat" in " ".join(fsmedia("init", "-s", url).stdout.split())
+    tells(" ".join(fsmedia("init", "-s", url).stdout.split()), "by-session, by-conversation, by-run, by-day, flat")
     assert "leave views out" in refused(fsmedia("init", "-s", url, "--view", "flat=x/{name}{ext}"), 1)
     for wrong in ("--layout=by-run={run_id.__class__}", "--view=by-day={user}/{name}{ext}"):
-        refused(fsmedia("init", "-s", url + "2", wrong), 1)
+        refused(fsmedia("init", "-s", url + "3", wrong), 1)
 
 
 # -- ls ----------------------------------------------------------------------------------------------------
@@ -226,25 +215,22 @@ def test_the_store_stands_before_the_command_or_after_it_or_in_the_environment(
 
 
 def test_ls_shows_a_record_a_line_as_json_and_all_that_matters_when_long(url: str, filled: dict[str, str]) -> None:
-    records = [json.loads(line) for line in fsmedia("ls", "-s", url, "--json").stdout.splitlines()]
-    assert [record["reference"] for record in records] == list(filled.values())
-    assert records[0]["caption"] == "a caption"
+    records = answers("ls", "-s", url)
     assert records == [MediaStore(url).info(r).model_dump(mode="json") for r in filled.values()]
+    assert records[0]["caption"] == "a caption"
     lines = fsmedia("ls", "-s", url, "-l").stdout.splitlines()
     assert [line.split()[-1] for line in lines] == list(filled.values())
     assert lines[0].split()[:3] == ["10", "B", "text/plain"]
-    assert "keep" in lines[0]
-    assert "retain-12hours" in lines[3]
     expires = MediaStore(url).info(filled["short"]).expires_at
-    assert f"{expires:%Y-%m-%d %H:%M}Z" in lines[3]
+    tells(lines[0], "keep")
+    tells(lines[3], "retain-12hours", f"{expires:%Y-%m-%d %H:%M}Z")
 
 
 def test_ls_goes_on_past_a_damaged_sidecar_and_says_so(url: str, filled: dict[str, str]) -> None:
     Path(url, filled["old"] + ".meta").write_bytes(b"{")
     result = exits(1, "ls", "-s", url, "--json")
     assert len(result.stdout.splitlines()) == len(filled) - 1
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
+    assert (result.stderr[:7], result.stderr.count("\n")) == ("error: ", 1)
     assert fsmedia("ls", "-s", url).stdout.split() == list(filled.values())
 
 
@@ -252,23 +238,16 @@ def test_ls_of_nothing_tells_an_empty_store_from_none(url: str) -> None:
     assert "no store at" in refused(fsmedia("ls", "-s", url), 3)
     assert not Path(url).exists()
     fsmedia("init", "-s", url)
-    result = fsmedia("ls", "-s", url)
-    assert (result.exit_code, result.stdout) == (0, "")
-    assert "no media in" in result.stderr
-
-
-# -- info --------------------------------------------------------------------------------------------------
+    result = exits(0, "ls", "-s", url)
+    assert (result.stdout, "no media in" in result.stderr) == ("", True)
 
 
 def test_info_shows_what_is_known_and_tells_what_is_missing(url: str, filled: dict[str, str]) -> None:
-    result = exits(0, "info", "-s", url, filled["text"], filled["short"])
-    for fact in (filled["text"], "10 bytes", "a caption", MediaStore(url).info(filled["text"]).sha256, "in 11 hours"):
-        assert str(fact) in result.stdout
-    lines = fsmedia("info", "-s", url, "--json", *filled.values()).stdout.splitlines()
-    assert [json.loads(line)["reference"] for line in lines] == list(filled.values())
+    shown = exits(0, "info", "-s", url, filled["text"], filled["short"]).stdout
+    tells(shown, filled["text"], "10 bytes", "a caption", MediaStore(url).info(filled["text"]).sha256, "in 11 hours")
+    assert [each["reference"] for each in answers("info", "-s", url, *filled.values())] == list(filled.values())
     assert "no such media" in refused(fsmedia("info", "-s", url, "runs/r1/none.png"), 3)
-    both = exits(3, "info", "-s", url, "runs/r1/none.png", filled["text"])
-    assert filled["text"] in both.stdout
+    tells(exits(3, "info", "-s", url, "runs/r1/none.png", filled["text"]).stdout, filled["text"])
     for wrong in ("runs/r1", "../x"):
         refused(fsmedia("info", "-s", url, wrong), 1)
 
@@ -276,41 +255,34 @@ def test_info_shows_what_is_known_and_tells_what_is_missing(url: str, filled: di
 # -- strangers and secrets ---------------------------------------------------------------------------------
 
 
-def test_names_of_strangers_are_neither_markup_nor_commands(url: str) -> None:
+def test_names_of_strangers_are_neither_markup_nor_commands(url: str, local_storage: LocalStorage) -> None:
     reference = put(url, run_id=HOSTILE, caption=HOSTILE, provider_id=HOSTILE)
-    foreign = Path(url, "runs/r1") / HOSTILE.replace("/", "")
-    foreign.parent.mkdir(parents=True)
-    foreign.write_bytes(b"x")
-    named = [fsmedia("ls", "-s", url, *words).stdout for words in ([], ["-l"])]
-    for text in named:  # a pipe gets names as they are, but for control characters
-        assert "\x1b" not in text
-        assert "\ninjected" not in text
-    shown = fsmedia("info", "-s", url, reference, f"runs/r1/{foreign.name}").output
-    document = fsmedia("info", "-s", url, reference, "--json").stdout
-    harmless(
-        shown,
-        document,
-        fsmedia("rm", "-n", "-s", url, f"runs/r1/{foreign.name}", HOSTILE).output,
-        fsmedia("info", "-s", url, HOSTILE).output,
-        fsmedia("store", "-s", url, HOSTILE, "--run", "r").output,
-        fsmedia("ls", "-s", HOSTILE, "--since", HOSTILE).output,
-        fsmedia(HOSTILE).output,
-    )
+    foreign = f"runs/r1/{HOSTILE.replace('/', '')}"
+    local_storage.write(foreign, b"x")
+    for words in ([], ["-l"]):  # a pipe gets names as they are, but for control characters
+        named = fsmedia("ls", "-s", url, *words).stdout
+        assert ("\x1b" in named, "\ninjected" in named) == (False, False)
+    lines = (
+        ["info", "-s", url, reference, foreign], ["info", "-s", url, reference, "--json"], ["info", "-s", url, HOSTILE],
+        ["rm", "-n", "-s", url, foreign, HOSTILE], ["store", "-s", url, HOSTILE, "--run", "r"],
+        ["ls", "-s", HOSTILE, "--since", HOSTILE], [HOSTILE],
+    )  # fmt: skip
+    shown, record, *_ = (harmless(fsmedia(*words).output) for words in lines)
     assert "[red]x[/red]" in shown
-    assert json.loads(document)["caption"] == HOSTILE
-    assert fsmedia("ls", "-s", url, "-0").stdout.split("\0")[0] == f"runs/r1/{foreign.name}"
+    assert json.loads(record)["caption"] == HOSTILE
+    assert fsmedia("ls", "-s", url, "-0").stdout.split("\0")[0] == foreign
 
 
 def test_the_secrets_of_options_are_shown_nowhere(url: str) -> None:
     secret = "hunter22hunter22"
-    for words in (
-        ["ls", "-s", url, "--option", f"secret={secret}"],
-        ["ls", "-s", url, "--option", secret],
-        ["ls", "-s", url, "--option", f"={secret}"],
-        ["ls", "-s", "s3://bucket/x", "--option", f"secrt={secret}"],
-        ["--option", f"a={secret}", "--option", f"a={secret}", "ls", "-s", url],
+    for code, *words in (
+        (1, "ls", "-s", url, "--option", f"secret={secret}"),
+        (2, "ls", "-s", url, "--option", secret),
+        (2, "ls", "-s", url, "--option", f"={secret}"),
+        (1, "ls", "-s", "s3://bucket/x", "--option", f"secrt={secret}"),
+        (2, "--option", f"a={secret}", "--option", f"a={secret}", "ls", "-s", url),
     ):
-        assert secret not in refused(fsmedia(*words), 1 if "=" in words[-1][1:] and words[0] == "ls" else 2)
+        assert secret not in refused(fsmedia(*words), code)
 
 
 def test_warnings_of_the_package_are_warnings_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -324,8 +296,7 @@ def test_sizes_and_json_are_readable() -> None:
     assert [size_text(n) for n in (0, 1023, 1024, 10**7)] == ["0 B", "1023 B", "1.0 KiB", "9.5 MiB"]
     assert output.exact_size_text(1) == "1 byte"
     text = output.json_text({"a": "é\x9b\U000e0001"})
-    assert "é" in text
-    assert text.isprintable()
+    assert ("é" in text, text.isprintable()) == (True, True)
     assert json.loads(text) == {"a": "é\x9b\U000e0001"}
 
 
@@ -344,10 +315,9 @@ def test_names_come_from_the_environment_and_the_configuration(monkeypatch: pyte
     stores = {"cold": {"url": "gs://b/m", "storage_options": {"token": "secret-88"}}}
     monkeypatch.setitem(conf, "media", {"stores": stores})
     assert run("stores") == (0, ["@cold  gs://b/m", "@lab  s3://bucket/media"], "")
-    code, lines, _ = run("stores", "--json")
-    assert code == 0
-    assert json.loads(lines[1]) == {"name": "lab", "url": "s3://bucket/media", "opens": "media://@lab/"}
-    assert "secret" not in "".join(lines)
+    cold, lab = answers("stores")
+    assert lab == {"name": "lab", "url": "s3://bucket/media", "opens": "media://@lab/"}
+    assert "secret" not in f"{cold}{lab}"
     monkeypatch.setitem(conf, "media", {"stores": {"cold": 5}})
     refused(fsmedia("stores"), 1)  # an entry of another form is one line
 
@@ -428,8 +398,6 @@ def test_media_is_no_root(url: str, spelling: str, tmp_path: Path) -> None:
 
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
-
-
 DURATIONS = {
     "90s": 90, "30m": 1800, "5min": 300, "12h": 43_200, "2d": 172_800, "1d12h": 129_600, "1 day 12 hours": 129_600,
     "3 weeks": 1_814_400, " 2D ": 172_800,
@@ -453,25 +421,23 @@ def test_a_duration_is_spelled_as_it_is_read(seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "ahead", "wanted"),
     [
-        ("now", NOW),
-        ("2d", NOW - timedelta(days=2)),
-        ("2d ago", NOW - timedelta(days=2)),
-        ("in 2d", NOW + timedelta(days=2)),
-        ("2026-03-01", datetime(2026, 3, 1, tzinfo=UTC)),
-        ("2026-03-01 12:30Z", datetime(2026, 3, 1, 12, 30, tzinfo=UTC)),
-        ("2026-03-01T12:30:00+02:00", datetime(2026, 3, 1, 10, 30, tzinfo=UTC)),
+        ("now", False, NOW),
+        ("2d", False, NOW - timedelta(days=2)),
+        ("2d", True, NOW + timedelta(days=2)),
+        ("2d ago", False, NOW - timedelta(days=2)),
+        ("2d ago", True, NOW - timedelta(days=2)),
+        ("in 2d", False, NOW + timedelta(days=2)),
+        ("2026-03-01", False, datetime(2026, 3, 1, tzinfo=UTC)),
+        ("2026-03-01 12:30Z", False, datetime(2026, 3, 1, 12, 30, tzinfo=UTC)),
+        ("2026-03-01T12:30:00+02:00", False, datetime(2026, 3, 1, 10, 30, tzinfo=UTC)),
+        (None, False, None),
     ],
 )
-def test_instants(text: str, wanted: datetime) -> None:
-    assert app.parse_instant(text, "--x", now=NOW) == wanted
-
-
-def test_a_bare_duration_may_look_ahead() -> None:
-    assert app.parse_instant("2d", "--x", now=NOW, ahead=True) == NOW + timedelta(days=2)
-    assert app.parse_instant("2d ago", "--x", now=NOW, ahead=True) == NOW - timedelta(days=2)
-    assert app.parse_instant(None, "--x", now=NOW) is None
+def test_instants(text: str | None, ahead: bool, wanted: datetime | None) -> None:
+    """A bare duration looks back, or ahead where that is meant."""
+    assert app.parse_instant(text, "--x", now=NOW, ahead=ahead) == wanted
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "999999999d", "in ", " ago", "0001-01-01T00:00+14:00"])

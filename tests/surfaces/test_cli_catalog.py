@@ -20,7 +20,7 @@ from fsmedia.cli import cmd_catalog
 from fsmedia.store import utc_now
 from tests.catalogs import PNG, old_enough, snapshots
 from tests.storages import LOCAL, LocalStorage, Storage
-from tests.surfaces.commands import HOSTILE, exits, fsmedia, places, put, refused
+from tests.surfaces.commands import HOSTILE, answers, exits, fsmedia, harmless, on_terminal, put, refused, tells
 
 WEEK = (
     "select run_id, sum(size_bytes) bytes from media where mime_type like 'image/%' "
@@ -40,31 +40,24 @@ def weekly(url: str) -> dict[str, int]:
     return {"r1": 2 * len(PNG), "r2": len(PNG)}
 
 
-def test_refresh_and_show(storage: Storage) -> None:
-    words = places(storage)
-    store = MediaStore(storage.url, storage_options=storage.options).create()
+def test_refresh_and_show(storage: Storage, at: list[str], opened: MediaStore) -> None:
+    opened.create()
     with old_enough():
-        assert "no catalog yet" in refused(fsmedia("catalog", "show", *words), 3)
-        empty = fsmedia("catalog", "refresh", *words)
-        assert (empty.exit_code, "nothing written" in empty.stdout) == (0, True), empty.output
-        store.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
-        done = exits(0, "catalog", "refresh", *words)
-        assert "1 media, 1 sidecars read, 0 rows removed, a new snapshot" in done.stdout
-        again = fsmedia("catalog", "refresh", "--threads", "2", *words)
-        assert "nothing changed" in again.stdout
+        assert "no catalog yet" in refused(fsmedia("catalog", "show", *at), 3)
+        tells(exits(0, "catalog", "refresh", *at).stdout, "nothing written")
+        opened.store_media(MediaContent.from_bytes(PNG), MediaMetadata(run_id="r1"))
+        done = exits(0, "catalog", "refresh", *at)
+        tells(fsmedia("catalog", "refresh", "--threads", "2", *at).stdout, "nothing changed")
     (key,) = snapshots(storage)
-    assert key in done.stdout
+    tells(done.stdout, "1 media, 1 sidecars read, 0 rows removed, a new snapshot", key)
     if storage.name == LOCAL:
         file = Path(storage.url, key)
         assert [stat.S_IMODE(each.stat().st_mode) for each in (file, file.parent)] == [0o600, 0o750]
-    shown = json.loads(fsmedia("catalog", "show", "--json", *words).stdout)
-    assert (shown["media"], shown["problems"]) == (1, 0)
+    (shown,) = answers("catalog", "show", *at)
+    assert (shown["media"], shown["problems"], shown["columns"][0]["name"]) == (1, 0, "reference")
     assert shown["file"].endswith(key)
-    assert shown["columns"][0]["name"] == "reference"
-    text = fsmedia("catalog", "show", *words).stdout
-    assert "1 media, as of" in text
-    assert "size_bytes" in text
-    told = json.loads(fsmedia("catalog", "refresh", "--json", *words).stdout)
+    tells(fsmedia("catalog", "show", *at).stdout, "1 media, as of", "size_bytes")
+    (told,) = answers("catalog", "refresh", *at)
     assert (told["media"], told["snapshot"], told["file"]) == (1, snapshots(storage)[-1], told["file"])
 
 
@@ -74,8 +67,8 @@ def test_damage_is_told(url: str, local_storage: LocalStorage) -> None:
         local_storage.write(f"{each}.meta", b"{")
     done = exits(0, "catalog", "refresh", "-s", url)
     assert done.stderr.count("warning: ") == 2
-    assert all(each in done.stderr for each in references)
-    assert "2 sidecars can't be read" in fsmedia("stats", "-s", url).stderr
+    tells(done.stderr, *references)
+    tells(fsmedia("stats", "-s", url).stderr, "2 sidecars can't be read")
 
 
 # -- query ---------------------------------------------------------------------------------------------------------
@@ -84,11 +77,11 @@ def test_damage_is_told(url: str, local_storage: LocalStorage) -> None:
 def test_bytes_of_images_per_run_that_expire_this_week(url: str, local_storage: LocalStorage) -> None:
     """In one line, by `fsmedia catalog query`, and by DuckDB alone on the Parquet file."""
     wanted = weekly(url)
-    lines = fsmedia("catalog", "query", "-s", url, WEEK, "--json").stdout.splitlines()
-    assert {row["run_id"]: row["bytes"] for row in map(json.loads, lines)} == wanted
-    table = fsmedia("catalog", "query", "-s", url, WEEK).stdout.splitlines()
+    query = ("catalog", "query", "-s", url, WEEK)
+    assert {row["run_id"]: row["bytes"] for row in answers(*query)} == wanted
+    table = fsmedia(*query).stdout.splitlines()
     assert [line.split() for line in table] == [["run_id", "bytes"], *([run, str(n)] for run, n in wanted.items())]
-    rows = csv.DictReader(io.StringIO(fsmedia("catalog", "query", "-s", url, WEEK, "--csv").stdout))
+    rows = csv.DictReader(io.StringIO(fsmedia(*query, "--csv").stdout))
     assert {row["run_id"]: int(row["bytes"]) for row in rows} == wanted
     file = Path(url) / snapshots(local_storage)[-1]
     assert dict(duckdb.sql(WEEK.replace("media", f"'{file}'")).fetchall()) == wanted
@@ -97,16 +90,14 @@ def test_bytes_of_images_per_run_that_expire_this_week(url: str, local_storage: 
 def test_what_comes_out_is_what_was_stored(url: str) -> None:
     put(url, caption=HOSTILE, run_id=HOSTILE)
     wanted = MediaStore(url).info(next(MediaStore(url).list()))
-    sql = "select * from media"
-    (row,) = map(json.loads, fsmedia("catalog", "query", "-s", url, sql, "--json").stdout.splitlines())
+    query = ("catalog", "query", "-s", url, "select * from media")
+    (row,) = answers(*query)
     assert (row["caption"], row["run_id"], row["size_bytes"]) == (HOSTILE, HOSTILE, wanted.size_bytes)
     assert row["timestamp"] == wanted.model_dump(mode="json")["timestamp"]
-    (row,) = csv.DictReader(io.StringIO(fsmedia("catalog", "query", "-s", url, sql, "--csv").stdout))
+    (row,) = csv.DictReader(io.StringIO(fsmedia(*query, "--csv").stdout))
     assert (row["caption"], row["policy_name"]) == (HOSTILE, "")
-    for text in (fsmedia("catalog", "query", "-s", url, sql).stdout, fsmedia("stats", "-s", url).stdout):
-        assert "\x1b" not in text
-        assert "[red]x[/red]" in text
-        assert "\ninjected" not in text
+    for text in (fsmedia(*query).stdout, fsmedia("stats", "-s", url).stdout):
+        tells(harmless(text), "[red]x[/red]")
 
 
 def test_values_of_every_kind(url: str) -> None:
@@ -115,40 +106,46 @@ def test_values_of_every_kind(url: str) -> None:
         "select [1, 2] l, {'a': now()} s, 1.5 d, sum(size_bytes) n, 'nan'::double x, blob 'ab' b, interval 3 days i, "
         "date '2026-03-04' as day, null as nothing, true t, uuid() u, map {'k': 1} m from media"
     )
-    (row,) = map(json.loads, fsmedia("catalog", "query", "-s", url, sql, "--json").stdout.splitlines())
+    (row,) = answers("catalog", "query", "-s", url, sql)
     assert (row["l"], row["d"], row["n"], row["x"], row["b"], row["i"]) == ([1, 2], 1.5, 10, None, "6162", 259200.0)
     assert (row["day"], row["nothing"], row["t"], row["m"]) == ("2026-03-04", None, True, {"k": 1})
     assert row["s"]["a"].endswith("Z")
     for words in ([], ["--csv"]):
-        assert fsmedia("catalog", "query", "-s", url, sql, *words).exit_code == 0
+        exits(0, "catalog", "query", "-s", url, sql, *words)
+
+
+def test_names_of_columns_command_no_terminal(url: str, tmp_path: Path) -> None:
+    MediaStore(url).create()
+    sql = 'select 1 as "\x1b]0;owned\x07"'
+    for form in ("--csv", "--json"):
+        code, shown = on_terminal("catalog", "query", form, sql, "-s", url, cwd=tmp_path)
+        assert (code, b"\x1b]0" in shown, b"owned" in shown) == (0, False, True), shown
 
 
 def test_limits_standard_input_and_tables_that_are_cut(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         put(url)
-    sql = "select reference from media"
-    piped = fsmedia("catalog", "query", "-s", url, "-", "--json", "--limit", "2", stdin=sql.encode())
-    assert len(piped.stdout.splitlines()) == 2
-    assert fsmedia("catalog", "query", "-s", url, sql, "--limit", "0", "--csv").stdout == "reference\n"
-    assert "no rows" in fsmedia("catalog", "query", "-s", url, "select 1 from media where false").stderr
+    query, sql = ("catalog", "query", "-s", url), "select reference from media"
+    assert len(answers(*query, "-", "--limit", "2", stdin=sql.encode())) == 2
+    assert fsmedia(*query, sql, "--limit", "0", "--csv").stdout == "reference\n"
+    tells(fsmedia(*query, "select 1 from media where false").stderr, "no rows")
     monkeypatch.setattr(cmd_catalog, "_SHOWN", 5)
-    result = fsmedia("catalog", "query", "-s", url, "select range from range(9)")
-    assert len(result.stdout.splitlines()) == 6
-    assert "more than 5 rows" in result.stderr
+    result = fsmedia(*query, "select range from range(9)")
+    assert (len(result.stdout.splitlines()), "more than 5 rows" in result.stderr) == (6, True)
 
 
 def test_a_catalog_as_it_is(url: str, local_storage: LocalStorage) -> None:
-    count = "select count(*) n from media"
+    query = ("catalog", "query", "-s", url, "select count(*) n from media")
     MediaStore(url).create()
-    assert "no catalog yet" in refused(fsmedia("catalog", "query", "-s", url, count, "--no-refresh"), 3)
+    assert "no catalog yet" in refused(fsmedia(*query, "--no-refresh"), 3)
     put(url)
     fsmedia("catalog", "refresh", "-s", url)
     put(url)
     before = local_storage.keys()
-    assert json.loads(fsmedia("catalog", "query", "-s", url, count, "--no-refresh", "--json").stdout) == {"n": 1}
-    assert json.loads(fsmedia("stats", "-s", url, "--no-refresh", "--json").stdout)["media"] == 1
+    assert answers(*query, "--no-refresh") == [{"n": 1}]
+    assert answers("stats", "-s", url, "--no-refresh")[0]["media"] == 1
     assert local_storage.keys() == before
-    assert json.loads(fsmedia("catalog", "query", "-s", url, count, "--json").stdout) == {"n": 2}
+    assert answers(*query) == [{"n": 2}]
 
 
 @pytest.fixture(scope="module")
@@ -201,11 +198,10 @@ def test_a_store_that_may_only_be_read(url: str, monkeypatch: pytest.MonkeyPatch
         raise StorageError("access denied", key=".fsmedia/catalog/x")
 
     monkeypatch.setattr(room, "publish", refusing)
-    result = fsmedia("catalog", "query", "-s", url, "select count(*) n from media", "--json")
-    assert (result.exit_code, json.loads(result.stdout)) == (0, {"n": 1})
-    assert "trying again without writing" in result.stderr
-    assert "access denied" in result.stderr
-    assert "1 media" in fsmedia("stats", "-s", url).stdout
+    result = exits(0, "catalog", "query", "-s", url, "select count(*) n from media", "--json")
+    assert json.loads(result.stdout) == {"n": 1}
+    tells(result.stderr, "trying again without writing", "access denied")
+    tells(fsmedia("stats", "-s", url).stdout, "1 media")
     assert "access denied" in refused(fsmedia("catalog", "refresh", "-s", url), 1)
 
 
@@ -213,19 +209,17 @@ def test_a_store_that_may_only_be_read(url: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_stats(url: str) -> None:
-    wanted = weekly(url)
+    wanted, none = weekly(url), f"{url}-none"
     text = fsmedia("stats", "-s", url, "--top", "2").stdout
-    assert f"7 media, {7 * len(PNG)} B, as of " in text
-    assert "2 others" in text
-    assert "media by run" in text
-    found = json.loads(fsmedia("stats", "-s", url, "--json").stdout)
+    tells(text, f"7 media, {7 * len(PNG)} B, as of ", "2 others", "media by run")
+    (found,) = answers("stats", "-s", url)
     assert found["expires_within_week"]["bytes"] == sum(wanted.values()) + len(PNG)  # and the text of r3
     assert found["expired"]["media"] == 1
     assert {each["name"] for each in found["by_policy"]} >= {None, "retain-3days"}
-    assert "no store at" in refused(fsmedia("stats", "-s", f"{url}-none"), 3)
-    assert not Path(f"{url}-none").exists()
-    MediaStore(f"{url}-none").create()
-    assert "0 media" in fsmedia("stats", "-s", f"{url}-none").stdout
+    assert "no store at" in refused(fsmedia("stats", "-s", none), 3)
+    assert not Path(none).exists()
+    MediaStore(none).create()
+    tells(fsmedia("stats", "-s", none).stdout, "0 media")
     reference = next(MediaStore(url).list())
     Path(url, f"{reference}.meta").write_text("{broken")
     told = fsmedia("stats", "-s", url)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import html
 import io
-import json
 import os
 import re
 import shlex
@@ -25,31 +24,26 @@ from fsmedia.cli import cmd_demo
 from fsmedia.cli.cmd_demo import sample_run
 from fsmedia.models import mime
 from tests.storages import MemoryStorage, Storage
-from tests.surfaces.commands import child, environment, exits, fsmedia, places
+from tests.surfaces.commands import answers, child, environment, exits, fsmedia, tells
 
 pytestmark = pytest.mark.usefixtures("here")
 
 
-def test_the_demo_stores_a_run_and_checks_it(storage: Storage) -> None:
-    first = exits(0, "demo", *places(storage))
+def test_the_demo_stores_a_run_and_checks_it(storage: Storage, at: list[str], opened: MediaStore) -> None:
+    first = exits(0, "demo", *at)
     assert first.stderr == ""
-    store = MediaStore(storage.url, storage_options=storage.options)
-    references = list(store.list())
+    references = list(opened.list())
     samples = sample_run()
-    assert len(references) == len(samples)
     for reference, sample in zip(references, samples, strict=True):
-        for said in (reference, sample.caption, sample.mime_type):
-            assert said in first.stdout
-        assert store.retrieve_media(reference).read_bytes() == sample.data
-        assert store.info(reference).caption == sample.caption
-    assert "sha256 ok" in first.stdout
-    assert ": new\n" in first.stdout
+        tells(first.stdout, reference, sample.caption, sample.mime_type)
+        assert opened.retrieve_media(reference).read_bytes() == sample.data
+        assert opened.info(reference).caption == sample.caption
+    tells(first.stdout, "sha256 ok", ": new\n")
     for secret in ("key", "secret"):
         assert storage.options.get(secret, "no secret") not in first.stdout
-    second = exits(0, "demo", *places(storage))
-    assert "it was there already" in second.stdout
-    assert len(list(store.list())) == 2 * len(samples)
-    assert len({store.info(reference).run_id for reference in store.list()}) == 2
+    tells(exits(0, "demo", *at).stdout, "it was there already")
+    assert len(list(opened.list())) == 2 * len(samples)
+    assert len({opened.info(reference).run_id for reference in opened.list()}) == 2
 
 
 def test_the_demo_goes_to_a_folder_here_whatever_the_environment_says(here: Path, tmp_path: Path) -> None:
@@ -96,9 +90,8 @@ def test_the_next_commands_are_for_the_way_it_was_started(here: Path, memory_sto
 
 
 def test_the_demo_for_programs(here: Path) -> None:
-    document = json.loads(fsmedia("demo", "--json").stdout)
-    assert document["url"] == str(here / "fsmedia-demo")
-    assert document["created"] is True
+    (document,) = answers("demo")
+    assert (document["url"], document["created"]) == (str(here / "fsmedia-demo"), True)
     store = MediaStore(document["url"])
     assert document["references"] == list(store.list(run_id=document["run_id"]))
     with store.open(document["read_back"]["reference"]) as file:
@@ -110,13 +103,11 @@ def test_the_demo_fits_a_store_of_any_organization_and_needs_no_pillow(
 ) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
     for mode in ("by-session", "by-conversation", "by-run"):
-        assert fsmedia("init", "-s", f"{url}-{mode}", "--organization", mode).exit_code == 0
-        done = fsmedia("demo", "-s", f"{url}-{mode}")
-        assert (done.exit_code, done.stderr) == (0, "")
+        exits(0, "init", "-s", f"{url}-{mode}", "--organization", mode)
+        assert exits(0, "demo", "-s", f"{url}-{mode}").stderr == ""
         assert len(list(MediaStore(f"{url}-{mode}").list())) == len(sample_run())
     monkeypatch.setitem(sys.modules, "fsmedia.display.gallery", None)
-    done = exits(0, "demo", "-s", url)
-    assert re.match("no gallery: .*pip install", done.stderr)
+    assert re.match("no gallery: .*pip install", exits(0, "demo", "-s", url).stderr)
 
 
 def test_a_wrong_digest_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,8 +121,7 @@ def test_a_wrong_digest_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MediaStore, "retrieve_media", spoil)
     result = exits(1, "demo")
     assert "sha256 ok" not in result.stdout
-    assert "bytes were read where" in result.stderr
-    assert result.stderr.count("\n") == 1
+    assert ("bytes were read where" in result.stderr, result.stderr.count("\n")) == (True, 1)
 
 
 def test_names_of_runs_tell_their_time_and_differ_by_the_millisecond() -> None:
@@ -140,9 +130,6 @@ def test_names_of_runs_tell_their_time_and_differ_by_the_millisecond() -> None:
     assert names == sorted(set(names))
     assert names[0] == "demo-20260304-000000"
     assert all(len(name) == len(names[0]) for name in names)
-
-
-# -- the sample run -------------------------------------------------------------------------------------------
 
 
 def test_the_sample_run_is_a_few_hundred_kilobytes_of_several_kinds_that_open() -> None:

@@ -13,7 +13,7 @@ import pytest
 from fsmedia import HeldMediaError, MediaStore
 from fsmedia.cli.signals import StopSignal
 from tests.storages import LocalStorage, Storage
-from tests.surfaces.commands import DEADLINE, HOSTILE, exits, fsmedia, harmless, places, put, refused, started
+from tests.surfaces.commands import DEADLINE, HOSTILE, answers, exits, fsmedia, harmless, put, refused, started, tells
 
 DAY = timedelta(days=1)
 
@@ -29,16 +29,17 @@ def due_keys(known: str) -> list[str]:
     return sorted(str(path.relative_to(known)) for path in Path(known, ".fsmedia/due").rglob("*") if path.is_file())
 
 
-# -- list ----------------------------------------------------------------------------------------------------
+def make_partial(url: str) -> None:
+    settings = Path(url, ".fsmedia/store.json")
+    settings.write_text(settings.read_text().replace("complete", "partial"))
 
 
 def test_list_shows_names_default_grammar_and_the_due_index(known: str, tmp_path: Path) -> None:
-    text = exits(0, "policy", "list", "-s", known)
-    for fact in ("audit", "365d", "scratch", "12h", "retain-<n>days", "none: media", "complete"):
-        assert fact in text.stdout
+    text = exits(0, "policy", "list", "-s", known).stdout
+    tells(text, "audit", "365d", "scratch", "12h", "retain-<n>days", "none: media", "complete")
     for words in (["-s", known, "policy", "list"], ["-s", "else", "policy", "-s", known, "list"]):
-        assert fsmedia(*words).stdout == text.stdout  # the store stands before or after each word
-    facts = json.loads(fsmedia("policy", "list", "-s", known, "--json").stdout)
+        assert fsmedia(*words).stdout == text  # the store stands before or after each word
+    (facts,) = answers("policy", "list", "-s", known)
     assert facts["policies"] == {"audit": 365 * 86400, "scratch": 12 * 3600}
     assert (facts["made"], facts["default_policy"], facts["due_index"]) == (True, None, "complete")
     assert "retain-<n>days" in facts["grammar"]
@@ -47,96 +48,81 @@ def test_list_shows_names_default_grammar_and_the_due_index(known: str, tmp_path
     assert not bare.exists()
     Path(bare, "runs", "r1").mkdir(parents=True)
     Path(bare, "runs", "r1", "x.txt").write_text("PromptKit's")
-    text = fsmedia("policy", "list", "-s", bare)
-    assert (text.exit_code, "has no settings" in text.stderr) == (0, True)
-    assert json.loads(fsmedia("policy", "list", "-s", bare, "--json").stdout)["made"] is False
-
-
-# -- apply ---------------------------------------------------------------------------------------------------
+    tells(exits(0, "policy", "list", "-s", bare).stderr, "has no settings")
+    assert answers("policy", "list", "-s", bare)[0]["made"] is False
 
 
 def test_apply_puts_several_under_a_policy_and_takes_it_away(known: str) -> None:
     references = [put(known), put(known)]
-    done = exits(0, "policy", "apply", "retain-30days", *references, "-s", known)
-    assert [line.split()[-1] for line in done.stdout.splitlines()] == references
-    assert all(line.startswith("retain-30days, until ") for line in done.stdout.splitlines())
+    lines = exits(0, "policy", "apply", "retain-30days", *references, "-s", known).stdout.splitlines()
+    assert [line.split()[-1] for line in lines] == references
+    assert all(line.startswith("retain-30days, until ") for line in lines)
     records = [MediaStore(known).info(reference) for reference in references]
     assert all(each.expires_at - each.timestamp == 30 * DAY for each in records)
     assert len(due_keys(known)) == 2
     for word in ("--forever", "--none"):
-        done = fsmedia("policy", "apply", word, *references, "-s", known)
-        assert "no policy, kept for ever" in done.stdout
+        tells(fsmedia("policy", "apply", word, *references, "-s", known).stdout, "no policy, kept for ever")
         assert all(MediaStore(known).info(reference).expires_at is None for reference in references)
-    assert "retain, kept for ever" in fsmedia("policy", "apply", "retain", references[0], "-s", known).stdout
+    tells(fsmedia("policy", "apply", "retain", references[0], "-s", known).stdout, "retain, kept for ever")
 
 
 def test_apply_says_what_the_next_sweep_will_delete(known: str) -> None:
     reference = put(known, timestamp=datetime.now(UTC) - 3 * DAY)
-    assert "audit, until" in fsmedia("policy", "apply", "audit", reference, "-s", known).stdout
-    assert "due since" in fsmedia("policy", "apply", "scratch", reference, "-s", known).stdout
-    facts = json.loads(fsmedia("policy", "apply", "audit", reference, "-s", known, "--json").stdout)
+    for policy, said in (("audit", "audit, until"), ("scratch", "due since")):
+        tells(fsmedia("policy", "apply", policy, reference, "-s", known).stdout, said)
+    facts = answers("policy", "apply", "audit", reference, "-s", known)
     record = MediaStore(known).info(reference).model_dump(mode="json")
-    assert facts == {"reference": reference, "policy_name": "audit", "expires_at": record["expires_at"]}
+    assert facts == [{"reference": reference, "policy_name": "audit", "expires_at": record["expires_at"]}]
 
 
 def test_apply_goes_on_past_what_fails_and_refuses_an_unknown_policy_once(known: str) -> None:
     reference = put(known)
-    text = refused(fsmedia("policy", "apply", "no-such", reference, reference, "-s", known), 1)
-    assert "unknown policy 'no-such'" in text
-    assert "audit" in text
+    unknown = refused(fsmedia("policy", "apply", "no-such", reference, reference, "-s", known), 1)
+    tells(unknown, "unknown policy 'no-such'", "audit")
     assert "stands before" in refused(fsmedia("policy", "apply", reference, "audit", "-s", known), 1)
     assert due_keys(known) == []
     Path(known, "runs/r1/foreign.png").write_bytes(b"x")
-    words = ["policy", "apply", "audit", "runs/r1/none.png", "runs/r1/foreign.png", reference, "-s", known]
-    done = exits(1, *words)
+    words = ["policy", "apply", "audit", "-s", known, "runs/r1/none.png"]
+    done = exits(1, *words, "runs/r1/foreign.png", reference)
     assert done.stdout.split()[-1] == reference
-    assert "no such media" in done.stderr
-    assert "no sidecar" in done.stderr
-    assert fsmedia("policy", "apply", "audit", "runs/r1/none.png", "-s", known).exit_code == 3
+    tells(done.stderr, "no such media", "no sidecar")
+    exits(3, *words)
 
 
 # -- hold and release ----------------------------------------------------------------------------------------
 
 
-def test_a_hold_is_shown_refuses_rm_and_is_released(storage: Storage) -> None:
-    words = places(storage)
-    store = MediaStore(storage.url, storage_options=storage.options)
-    stored = fsmedia("store", Path(__file__), "--run", "r1", "--policy", "retain-1hours", *words)
-    reference = stored.stdout.strip()
-    done = fsmedia("policy", "hold", reference, "--reason", "case 4711", "--who", "legal", *words)
-    assert (done.exit_code, done.stdout) == (0, f"held  {reference}\n")
-    shown = fsmedia("info", reference, *words).stdout
-    assert "case 4711" in shown
-    assert "expires" in shown
-    assert json.loads(fsmedia("info", reference, "--json", *words).stdout)["hold"] == "case 4711"
+def test_a_hold_is_shown_refuses_rm_and_is_released(at: list[str], opened: MediaStore) -> None:
+    reference = exits(0, "store", __file__, "--run", "r1", "--policy", "retain-1hours", *at).stdout.strip()
+    done = exits(0, "policy", "hold", reference, "--reason", "case 4711", "--who", "legal", *at)
+    assert done.stdout == f"held  {reference}\n"
+    tells(fsmedia("info", reference, *at).stdout, "case 4711", "expires")
+    assert answers("info", reference, *at)[0]["hold"] == "case 4711"
     for dry in ([], ["--dry-run"]):
-        text = refused(fsmedia("rm", reference, *dry, *words), 1)
-        assert "is held" in text
-        assert "case 4711" in text
+        tells(refused(fsmedia("rm", reference, *dry, *at), 1), "is held", "case 4711")
     with pytest.raises(HeldMediaError):
-        store.delete_media(reference)
-    assert fsmedia("policy", "release", reference, *words).stdout == f"released  {reference}\n"
-    assert fsmedia("policy", "release", reference, *words).stdout == f"was not held  {reference}\n"
-    assert fsmedia("rm", reference, *words).exit_code == 0
+        opened.delete_media(reference)
+    for said in ("released", "was not held"):
+        assert fsmedia("policy", "release", reference, *at).stdout == f"{said}  {reference}\n"
+    exits(0, "rm", reference, *at)
 
 
 def test_a_second_hold_says_what_it_replaces_and_what_can_t_be_held_is_told(known: str) -> None:
     reference = put(known)
-    done = fsmedia("policy", "hold", "runs/r1/none.png", reference, "--reason", "one", "-s", known)
-    assert (done.exit_code, done.stdout) == (3, f"held  {reference}\n")
-    assert "in place of: one" in fsmedia("policy", "hold", reference, "--reason", "two", "-s", known).stdout
-    assert "reason" in refused(fsmedia("policy", "hold", reference, "--reason", " ", "-s", known), 1)
-    facts = json.loads(fsmedia("policy", "hold", reference, "--reason", "three", "-s", known, "--json").stdout)
-    assert facts == {"reference": reference, "held": True, "reason": "three", "before": "two"}
-    facts = json.loads(fsmedia("policy", "release", reference, "-s", known, "--json").stdout)
-    assert facts == {"reference": reference, "held": False, "before": "three"}
-    assert fsmedia("policy", "release", "runs/r1/none.png", "-s", known).exit_code == 3
+    hold = ["policy", "hold", "-s", known, reference, "--reason"]
+    assert exits(3, *hold, "one", "runs/r1/none.png").stdout == f"held  {reference}\n"
+    tells(exits(0, *hold, "two").stdout, "in place of: one")
+    assert "reason" in refused(fsmedia(*hold, " "), 1)
+    assert answers(*hold, "three") == [{"reference": reference, "held": True, "reason": "three", "before": "two"}]
+    released = {"reference": reference, "held": False, "before": "three"}
+    assert answers("policy", "release", reference, "-s", known) == [released]
+    exits(3, "policy", "release", "runs/r1/none.png", "-s", known)
 
 
 def test_damaged_sidecars_and_left_holds_can_be_held_and_released(known: str) -> None:
     reference, other = put(known), put(known)
     Path(known, f"{reference}.meta").write_bytes(b"{")
-    assert fsmedia("policy", "hold", reference, other, "--reason", "look", "-s", known).exit_code == 0
+    exits(0, "policy", "hold", reference, other, "--reason", "look", "-s", known)
     assert len(list(Path(known, ".fsmedia/holds").iterdir())) == 2
     Path(known, other).unlink()
     Path(known, f"{other}.meta").unlink()
@@ -146,19 +132,10 @@ def test_damaged_sidecars_and_left_holds_can_be_held_and_released(known: str) ->
 
 def test_words_of_strangers_command_no_terminal(known: str) -> None:
     reference = put(known, run_id=HOSTILE)
-    for words in (
-        ["policy", "hold", reference, "--reason", HOSTILE],
-        ["policy", "hold", reference, "--reason", HOSTILE],
-        ["info", reference],
-        ["rm", "-n", reference],
-        ["rm", reference],
-        ["policy", "apply", HOSTILE, reference],
-        ["policy", "apply", "audit", HOSTILE],
-    ):
+    hold = ["policy", "hold", reference, "--reason", HOSTILE]
+    apply = [["policy", "apply", HOSTILE, reference], ["policy", "apply", "audit", HOSTILE]]
+    for words in (hold, hold, ["info", reference], ["rm", "-n", reference], ["rm", reference], *apply):
         harmless(fsmedia(*words, "-s", known).output)
-
-
-# -- the due index -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("threads", [[], ["--threads", "3"]])
@@ -167,26 +144,21 @@ def test_a_repair_completes_the_index(threads: list[str], known: str) -> None:
     put(known)
     (entry,) = due_keys(known)
     Path(known, entry).unlink()
-    settings = Path(known, ".fsmedia/store.json")
-    settings.write_text(settings.read_text().replace("complete", "partial"))
-    assert "fsmedia verify --repair" in fsmedia("policy", "list", "-s", known).stdout
-    looked = fsmedia("verify", "-s", known)
-    assert looked.exit_code == 0, "a partial index is nothing wrong"
-    assert "to make it complete: fsmedia verify --repair" in looked.stderr
+    make_partial(known)
+    tells(fsmedia("policy", "list", "-s", known).stdout, "fsmedia verify --repair")
+    looked = exits(0, "verify", "-s", known)  # a partial index is nothing wrong
+    tells(looked.stderr, "to make it complete: fsmedia verify --repair")
     plan = exits(0, "verify", "--repair", "--dry-run", "-s", known)
-    assert "the partial due index does not name it" in plan.stdout
+    tells(plan.stdout, "the partial due index does not name it")
     assert due_keys(known) == []
-    done = fsmedia("verify", "--repair", *threads, "-s", known)
-    assert (done.exit_code, done.stderr) == (0, "")
-    assert "1 mended, 0 left" in done.stdout
+    done = exits(0, "verify", "--repair", *threads, "-s", known)
+    assert (done.stderr, "1 mended, 0 left" in done.stdout) == ("", True)
     assert due_keys(known) == [entry]
-    facts = json.loads(fsmedia("verify", "--repair", "-s", known, "--json").stdout)
+    (facts,) = answers("verify", "--repair", "-s", known)
     assert (facts["media"], facts["findings"], facts["failed"], facts["due_index"]) == (2, [], [], "complete")
 
 
 # -- sweeps ---------------------------------------------------------------------------------------------------
-
-
 LONG_AGO = datetime.now(UTC) - timedelta(days=3)
 
 
@@ -195,42 +167,32 @@ def put_due(url: str, **fields: object) -> str:
     return put(url, timestamp=LONG_AGO, policy_name="retain-1days", **fields)
 
 
-def make_partial(url: str) -> None:
-    settings = Path(url, ".fsmedia/store.json")
-    settings.write_text(settings.read_text().replace("complete", "partial"))
-
-
-def test_a_dry_run_says_what_a_sweep_then_does(storage: Storage) -> None:
-    words = places(storage)
-    file = Path(__file__)
+def test_a_dry_run_says_what_a_sweep_then_does(storage: Storage, at: list[str]) -> None:
     gone, held, kept = (
-        fsmedia("store", file, "--run", "r1", "--policy", policy, *words).stdout.strip()
+        exits(0, "store", __file__, "--run", "r1", "--policy", policy, *at).stdout.strip()
         for policy in ("delete-after-1min", "delete-after-1min", "retain-30days")
     )
-    fsmedia("policy", "hold", held, "--reason", "case", *words)
+    fsmedia("policy", "hold", held, "--reason", "case", *at)
     later = ["--now", (datetime.now(UTC) + timedelta(minutes=4)).isoformat()]
     keys = storage.keys()
     for dry, verb in ((["--dry-run"], "would delete"), ([], "deleted")):
-        done = fsmedia("policy", "enforce", *dry, *later, *words)
-        assert (done.exit_code, done.stderr) == (0, "")
+        done = exits(0, "policy", "enforce", *dry, *later, *at)
+        assert done.stderr == ""
         first, second, total = done.stdout.splitlines()
-        assert first.startswith(verb)
-        assert first.endswith(gone)
-        assert "delete-after-1min  expired 20" in first
+        assert (first.startswith(verb), first.endswith(gone)) == (True, True)
+        tells(first, "delete-after-1min  expired 20")
         assert second.split() == ["skipped", held, "held"]
-        assert f"2 examined, {verb} 1 (" in total
-        assert "1 skipped, 0 failed" in total
-        if dry:
-            assert storage.keys() == keys
+        tells(total, f"2 examined, {verb} 1 (", "1 skipped, 0 failed")
+        assert not dry or storage.keys() == keys
     assert {held, kept} <= storage.keys()
     assert gone not in set(storage.keys())
     for now, goes in (("in 31d", True), ("in 29d", False), ("2001-01-01T00:00:00Z", False)):
-        assert (kept in fsmedia("policy", "enforce", "-n", "--now", now, *words).stdout) == goes
+        assert (kept in fsmedia("policy", "enforce", "-n", "--now", now, *at).stdout) == goes
 
 
 def test_json_is_one_document_with_all_media(url: str) -> None:
     references = {put_due(url) for _ in range(3)}
-    report = json.loads(fsmedia("policy", "enforce", "--dry-run", "--json", "-s", url).stdout)
+    (report,) = answers("policy", "enforce", "--dry-run", "-s", url)
     assert {each["reference"] for each in report["deleted"]} == references
     assert report["bytes_freed"] == 3 * len(b"some bytes")
     assert (report["dry_run"], report["due_index"], report["examined"]) == (True, "complete", 3)
@@ -244,37 +206,31 @@ def test_what_fails_is_told_once_with_its_name_and_the_rest_goes(url: str) -> No
     Path(url, f"{broken}.meta").write_bytes(b"{")
     for dry in (["--dry-run"], []):
         done = exits(1, "policy", "enforce", *dry, "-s", url)
-        assert done.stderr.startswith("error: ")
-        assert done.stderr.count(broken) == 1
-        assert done.stderr.count("\n") == 1
-        assert fine in done.stdout
-        assert "1 failed" in done.stdout
+        assert (done.stderr[:7], done.stderr.count(broken), done.stderr.count("\n")) == ("error: ", 1, 1)
+        tells(done.stdout, fine, "1 failed")
     assert list(MediaStore(url).list()) == [broken]
-    assert json.loads(fsmedia("policy", "enforce", "--json", "-s", url).stdout)["failed"][0]["reference"] == broken
+    assert answers("policy", "enforce", "-s", url, code=1)[0]["failed"][0]["reference"] == broken
 
 
 def test_a_partial_index_names_the_command_that_completes_it(url: str) -> None:
     put_due(url)
     make_partial(url)
-    done = exits(0, "policy", "enforce", "--dry-run", "-s", url)
-    assert "fsmedia verify --repair" in done.stderr
+    tells(exits(0, "policy", "enforce", "--dry-run", "-s", url).stderr, "fsmedia verify --repair")
     fsmedia("verify", "--repair", "-s", url)
     assert fsmedia("policy", "enforce", "-s", url).stderr == ""
 
 
-def test_what_promptkit_may_share_stays_unless_told(url: str) -> None:
+def test_what_promptkit_may_share_stays_unless_told(url: str, local_storage: LocalStorage) -> None:
     reference = "runs/r1/shared.png"
     MediaStore(url).create()
-    Path(url, "runs/r1").mkdir(parents=True)
-    Path(url, reference).write_bytes(b"x")
     sidecar = {"run_id": "r1", "mime_type": "image/png", "policy_name": "retain-1days"}
-    Path(url, f"{reference}.meta").write_text(json.dumps({**sidecar, "timestamp": f"{LONG_AGO:%FT%TZ}"}))
-    Path(url, ".dedup_index.json").write_text(json.dumps({"0" * 64: reference}))
+    local_storage.write(reference, b"x")
+    local_storage.write(f"{reference}.meta", json.dumps({**sidecar, "timestamp": f"{LONG_AGO:%FT%TZ}"}).encode())
+    local_storage.write(".dedup_index.json", json.dumps({"0" * 64: reference}).encode())
     make_partial(url)
-    done = fsmedia("policy", "enforce", "-s", url)
-    assert f"skipped  {reference}  PromptKit's index names it" in done.stdout
+    tells(fsmedia("policy", "enforce", "-s", url).stdout, f"skipped  {reference}  PromptKit's index names it")
     assert Path(url, reference).exists()
-    assert reference in fsmedia("policy", "enforce", "--delete-shared", "-s", url).stdout
+    tells(fsmedia("policy", "enforce", "--delete-shared", "-s", url).stdout, reference)
     assert not Path(url, reference).exists()
 
 
@@ -288,23 +244,19 @@ def test_long_tables_end_with_how_many_more(threads: list[str], url: str) -> Non
     assert len(done) == 50 + 1 + 2 + 1
     assert "and 1 more would delete; --all shows them" in done
     assert "--all" not in fsmedia("policy", "enforce", "--dry-run", "--all", "-s", url).stdout
-    assert len(json.loads(fsmedia("policy", "enforce", *threads, "--json", "-s", url).stdout)["deleted"]) == 51
+    assert len(answers("policy", "enforce", *threads, "-s", url)[0]["deleted"]) == 51
     assert list(store.list()) == references[:2]
 
 
-def test_names_of_strangers_command_no_terminal(url: str) -> None:
+def test_names_of_strangers_command_no_terminal(url: str, local_storage: LocalStorage) -> None:
     reference = put_due(url)
     place = Path(url, "runs/r1") / HOSTILE.replace("/", "")
     Path(url, reference).rename(place)
     Path(url, f"{reference}.meta").rename(f"{place}.meta")
-    broken = Path(url, "runs/r1") / f"broken{HOSTILE.replace('/', '')}"
-    broken.write_bytes(b"x")
-    Path(f"{broken}.meta").write_bytes(b"{")
+    for end, data in (("", b"x"), (".meta", b"{")):
+        local_storage.write(f"runs/r1/broken{HOSTILE.replace('/', '')}{end}", data)
     make_partial(url)
-    done = fsmedia("policy", "enforce", "--dry-run", "-s", url)
-    assert "would delete 1" in done.stdout
-    assert "1 failed" in done.stdout
-    harmless(done.output)
+    tells(harmless(fsmedia("policy", "enforce", "--dry-run", "-s", url).output), "would delete 1", "1 failed")
 
 
 @pytest.fixture
@@ -332,9 +284,6 @@ def test_a_sweep_that_is_stopped_ends_in_order_and_says_so(
     assert done.exit_code == code
     assert ", stopped early" in done.stdout.splitlines()[-1]
     assert list(MediaStore(url).list()) == [reference]
-
-
-# -- again and again -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -378,9 +327,6 @@ def test_every_ends_when_nobody_reads_any_more(url: str, tmp_path: Path) -> None
         process.stdout.close()
         assert process.wait(DEADLINE) == 141
         assert process.stderr.read() == b""
-
-
-# -- stopping ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("heeded_signals")

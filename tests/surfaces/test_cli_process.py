@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -19,7 +18,7 @@ from fsmedia.cli.output import SHOWN_FROM_BYTES
 from fsmedia.store import utc_now
 from tests.contract.specimens import traces
 from tests.storages import LocalStorage
-from tests.surfaces.commands import DEADLINE, child, environment, fsmedia, on_terminal, put, started
+from tests.surfaces.commands import DEADLINE, answers, child, environment, on_terminal, put, started
 
 ESC = b"\x1b"
 BIG = 16 * 2**20  # with more, the pipe was still being read when the signal came, and no read that takes long showed
@@ -160,6 +159,8 @@ def test_long_work_shows_its_progress_on_a_terminal_only(url: str, tmp_path: Pat
     code, shown = on_terminal("get", reference, "-o", "out.mp4", "-s", url, cwd=tmp_path)
     assert (code, b"8.0 MiB" in shown) == (0, True)
     assert (tmp_path / "out.mp4").stat().st_size == size
+    code, shown = on_terminal("sync", url, tmp_path / "other", cwd=tmp_path, width=200)
+    assert (code, b"syncing" in shown, b"2 examined, copied 2" in shown) == (0, True, True)
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -222,8 +223,7 @@ def test_where_nothing_goes_nothing_is_asked(url: str, tmp_path: Path) -> None:
 
 def test_a_policy_can_be_tried(due: list[str], local_storage: LocalStorage) -> None:
     before = traces(local_storage)
-    words = ["policy", "apply", "retain-30days", *due, "-n", "--json", "-s", local_storage.url]
-    planned = [json.loads(line) for line in fsmedia(*words).stdout.splitlines()]
+    words = ["policy", "apply", "retain-30days", *due, "-s", local_storage.url]
+    planned = answers(*words, "-n")
     assert traces(local_storage) == before
-    words.remove("-n")
-    assert planned == [json.loads(line) for line in fsmedia(*words).stdout.splitlines()]
+    assert planned == answers(*words)
