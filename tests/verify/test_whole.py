@@ -16,7 +16,7 @@ from fsmedia.format import keys
 from fsmedia.maintenance import verify
 from fsmedia.models import VerifyReport
 from tests.contract.specimens import AT_ONCE, PNG, raised, traces
-from tests.golden.conftest import STORES, adopt
+from tests.golden.conftest import ORGANIZATIONS, adopt
 from tests.protocol.wire import counted
 from tests.storages import LOCAL, LocalStorage, S3Storage, Storage, switch_looks
 from tests.transfers import opened, shared_in_place
@@ -61,7 +61,7 @@ def test_a_store_that_was_used(shared: bool, storage: Storage, open_store: Calla
         assert spotless(open_store().verify(deep=True, repair=True, dry_run=True, **AT_ONCE))
 
 
-@pytest.mark.parametrize("name", STORES)
+@pytest.mark.parametrize("name", ORGANIZATIONS)
 def test_stores_of_promptkit(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """They are whole as they are; media without sidecar are told, and its index where it leads nowhere."""
     adopted = adopt(name, LOCAL, request, tmp_path)
