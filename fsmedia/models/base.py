@@ -29,7 +29,7 @@ def explain(error: ValidationError, model: str) -> InvalidMediaError:
         where = ".".join(step if (step := str(part)).isprintable() else repr(step) for part in item["loc"])
         reason = item["msg"].removeprefix("Value error, ")
         parts.append(f"{where}: {reason}" if where else reason)
-    return InvalidMediaError(f"{model}: {' / '.join(parts)}", next_step=f"see help(fsmedia.{model})")
+    return InvalidMediaError(f"{model}: {' / '.join(parts)}", next_step=f"see help(fsmedia.models.{model})")
 
 
 def _plain_type(annotation: Any) -> Any:

@@ -1,8 +1,8 @@
 """README.md and the pages in docs/ are true: their Python runs, their commands run, their links lead somewhere.
 
 `<!-- no-test: reason -->` before a block leaves it out, for blocks that install packages only; `.ci/run` runs those
-that carry a `<!-- ci:... -->` mark. format.md, orders.md and scale.md have tests of their own (`test_format.py`,
-`tests/unit/test_lifecycle.py`, `tests/clients`).
+that carry a `<!-- ci:... -->` mark. What format.md, orders.md and scale.md say besides is asked by tests of their own
+(`test_format.py`, `tests/unit/test_lifecycle.py`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from tests.surfaces.commands import tells
 
 README = ROOT / "README.md"
 DOCS = sorted((PACKAGE / "docs").glob("*.md"))
-OTHERS = {"format.md", "orders.md", "scale.md"}
-PAGES = {page.name: page for page in (README, *DOCS) if page.name not in OTHERS}
+PAGES = {page.name: page for page in (README, *DOCS)}
 SHELLS = {"sh", "console", "bash", "shell"}
 SHIM = f"""#!/bin/sh
 exec "{sys.executable}" -W error -c 'from fsmedia.cli import main; main()' "$@"
