@@ -22,7 +22,8 @@ from fsmedia.format.keys import VIEWS
 from fsmedia.storage import SEEK_BLOCK, Exclusion, open_backend
 from tests.conftest import on
 from tests.contract.specimens import R1, png, put, raised
-from tests.filesystem.conftest import DATA, EVERYWHERE, QUICK, files_in, files_of_at_most, made, opened, written
+from tests.filesystem.conftest import DATA, EVERYWHERE, QUICK, files_in, made, opened, written
+from tests.protocol.faults import files_of_at_most
 from tests.protocol.wire import costs, counted
 from tests.storages import LOCAL, MEMORY, S3_RCLONE, S3_SEAWEED
 from tests.surfaces.specimens import sound

@@ -31,7 +31,8 @@ from PIL import Image
 from fsmedia import InvalidMediaError, MediaStore, MediaTooLargeError, StorageError
 from tests.conftest import on, storages
 from tests.contract.specimens import raised
-from tests.filesystem.conftest import files_of_at_most, made, opened, written
+from tests.filesystem.conftest import made, opened, written
+from tests.protocol.faults import files_of_at_most
 from tests.storages import LOCAL, MEMORY, S3_RCLONE
 
 storage = storages(LOCAL, MEMORY, of=())

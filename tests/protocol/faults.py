@@ -7,6 +7,7 @@ still do (`finally` blocks that tidy up) has no effect any more, as after SIGKIL
 """
 
 import os
+import resource
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -256,3 +257,14 @@ def faulty_os(faults: Faults) -> Iterator[FaultyOs]:
             module.os = os
         for descriptor in list(fake._paths):
             fake.close(descriptor)
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let no file grow larger: this stands for a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -7,9 +7,8 @@ Seen from outside the order of writes shows in one thing: there is never a sidec
 """
 
 import errno
-import resource
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from operator import methodcaller
 from pathlib import Path
@@ -23,7 +22,7 @@ from fsmedia import MediaContent, MediaError, MediaMetadata, StorageError
 from fsmedia.core import commit, ingest
 from fsmedia.storage import local
 from tests.protocol.disk import check_delete, check_store
-from tests.protocol.faults import Fault, Faults, faulty_os, no_answer, os_error
+from tests.protocol.faults import Fault, Faults, faulty_os, files_of_at_most, no_answer, os_error
 from tests.protocol.worlds import DATA, STORE_JSON, WAYS, Place, World, each_fault, empty_folders, fresh_world, put, run
 from tests.storages import LOCAL, MEMORY
 
@@ -345,17 +344,6 @@ def test_a_descriptor_is_closed_once(way: str, tmp_path: Path) -> None:
 
 
 # -- the spool of an object store --------------------------------------------------------------------------
-@contextmanager
-def no_file_over(size: int) -> Iterator[None]:
-    """Let the system refuse files that are larger, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize("kind", [MEMORY, LOCAL])
 def test_no_room_for_a_large_media(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The temporary file (of the spool, of the folder) can't grow: an error of this package, and nothing stays."""
@@ -369,7 +357,7 @@ def test_no_room_for_a_large_media(kind: str, tmp_path: Path, monkeypatch: pytes
     with source.open("wb") as file:
         file.truncate(30 * 2**20)
     store = world.open()
-    with no_file_over(12 * 2**20), pytest.raises(Exception) as caught:
+    with files_of_at_most(12 * 2**20), pytest.raises(Exception) as caught:
         store.store_media(MediaContent.from_path(source, "video/mp4"), MediaMetadata(run_id="r1"))
     assert isinstance(caught.value, StorageError), f"not of this package: {caught.value!r}"
     assert list(spool.iterdir()) == []
@@ -384,7 +372,7 @@ def test_a_writer_that_failed_once_stores_nothing(tmp_path: Path, monkeypatch: p
     writer = store.create_media(MediaMetadata(run_id="r1"), "video/mp4")
     with suppress(MediaError), writer:
         writer.write(bytes(8 * 2**20))
-        with no_file_over(9 * 2**20):
+        with files_of_at_most(9 * 2**20):
             for _ in range(3):  # a caller's loop that retries
                 raised(writer.write, bytes(2**20))
         writer.write(b"end")
