@@ -362,9 +362,7 @@ def _open_source(file: str, name: str | None) -> Iterator[tuple["_Source", str]]
 
 def _content_of(source: "_Source", file: str, name: str, mime_type: str | None, caption: str | None) -> MediaContent:
     """Return what is read as content, of the type that is given, or that its name or its first bytes show."""
-    kind = mime_type or mime.guess_from_name(name) or mime.detect(source.head)
-    if kind is None and mime.is_text(source.head):
-        kind = "text/plain"
+    kind = mime_type or mime.guess_from_name(name) or mime.guess_from_bytes(source.head)
     if kind is None and file == _STDIN:
         problem = "standard input does not show its type: give --mime TYPE or --name FILE"
         raise app.CommandError(problem, code=app.USAGE)

@@ -139,7 +139,8 @@ class Importer:
     def _import(self, item: SourceItem) -> None:
         data, head = self._first_bytes(item)
         fields = {name: value for name, value in item.content.items() if value is not None}
-        kind = fields.pop("mime_type", None) or guess_mime_type(item.name, head)
+        shown = mime.guess_from_name(item.name) or mime.guess_from_bytes(head) or _UNKNOWN
+        kind = fields.pop("mime_type", None) or shown
         metadata = AttributedMetadata(
             **{name: value for name, value in item.metadata.items() if value is not None},
             xattrs={SOURCE_ATTRIBUTE: printable(item.source)},
@@ -351,12 +352,6 @@ def skipped(source: str, reason: str) -> PassedOver:
 def printable(text: object) -> str:
     """Return a stranger's text in a form that every storage and terminal can hold."""
     return str(text).encode("utf-8", "backslashreplace").decode()
-
-
-def guess_mime_type(name: str, head: bytes) -> str:
-    """Return the MIME type that a file's name tells, else its first bytes."""
-    kind = mime.guess_from_name(name) or mime.detect(head)
-    return kind or ("text/plain" if head and mime.is_text(head) else _UNKNOWN)
 
 
 class _KnownMedia:

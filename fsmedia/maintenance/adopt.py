@@ -209,8 +209,7 @@ def _sidecar(
     record = records.foreign_record(entry, context.configuration)
     fields: dict[str, Any] = {name: getattr(record, name) for name in MediaMetadata.model_fields}
     fields |= {name: value for name, value in context.ids.items() if not fields[name]}
-    by_name = mime.guess_from_name(keys.file_name(entry.key)) or mime.detect(content.head)
-    text = "text/plain" if content.head and mime.is_text(content.head) else _UNKNOWN
+    kind = mime.guess_from_name(keys.file_name(entry.key)) or mime.guess_from_bytes(content.head) or _UNKNOWN
     policy_name = None if context.policy is None else context.policy.name
-    fields |= {"mime_type": by_name or text, "timestamp": timestamp, "policy_name": policy_name}
+    fields |= {"mime_type": kind, "timestamp": timestamp, "policy_name": policy_name}
     return Sidecar.of_bytes(fields, ContentFields(), content, expires_at=due)

@@ -206,8 +206,8 @@ class MediaContent(ContentFields):
         kind = mime_type or mime.guess_from_name(str(path))
         if kind is None:
             with _opened(str(path)) as file:
-                kind = _guess(file.read(_HEAD))
-        return cls(file_path=str(path), mime_type=kind, **fields)
+                kind = mime.guess_from_bytes(file.read(_HEAD))
+        return cls(file_path=str(path), mime_type=kind or _UNKNOWN, **fields)
 
     @classmethod
     def from_bytes(cls, data: bytes, mime_type: str | None = None, **fields: Any) -> Self:
@@ -217,7 +217,7 @@ class MediaContent(ContentFields):
                 f"takes bytes, not {type(data).__name__}", next_step="see from_text, from_path and from_stream"
             )
         data = bytes(data)
-        return cls(data=data, mime_type=mime_type or _guess(data[:_HEAD]), **fields)
+        return cls(data=data, mime_type=mime_type or mime.guess_from_bytes(data[:_HEAD]) or _UNKNOWN, **fields)
 
     @classmethod
     def from_text(cls, text: str, mime_type: str = "text/plain", **fields: Any) -> Self:
@@ -244,7 +244,7 @@ class MediaContent(ContentFields):
         kind = mime_type or (mime.guess_from_name(name) if isinstance(name, str) else None)
         if kind is None and getattr(stream, "seekable", bool)():
             start = stream.tell()
-            kind = _guess(stream.read(_HEAD))
+            kind = mime.guess_from_bytes(stream.read(_HEAD))
             stream.seek(start)
         return cls(data=stream, mime_type=kind or _UNKNOWN, **fields)
 
@@ -398,11 +398,6 @@ class _Shown:
         if isinstance(self.data, bytes):
             return f"<{len(self.data)} bytes, sha256 {hashlib.sha256(self.data).hexdigest()[:12]}...>"
         return f"<{type(self.data).__name__}, not read>"
-
-
-def _guess(head: bytes) -> str:
-    """Return what the first bytes show, text for text, else the type that promises nothing."""
-    return mime.detect(head) or ("text/plain" if head and mime.is_text(head) else _UNKNOWN)
 
 
 def _opened(path: str) -> BinaryIO:

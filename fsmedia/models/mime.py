@@ -211,6 +211,11 @@ def guess_from_name(name: str) -> str | None:
     return _BY_EXTENSION.get(f".{extension}".lower()) if dot else None
 
 
+def guess_from_bytes(head: bytes) -> str | None:
+    """Return the MIME type that the first bytes show, ``text/plain`` for other text, None if they show nothing."""
+    return detect(head) or ("text/plain" if is_text(head) else None)
+
+
 def is_text(head: bytes) -> bool:
     """Return whether bytes begin like UTF-8 text: no control characters but blanks, at least one byte."""
     head = head[:_TEXT_HEAD]
