@@ -13,10 +13,12 @@ from importlib import import_module
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Unpack
 
+from pydantic_core import from_json
+
 from fsmedia import models  # its reports are loaded when one is made
 from fsmedia.catalog.schema import TableHeader, arrow
 from fsmedia.errors import InvalidMediaError, StorageError
-from fsmedia.models import base, mime
+from fsmedia.models import attributes, base, mime
 from fsmedia.models.selection import Selection, SelectionWords, shows_words
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from fsmedia.models import CatalogRefresh, StoreStatistics, Tally
+    from fsmedia.models import CatalogRefresh, Condition, StoreStatistics, Tally
 
 _INSTANTS = {"since": "timestamp", "until": "timestamp", "expires_before": "expires_at"}
 DAY = timedelta(days=1)
@@ -41,6 +43,9 @@ def mask(table: pa.Table, selection: Selection) -> pa.ChunkedArray:
     pa, compute = arrow(), arrow().compute
     met: list[Any] = []
     for name, wanted in selection.words.items():
+        if name == "attributes":
+            met.append(pa.array([_meets(text, wanted) for text in table.column("xattrs").to_pylist()], pa.bool_()))
+            continue
         column = table.column(_INSTANTS.get(name, name))
         if name == "mime_type":
             kinds = [kind for kind in compute.unique(column).to_pylist() if kind is not None]
@@ -54,6 +59,11 @@ def mask(table: pa.Table, selection: Selection) -> pa.ChunkedArray:
     if not met:
         return pa.chunked_array([pa.array([True] * len(table), pa.bool_())])
     return compute.fill_null(reduce(compute.and_, met), False)
+
+
+def _meets(text: str | None, wanted: Mapping[str, Condition]) -> bool:
+    given = attributes.readable(from_json(text)) if text else {}
+    return all(attributes.meets(given.get(name), condition) for name, condition in wanted.items())
 
 
 class Catalog:

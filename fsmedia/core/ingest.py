@@ -32,7 +32,7 @@ from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.format.wav import PcmFormat
-from fsmedia.models import AttributedMetadata, ContentFields, MediaContent, MediaMetadata, Reference, mime
+from fsmedia.models import ContentFields, MediaContent, MediaMetadata, Reference, mime
 from fsmedia.models.urls import read_data_url, refuse_over
 from fsmedia.storage import Backend, Stage
 
@@ -189,7 +189,6 @@ class MediaUpload:
         self._expires_at = expires_at(find_policy(name, configuration.policies) if name else None, timestamp)
         self._context = context
         self._content = content
-        self._xattrs = metadata.xattrs if isinstance(metadata, AttributedMetadata) else None
         self._fields = {**vars(metadata), "mime_type": mime_type, "timestamp": timestamp, "policy_name": name}
         # Fresh for each attempt, so a store can be repeated, and no other writer can mean the same key.
         own = keys.plain_name(metadata.message_idx, metadata.part_idx, keys.new_unique(int(now.timestamp() * 1000)))
@@ -265,7 +264,7 @@ class MediaUpload:
         with ErrorContext(self.reference):
             writer.finish()
         mime_type, expires_at, context = self._fields["mime_type"], self._expires_at, self._context
-        sidecar = Sidecar.of_bytes(self._fields, self._content, writer, expires_at=expires_at, xattrs=self._xattrs)
+        sidecar = Sidecar.of_bytes(self._fields, self._content, writer, expires_at=expires_at)
         # After all checks and before the first key of the item: a store that can't take it does not come into being,
         # and no item lies in a root without settings.
         with ErrorContext(self.reference):

@@ -25,6 +25,7 @@ from fsmedia.display.previewer import Previewer, PreviewRequest, family_of, side
 from fsmedia.errors import InvalidMediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.models import MediaContent, MediaRecord, mime
+from fsmedia.models.attributes import condition_text
 from fsmedia.models.selection import Selection
 from fsmedia.models.text import (
     distance_text,
@@ -635,9 +636,11 @@ def _previews(backend: Backend, items: list[GalleryItem], progress: Progress, *,
 
 def _title(selection: Selection, url: str) -> str:
     """Return a selection in words; the root where it has no conditions."""
-    title = ", ".join(
+    said = [
         f"{word} {visible(value) if isinstance(value, str) else f'{value:%Y-%m-%d %H:%M %Z}'}"
         for name, word in _TITLES
         if (value := selection.words.get(name)) is not None
-    )
+    ]
+    said += [visible(condition_text(*each)) for each in selection.words.get("attributes", {}).items()]
+    title = ", ".join(said)
     return title[:1].upper() + title[1:] or url

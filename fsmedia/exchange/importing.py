@@ -30,10 +30,10 @@ from fsmedia.errors import (
 from fsmedia.format import keys, wav
 from fsmedia.models import (
     SOURCE_ATTRIBUTE,
-    AttributedMetadata,
     Imported,
     ImportReport,
     MediaContent,
+    MediaMetadata,
     MediaRecord,
     NotImported,
     PassedOver,
@@ -123,7 +123,7 @@ class Importer:
         self._log = ImportLog(dry_run=self._dry_run, progress=words.get("progress"))
         self._id_field = store.organization.id_field
         self._known: OrderedDict[str, _KnownMedia] = OrderedDict()
-        self._waiting: list[tuple[SourceItem, MediaContent, AttributedMetadata, str]] = []
+        self._waiting: list[tuple[SourceItem, MediaContent, MediaMetadata, str]] = []
         self._waiting_bytes = 0
 
     def source(self, place: str | os.PathLike[str]) -> AbstractContextManager[SourceTree]:
@@ -141,9 +141,9 @@ class Importer:
         fields = {name: value for name, value in item.content.items() if value is not None}
         shown = mime.guess_from_name(item.name) or mime.guess_from_bytes(head) or _UNKNOWN
         kind = fields.pop("mime_type", None) or shown
-        metadata = AttributedMetadata(
+        metadata = MediaMetadata(
             **{name: value for name, value in item.metadata.items() if value is not None},
-            xattrs={SOURCE_ATTRIBUTE: printable(item.source)},
+            attributes={SOURCE_ATTRIBUTE: printable(item.source)},
         )
         if data is not None:
             content = MediaContent(data=data, mime_type=kind, **fields)
@@ -172,9 +172,7 @@ class Importer:
             _check_digest(sha256(data).hexdigest(), item.sha256)
         return data, data[:_HEAD]
 
-    def _plan(
-        self, item: SourceItem, content: MediaContent, metadata: AttributedMetadata, digest: str, size: int
-    ) -> None:
+    def _plan(self, item: SourceItem, content: MediaContent, metadata: MediaMetadata, digest: str, size: int) -> None:
         known = self._known_of(metadata)
         if digest in known.of(item.source):
             self._log.unchanged += 1
@@ -213,7 +211,7 @@ class Importer:
                 self._note(item, self._known_of(metadata), digest, len(content.data), answer)
 
     def _stream(
-        self, item: SourceItem, content: MediaContent, metadata: AttributedMetadata, digest: str | None = None
+        self, item: SourceItem, content: MediaContent, metadata: MediaMetadata, digest: str | None = None
     ) -> None:
         """Store a large media from its file, in one pass; `digest` is that of the stored bytes, where it is known."""
         self._flush()
@@ -227,7 +225,7 @@ class Importer:
         self._log.add_stored(item.source, reference, size, digest, duplicate=digest in known.digests)
         known.add(item.source, digest)
 
-    def _known_of(self, metadata: AttributedMetadata) -> _KnownMedia:
+    def _known_of(self, metadata: MediaMetadata) -> _KnownMedia:
         """Return what the store has under the id of its mode; asked once, for media of one id come together."""
         wanted = getattr(metadata, self._id_field)
         if wanted in self._known:
@@ -247,7 +245,7 @@ class Importer:
             if isinstance(answer, MediaRecord):
                 if answer.sha256 is not None:
                     known.digests.add(answer.sha256)
-                    known.add(answer.xattrs.get(SOURCE_ATTRIBUTE), answer.sha256)
+                    known.add(answer.attributes.get(SOURCE_ATTRIBUTE), answer.sha256)
             elif not isinstance(answer, MediaNotFoundError):  # what was deleted since it was listed is no error
                 # It may be what this import would store, so nobody must overlook it.
                 self._log.failed.append(not_imported(answer.reference or wanted, answer))

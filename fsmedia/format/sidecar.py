@@ -17,7 +17,16 @@ from pydantic_core import from_json, to_json
 from fsmedia.errors import CorruptSidecarError, ForeignCall, InvalidReferenceError, MediaError
 from fsmedia.format import wav
 from fsmedia.format.keys import check_marker, pointer_of
-from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, MediaRecord, Reference, Retention, mime
+from fsmedia.models import (
+    CONTENT_FIELDS,
+    ContentFields,
+    MediaMetadata,
+    MediaRecord,
+    Reference,
+    Retention,
+    attributes,
+    mime,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +36,9 @@ FORMAT = 1
 """Version of the sidecar format that this code writes."""
 MAX_SIDECAR_BYTES = 4 * 2**20
 """Larger sidecars are refused: they are not ours, and would be read into memory."""
-_METADATA_FIELDS = tuple(MediaMetadata.model_fields)
+# Attributes stand among the xattrs.
+METADATA_FIELDS = tuple(name for name in MediaMetadata.model_fields if name != "attributes")
+"""Names of the metadata in a sidecar, in PromptKit's order."""
 _TYPES: dict[str, type] = {
     **dict.fromkeys(("run_id", "conversation_id", "session_id", "mime_type", "provider_id", "timestamp"), str),
     **dict.fromkeys(("policy_name", "sha256", "expires_at", "detected_mime_type", "marker", "write", "leaving"), str),
@@ -78,16 +89,15 @@ class Sidecar:
         sha256: str,
         expires_at: datetime | None,
         detected_mime_type: str | None = None,
-        xattrs: Mapping[str, str] | None = None,
     ) -> Sidecar:
         """Make the sidecar of a media item that is being stored.
 
-        The metadata are checked values of all fields of `MediaMetadata`, the timestamp among them; the content's are
-        those of `ContentFields` that are known, others are not looked at.
+        The metadata are checked values of all fields of `MediaMetadata`, the timestamp among them; attributes may be
+        left out. The content's are those of `ContentFields` that are known, others are not looked at.
         """
         values: dict[str, Any] = {}
         # The order of the fields is PromptKit's; its reader needs the others also where they are empty.
-        for name in _METADATA_FIELDS:
+        for name in METADATA_FIELDS:
             value = metadata[name]
             if value or name not in _OPTIONAL:
                 values[name] = value
@@ -100,8 +110,8 @@ class Sidecar:
         described = {name: value for name in CONTENT_FIELDS if (value := content.get(name)) is not None}
         if described:
             values["content"] = described
-        if xattrs:
-            values["xattrs"] = dict(xattrs)
+        if metadata.get("attributes"):
+            values["xattrs"] = attributes.as_xattrs(metadata["attributes"])
         values["fsmedia"] = FORMAT
         return cls(values)
 
@@ -113,7 +123,6 @@ class Sidecar:
         read: ReadBytes,
         *,
         expires_at: datetime | None,
-        xattrs: Mapping[str, str] | None = None,
     ) -> Sidecar:
         """Make the sidecar of bytes that were read: size, digest, type and measures are theirs."""
         kind = metadata["mime_type"]
@@ -123,7 +132,6 @@ class Sidecar:
             sha256=read.sha256,
             expires_at=expires_at,
             detected_mime_type=mime.agrees(kind, read.head),
-            xattrs=xattrs,
         )
 
     def replaced(self, fresh: Sidecar) -> Sidecar:
@@ -164,7 +172,7 @@ class Sidecar:
 
     def metadata(self, reference: str) -> MediaMetadata:
         """Return PromptKit's part of it."""
-        return _model(MediaMetadata, {name: self._value(name) for name in _METADATA_FIELDS}, reference)
+        return _model(MediaMetadata, {name: self._value(name) for name in METADATA_FIELDS}, reference)
 
     def content_values(self, reference: str) -> dict[str, Any]:
         """Return what makes a `MediaContent`, unchecked: type, policy and what describes it."""
@@ -174,10 +182,12 @@ class Sidecar:
     def record(self, reference: str, size_bytes: int) -> MediaRecord:
         """Return all of it, with the size that the storage measured."""
         # PromptKit may have written 0.
-        fields: dict[str, Any] = {name: self._value(name) for name in _METADATA_FIELDS}
+        fields: dict[str, Any] = {name: self._value(name) for name in METADATA_FIELDS}
         fields |= self._content(reference)
         for name in ("sha256", "expires_at", "detected_mime_type", "xattrs"):
             fields[name] = self._value(name)
+        if fields["xattrs"]:
+            fields["attributes"] = attributes.readable(fields["xattrs"])
         fields |= {"reference": Reference(reference), "size_bytes": size_bytes}
         return _model(MediaRecord, fields, reference)
 

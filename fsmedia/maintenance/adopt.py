@@ -18,7 +18,7 @@ from fsmedia.core.settings_file import refuse_nesting
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.format.policy import expires_at, find_policy
-from fsmedia.format.sidecar import Sidecar
+from fsmedia.format.sidecar import METADATA_FIELDS, Sidecar
 from fsmedia.maintenance.survey import read_digests
 from fsmedia.models import ContentFields, Imported, ImportReport, MediaMetadata, NotImported, PassedOver, mime
 from fsmedia.storage.listing import NestedStores
@@ -207,7 +207,7 @@ def _sidecar(
 ) -> Sidecar:
     """Return a sidecar: ids from the path, else those given; facts from the bytes."""
     record = records.foreign_record(entry, context.configuration)
-    fields: dict[str, Any] = {name: getattr(record, name) for name in MediaMetadata.model_fields}
+    fields: dict[str, Any] = {name: getattr(record, name) for name in METADATA_FIELDS}
     fields |= {name: value for name, value in context.ids.items() if not fields[name]}
     kind = mime.guess_from_name(keys.file_name(entry.key)) or mime.guess_from_bytes(content.head) or _UNKNOWN
     policy_name = None if context.policy is None else context.policy.name

@@ -21,12 +21,12 @@ from fsmedia.core.records import ListedPair
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
-from fsmedia.format.sidecar import MAX_SIDECAR_BYTES, Sidecar
+from fsmedia.format.sidecar import MAX_SIDECAR_BYTES, METADATA_FIELDS, Sidecar
 from fsmedia.maintenance import leftovers, survey
 from fsmedia.maintenance.leftovers import DETAILS, Cleaner, Generation, GenerationItem, LeftoverItem, ObjectItem
 from fsmedia.maintenance.quarantine import set_aside
 from fsmedia.maintenance.survey import HELD, YOUNG, MediaNeeds, VerifyContext, VerifyResult
-from fsmedia.models import ContentFields, FindingKind, Hold, MediaMetadata, Reference, mime
+from fsmedia.models import ContentFields, FindingKind, Hold, Reference, mime
 from fsmedia.storage import Backend, Entry, Write
 from fsmedia.storage.port import Upload, delete_one
 
@@ -405,7 +405,7 @@ def new_sidecar(context: VerifyContext, entry: Entry, content: ContentDigest) ->
     record = records.foreign_record(entry, context.configuration)
     named = mime.guess_from_name(keys.file_name(entry.key))
     mime_type = named or mime.detect(content.head) or _ANY_TYPE
-    fields = {name: getattr(record, name) for name in MediaMetadata.model_fields}
+    fields = {name: getattr(record, name) for name in METADATA_FIELDS}
     fields |= {"mime_type": mime_type, "timestamp": entry.modified or context.now}
     return Sidecar.of_bytes(fields, ContentFields(), content, expires_at=None)
 

@@ -6,6 +6,8 @@ Pure: nothing here reaches a storage; JSON keys are PromptKit's, so its document
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fsmedia.models.attributes import AttributeValue as AttributeValue
+from fsmedia.models.attributes import Condition as Condition
 from fsmedia.models.content import ContentHandle as ContentHandle
 from fsmedia.models.content import MediaContent as MediaContent
 from fsmedia.models.content import local_copy as local_copy
@@ -16,7 +18,6 @@ from fsmedia.models.events import Hold as Hold
 from fsmedia.models.events import Skipped as Skipped
 from fsmedia.models.metadata import CONTENT_FIELDS as CONTENT_FIELDS
 from fsmedia.models.metadata import SOURCE_ATTRIBUTE as SOURCE_ATTRIBUTE
-from fsmedia.models.metadata import AttributedMetadata as AttributedMetadata
 from fsmedia.models.metadata import ContentFields as ContentFields
 from fsmedia.models.metadata import DueIndex as DueIndex
 from fsmedia.models.metadata import MediaMetadata as MediaMetadata

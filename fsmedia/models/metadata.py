@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SkipValidation
 from pydantic_core import core_schema
 
 from fsmedia.models import mime
+from fsmedia.models.attributes import AttributeValue, checked_attributes
 from fsmedia.models.base import Model
 
 if TYPE_CHECKING:
@@ -151,6 +153,13 @@ class MediaMetadata(Model):
     policy_name: PolicyName = Field(
         default=None, description="Name of the retention policy; None asks the content, then the store's default."
     )
+    attributes: Annotated[Mapping[str, AttributeValue], PlainValidator(checked_attributes)] = Field(
+        default={},
+        description="What made it, in the caller's own words (prompt, model, seed, score, tags): at most 64 names.",
+    )
+
+    def __hash__(self) -> int:
+        return hash((*(value for value in vars(self).values() if not isinstance(value, dict)),))
 
 
 class MediaRecord(MediaMetadata, ContentFields):
@@ -165,7 +174,12 @@ class MediaRecord(MediaMetadata, ContentFields):
     detected_mime_type: str | None = Field(
         default=None, description="What the bytes look like, where that contradicts `mime_type`."
     )
-    xattrs: dict[str, Any] = Field(default_factory=dict, description="Attributes that users set.")
+    attributes: Annotated[Mapping[str, AttributeValue], SkipValidation] = Field(
+        default={}, description="Those of `xattrs` that are attributes, by their names without `user.`."
+    )
+    xattrs: dict[str, Any] = Field(
+        default_factory=dict, description="What stands in the sidecar for users and other programs, as it does there."
+    )
     hold: str | None = Field(
         default=None,
         description="Why nothing may delete or replace it; None: it is not held, or nobody asked (`info` does).",
@@ -197,25 +211,5 @@ class Retention(Model):
     expires_at: Instant = None
 
 
-SOURCE_ATTRIBUTE = "user.source"
+SOURCE_ATTRIBUTE = "source"
 """The attribute in which an importer keeps where a media item came from; importing again looks for it."""
-_LONGEST_VALUE = 65536
-
-
-def _of_users(names: dict[str, str]) -> dict[str, str]:
-    for name in names:
-        if not name.startswith("user.") or name == "user.":
-            raise ValueError("names of attributes begin with 'user.'")
-    return names
-
-
-class AttributedMetadata(MediaMetadata):
-    """Metadata with attributes that are stored in the very write that makes the media visible."""
-
-    xattrs: Annotated[
-        dict[str, Annotated[str, Field(max_length=_LONGEST_VALUE), AfterValidator(checked_text)]],
-        AfterValidator(_of_users),
-    ] = Field(default_factory=dict, description="Attributes `user.*`, text only.")
-
-    def __hash__(self) -> int:
-        return hash((*vars(self).values(),)[:-1])

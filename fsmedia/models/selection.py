@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, cast
 
 from fsmedia.errors import InvalidMediaError
 from fsmedia.models import mime
+from fsmedia.models.attributes import Condition, checked_conditions, meets
 
 if TYPE_CHECKING:
     from fsmedia.models import MediaRecord, OrganizationMode
@@ -34,10 +35,13 @@ class SubjectWords(TypedDict, total=False):
 
 
 class SelectionWords(SubjectWords, total=False):
-    """Which media are meant, as keywords: they must meet all conditions that are given; None asks nothing.
+    r"""Which media are meant, as keywords: they must meet all conditions that are given; None asks nothing.
 
     `mime_type` is a type or a pattern of one: ``image/*``, which ``image`` stands for too. The timestamp is at or after
-    `since`, and before `until`; the media expires, and before `expires_before`. Instants are aware.
+    `since`, and before `until`; the media expires, and before `expires_before`. Instants are aware. `attributes` are
+    conditions by name: ``{"model": "gpt-*", "score": (4, None), "tags": "night", "draft": None}``. Text is equal, with
+    ``*`` as the only wildcard (``\*`` is a star), a number is equal as a number, a pair is a range with both ends, a
+    list any of its values, None that there is none of that name; a stored list meets what one of its texts meets.
     """
 
     mime_type: str | None
@@ -45,6 +49,7 @@ class SelectionWords(SubjectWords, total=False):
     since: datetime | None
     until: datetime | None
     expires_before: datetime | None
+    attributes: Mapping[str, Condition] | None
 
 
 class ListWords(SelectionWords, total=False):
@@ -105,10 +110,16 @@ class Selection:
                     raise InvalidMediaError(
                         f"{name} must be an aware datetime, not {value!r}", next_step="e.g. datetime.now(UTC)"
                     )
+            elif name == "attributes" or name == "attributes":
+                asked[name] = checked_conditions(value)
             elif not isinstance(value, str):
                 raise InvalidMediaError(f"{name} must be a str, not {type(value).__name__}")
         if "mime_type" in asked:
             asked["mime_type"] = _mime_pattern(asked["mime_type"])
+        if not asked.get("attributes", True):
+            del asked["attributes"]
+        if not asked.get("attributes", True):
+            del asked["attributes"]
         object.__setattr__(self, "words", asked)
 
     def asks(self, *, beyond: OrganizationMode | None = None) -> bool:
@@ -120,6 +131,8 @@ class Selection:
         for name, wanted in self.words.items():
             if name == "mime_type":
                 fits = fnmatchcase(mime.essence(record.mime_type), wanted.lower())
+            elif name == "attributes" or name == "attributes":
+                fits = all(meets(record.attributes.get(each), condition) for each, condition in wanted.items())
             elif name in _INSTANTS:
                 instant = record.expires_at if name == "expires_before" else record.timestamp
                 fits = instant is not None and (instant >= wanted if name == "since" else instant < wanted)

@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import re
+
+import pytest
 
 from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore, errors, import_folder
-from fsmedia.models import AttributedMetadata
+from fsmedia.models import Condition
 from tests.contract.specimens import raised
 from tests.exchange.test_folder import plant
 from tests.protocol.wire import costs
@@ -15,25 +18,130 @@ NOTE = MediaContent.from_text("hello")
 
 
 def test_attributes_are_there_from_the_first_moment(store: MediaStore, storage: Storage, memory_storage) -> None:
-    metadata = AttributedMetadata(run_id="r", xattrs={"user.source": "a\nb", "user.\N{SNOWMAN}": ""})
+    given = {"source": "a\nb", "seed": 7, "score": 4.5, "kept": True, "tags": ["night", "\N{SNOWMAN}"], "a.b-c_": ""}
+    metadata = MediaMetadata(run_id="r", attributes=given)
     alone = store.store_media(NOTE, metadata)
     (together,) = store.store_many([(NOTE, metadata)])
-    for reference in (alone, together):
-        assert json.loads(storage.read(f"{reference}.meta"))["xattrs"] == metadata.xattrs
-        assert store.info(reference).xattrs == metadata.xattrs
-    store.fs.setxattrs(alone, {"user.source": None})
-    assert "user.source" not in store.info(alone).xattrs
-    for without in (MediaMetadata(run_id="r"), AttributedMetadata(run_id="r")):
-        reference = store.store_media(NOTE, without)
-        assert "xattrs" not in json.loads(storage.read(f"{reference}.meta"))
+    with store.create_media(metadata, "text/plain") as writer:
+        writer.write(b"hello")
+    for reference in (alone, together, writer.reference):
+        wanted = {f"user.{name}": value for name, value in given.items()}
+        assert json.loads(storage.read(f"{reference}.meta"))["xattrs"] == wanted
+        assert store.info(reference).xattrs == wanted
+        assert store.info(reference).attributes == given
+    store.fs.setxattrs(alone, {"user.source": None, "user.of others": {"a": None}, "user.none": []})
+    assert store.info(alone).attributes == {name: given[name] for name in given if name != "source"} | {"none": []}
+    without = store.store_media(NOTE, MediaMetadata(run_id="r"))
+    assert "xattrs" not in json.loads(storage.read(f"{without}.meta"))
+    assert store.info(without).attributes == {}
     shared = MediaStore(memory_storage.url, deduplicate=True)
-    assert shared.info(shared.store_media(NOTE, metadata)).xattrs == metadata.xattrs
+    assert shared.info(shared.store_media(NOTE, metadata)).attributes == given
+    assert len({metadata, MediaMetadata(run_id="r", attributes=given), MediaMetadata(run_id="r")}) == 2
 
 
-def test_other_attributes_are_refused() -> None:
-    wrong = [("source", "x"), ("user.", "x"), ("fsmedia.sha256", "x")]
-    for name, value in [*wrong, ("user.a", 7), ("user.a", "\ud800"), ("user.a", "x" * 70_000)]:
-        raised(errors.InvalidMediaError, AttributedMetadata, match="xattrs", run_id="r", xattrs={name: value})
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"": 1}, "'' can't be a name"),
+        ({"1a": 1}, "'1a' can't be a name"),
+        ({"a b": 1}, "'a b' can't be a name"),
+        ({"\N{SNOWMAN}": 1}, "can't be a name"),
+        ({"a" * 65: 1}, "can't be a name"),
+        ({7: 1}, "7 can't be a name"),
+        ({"a": None}, "a must be text, a number"),
+        ({"a": {"b": 1}}, "a must be text, a number"),
+        ({"a": [1]}, "a must be text, a number"),
+        ({"a": b"x"}, "not bytes"),
+        ({"a": float("nan")}, "a is nan"),
+        ({"a": float("-inf")}, "a is -inf"),
+        ({"a": 2**63}, "a is beyond 64 bits"),
+        ({"a": "\ud800"}, "a has a lone surrogate"),
+        ({"a": ["\ud800"]}, "a has a lone surrogate"),
+        ({f"a{number}": 1 for number in range(65)}, "has 65 names, at most 64"),
+        ({"a": "x" * 70_000}, "bytes as JSON, at most 65,536"),
+        ([("a", 1)], "must be a mapping of names to values, not list"),
+    ],
+)
+def test_what_is_no_attribute_is_refused(attributes, reason: str) -> None:
+    raised(errors.InvalidMediaError, MediaMetadata, match=re.escape(reason), run_id="r", attributes=attributes)
+
+
+def test_numbers_of_arrays_are_numbers() -> None:
+    numpy = pytest.importorskip("numpy")
+    given = MediaMetadata(
+        attributes={"seed": numpy.int64(7), "score": numpy.float32(0.5), "tags": ("a", "b")}
+    ).attributes
+    assert [type(each) for each in given.values()] == [int, float, list]
+    assert given == {"seed": 7, "score": 0.5, "tags": ["a", "b"]}
+
+
+PROMPTS = {
+    "a": {"model": "gpt-4o", "score": 4, "tags": ["night", "draft"], "good": True, "prompt": "What? [sic] 100% *bold*"},
+    "b": {"model": "gpt-5", "score": 4.5, "tags": "night", "seed": 2**53 + 1},
+    "c": {"model": "claude", "score": "4", "good": 1, "prompt": "x" + "a" * 2000},
+    "d": {},
+}
+CONDITIONS = [
+    ({"model": "gpt-*"}, "ab"),
+    ({"model": "gpt"}, ""),
+    ({"model": "*4*"}, "a"),
+    ({"model": "GPT-*"}, ""),
+    ({"model": ["claude", "gpt-5"]}, "bc"),
+    ({"model": None}, "d"),
+    ({"model": "*", "tags": None}, "c"),
+    ({"score": 4}, "a"),
+    ({"score": 4.0}, "a"),
+    ({"score": "4"}, "c"),
+    ({"score": ["4", 4]}, "ac"),
+    ({"score": (4, None)}, "ab"),
+    ({"score": (None, 4)}, "a"),
+    ({"score": (4.1, 5)}, "b"),
+    ({"score": (None, None)}, "ab"),
+    ({"good": True}, "a"),
+    ({"good": 1}, "c"),
+    ({"good": (0, 2)}, "c"),
+    ({"seed": 2**53 + 1}, "b"),
+    ({"seed": 2**53}, ""),
+    ({"tags": "night"}, "ab"),
+    ({"tags": "n*t"}, "ab"),
+    ({"tags": ["draft", "day"]}, "a"),
+    ({"prompt": "What? [sic]*"}, "a"),
+    ({"prompt": "*100% \\*bold\\*"}, "a"),
+    ({"prompt": "Wh?t*"}, ""),
+    ({"prompt": "*a" * 300 + "*b"}, ""),
+    ({"tags": "night", "score": (None, 4)}, "a"),
+    ({}, "abcd"),
+]
+
+
+@pytest.mark.parametrize(("conditions", "found"), CONDITIONS, ids=lambda value: str(value)[:40])
+def test_conditions_on_attributes(memory: MediaStore, conditions: dict[str, Condition], found: str) -> None:
+    names = {
+        memory.store_media(NOTE, MediaMetadata(run_id="r", attributes=each)): name for name, each in PROMPTS.items()
+    }
+    assert "".join(sorted(names[each] for each in memory.list(attributes=conditions))) == found
+    assert "".join(sorted(names[each] for each in memory.list(run_id="r", attributes=conditions, newest=9))) == found
+    rows = memory.catalog().filter(attributes=conditions)
+    assert "".join(sorted(names[each] for each in rows.to_arrow().column("reference").to_pylist())) == found
+
+
+@pytest.mark.parametrize(
+    ("conditions", "reason"),
+    [
+        ({"a": []}, "an empty list"),
+        ({"a": (1, 2, 3)}, "a pair of numbers"),
+        ({"a": ("a", None)}, "a pair of numbers"),
+        ({"a": (True, None)}, "a pair of numbers"),
+        ({"a": (5, 4)}, "no number is in the range of a from 5 to 4"),
+        ({"a": float("nan")}, "a is nan"),
+        ({"a": (float("nan"), None)}, "a pair of numbers"),
+        ({"a b": 1}, "'a b' can't be a name"),
+        ({"a": [None]}, "a must be text"),
+        ("a=1", "a mapping of names to conditions, not str"),
+    ],
+)
+def test_conditions_that_can_not_be_meant(memory: MediaStore, conditions, reason: str) -> None:
+    raised(errors.InvalidMediaError, memory.list, match=re.escape(reason), attributes=conditions)
 
 
 def test_many_media_are_described_as_one_is(store: MediaStore, storage: Storage) -> None:

@@ -18,7 +18,7 @@ from fsmedia.format.layout import DEFAULT_TEMPLATES, DEFAULT_VIEWS, PLAIN_FOLDER
 from fsmedia.format.settings import FORMAT as STORE_FORMAT
 from fsmedia.format.settings import Configuration, Settings
 from fsmedia.format.sidecar import FORMAT as SIDECAR_FORMAT
-from fsmedia.format.sidecar import Sidecar
+from fsmedia.format.sidecar import METADATA_FIELDS, Sidecar
 from fsmedia.maintenance import erase, sync
 from fsmedia.maintenance.expiry import LATER, LONGEST_CLOCK_DIFFERENCE
 from fsmedia.models import CONTENT_FIELDS, ContentFields, MediaMetadata, OrganizationMode
@@ -159,9 +159,9 @@ def test_the_keys_of_a_sidecar_are_those_of_the_code() -> None:
     fields = dict(MediaMetadata(**ids, mime_type="image/png", timestamp=NOON))
     content = dict(ContentFields(caption="c"))
     sidecar = Sidecar.build(fields, content, sha256="", expires_at=NOON, detected_mime_type="image/gif")
-    promptkit = [span for span in spans(text.partition("| key")[0]) if span in MediaMetadata.model_fields]
+    promptkit = [span for span in spans(text.partition("| key")[0]) if span in METADATA_FIELDS]
     ours = [spans(row[0])[0] for row in rows(text)]
-    assert promptkit == list(MediaMetadata.model_fields)
+    assert promptkit == list(METADATA_FIELDS)
     told = [key for key in [*promptkit, *ours] if key not in ("xattrs", "marker", "write", "leaving")]
     assert told == list(sidecar.values)
     (described,) = (row[2] for row in rows(text) if row[0] == "`content`")

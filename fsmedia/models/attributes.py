@@ -1,0 +1,185 @@
+"""Attributes: what users write down of a media item (prompt, model, score, tags), and conditions to find it by."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from numbers import Integral, Real
+from typing import Any
+
+from pydantic_core import to_json
+
+from fsmedia.errors import InvalidMediaError
+
+AttributeValue = str | int | float | bool | list[str]
+"""Value of an attribute: text, a number of 64 bits, a truth value, or a list of text."""
+Condition = AttributeValue | None | tuple[float | None, float | None] | list[AttributeValue]
+"""What an attribute must be: text (`*` stands for any, `\\*` for a star), a number, a truth value, a range from low to
+high with both ends, any of a list; None: there is none of that name."""
+USER_PREFIX = "user."
+"""With this before its name an attribute stands among the xattrs of a sidecar."""
+MOST_NAMES = 64
+MOST_BYTES = 64 * 1024
+"""Size of all attributes of a media item as JSON."""
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_WILDCARD = re.compile(r"(?<!\\)\*")
+_LARGEST = 2**63
+
+
+def checked_name(name: object) -> str:
+    """Return the name of an attribute; `ValueError` for what can't be one."""
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return name
+    shown = name[:80] if isinstance(name, str) else name
+    raise ValueError(f"{shown!r} can't be a name: a letter or _, then at most 63 of A-Z a-z 0-9 _ . -")
+
+
+def checked_value(name: str, value: object) -> AttributeValue:
+    """Return the value of an attribute as JSON has it; `ValueError` for what can't be one."""
+    if isinstance(value, str):
+        return _checked_text(name, value)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Integral):
+        if not -_LARGEST <= int(value) < _LARGEST:
+            raise ValueError(f"{name} is beyond 64 bits: write it as text")
+        return int(value)
+    # Also numpy's numbers, which say that they are such.
+    if isinstance(value, Real):
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {float(value)}: leave out what has no value")
+        return float(value)
+    if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+        return [_checked_text(name, each) for each in value]
+    raise ValueError(f"{name} must be text, a number, True or False, or a list of text, not {type(value).__name__}")
+
+
+def _checked_text(name: str, text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} has a lone surrogate, which no storage can hold") from None
+    return str(text)
+
+
+def checked_attributes(values: object) -> dict[str, AttributeValue]:
+    """Return attributes that a caller gives, as JSON has them; `ValueError` for what can't be kept."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"must be a mapping of names to values, not {type(values).__name__}")  # noqa: TRY004 - pydantic wants it
+    found = {checked_name(name): checked_value(name, value) for name, value in values.items()}
+    if len(found) > MOST_NAMES:
+        raise ValueError(f"has {len(found)} names, at most {MOST_NAMES} are kept")
+    if found and (size := len(to_json(found))) > MOST_BYTES:
+        raise ValueError(f"takes {size:,} bytes as JSON, at most {MOST_BYTES:,} are kept: store it as media of its own")
+    return found
+
+
+def readable(xattrs: Mapping[str, Any]) -> dict[str, AttributeValue]:
+    """Return the attributes among the xattrs of a sidecar; what strangers wrote there and is none is left out."""
+    return dict(_readable(xattrs))
+
+
+def _readable(xattrs: Mapping[str, Any]) -> Iterator[tuple[str, AttributeValue]]:
+    for name, value in xattrs.items():
+        if name.startswith(USER_PREFIX):
+            try:
+                short = checked_name(name.removeprefix(USER_PREFIX))
+                yield short, checked_value(short, value)
+            except ValueError:
+                continue
+
+
+def as_xattrs(values: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
+    """Return attributes as they stand among the xattrs of a sidecar."""
+    return {f"{USER_PREFIX}{name}": value for name, value in values.items()}
+
+
+def checked_conditions(given: Mapping[str, Condition]) -> dict[str, Condition]:
+    """Return conditions by name; `InvalidMediaError` for what can't be meant."""
+    if not isinstance(given, Mapping):
+        raise InvalidMediaError(
+            f"attributes must be a mapping of names to conditions, not {type(given).__name__}",
+            next_step='e.g. attributes={"model": "gpt-*", "score": (4, None)}',
+        )
+    try:
+        return {checked_name(name): _checked_condition(name, wanted) for name, wanted in given.items()}
+    except ValueError as error:
+        raise InvalidMediaError(f"attributes: {error}", next_step="see fsmedia.models.Condition") from None
+
+
+def _checked_condition(name: str, wanted: Any) -> Condition:
+    if wanted is None:
+        return None
+    if isinstance(wanted, tuple):
+        if len(wanted) != 2 or not all(each is None or _is_number(each) for each in wanted):
+            raise ValueError(f"a range of {name} is a pair of numbers, or of None where it is open, not {wanted!r}")
+        low, high = wanted
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"no number is in the range of {name} from {low} to {high}")
+        return low, high
+    if isinstance(wanted, list):
+        if not wanted:
+            raise ValueError(f"{name}: nothing is any of an empty list; None means that there is none of that name")
+        return [checked_value(name, each) for each in wanted]
+    return checked_value(name, wanted)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def meets(value: AttributeValue | None, wanted: Condition) -> bool:
+    """Tell whether the value of an attribute, None where there is none, meets a condition that was checked."""
+    if value is None or wanted is None:
+        return value is wanted
+    if isinstance(wanted, tuple):
+        low, high = wanted
+        return (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and (low is None or value >= low)
+            and (high is None or value <= high)
+        )
+    if isinstance(wanted, list):
+        return any(meets(value, each) for each in wanted)
+    if isinstance(value, list):
+        return any(meets(each, wanted) for each in value)
+    if isinstance(value, str) or isinstance(wanted, str):
+        return isinstance(value, str) and isinstance(wanted, str) and fits(value, text_parts(wanted))
+    # To Python True is 1.
+    return isinstance(value, bool) == isinstance(wanted, bool) and value == wanted
+
+
+@lru_cache(maxsize=256)
+def text_parts(pattern: str) -> tuple[str, ...]:
+    r"""Return what stands between the wildcards of a pattern, in which ``\*`` is a star; one part: there are none."""
+    return tuple(part.replace(r"\*", "*") for part in _WILDCARD.split(pattern))
+
+
+def fits(text: str, parts: Sequence[str]) -> bool:
+    """Tell whether a text is these parts with anything between them; in one pass, whatever the pattern."""
+    if len(parts) == 1:
+        return text == parts[0]
+    first, *middle, last = parts
+    if len(text) < len(first) + len(last) or not (text.startswith(first) and text.endswith(last)):
+        return False
+    at, end = len(first), len(text) - len(last)
+    for part in middle:
+        at = text.find(part, at, end)
+        if at < 0:
+            return False
+        at += len(part)
+    return True
+
+
+def condition_text(name: str, wanted: Condition) -> str:
+    """Return a condition as a reader says it: `score >= 4`, `no draft`."""
+    if wanted is None:
+        return f"no {name}"
+    if isinstance(wanted, tuple):
+        low, high = wanted
+        bounds = [f"{sign} {bound}" for sign, bound in ((">=", low), ("<=", high)) if bound is not None]
+        return f"{name} {' and '.join(bounds) or 'a number'}"
+    return f"{name} {' or '.join(map(str, wanted)) if isinstance(wanted, list) else wanted}"
