@@ -482,6 +482,7 @@ class AsyncMediaStore:
     stats = _threaded(MediaStore.stats)
     delete_media = _threaded(MediaStore.delete_media)
     delete_many: _AnswersMany[None] = cast("Any", _threaded(MediaStore.delete_many))
+    annotate = _threaded(MediaStore.annotate)
     apply_policy = _threaded(MediaStore.apply_policy)
     enforce_policy = _threaded(
         MediaStore.enforce_policy, stoppable=True, note="A cancellation comes out once the media in hand are done."

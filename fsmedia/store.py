@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from datetime import datetime
     from os import PathLike
-    from types import TracebackType
+    from types import EllipsisType, TracebackType
     from typing import Unpack
 
     from fsmedia.catalog import Catalog
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from fsmedia.filesystem import MediaFileSystem
     from fsmedia.maintenance.sync_copy import Check
     from fsmedia.models import (
+        AttributeValue,
         EnforcementReport,
         Externalized,
         Finding,
@@ -609,6 +610,60 @@ class MediaStore:
 
         found = self.catalog(refresh=refresh, executor=executor, progress=progress)
         return statistics(found, now=self._now(), top=top)
+
+    @observed("annotate")
+    def annotate(
+        self,
+        references: str | Iterable[str],
+        attributes: Mapping[str, AttributeValue | None] = {},
+        *,
+        add: Mapping[str, str | builtins.list[str]] = {},
+        discard: Mapping[str, str | builtins.list[str]] = {},
+        caption: str | EllipsisType | None = ...,
+        provider_id: str | EllipsisType | None = ...,
+        file_name: str | EllipsisType | None = ...,
+        dry_run: bool = False,
+    ) -> builtins.list[MediaRecord]:
+        """Change what is written down of media files, and return their records; held ones too, for nothing else moves.
+
+        A read, a write and a look each, concurrent on object stores. Others may change the same media at once: where
+        the storage keeps conditions or locks, nothing that anybody wrote is lost. A file of another program gets a
+        sidecar.
+
+        Parameters
+        ----------
+        references
+            One or many.
+        attributes
+            New values by name; None removes one. The others stay.
+        add, discard
+            Texts to add to a list of text, and to remove from it, by the attribute's name; what is there already, or is
+            not there, changes nothing. Both are repeated on what somebody else wrote meanwhile.
+        caption, provider_id, file_name
+            New values; None removes one, and ``...`` leaves it as it is.
+
+        Raises
+        ------
+        InvalidMediaError
+            A name or a value can't be kept, or nothing is to be changed; nothing was written.
+        BulkError
+            Some of many could not be changed. For a single reference its own error is raised.
+        StoreConflictError
+            Others have changed it again and again meanwhile.
+        """
+        from fsmedia.format.annotation import Annotation
+
+        annotation = Annotation.read(
+            attributes, add, discard, provider_id=provider_id, caption=caption, file_name=file_name
+        )
+        context, find = self._write_context(dry_run=dry_run), self._references
+
+        def work(reference: str) -> MediaRecord:
+            return find.apply(reference, lambda key: lifetime.annotate(context, key, annotation, dry_run=dry_run))
+
+        if isinstance(references, str):
+            return [work(references)]
+        return bulk.collected(bulk.each(work, references, find.key, self._backend), "raise")
 
     @observed("delete")
     def delete_media(self, reference: str) -> None:
@@ -1215,9 +1270,9 @@ class MediaStore:
         if self._options["read_only"] and not dry_run:
             raise ReadOnlyStoreError("the store was opened read-only", next_step="open it without read_only=True")
 
-    def _write_context(self) -> WriteContext:
+    def _write_context(self, *, dry_run: bool = False) -> WriteContext:
         """Return the context of one write."""
-        self._check_writable()
+        self._check_writable(dry_run=dry_run)
         # Anew for each write: until the first one settles the store, somebody else's may decide its layout.
         settings_file = self._settings_file
         return WriteContext(

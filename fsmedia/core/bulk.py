@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from fsmedia.core import commit, holds, ingest, records
 from fsmedia.core.ingest import MediaUpload, SourceRules, WriteContext
 from fsmedia.core.lifetime import Deleter
-from fsmedia.core.parallel import attempt, windows
+from fsmedia.core.parallel import attempt, attempt_each, windows
 from fsmedia.errors import BulkError, InvalidMediaError, MediaError
 from fsmedia.models import MediaContent, MediaMetadata, Reference
 from fsmedia.models.interfaces import OnError
@@ -76,6 +76,14 @@ def find(
         found = iter(records.find_many(backend, [key for key in window if isinstance(key, str)], held))
         for key in window:
             yield (None, key) if isinstance(key, MediaError) else (key, next(found))
+
+
+def each(
+    work: Callable[[str], T], references: Iterable[str], key_of: Callable[[str], str], backend: Backend
+) -> Iterator[T | MediaError]:
+    """Apply a function to many media, a window at a time, at once where the storage gains from it."""
+    for window in key_windows(references, key_of):
+        yield from attempt_each(lambda key: attempt(work, key), window, backend)
 
 
 def delete(removal: Deleter, references: Iterable[str], key_of: Callable[[str], str]) -> Iterator[Answer]:

@@ -33,6 +33,7 @@ from fsmedia.errors import (
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.format.settings import ORPHAN_GRACE
+from fsmedia.format.sidecar import Sidecar
 from fsmedia.storage import Backend, Entry, Exclusion, Stage, Write
 
 Failures = named.Failures
@@ -337,28 +338,30 @@ def rewrite_sidecar(
     reference: str,
     sidecar: bytes,
     expires_at: datetime | None,
-    marker: str | None = None,
     *,
     seen: Seen | None = None,
     change: Callable[[bytes], Rewritten] | None = None,
-) -> None:
-    """Replace a sidecar and check that the media item is still there.
+    rounds: int = named.ROUNDS,
+) -> Entry:
+    """Replace a sidecar, check that the media item is still there, and return its bytes as they were seen.
 
-    Under a name that a client chose, what others change meanwhile stays; under our own the last writer wins. A due
-    entry for another instant stays: it is a hint, and the sweep that meets it reads the sidecar.
+    What others change meanwhile stays, where the storage keeps conditions or locks; elsewhere the last writer wins. A
+    due entry for another instant stays: it is a hint, and the sweep that meets it reads the sidecar.
 
-    `seen`: the sidecar of which this one was made; None: nobody has looked. `change`: makes it anew of one that came
-    meanwhile; None: it stays as it is. Raises `MediaNotFoundError`: its bytes, or its marker, are not seen after the
-    write: somebody deleted the media item meanwhile, or the storage answered wrongly. The new sidecar stays.
+    `seen`: the sidecar of which this one was made; None: nobody has looked, and a name of our own form is written over
+    whatever it says by now. `change`: makes it anew of one that came meanwhile; None: it stays as it is. `rounds`: how
+    often it is tried. Raises `MediaNotFoundError`: the sidecar that was read is gone, or its bytes, or its marker, are
+    not seen after the write: somebody deleted the media item meanwhile, or the storage answered wrongly. A sidecar that
+    was written stays.
     """
-    if not keys.is_own_name(reference):
-        named.rewrite(backend, reference, seen, Rewritten(sidecar, expires_at), change)
-        return
-    if keys.pointer_of(reference) is not None and marker is None:
+    changed = Rewritten(sidecar, expires_at)
+    if keys.pointer_of(reference) is not None and Sidecar.parse(sidecar, reference).marker(reference) is None:
         raise CorruptSidecarError(
             "its sidecar names no marker of its own", next_step="verify the store", reference=reference
         )
-    named.write_and_look(backend, reference, Rewritten(sidecar, expires_at), marker)
+    if seen is None and keys.is_own_name(reference):
+        return named.write_and_look(backend, reference, changed)
+    return named.rewrite(backend, reference, seen, changed, change, rounds=rounds)
 
 
 def store_shared(operation: SharedStoreOperation) -> str:

@@ -1,4 +1,4 @@
-"""How long a media item stays: policies and holds set on request, deletion on request, and the log of deletions.
+"""What becomes of a stored media item on request: policies, annotations, holds, deletion, and the log of deletions.
 
 `delete_media`, `delete_many` and `rm` of `media://` all use `Deleter`; sweeps are in `fsmedia.maintenance.expiry`. A
 bulk deletion reads one sidecar an item, lists the holds once, and deletes by bulk requests.
@@ -18,6 +18,7 @@ from pydantic_core import to_json
 from fsmedia.core import commit, holds, named, promptkit, records, telemetry
 from fsmedia.core.ingest import WriteContext
 from fsmedia.core.named import Pair, Rewritten, Seen
+from fsmedia.core.records import StoredItem
 from fsmedia.errors import (
     CorruptSidecarError,
     ErrorContext,
@@ -28,10 +29,11 @@ from fsmedia.errors import (
     StorageError,
 )
 from fsmedia.format import keys
+from fsmedia.format.annotation import Annotation
 from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.settings import Configuration
-from fsmedia.format.sidecar import Sidecar, leaving
-from fsmedia.models import Deletion, Hold, Reference
+from fsmedia.format.sidecar import METADATA_FIELDS, Sidecar, leaving
+from fsmedia.models import Deletion, Hold, MediaRecord, Reference
 from fsmedia.storage import Backend, Entry, Exclusion
 from fsmedia.storage.port import delete_one
 
@@ -39,6 +41,7 @@ DeletionLog = Callable[[Deletion], object] | Literal["store"] | None
 IN_STORE = "store"  # value of `deletion_log` that keeps the log in the store itself
 BY_REQUEST = "deleted by request"  # reason of a deletion that a caller asked for
 JSON_LINES = "application/x-ndjson"
+_RETRIES = 5  # how often an annotation is made again of what somebody else wrote meanwhile
 # What a delete needs to know of a sidecar; one that has none of these words is not parsed.
 _RELEVANT_KEYS = (b"expires_at", b"policy_name", b"marker")
 
@@ -67,8 +70,45 @@ def apply_policy(context: WriteContext, key: str, policy_name: str | None) -> No
 
         text, instant = changed(found.sidecar)
         context.settle(key, context.configuration)
-        marker = Sidecar.parse(found.sidecar, key).marker(key)
-        commit.rewrite_sidecar(context.backend, key, text, instant, marker, seen=found.seen, change=changed)
+        commit.rewrite_sidecar(context.backend, key, text, instant, seen=found.seen, change=changed)
+
+
+def annotate(context: WriteContext, key: str, annotation: Annotation, *, dry_run: bool) -> MediaRecord:
+    """Annotate one media item, and return its record with the changes."""
+    backend, configuration = context.backend, context.configuration
+    seen, found, bare = named.see(backend, key), None, None
+    if dry_run or seen.text is None:
+        found = records.find(backend, key)
+        seen, bare = found.seen, _bare_sidecar(records.record_of(found, configuration), context)
+    latest = before = Sidecar({})
+
+    def changed(text: bytes | None) -> Rewritten:
+        nonlocal latest, before
+        before = bare if text is None and bare is not None else Sidecar.parse(text or b"", key)
+        latest = annotation.made_on(before, key)
+        # No instant is moved, and its due entry is there. Only where an older sidecar may go over a policy that is set
+        # meanwhile, the entry of the older one may have gone by then.
+        moves = backend.exclusion not in (Exclusion.CONDITIONS, Exclusion.LOCK)
+        return Rewritten(latest.dump(), records.expiry_of(before, key, configuration) if moves else None)
+
+    first = changed(seen.text)
+    if dry_run or latest.values == before.values:
+        there = found.entry if found else backend.head(keys.bytes_key(key))
+        if there is None:
+            raise records.not_found(key)
+        return records.record_of(StoredItem(there._replace(key=key), first.text), configuration)
+    context.settle(key, configuration)
+    rounds = 1 + _RETRIES
+    entry = commit.rewrite_sidecar(backend, key, *first, seen=seen, change=changed, rounds=rounds)
+    return records.record_of(StoredItem(entry._replace(key=key), latest.dump()), configuration)
+
+
+def _bare_sidecar(record: MediaRecord, context: WriteContext) -> Sidecar:
+    """Return a sidecar for another program's file: what its path and the storage tell of it, without a digest."""
+    # Nobody reads a large file to note a word about it: bytes without a digest are read as they are, as PromptKit's.
+    fields = {name: getattr(record, name) for name in METADATA_FIELDS}
+    fields["timestamp"] = record.timestamp or context.now()
+    return Sidecar.build(fields, {}, sha256=None, expires_at=None)
 
 
 def hold(context: WriteContext, hold: Hold) -> None:

@@ -423,9 +423,9 @@ def _settle(item: StoreOperation) -> None:
     raise _contended(reference)
 
 
-def _contended(reference: str) -> StoreConflictError:
+def _contended(reference: str, rounds: int = ROUNDS) -> StoreConflictError:
     return StoreConflictError(
-        f"others have changed it {ROUNDS} times meanwhile", next_step="try again", reference=reference
+        f"others have changed it {rounds} times meanwhile", next_step="try again", reference=reference
     )
 
 
@@ -860,27 +860,29 @@ def rewrite(
     seen: Seen | None,
     changed: Rewritten,
     change: Callable[[bytes], Rewritten] | None = None,
-) -> None:
-    """Replace the sidecar of a name that a client chose; see `commit.rewrite_sidecar`."""
+    *,
+    rounds: int = ROUNDS,
+) -> Entry:
+    """Replace a sidecar over the one that was read; see `commit.rewrite_sidecar`."""
 
     def beside(text: bytes | None) -> Rewritten:
-        if text is None:
+        # Where there was none when it was read, it may still be made.
+        if text is None and (seen is None or seen.text is not None):
             raise _gone(reference)
-        return changed if change is None or (seen is not None and text == seen.text) else change(text)
+        return changed if change is None or text is None or (seen is not None and text == seen.text) else change(text)
 
     if backend.exclusion is Exclusion.CONDITIONS:
-        _rewrite_conditionally(backend, reference, seen or see(backend, reference), beside)
-    elif backend.exclusion is Exclusion.LOCK:
+        return _rewrite_conditionally(backend, reference, seen or see(backend, reference), beside, rounds)
+    if backend.exclusion is Exclusion.LOCK:
         with backend.lock([reference]):
-            write_and_look(backend, reference, beside(backend.read(keys.sidecar_key(reference))))
-    else:
-        write_and_look(backend, reference, changed)
+            return write_and_look(backend, reference, beside(backend.read(keys.sidecar_key(reference))))
+    return write_and_look(backend, reference, changed)
 
 
 def _rewrite_conditionally(
-    backend: Backend, reference: str, seen: Seen, beside: Callable[[bytes | None], Rewritten]
-) -> None:
-    for _ in range(ROUNDS):
+    backend: Backend, reference: str, seen: Seen, beside: Callable[[bytes | None], Rewritten], rounds: int
+) -> Entry:
+    for _ in range(rounds):
         seen = at_rest(backend, reference, seen)
         changed = beside(seen.text)
         # Before the sidecar: a crash between the two leaves a hint too many, not a policy that no sweep hears of.
@@ -892,9 +894,8 @@ def _rewrite_conditionally(
             seen = see(backend, reference)
             if seen.text != text:  # else it was asked again for want of an answer
                 continue
-        _look_after_rewrite(backend, reference, changed)
-        return
-    raise _contended(reference)
+        return _look_after_rewrite(backend, reference, changed)
+    raise _contended(reference, rounds)
 
 
 def _withdraw(backend: Backend, reference: str, seen: Seen) -> None:
@@ -924,15 +925,16 @@ def drop_sidecar(backend: Backend, reference: str, seen: Seen, entry: Entry | No
                 delete_one(backend, key)
 
 
-def write_and_look(backend: Backend, reference: str, changed: Rewritten, marker: str | None = None) -> None:
+def write_and_look(backend: Backend, reference: str, changed: Rewritten) -> Entry:
     """Write a sidecar over whatever lies there, and look that its bytes are there; deduplicated: its marker, too."""
     # Before the sidecar, as in `_rewrite_conditionally`.
     put_due_entry(backend, reference, changed.expires_at)
     backend.write(keys.sidecar_key(reference), changed.text, SIDECAR_TYPE)
-    _look_after_rewrite(backend, reference, changed, marker)
+    return _look_after_rewrite(backend, reference, changed)
 
 
-def _look_after_rewrite(backend: Backend, reference: str, changed: Rewritten, marker: str | None = None) -> None:
+def _look_after_rewrite(backend: Backend, reference: str, changed: Rewritten) -> Entry:
+    """Look whether a media whose sidecar was just written has its bytes, and return them as they were seen."""
     due = [] if changed.expires_at is None else [keys.due_key(changed.expires_at, reference)]
     pointer = keys.pointer_of(reference)
     # After the sidecar: a delete of our own names removes it first and the bytes later, so bytes that are gone here
@@ -940,7 +942,12 @@ def _look_after_rewrite(backend: Backend, reference: str, changed: Rewritten, ma
     # it. Or the storage has answered wrongly: nothing is removed on the strength of one absence. A sidecar too many is
     # found by verify, but one too few makes sound bytes a leftover.
     there = backend.fetch(heads=[reference, *due]).heads
-    if there[0] is None if pointer is None else not blobs.is_kept(backend, pointer, marker):
+    entry = there[0]
+    if pointer is not None:
+        # The marker that the new sidecar names: one that came meanwhile may name another.
+        marker = Sidecar.parse(changed.text, reference).marker(reference)
+        entry = Entry(reference, pointer.size) if blobs.is_kept(backend, pointer, marker) else None
+    if entry is None:
         raise MediaNotFoundError(
             "was changed, and then its bytes were not there: somebody deleted it meanwhile, or the storage erred",
             next_step="change it again; if it is still not found, verify the store",
@@ -949,6 +956,7 @@ def _look_after_rewrite(backend: Backend, reference: str, changed: Rewritten, ma
     if due and there[1] is None:
         # A sweep that still read the old sidecar took the new entry for an outdated one.
         backend.write(due[0], b"", DUE_TYPE)
+    return entry
 
 
 def _gone(reference: str) -> MediaNotFoundError:

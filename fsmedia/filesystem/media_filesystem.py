@@ -1415,12 +1415,10 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         def changed(text: bytes) -> Rewritten:
             sidecar = Sidecar.parse(text, key)
             instant = records.expiry_of(sidecar, key, context.configuration, found.entry.modified)
-            return Rewritten(_with_attributes(sidecar, key, changes), instant)
+            return Rewritten(sidecar.with_values(key, {}, changes).dump(), instant)
 
-        first, marker = changed(found.sidecar), Sidecar.parse(found.sidecar, key).marker(key)
-        commit.rewrite_sidecar(
-            context.backend, key, first.text, first.expires_at, marker, seen=found.seen, change=changed
-        )
+        first = changed(found.sidecar)
+        commit.rewrite_sidecar(context.backend, key, first.text, first.expires_at, seen=found.seen, change=changed)
 
     def removexattr(self, path: str, attr: str) -> None:
         """Remove one attribute; nothing happens if there is none of that name."""
@@ -1608,20 +1606,6 @@ def _refuse_another_store(nested: NestedStores, key: str) -> None:
         problem = f"another store lies at {nested.folders[0]}, and nothing of it is touched from here"
         step = "open that store to remove or move what is in it, or name what lies beside it"
         raise StoreConflictError(problem, next_step=step, reference=key)
-
-
-def _with_attributes(sidecar: Sidecar, key: str, changes: Mapping[str, Any]) -> bytes:
-    kept = {**(sidecar.values.get("xattrs") or {}), **changes}
-    values = {**sidecar.values, "xattrs": {name: value for name, value in kept.items() if value is not None}}
-    # A sidecar that can't be parsed again would make the file unreadable for ever, so it is parsed before it is
-    # written.
-    try:
-        text = Sidecar(values).dump()
-        Sidecar.parse(text, key)
-    except ValueError as error:
-        problem = f"with these attributes its sidecar could not be read again ({str(error)[:120]})"
-        raise InvalidMediaError(problem, next_step="store large or deep values as media of their own") from None
-    return text
 
 
 def _folder_error(key: str) -> IsADirectoryError:

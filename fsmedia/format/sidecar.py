@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pydantic_core import from_json, to_json
 
-from fsmedia.errors import CorruptSidecarError, ForeignCall, InvalidReferenceError, MediaError
+from fsmedia.errors import CorruptSidecarError, ForeignCall, InvalidMediaError, InvalidReferenceError, MediaError
 from fsmedia.format import wav
 from fsmedia.format.keys import check_marker, pointer_of
 from fsmedia.models import (
@@ -86,7 +86,7 @@ class Sidecar:
         metadata: Mapping[str, Any],
         content: Mapping[str, Any],
         *,
-        sha256: str,
+        sha256: str | None,
         expires_at: datetime | None,
         detected_mime_type: str | None = None,
     ) -> Sidecar:
@@ -102,7 +102,8 @@ class Sidecar:
             if value or name not in _OPTIONAL:
                 values[name] = value
         values["timestamp"] = timestamp_text(values["timestamp"])
-        values["sha256"] = sha256
+        if sha256 is not None:
+            values["sha256"] = sha256
         if expires_at is not None:
             values["expires_at"] = timestamp_text(expires_at)
         if detected_mime_type is not None:
@@ -229,6 +230,22 @@ class Sidecar:
         if timestamp is not None:
             values["timestamp"] = timestamp_text(timestamp)
         return Sidecar(values)
+
+    def with_values(self, reference: str, values: Mapping[str, Any], xattrs: Mapping[str, Any]) -> Sidecar:
+        """Return the sidecar with other values and xattrs, None removes one; `InvalidMediaError`: it could not be read.
+
+        A sidecar that can't be read again would make the media unreadable for ever.
+        """
+        kept = {**(self.values.get("xattrs") or {}), **xattrs}
+        attributes = {name: value for name, value in kept.items() if value is not None}
+        changed = {**self.values, **values, "xattrs": attributes or None}
+        made = Sidecar({name: value for name, value in changed.items() if value is not None})
+        try:
+            Sidecar.parse(made.dump(), reference)
+        except ValueError as error:
+            problem = f"with these attributes its sidecar could not be read again ({str(error)[:120]})"
+            raise InvalidMediaError(problem, next_step="store large or deep values as media of their own") from None
+        return made
 
     def _value(self, name: str) -> Any:
         return self.values.get(name)

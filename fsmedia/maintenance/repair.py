@@ -216,7 +216,7 @@ class Repairer:
         def rebuild() -> None:
             fresh = rebuilt_sidecar(self.context, entry, content, old)
             set_aside(self.context, reference, finding.detail, texts={keys.sidecar_key(reference): seen})
-            self._rewrite(reference, fresh, None, seen)
+            self._rewrite(reference, fresh, seen)
 
         plan = "it moves to quarantine, and a new one is made from path, bytes and what can be read of it"
         finding.mend(plan, rebuild)
@@ -240,7 +240,7 @@ class Repairer:
             fresh = rebuilt_sidecar(self.context, entry, content, old)
             set_aside(self.context, reference, finding.detail, texts={keys.sidecar_key(reference): seen})
             marker = self._marker(pointer, reference, Sidecar(old))
-            self._rewrite(reference, fresh.with_marker(marker), marker, seen)
+            self._rewrite(reference, fresh.with_marker(marker), seen)
 
         plan = "it moves to quarantine, and a new one is made from its name and what can be read of it"
         finding.mend(plan, rebuild)
@@ -287,7 +287,7 @@ class Repairer:
             finding.report("")  # PromptKit's: nobody can say what the bytes were
         elif right:
             plan = "its sidecar is given the facts of the bytes, whose digest is right"
-            finding.mend(plan, lambda: self._rewrite(reference, with_facts(sidecar, reference, content), None, seen))
+            finding.mend(plan, lambda: self._rewrite(reference, with_facts(sidecar, reference, content), seen))
         elif keys.is_own_name(reference):
             plan = "bytes and sidecar move to quarantine together: nobody can tell which is right"
             if self.context.is_old(state.data):
@@ -312,7 +312,7 @@ class Repairer:
             fresh = overwritten_sidecar(self.context, Sidecar.parse(seen, data.key), data, content)
             if not is_after:
                 set_aside(self.context, data.key, finding.detail, texts={keys.sidecar_key(data.key): seen})
-            self._rewrite(data.key, fresh, None, seen)
+            self._rewrite(data.key, fresh, seen)
 
         plan = "its sidecar is given the facts of the bytes, which were written after it"
         if not is_after:
@@ -350,7 +350,7 @@ class Repairer:
             plan = "its sidecar says what the bytes look like, beside the type it was given"
             if shown is not None:
                 values["detected_mime_type"] = shown
-        finding.mend(plan, lambda: self._rewrite(reference, Sidecar(values), sidecar.marker(reference), seen))
+        finding.mend(plan, lambda: self._rewrite(reference, Sidecar(values), seen))
 
     # -- steps ---------------------------------------------------------------------------------------------
 
@@ -369,7 +369,7 @@ class Repairer:
         if state.sidecar is not None:
             _delete_media(self.context, reference, state.sidecar)
 
-    def _rewrite(self, reference: str, sidecar: Sidecar, marker: str | None, seen: bytes) -> None:
+    def _rewrite(self, reference: str, sidecar: Sidecar, seen: bytes) -> None:
         """Replace a sidecar by the steps of every change: due entry, sidecar, a look that the bytes are still there."""
         found = named.see(self.context.backend, reference)
         if found.text != seen:
@@ -380,7 +380,7 @@ class Repairer:
 
         data = sidecar.without_leaving().dump()
         instant = records.expiry_or_none(data, reference, self.context.configuration)
-        commit.rewrite_sidecar(self.context.backend, reference, data, instant, marker, seen=found, change=refuse)
+        commit.rewrite_sidecar(self.context.backend, reference, data, instant, seen=found, change=refuse)
 
 
 def _again(problem: str, reference: str) -> StorageError:

@@ -447,7 +447,7 @@ def _update(context: SyncContext, updates: Sequence[tuple[SyncItem, SyncAction]]
             text = sync_item.sidecar_bytes(action.marker)
             if text is not None:
                 change, expires_at = partial(_unless_overwritten, sync_item, reference, text), sync_item.expires_at
-                commit.rewrite_sidecar(context.target, reference, text, expires_at, action.marker, change=change)
+                commit.rewrite_sidecar(context.target, reference, text, expires_at, change=change)
         result.arrive(sync_item, reference)
 
     for (sync_item, _), error in zip(updates, attempt_each(update, updates, context.target), strict=True):

@@ -123,6 +123,8 @@ def metadata_of(number: int, field: str) -> MediaMetadata:
         fields |= {"provider_id": "openai", "policy_name": "delete-after-5min"}
     if number % 3 == 0:
         fields |= {name: "other" for _, name in MODES.values() if name != field}
+    words = {"Run_ID": "not the run", "size_bytes": -1, "score": 4.5, "tags": ["a"], "kept": True}
+    fields["attributes"] = {**words, "prompt": "caf\N{LATIN SMALL LETTER E WITH ACUTE}"} if number % 2 else {}
     return MediaMetadata(message_idx=number * 997, part_idx=number, timestamp=times[number % 4], **fields)
 
 

@@ -122,7 +122,7 @@ def settle_by_an_early_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(named, "_lying", lambda item: looked[id(item.backend)])
 
 
-def rewrite_without_a_condition(backend: Any, reference: str, seen: named.Seen, beside: Any) -> None:
+def rewrite_without_a_condition(backend: Any, reference: str, seen: named.Seen, beside: Any, _: int) -> None:
     named.write_and_look(backend, reference, beside(seen.text))
 
 

@@ -6,11 +6,13 @@ nothing is left to chance, and the same choices give the same run.
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from fsmedia.errors import StorageError
+from fsmedia.storage import PreconditionFailed
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _PATIENCE = 60
@@ -131,8 +133,9 @@ class _Underway:
         run = self.process.run
         run.able.remove(self)
         run.trace.append((self.number, f"landed {self.kind}", self.key))
-        self.do()
-        run.changed(self.process, self.kind, self.key)
+        with suppress(PreconditionFailed):  # refused, and nobody hears of it
+            self.do()
+            run.changed(self.process, self.kind, self.key)
 
 
 Watch = Callable[[Process, str, str], None]

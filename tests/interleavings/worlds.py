@@ -41,6 +41,7 @@ class Actor:
 class World:
     cells: Cells = field(default_factory=Cells)
     exclusion: Exclusion = Exclusion.NONE
+    deduplicate: bool = True
     actors: list[Actor] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)  # references that were there before
     image: dict[str, Cell] = field(default_factory=dict)
@@ -55,7 +56,8 @@ class World:
             return backend
 
         with patch.object(root, "open_backend", opened), patch.object(media_filesystem, "open_backend", opened):
-            store = MediaStore(SteppingBackend.url, deduplicate=True, now=self.cells.clock, timeout=timedelta(hours=1))
+            how: Any = {"now": self.cells.clock, "timeout": timedelta(hours=1)}
+            store = MediaStore(SteppingBackend.url, deduplicate=self.deduplicate, **how)
             store.create()
             fsmedia.filesystem.MediaFileSystem.clear_instance_cache()
             assert store.fs is not None  # opened now, with the same backend

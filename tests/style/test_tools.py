@@ -66,8 +66,26 @@ async def size_later(store: AsyncMediaStore) -> int:
 WRONG_COROUTINES = COROUTINES.replace("async with await store.open", "with await store.open").replace(
     "[each async for each in store.list()]", "await store.list()"
 )
+ATTRIBUTES = """
+from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaRecord, MediaStore
+from fsmedia.models import AttributeValue, Condition
+
+MADE: dict[str, AttributeValue] = {"model": "gpt-image-1", "seed": 7, "score": 4.5, "good": True, "tags": ["night"]}
+WANTED: dict[str, Condition] = {"model": "gpt-*", "score": (4, None), "tags": ["night", "day"], "draft": None}
+
+def use(store: MediaStore, content: MediaContent) -> list[MediaRecord]:
+    metadata = MediaMetadata(run_id="r", attributes=MADE)
+    reference = store.store_media(content, MediaMetadata(run_id="r", attributes={"model": "a", "seed": 1}))
+    score: AttributeValue | None = store.info(reference).attributes.get("score", metadata.attributes["score"])
+    store.annotate(reference, {"score": 5, "draft": None}, add={"tags": "a"}, discard={"tags": ["b"]}, caption=None)
+    found = [*store.list(attributes=WANTED), *store.list(attributes={"score": score, "tags": "night"})]
+    return store.annotate(found, MADE, provider_id="me")
+
+async def use_later(store: AsyncMediaStore) -> list[MediaRecord]:
+    return await store.annotate([each async for each in store.list(attributes=WANTED)], {"score": 5})
+"""
 PROGRAMS = {
-    "conforms": CONFORMS, "coroutines": COROUTINES, "many": MANY,
+    "conforms": CONFORMS, "coroutines": COROUTINES, "many": MANY, "attributes": ATTRIBUTES,
     "conforms_not": CONFORMS.replace('MediaStore("memory://m")', "object()"), "coroutines_not": WRONG_COROUTINES,
 }  # fmt: skip
 
@@ -85,7 +103,7 @@ def test_programs_that_use_the_package_are_typed_and_wrong_ones_are_told(tmp_pat
     said = run(sys.executable, "-m", "mypy", *sorted(tmp_path.glob("*.py"))).stdout
     of = {name: [line for line in said.splitlines() if f"{name}.py:" in line] for name in PROGRAMS}
     assert f"errors in 2 files (checked {len(PROGRAMS)} source files)" in said, said
-    assert of["conforms"] == of["coroutines"] == of["many"] == []
+    assert of["conforms"] == of["coroutines"] == of["many"] == of["attributes"] == []
     assert "Incompatible types" in "".join(of["conforms_not"])
     wrong = "".join(of["coroutines_not"])
     assert "AsyncMediaReader" in wrong, said

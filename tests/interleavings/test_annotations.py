@@ -1,0 +1,129 @@
+"""Several who change what is written down of one media under a name that the store gave: nobody's words are lost.
+
+As in `test_names`, with real code whose every request is a step; with a clause taken away something must be lost.
+"""
+
+from contextlib import nullcontext
+from itertools import chain, product
+from typing import Any
+
+import pytest
+
+from fsmedia import MediaNotFoundError, MediaStore, StorageError, StoreConflictError
+from fsmedia.core import named
+from fsmedia.format.sidecar import Sidecar
+from fsmedia.storage import Exclusion
+from tests.interleavings.cells import SteppingBackend
+from tests.interleavings.meetings import Loss, Scenario
+from tests.interleavings.schedules import Bounded, Dice, by_turns, straight_on
+from tests.interleavings.turns import Chooser, Crash, Fault, How
+from tests.interleavings.worlds import World
+
+LATER = "retain-9days"
+REFUSED = (StoreConflictError, MediaNotFoundError)
+CONDITIONS, LOCK = Exclusion.CONDITIONS, Exclusion.LOCK
+MEETINGS = {
+    "two": ("note a", "note b"),
+    "three": ("note a", "note b", "note c"),
+    "two on one text": ("note a", "discard old"),
+    "a policy": ("note a", "policy"),
+    "an attribute of media://": ("note a", "attribute"),
+    "a delete": ("note a", "delete"),
+    "two, a delete": ("note a", "note b", "delete"),
+    "a policy, a delete": ("note a", "policy", "delete"),
+}
+PLACES = [*product(MEETINGS, (CONDITIONS, LOCK), (False, True))]
+
+
+class Notes:
+    """A meeting over one media, plain or with shared bytes."""
+
+    def __init__(self, name: str, exclusion: Exclusion, *, deduplicate: bool) -> None:
+        self.words = MEETINGS[name]
+
+        def build(world: World) -> None:
+            world.exclusion, world.deduplicate = exclusion, deduplicate
+            self.reference = world.stored()
+            world.open()[0].annotate(self.reference, add={"tags": "old"})
+            for word in self.words:
+                world.act(word, lambda store, word=word: self._work(word, store))
+
+        self.scenario = Scenario("notes", build)
+
+    def _work(self, word: str, store: MediaStore) -> None:
+        what, _, text = word.partition(" ")
+        if what == "note":
+            store.annotate(self.reference, add={"tags": text})
+        elif what == "discard":
+            store.annotate(self.reference, discard={"tags": text})
+        elif what == "policy":
+            store.apply_policy(self.reference, LATER)
+        elif what == "attribute":
+            store.fs.setxattrs(self.reference, {"user.attribute": 1})
+        else:
+            store.delete_media(self.reference)
+
+    def check(self, choose: Chooser, fault: Fault | None = None) -> None:
+        run = self.scenario.begun(choose, fault)
+        self.scenario.end(run)
+        world = self.scenario.world
+        done = {word for word, process in zip(self.words, run.processes, strict=True) if process.error is None}
+        allowed = (*REFUSED, *((Crash, StorageError) if run.hit else ()))
+        wrong = [repr(each.error) for each in run.processes if each.error and not isinstance(each.error, allowed)]
+        sidecar = world.cells.objects.get(f"{self.reference}.meta")
+        there = sidecar is not None and world.readable(self.reference)
+        if "delete" not in self.words:
+            said = Sidecar.parse(sidecar.data, self.reference).record(self.reference, 0) if there else None
+            texts = set() if said is None else {*said.attributes.get("tags", ())}
+            wrong += [f"{word} is lost" for word in done if word.startswith("note ") and word[5:] not in texts]
+            wrong += ["what was there is lost"] if "old" not in texts and "discard old" not in self.words else []
+            wrong += ["what was discarded is back"] if "discard old" in done and "old" in texts else []
+            kept = {} if said is None else {"policy": said.policy_name == LATER, **said.attributes}
+            wrong += [f"the {each} is lost" for each in ("policy", "attribute") if each in done and not kept.get(each)]
+        elif "delete" in done and there:
+            wrong.append("it is there though its deletion was answered")
+        if wrong:
+            steps = [f"  {number} {kind:<10} {key[-40:]}" for number, kind, key in run.trace]
+            raise Loss("\n".join([*wrong, f"{run.schedule!r}, {fault}", *steps]))
+
+
+@pytest.mark.parametrize(("name", "exclusion", "deduplicate"), PLACES)
+def test_nobodys_words_are_lost(name: str, exclusion: Exclusion, deduplicate: bool, full_run: bool) -> None:
+    meeting = Notes(name, exclusion, deduplicate=deduplicate)
+    for schedule in chain(Bounded(2).each(20_000 if full_run else 60), map(Dice, range(5_000 if full_run else 30))):
+        meeting.check(schedule)
+
+
+@pytest.mark.parametrize(("name", "exclusion", "deduplicate"), PLACES)
+def test_a_process_dies_or_hears_nothing(name: str, exclusion: Exclusion, deduplicate: bool, full_run: bool) -> None:
+    meeting = Notes(name, exclusion, deduplicate=deduplicate)
+    steps = [process.steps for process in meeting.scenario.run(straight_on).run.processes]
+    # Whoever holds a lock waits for the disk: nothing of a dead process lands later.
+    faults = [*How] if exclusion is CONDITIONS else [How.CRASH, How.FAIL]
+    for number, most in enumerate(steps):
+        for step, how, seed in product(range(1, most + 3), faults, range(20 if full_run else 1)):
+            meeting.check(Dice(seed), Fault(number, step, how))
+
+
+def rewrite_without_a_condition(backend: Any, reference: str, seen: named.Seen, beside: Any, _: int) -> object:
+    return named.write_and_look(backend, reference, beside(seen.text))
+
+
+MUTANTS: dict[str, tuple[Any, str, Any, tuple[tuple[str, Exclusion], ...]]] = {
+    "no condition": (
+        named, "_rewrite_conditionally", rewrite_without_a_condition,
+        (("two", CONDITIONS), ("a policy", CONDITIONS), ("an attribute of media://", CONDITIONS)),
+    ),
+    "no lock": (SteppingBackend, "lock", lambda *_: nullcontext(), (("two", LOCK), ("a policy", LOCK))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("deduplicate", [False, True])
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_with_a_clause_taken_away(mutant: str, deduplicate: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, name, broken, losing = MUTANTS[mutant]
+    monkeypatch.setattr(place, name, broken)
+    for meeting, exclusion in losing:
+        with pytest.raises(Loss):  # noqa: PT012 - whichever schedule shows it
+            for schedule in by_turns(3_000):
+                Notes(meeting, exclusion, deduplicate=deduplicate).check(schedule)
