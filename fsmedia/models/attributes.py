@@ -42,12 +42,12 @@ def checked_value(name: str, value: object) -> AttributeValue:
         return _checked_text(name, value)
     if isinstance(value, bool):
         return value
-    if isinstance(value, Integral):
+    # Also numpy's numbers, which say that they are such; to ask for that takes longer than all the rest.
+    if isinstance(value, int) or (not isinstance(value, float) and isinstance(value, Integral)):
         if not -_LARGEST <= int(value) < _LARGEST:
             raise ValueError(f"{name} is beyond 64 bits: write it as text")
         return int(value)
-    # Also numpy's numbers, which say that they are such.
-    if isinstance(value, Real):
+    if isinstance(value, float | Real):
         if not math.isfinite(value):
             raise ValueError(f"{name} is {float(value)}: leave out what has no value")
         return float(value)
@@ -57,10 +57,11 @@ def checked_value(name: str, value: object) -> AttributeValue:
 
 
 def _checked_text(name: str, text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} has a lone surrogate, which no storage can hold") from None
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{name} has a lone surrogate, which no storage can hold") from None
     return str(text)
 
 
