@@ -526,12 +526,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         """Return a URL under which other programs get the bytes, for that many seconds; see `MediaStore.get_url`."""
         lifetime_of_url = timedelta(seconds=expiration)
         with self._media_at(path) as key:
-            if keys.pointer_of(key) is not None:
-                return records.shared_url(self._backend, key, lifetime_of_url, self._configuration())
-            url = self._backend.sign(key, lifetime_of_url)
-            if not records.exists(self._backend, key):
-                raise files.not_found(key)
-            return url
+            return records.signed_url(self._backend, key, lifetime_of_url, self._configuration())
 
     @contextmanager
     def _media_at(self, path: str) -> Iterator[str]:
