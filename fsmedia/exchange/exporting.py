@@ -45,8 +45,8 @@ _METADATA = (
 )  # fmt: skip
 _RECORDED = (*_METADATA[:-1], "mime_type", "size_bytes")
 _DIGEST_DIGITS = 32
-ORIGINAL_NAME = "original_file_name"
-"""The column with what a media's file was called; Hugging Face keeps `file_name` for where it lies in the export."""
+ORIGINAL_NAME = "original_name"
+"""The column with what a media's file was called; Hugging Face takes `file_name` and `*_file_name` for paths."""
 _TIMEOUT = timedelta(seconds=60)
 
 

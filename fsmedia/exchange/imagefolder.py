@@ -65,7 +65,7 @@ def export_imagefolder(
     """Write pictures as `datasets.load_dataset("imagefolder", data_dir=place)` reads them.
 
     The table has a row per picture: file_name (where it lies), reference, ids, positions, MIME type, size, digest,
-    timestamp, the caption as `text`, width, height, and what its file was called as `original_file_name`. Exporting
+    timestamp, the caption as `text`, width, height, and what its file was called as `original_name`. Exporting
     again writes what is new; overwriting takes rows out of the table.
 
     Parameters

@@ -77,7 +77,7 @@ def test_pictures_and_a_table_of_them(store: MediaStore, tmp_path: Path) -> None
         "file_name": references[0].rpartition("/")[2], "reference": references[0], "provider_id": HOSTILE,
         "sha256": hashlib.sha256(PNG).hexdigest(), "timestamp": "2026-03-04T12:00:00.000500Z", "text": HOSTILE,
         "run_id": "r1", "conversation_id": "", "session_id": "", "message_idx": 3, "part_idx": 0, "duration": None,
-        "mime_type": "image/png", "size_bytes": len(PNG), "width": 1, "height": 1, "original_file_name": "",
+        "mime_type": "image/png", "size_bytes": len(PNG), "width": 1, "height": 1, "original_name": "",
     }  # fmt: skip
     assert (tmp_path / "out/train" / row["file_name"]).read_bytes() == PNG
     assert len(files(tmp_path / "out")) == 3
@@ -313,10 +313,10 @@ def test_what_files_were_called_comes_back_and_what_an_export_calls_them_does_no
     take_in = import_webdataset if form == "webdataset" else import_imagefolder
     export(store, out)
     if form == "jsonl":
-        told = [{name: value for name, value in row.items() if name != "original_file_name"} for row in rows(out)]
+        told = [{name: value for name, value in row.items() if name != "original_name"} for row in rows(out)]
         (out / "train/metadata.jsonl").write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in told))
     if form == "webdataset":
-        assert b"original_file_name" not in (out / "media-000000.tar").read_bytes()
+        assert b"original_name" not in (out / "media-000000.tar").read_bytes()
     before = files(out)
     assert (export(store, out).unchanged, files(out)) == (2, before)
     assert [again.info(each.reference).file_name for each in take_in(again, out).stored] == [None, None]
