@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fsmedia import MediaContent
+from fsmedia import MediaContent, errors
 from fsmedia.catalog import schema
 from tests.catalogs import old_enough
 from tests.conftest import make_storage, storages
-from tests.contract.specimens import PNG, edited, put
+from tests.contract.specimens import PNG, edited, put, raised
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, Storage
 from tests.transfers import opened
 
@@ -42,6 +42,10 @@ def test_a_file_keeps_its_name(storage: Storage, request: pytest.FixtureRequest,
         zip(*(store.catalog().to_arrow()[name].to_pylist() for name in ("reference", "file_name")), strict=True)
     )
     assert column == {reference: path.name, again: path.name, by_bytes: None}
+    (record,) = store.annotate(by_bytes, file_name="e\u0301.png")
+    assert record.file_name == store.info(by_bytes).file_name == "\xe9.png"
+    raised(errors.InvalidMediaError, store.annotate, by_bytes, file_name="../x", match="file_name: must be a file name")
+    assert store.annotate(by_bytes, file_name=None)[0].file_name is None
     target = make_storage(MEMORY, request, tmp_path)
     report = store.sync_to(target.url, organization="by-conversation", deduplicate=True, run_id="r1")
     (moved,) = opened(target).list()
