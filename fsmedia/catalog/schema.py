@@ -68,6 +68,7 @@ COLUMNS: Final = (
     Column("format", "string", "short name of the encoding, e.g. png"),
     Column("detail", "string", "level of detail a model is asked to look with: low, high, auto"),
     Column("caption", "string", "a text shown with it"),
+    Column("file_name", "string", "what its file is called, e.g. photo.jpg; null: not said"),
     Column("duration", "double", "seconds"),
     Column("bit_rate", "int64", "bits per second"),
     Column("channels", "int64", "audio channels"),
@@ -165,8 +166,8 @@ NO_SIDECAR: Final = ""  # token of a sidecar that is not there
 _LARGEST = 2**63 - 1
 _IDS = ("run_id", "conversation_id", "session_id", "provider_id", "policy_name")
 _PLAIN = ("message_idx", "part_idx", "mime_type", "size_bytes", "sha256", "timestamp", "expires_at")
-_CONTENT = ("format", "detail", "caption", "duration", "bit_rate", "channels", "width", "height", "fps")
-_RULES: Final = 2  # to be raised when rows are made of the same sidecars and paths in another way
+_CONTENT = ("format", "detail", "caption", "file_name", "duration", "bit_rate", "channels", "width", "height", "fps")
+_RULES: Final = 3  # to be raised when rows are made of the same sidecars and paths in another way
 _DEPENDED_ON = ("organization", "layouts", "policies")
 
 

@@ -23,7 +23,7 @@ Examples:
 IMAGEFOLDER_HELP = """Export pictures for datasets.load_dataset("imagefolder", data_dir=DIR).
 
 DIR/<split>/ gets the files and metadata.jsonl (or metadata.parquet): file_name, reference, ids, positions, type, size,
-digest, timestamp, the caption as `text`, width and height.
+digest, timestamp, the caption as `text`, width, height and original_name.
 
 Examples:
   fsmedia export imagefolder dataset/ --store ./media

@@ -18,7 +18,9 @@ from fsmedia.models.text import size_text
 from fsmedia.store import MediaStore
 
 HELP = """Which: references, or the conditions of `fsmedia ls`. The bytes are compared with the digest that was stored.
-A file that exists is not replaced without `--force`; `-o -` writes to standard output. Prints the path of each file.
+A file gets the name that its media was stored with, else that of the reference; of two of one name the second becomes
+`photo (2).jpg`. One that exists is not replaced without `--force`; `-o -` writes to standard output. Prints the path of
+each file.
 
 Examples:
   fsmedia get runs/r1/0003_01_u01m8.png -o plan.png
@@ -36,6 +38,9 @@ def get(
         str | None,
         typer.Option("--output", "-o", metavar="FILE|DIR|-", help="A file, a folder (made if it ends with /), or -."),
     ] = None,
+    reference_names: Annotated[
+        bool, typer.Option("--reference-names", help="Name files by their references alone.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace files that exist.")] = False,
     dry_run: app.DryRun = False,
     as_json: app.AsJson = False,
@@ -52,7 +57,8 @@ def get(
         if target == _STDOUT:
             _copy(opened, record, sys.stdout.buffer, alone=alone)
             return
-        name = output.visible(record.reference.rpartition("/")[2])
+        name = None if reference_names else record.file_name
+        name = _free_name(name or output.visible(record.reference.rpartition("/")[2]), taken)
         path = Path(target or ".") if folder is None else folder / name
         size, sha256 = record.size_bytes, record.sha256
         with LocalFileContext(path):
@@ -70,6 +76,7 @@ def get(
         references = choice.find(opened, own=False)
         alone = len(references) == 1
         folder = _folder(target, several=not alone, make=not dry_run)
+        taken: dict[str, int] = {}
         app.each_media(references, download, "writing files")
 
 
@@ -91,6 +98,20 @@ def _folder(target: str | None, *, several: bool, make: bool) -> Path | None:
     return None
 
 
+def _free_name(name: str, taken: dict[str, int]) -> str:
+    """Return a name that no file of this call has yet, and note it: `photo (2).jpg` for a second `photo.jpg`.
+
+    `taken`: how many of each name there are.
+    """
+    # Case-folded: two names that differ by case alone are one file on many disks.
+    wanted, (stem, dot, extension) = name.casefold(), name.rpartition(".") if "." in name else (name, "", "")
+    while name.casefold() in taken:
+        taken[wanted] += 1
+        name = f"{stem} ({taken[wanted]}){dot}{extension}"
+    taken[name.casefold()] = 1
+    return name
+
+
 def _record_of(opened: MediaStore, reference: str) -> MediaRecord:
     """Look at a media; one whose sidecar can't be read still has its bytes."""
     try:
@@ -102,10 +123,10 @@ def _record_of(opened: MediaStore, reference: str) -> MediaRecord:
 
 def _copy(opened: MediaStore, record: MediaRecord, sink: BinaryIO, *, alone: bool) -> str:
     """Write all bytes, refuse those that are not what was stored, and return their digest."""
-    digest = hashlib.sha256()
+    digest, shown = hashlib.sha256(), record.file_name or record.reference.rpartition("/")[2]
     with (
         # Beside others, whose bar counts files, it has none of its own.
-        output.byte_progress(record.reference.rpartition("/")[2], (record.size_bytes or None) if alone else 0) as meter,
+        output.byte_progress(shown, (record.size_bytes or None) if alone else 0) as meter,
         opened.open(record.reference) as file,
     ):
         while data := file.read(_CHUNK):

@@ -20,6 +20,7 @@ Examples:
 """
 
 _LABELS = {
+    "file_name": "file name",
     "mime_type": "type", "detected_mime_type": "looks like", "size_bytes": "size", "sha256": "sha256",
     "run_id": "run", "conversation_id": "conversation", "session_id": "session", "message_idx": "message",
     "part_idx": "part", "provider_id": "provider", "timestamp": "time", "policy_name": "policy",

@@ -24,12 +24,14 @@ from fsmedia.format import keys
 from fsmedia.format.layout import ids_of_path
 from fsmedia.format.settings import Configuration
 from fsmedia.models import MediaContent, MediaMetadata, Reference, mime
+from fsmedia.models.text import safe_file_name
 from fsmedia.store import MediaStore
 
 HELP = """`-` is standard input, stored as it comes; a folder means all files below it, but hidden ones and links, many
-at a time on object stores; `--include` and `--exclude` choose among them by name or path. Several files get consecutive
-part numbers. Which id is required depends on the store's organization: the run, unless it was made otherwise. A file
-may be of any size; in Python, MediaStore takes up to `max_file_size`, 1 GiB unless told.
+at a time on object stores; `--include` and `--exclude` choose among them by name or path. A file keeps its name, which
+`fsmedia get` writes again. Several files get consecutive part numbers. Which id is required depends on the store's
+organization: the run, unless it was made otherwise. A file may be of any size; in Python, MediaStore takes up to
+`max_file_size`, 1 GiB unless told.
 
 What a store holds is brought to another by `fsmedia sync`, with its metadata: a folder that is a store, lies in one or
 holds sidecars is refused.
@@ -66,7 +68,7 @@ def store(
         str | None, typer.Option("--mime", metavar="TYPE", help="MIME type; else from name, then bytes.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What standard input would be called: tells its type.")
+        str | None, typer.Option(metavar="NAME", help="What standard input is called; tells its type, too.")
     ] = None,
     caption: Annotated[str | None, typer.Option(metavar="TEXT", help="A text shown with it.")] = None,
     include: Annotated[
@@ -366,7 +368,7 @@ def _content_of(source: "_Source", file: str, name: str, mime_type: str | None, 
     if kind is None and file == _STDIN:
         problem = "standard input does not show its type: give --mime TYPE or --name FILE"
         raise app.CommandError(problem, code=app.USAGE)
-    return MediaContent(data=source, mime_type=kind or _UNKNOWN, caption=caption)
+    return MediaContent(data=source, mime_type=kind or _UNKNOWN, caption=caption, file_name=safe_file_name(name))
 
 
 class _Source:

@@ -7,7 +7,8 @@ import typer
 
 from fsmedia.cli import app, output
 
-HELP = """Whoever has a signed URL can read that media until it expires: treat it as a password.
+HELP = """Whoever has a signed URL can read that media until it expires: treat it as a password. On S3 and GCS a
+browser saves it under the name of the file that was stored.
 
 Examples:
   fsmedia url runs/r1/0003_01_u01m8.png --store s3://bucket/media --expires 15m

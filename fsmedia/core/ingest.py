@@ -33,6 +33,7 @@ from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.format.wav import PcmFormat
 from fsmedia.models import ContentFields, MediaContent, MediaMetadata, Reference, mime
+from fsmedia.models.text import safe_file_name
 from fsmedia.models.urls import read_data_url, refuse_over
 from fsmedia.storage import Backend, Stage
 
@@ -177,6 +178,9 @@ class MediaUpload:
         self._sound = wav.pcm_format(mime_type, content.channels)
         if self._sound is not None:
             mime_type = wav.WAV
+            if content.file_name is not None:  # what gets a header is no file of raw sound any more
+                stem = content.file_name.rpartition(".")[0] or content.file_name
+                content = content.model_copy(update={"file_name": safe_file_name(f"{stem}.wav")})
         now = context.now()
         if now.tzinfo is None:
             raise InvalidMediaError(

@@ -666,22 +666,17 @@ def chunks_of(file: BinaryIO, start: int | None = None, end: int | None = None) 
 
 
 def signed_url(backend: Backend, reference: str, lifetime: timedelta, configuration: Configuration) -> str:
-    """Return a URL under which other programs get a media's bytes."""
+    """Return a URL under which other programs get a media's bytes, under the name that people know them by."""
+    item = find(backend, reference)  # a signature says nothing of what is there
     if keys.pointer_of(reference) is not None:
-        return shared_url(backend, reference, lifetime, configuration)
-    url = backend.sign(reference, lifetime)
-    # A signature says nothing of what is there.
-    if not exists(backend, reference):
-        refuse_folder(backend, reference)
-        raise not_found(reference)
-    return url
-
-
-def shared_url(backend: Backend, reference: str, lifetime: timedelta, configuration: Configuration) -> str:
-    """Return a signed URL of a deduplicated media item under its own type and name."""
-    # The bytes were stored with the type of their first user, which may be another.
-    mime_type = record_of(find(backend, reference), configuration).mime_type
-    return backend.sign(keys.bytes_key(reference), lifetime, mime_type=mime_type, filename=keys.file_name(reference))
+        record = record_of(item, configuration)
+        name = record.file_name or keys.file_name(reference)
+        # The bytes were stored with the type of their first user, which may be another.
+        return backend.sign(keys.bytes_key(reference), lifetime, mime_type=record.mime_type, filename=name)
+    named = None
+    with suppress(CorruptSidecarError):  # whose bytes are still read, by the name that they lie under
+        named = record_of(item, configuration).file_name
+    return backend.sign(reference, lifetime, filename=named)
 
 
 @dataclass(repr=False, eq=False)

@@ -353,7 +353,11 @@ def card(
     widget asks for all of its bytes (None: nothing can be asked).
     """
     record, kind = item.record, family(item.record)
+    full_name = visible(keys.file_name(record.reference))
     name, caption = short_name(record.reference), sentence(record.caption or "")
+    if record.file_name is not None:
+        name = visible(record.file_name)
+        full_name = f"{name} ({full_name})"
     time = "" if record.timestamp is None else str(int(record.timestamp.timestamp()))
     code = f"store.retrieve_media({str(record.reference)!r}).player()"
     return Markup(
@@ -368,7 +372,7 @@ def card(
         time,
         name,
         view(preview, kind, caption or name, length(record, kind, preview)),
-        visible(keys.file_name(record.reference)),
+        full_name,
         facts(record, kind, preview, record.size_bytes),
         joined([*badges(item, now), *map(_badge, notes)]),
         caption_line(caption),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ROWS = 20  # rows of one table that are shown
 
 _COLUMNS = (
-    "reference", "run_id", "message_idx", "part_idx", "mime_type", "size_bytes", "timestamp", "expires_at",
+    "reference", "file_name", "run_id", "message_idx", "part_idx", "mime_type", "size_bytes", "timestamp", "expires_at",
     "policy_name", "caption",
 )  # fmt: skip
 _SIDE = 640  # of the small picture of a content, in pixels
@@ -118,6 +118,8 @@ def _cell(name: str, row: dict[str, Any]) -> object:
 
 
 def _name(content: MediaContent) -> str:
+    if content.file_name is not None:
+        return visible(content.file_name)
     name = content.storage_reference or Path(content.file_path or "").name
     return short_name(name) if name else visible(mime.essence(content.mime_type), most=100)
 

@@ -45,6 +45,8 @@ _METADATA = (
 )  # fmt: skip
 _RECORDED = (*_METADATA[:-1], "mime_type", "size_bytes")
 _DIGEST_DIGITS = 32
+ORIGINAL_NAME = "original_name"
+"""The column with what a media's file was called; Hugging Face takes `file_name` and `*_file_name` for paths."""
 _TIMEOUT = timedelta(seconds=60)
 
 
@@ -229,6 +231,7 @@ def row_of(record: MediaRecord) -> dict[str, Any]:
         "width": record.width,
         "height": record.height,
         "duration": None if record.duration is None else float(record.duration),
+        ORIGINAL_NAME: record.file_name or "",
     }
 
 
@@ -245,8 +248,10 @@ def described_item(
             metadata["timestamp"] = datetime.fromisoformat(metadata["timestamp"])
         except ValueError as error:
             return not_imported(source, error)
-    content = {name: row.get(name) for name in ("mime_type", "width", "height", "duration")}
+    content: dict[str, Any] = {name: row.get(name) for name in ("mime_type", "width", "height", "duration")}
     content["caption"] = row.get("text") or None
+    if "reference" in row:  # of an export, whose files have names that it made up
+        content["file_name"] = row.get(ORIGINAL_NAME)
     return SourceItem(source, open_bytes, metadata, content, sha256=row.get("sha256") or None, **about)
 
 

@@ -64,8 +64,9 @@ def export_imagefolder(
 ) -> ExportReport:
     """Write pictures as `datasets.load_dataset("imagefolder", data_dir=place)` reads them.
 
-    The table has a row per picture: file_name, reference, ids, positions, MIME type, size, digest, timestamp, the
-    caption as `text`, width and height. Exporting again writes what is new; overwriting takes rows out of the table.
+    The table has a row per picture: file_name (where it lies), reference, ids, positions, MIME type, size, digest,
+    timestamp, the caption as `text`, width, height, and what its file was called as `original_name`. Exporting
+    again writes what is new; overwriting takes rows out of the table.
 
     Parameters
     ----------
@@ -211,7 +212,10 @@ class _FolderExport(exporting.Export):
         wanted = set(exporting.fingerprints(plan))
         try:
             with self.backend.open(table) as file:
-                found = exporting.fingerprints(exporting.read_rows(file, table_format))
+                # Exports of versions that knew no names of files have no column of them.
+                rows = exporting.read_rows(file, table_format)
+                column = exporting.ORIGINAL_NAME
+                found = exporting.fingerprints({**row, column: row.get(column, "")} for row in rows)
         except MediaError:
             raise
         except ValueError:

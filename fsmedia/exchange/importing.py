@@ -39,6 +39,7 @@ from fsmedia.models import (
     PassedOver,
     mime,
 )
+from fsmedia.models.text import safe_file_name
 from fsmedia.storage import open_backend
 from fsmedia.storage.address import resolve_root
 from fsmedia.storage.listing import NestedStores
@@ -93,8 +94,8 @@ class SourceItem:
 
     `source` says where it lies, in words that stay the same when it is found again. `open` may raise `MediaError` or
     `OSError`. `metadata` and `content` are values of `MediaMetadata` and `MediaContent`, unchecked, for they come from
-    strangers; an empty or missing MIME type is guessed, by the `name` of a file if there is one. `sha256` is what the
-    source promises.
+    strangers; an empty or missing MIME type is guessed, by the `name` of a file if there is one, which
+    is also the media's file name where the content says none (or None). `sha256` is what the source promises.
     """
 
     source: str
@@ -141,6 +142,9 @@ class Importer:
         fields = {name: value for name, value in item.content.items() if value is not None}
         shown = mime.guess_from_name(item.name) or mime.guess_from_bytes(head) or _UNKNOWN
         kind = fields.pop("mime_type", None) or shown
+        # A name that a store made up says nothing; a source may have none of its own although it lies in a file.
+        name = item.content.get("file_name", "" if keys.is_own_name(item.name) else item.name)
+        fields["file_name"] = safe_file_name(name) if isinstance(name, str) else None
         metadata = MediaMetadata(
             **{name: value for name, value in item.metadata.items() if value is not None},
             attributes={SOURCE_ATTRIBUTE: printable(item.source)},

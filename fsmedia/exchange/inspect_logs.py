@@ -199,7 +199,7 @@ class _Sample:
             value = self._attachments[name]
         content = {"detail": part.detail} if part.type == "image" else {}
         if part.type == "document":
-            content["caption"] = part.filename or None
+            content |= {"caption": part.filename or None, "file_name": part.filename}
         return self._of_url(source, value, metadata, content)
 
     def _of_url(self, source: str, value: str, metadata: dict[str, Any], content: dict[str, Any]) -> FoundItem:

@@ -172,7 +172,7 @@ class _Results:
         kind = promptkit.mime_type_of(kind, path) if isinstance(kind, str) and kind else kind
         entry = self._tree.backend.head(path)
         named = _DIGEST_NAME.fullmatch(path.rpartition("/")[2])
-        content = {**content, "mime_type": kind}
+        content = {**content, "mime_type": kind, **({"file_name": None} if named else {})}
         size, digest = None if entry is None else entry.size, None if named is None else named[1]
         return SourceItem(source, self._tree.opener(path), metadata, content, size, path, digest)
 

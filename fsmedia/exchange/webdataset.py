@@ -251,7 +251,8 @@ def _cut(plan: RowSpool, shards: dict[str, int]) -> Iterator[tuple[str, list[dic
 
 
 def _about(row: dict[str, Any]) -> bytes:
-    return json.dumps(row).encode("ascii")
+    # Without a name that there is not: shards of versions that knew none stay the same.
+    return json.dumps({name: value for name, value in row.items() if value or name != exporting.ORIGINAL_NAME}).encode()
 
 
 def _names(rows: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:

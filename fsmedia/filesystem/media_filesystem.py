@@ -526,12 +526,10 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         """Return a URL under which other programs get the bytes, for that many seconds; see `MediaStore.get_url`."""
         lifetime_of_url = timedelta(seconds=expiration)
         with self._media_at(path) as key:
-            if keys.pointer_of(key) is not None:
-                return records.shared_url(self._backend, key, lifetime_of_url, self._configuration())
-            url = self._backend.sign(key, lifetime_of_url)
-            if not records.exists(self._backend, key):
-                raise files.not_found(key)
-            return url
+            try:
+                return records.signed_url(self._backend, key, lifetime_of_url, self._configuration())
+            except (InvalidReferenceError, MediaNotFoundError):  # a folder, or nothing
+                raise files.not_found(key) from None
 
     @contextmanager
     def _media_at(self, path: str) -> Iterator[str]:

@@ -27,6 +27,7 @@ from fsmedia.models import (
     attributes,
     mime,
 )
+from fsmedia.models.text import safe_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -254,7 +255,10 @@ class Sidecar:
         content = self.values.get("content") or {}
         if not isinstance(content, dict):
             raise _corrupt("has content that is no object", reference)
-        return {name: content[name] for name in CONTENT_FIELDS if name in content}
+        found = {name: content[name] for name in CONTENT_FIELDS if name in content}
+        # Whatever a stranger wrote there: it is to name a file, and is no reason to refuse the media.
+        name = found.get("file_name")
+        return {**found, "file_name": safe_file_name(name) if isinstance(name, str) else None}
 
 
 def _corrupt(problem: str, reference: str, next_step: str = _VERIFY) -> CorruptSidecarError:

@@ -23,6 +23,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_
 from fsmedia.errors import InvalidMediaError, MediaNotFoundError, MediaTooLargeError, StorageError
 from fsmedia.models import base, mime
 from fsmedia.models.metadata import ContentFields, PolicyName, Reference
+from fsmedia.models.text import safe_file_name
 from fsmedia.models.urls import checked_url, from_base64, guess_from_url, looks_like_text, public_url
 
 if TYPE_CHECKING:
@@ -202,12 +203,16 @@ class MediaContent(ContentFields):
 
     @classmethod
     def from_path(cls, path: str | Path, mime_type: str | None = None, **fields: Any) -> Self:
-        """Name a file; the MIME type is guessed from its name, then from its first bytes."""
+        """Name a file; the MIME type is guessed from its name, then from its first bytes.
+
+        `file_name` is its name as `safe_file_name` makes it, unless another or None is given.
+        """
         kind = mime_type or mime.guess_from_name(str(path))
         if kind is None:
             with _opened(str(path)) as file:
                 kind = mime.guess_from_bytes(file.read(_HEAD))
-        return cls(file_path=str(path), mime_type=kind or _UNKNOWN, **fields)
+        named = {"file_name": safe_file_name(str(path)), **fields}
+        return cls(file_path=str(path), mime_type=kind or _UNKNOWN, **named)
 
     @classmethod
     def from_bytes(cls, data: bytes, mime_type: str | None = None, **fields: Any) -> Self:

@@ -13,6 +13,7 @@ from pydantic_core import core_schema
 from fsmedia.models import mime
 from fsmedia.models.attributes import AttributeValue, checked_attributes
 from fsmedia.models.base import Model
+from fsmedia.models.text import checked_file_name
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -84,6 +85,9 @@ class ContentFields(Model):
     )
     caption: Annotated[str, Field(max_length=65536), AfterValidator(checked_text)] | None = Field(
         default=None, description="A text shown with the media item."
+    )
+    file_name: Annotated[str, AfterValidator(checked_file_name)] | None = Field(
+        default=None, description='What its file is called, e.g. "photo.jpg": at most 200 bytes, no path.'
     )
     duration: Seconds | None = Field(default=None, description="Length in seconds.")
     bit_rate: Number | None = Field(default=None, description="Bits per second.")

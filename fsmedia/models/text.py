@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
+from unicodedata import category, normalize
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -11,6 +13,12 @@ _KIB = 1024
 _LONG_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 _MINUTE = 60
 _JOINERS = "\u200c\u200d"  # hold emoji and letters together, and turn nothing around
+MAX_FILE_NAME = 200
+"""Longest file name in bytes: room for a mark behind it below the 255 that file systems take."""
+_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's control and format characters, surrogates, ends of lines
+_EDGES = re.compile(rf"^[\s{_JOINERS}.-]+|[\s{_JOINERS}.]+$")
+_LONGEST_READ = 1024  # characters: normalizing takes the square of a run of marks
+_LONGEST_EXTENSION = 16
 
 
 def size_text(size: int) -> str:
@@ -81,3 +89,31 @@ def visible_lines(text: str) -> str:
     """Return text with its lines and tabs, all else as `visible`."""
     lines = text.replace("\r\n", "\n").expandtabs(4).split("\n")
     return "\n".join(visible(line) for line in lines)
+
+
+def safe_file_name(path: str) -> str | None:
+    """Return the last part of a path or of a stranger's text as a name that any file may have; None for nothing left.
+
+    It is in NFC, has no separators, control or bidi characters, does not begin with a dot, a dash or a blank nor end
+    with a dot or a blank, and is cut to `MAX_FILE_NAME` bytes before its extension.
+    """
+    last = path.replace("\\", "/").rpartition("/")[2][-_LONGEST_READ:]
+    name = normalize("NFC", "".join(c for c in last if c in _JOINERS or category(c) not in _UNSEEN))
+    name = _EDGES.sub("", name)
+    if len(name.encode()) > MAX_FILE_NAME:
+        stem, dot, extension = name.rpartition(".")
+        ending = f"{dot}{extension}".encode() if 0 < len(extension) <= _LONGEST_EXTENSION and stem else b""
+        room = MAX_FILE_NAME - len(ending)
+        name = _EDGES.sub("", (name.encode()[:room] + ending).decode(errors="ignore"))
+    return name or None
+
+
+def checked_file_name(name: str) -> str:
+    """Return a file name in NFC; ValueError where `safe_file_name` would make another of it."""
+    normal = normalize("NFC", name[: _LONGEST_READ + 1])
+    if safe_file_name(normal) != normal:
+        raise ValueError(
+            f"must be a file name of at most {MAX_FILE_NAME} bytes without separators, control and bidi characters, "
+            "that neither begins with a dot, a dash or a blank nor ends with a dot or a blank"
+        )
+    return normal

@@ -152,6 +152,7 @@ def test_datasets_reads_pictures_and_all_that_is_known_of_them(store, run, tmp_p
     for row in [*found["train"], *found["test"]]:
         record = store.info(row["reference"])
         assert row["pixels"] == pixels[row["reference"]]
+        assert row["original_name"] == (record.file_name or "")
         expected = {**vars(record), "text": record.caption or ""}
         assert {name: row[name] for name in COLUMNS} == {name: expected[name] for name in COLUMNS}
         if record.timestamp == NOON:

@@ -127,6 +127,7 @@ def test_every_media_of_every_sample_is_taken_in_once(store, log):
             told = (record.sha256, record.mime_type, record.provider_id)
             assert told == (DIGESTS[media], DATA[media][0], "mockllm/model" if made else "")
             assert store.retrieve_media(record.reference).read_bytes() == DATA[media][1]
+    assert [found["draw/2/1"][0, part].file_name for part in (0, 2)] == ["x.pdf", None]
     assert (found["draw/a/b/1"][0, 1].detail, found["draw/2/1"][0, 0].caption) == ("low", "../../etc/x.pdf")
     again = import_inspect(store, [file, file])
     assert (again.stored, again.unchanged) == ((), 18)  # each log once

@@ -456,7 +456,9 @@ def test_rows_of_before_are_found_in_any_order(monkeypatch):
     monkeypatch.setattr(refresh, "_WINDOW", 100)
     names = sorted(f"{number:05d}" for number in range(0, 2_000, 2))
     table = pa.table({field.name: pa.nulls(len(names), field.type) for field in schema()})
-    for index, column in ((0, names), (28, [NO_SIDECAR] * len(names)), (29, names)):
+    filled_in = {"reference": names, "sidecar_token": [NO_SIDECAR] * len(names), "bytes_token": names}
+    for name, column in filled_in.items():
+        index = schema().get_field_index(name)
         table = table.set_column(index, schema().field(index), pa.array(column, pa.string()))
     before = PreviousRows(table)
     order = [*range(2_000), *random.Random(1).choices(range(2_000), k=300), 0, 1_999, 1]

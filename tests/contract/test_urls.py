@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import re
 import threading
+import urllib.request
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFoundError, StorageError
 from tests.conftest import make_storage, on, storages
-from tests.contract.specimens import get, png, put, raised
+from tests.contract.specimens import edited, get, png, put, raised
 from tests.deduplicated import told
 from tests.protocol.wire import costs, counted
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE
@@ -115,8 +116,8 @@ def test_s3(storage):
     store = opened(storage, url_expiry=timedelta(seconds=90))
     for mime_type in ("image/png", "text/plain; charset=utf-8"):
         reference = stored(store, PNG, mime_type)
-        # Signing is offline; the looks tell whether there is something to sign for.
-        url = costs(storage, partial(store.get_url, reference), head=2)
+        # Signing is offline; the look tells whether there is something to sign for, the sidecar what it is called.
+        url = costs(storage, partial(store.get_url, reference), get=1, head=1)
         assert get(url) == (200, mime_type, PNG)
         assert storage.server.secret not in unquote(url)
     assert opened(storage, read_only=True).get_url(reference).startswith(url.partition("?")[0])
@@ -220,7 +221,7 @@ def test_gcs(gcs_storage, service_account):
     store = MediaStore(gcs_storage.url, storage_options=options, url_expiry=timedelta(seconds=90))
     reference = stored(store)
     url, requests = counted(gcs_storage, lambda: store.get_url(reference))
-    assert requests == {"head": 2}, "signed offline"
+    assert requests == {"get": 1, "head": 1}, "signed offline"
     fields, parts = query(url), urlsplit(url)
     assert unquote(parts.path) == f"/{gcs_storage.bucket}/{gcs_storage.prefix}{reference}"
     assert fields["X-Goog-Algorithm"] == "GOOG4-RSA-SHA256"
@@ -245,7 +246,42 @@ def test_a_url_of_shared_bytes_on_gcs_asks_for_the_references_own_type_and_name(
     assert urlsplit(url).path.endswith(told(reference).data)
     assert query(url)["response-content-type"] == "image/webp"
     begin = reference.rpartition("/")[2].partition(".")[0]
-    assert query(url)["response-content-disposition"] == f"inline; filename*=UTF-8''{begin}.webp"
+    assert (
+        query(url)["response-content-disposition"]
+        == f"inline; filename=\"{begin}.webp\"; filename*=UTF-8''{begin}.webp"
+    )
+
+
+@pytest.mark.parametrize("deduplicate", [False, True])
+@on(S3_MOTO, GCS, of=(S3_MOTO, S3_RCLONE, GCS))
+def test_a_signed_url_names_the_file(storage, deduplicate: bool, service_account) -> None:
+    """In one look at the bytes and one read of the sidecar, where it was two looks before."""
+    if storage.name == GCS:
+        storage = replace(storage, options={**storage.options, "token": service_account[0]})
+    store = opened(storage, deduplicate=deduplicate)
+
+    def named(url: str, data: bytes) -> str | None:
+        """Fetch a URL as any program would, and return how the answer names it."""
+        # This server knows URLs of objects by Google's own host alone, and nothing of the fields that name them.
+        host = {"Host": "storage.googleapis.com"} if storage.name == GCS else {}
+        with urllib.request.urlopen(urllib.request.Request(url, headers=host)) as answer:
+            assert (answer.read(), answer.headers["Set-Cookie"]) == (data, None)
+            found = answer.headers["Content-Disposition"]
+        return query(url).get("response-content-disposition") if storage.name == GCS else found
+
+    names = {
+        "photo.jpg": ("photo.jpg", "photo.jpg"), '"; x="y%41.png': ("_; x=_y_41.png", "%22%3B%20x%3D%22y%2541.png"),
+        "Gr\u00fc\u00dfe \u2603.png": ("Gr__e _.png", "Gr%C3%BC%C3%9Fe%20%E2%98%83.png"),
+    }  # fmt: skip
+    for number, (name, (plain, encoded)) in enumerate(names.items()):
+        reference = put(store, f"r{number}", MediaContent.from_bytes(data := PNG + name.encode(), file_name=name))
+        url = costs(storage, partial(store.get_url, reference), get=1, head=1)
+        assert named(url, data) == f"inline; filename=\"{plain}\"; filename*=UTF-8''{encoded}"
+    edited(storage, reference, content={"file_name": "x\r\nSet-Cookie: a=b"})
+    assert 'filename="xSet-Cookie: a=b"' in named(store.get_url(reference), data)
+    storage.write(f"{reference}.meta", b"{")
+    if not deduplicate:  # else its type is not known
+        assert named(store.get_url(reference), data) is None
 
 
 def test_a_media_of_the_same_store_as_source(storage):

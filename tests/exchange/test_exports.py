@@ -77,7 +77,7 @@ def test_pictures_and_a_table_of_them(store: MediaStore, tmp_path: Path) -> None
         "file_name": references[0].rpartition("/")[2], "reference": references[0], "provider_id": HOSTILE,
         "sha256": hashlib.sha256(PNG).hexdigest(), "timestamp": "2026-03-04T12:00:00.000500Z", "text": HOSTILE,
         "run_id": "r1", "conversation_id": "", "session_id": "", "message_idx": 3, "part_idx": 0, "duration": None,
-        "mime_type": "image/png", "size_bytes": len(PNG), "width": 1, "height": 1,
+        "mime_type": "image/png", "size_bytes": len(PNG), "width": 1, "height": 1, "original_name": "",
     }  # fmt: skip
     assert (tmp_path / "out/train" / row["file_name"]).read_bytes() == PNG
     assert len(files(tmp_path / "out")) == 3
@@ -303,6 +303,30 @@ def test_folders_of_pictures_and_sound_come_back(table: Any, full: MediaStore, t
     assert again.verify(deep=True).whole
 
 
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "webdataset"])
+def test_what_files_were_called_comes_back_and_what_an_export_calls_them_does_not(form: Any, tmp_path: Path) -> None:
+    """A table without the column is that of a version before it, of the same media, and is left."""
+    store, out = MediaStore(tmp_path / "media"), tmp_path / "out"
+    store.store_many((MediaContent.from_bytes(PNG + b"%d" % n), MediaMetadata(run_id="r1")) for n in range(2))
+    again = MediaStore(tmp_path / "again")
+    export = export_webdataset if form == "webdataset" else partial(export_imagefolder, table=form)
+    take_in = import_webdataset if form == "webdataset" else import_imagefolder
+    export(store, out)
+    if form == "jsonl":
+        told = [{name: value for name, value in row.items() if name != "original_name"} for row in rows(out)]
+        (out / "train/metadata.jsonl").write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in told))
+    if form == "webdataset":
+        assert b"original_name" not in (out / "media-000000.tar").read_bytes()
+    before = files(out)
+    assert (export(store, out).unchanged, files(out)) == (2, before)
+    assert [again.info(each.reference).file_name for each in take_in(again, out).stored] == [None, None]
+    named = MediaContent.from_bytes(PNG + b"named", file_name="Gr\u00fc\u00dfe.png")
+    store.store_media(named, MediaMetadata(run_id="r2", timestamp=NOON))
+    export(store, out, overwrite=form == "webdataset")
+    (imported,) = take_in(again, out).stored
+    assert again.info(imported.reference).file_name == named.file_name
+
+
 def test_a_folder_of_others_takes_what_is_given(tmp_path: Path) -> None:
     """Its table has a file and a text, as Hugging Face asks for, and names what it likes."""
     folder = tmp_path / "theirs"
@@ -319,6 +343,7 @@ def test_a_folder_of_others_takes_what_is_given(tmp_path: Path) -> None:
     report = import_imagefolder(store, folder, ids={"run_id": "theirs"}, policy_name="retain-30days")
     (record,) = store.info_many(store.list())
     assert (record.run_id, record.caption, record.policy_name) == ("theirs", "a cat", "retain-30days")
+    assert record.file_name == "a.png"
     assert len(report.failed) == 7
     told = r"no metadata\.jsonl or metadata\.parquet"
     raised(errors.MediaNotFoundError, import_imagefolder, store, tmp_path, match=told)
@@ -340,7 +365,8 @@ def test_shards_of_others_take_what_is_given(tmp_path: Path) -> None:
     (tmp_path / "y.tar").write_bytes(b"no tar")
     store = MediaStore(tmp_path / "media")
     report = import_webdataset(store, tmp_path, ids={"run_id": "theirs"})
-    assert sorted(each.caption or "" for each in store.info_many(store.list())) == ["", "one"]
+    records = store.info_many(store.list())
+    assert sorted((each.file_name, each.caption or "") for each in records) == [("1.jpg", "one"), ("2.jpg", "")]
     assert sorted(each.source for each in report.failed) == ["webdataset:x.tar/3.jpg", "webdataset:y.tar"]
 
 

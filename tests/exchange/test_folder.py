@@ -68,6 +68,8 @@ def test_every_file_becomes_a_media(store: MediaStore, tree: Path) -> None:
     assert (report.failed, report.skipped) == ((), ())
     found = {each.source: store.info(each.reference) for each in report.stored}
     assert found.keys() == {f"folder:{name}" for name in FILES}
+    names = {name: name.rpartition("/")[2].replace("\n", "") for name in FILES}
+    assert {name: found[f"folder:{name}"].file_name for name in FILES} == names
     for name, data in FILES.items():
         record = found[f"folder:{name}"]
         told = (record.sha256, record.run_id, record.timestamp)

@@ -95,7 +95,7 @@ def sources(folder: Path) -> dict[str, MediaContent]:
         out.setparams((2, 2, 8000, 0, "NONE", ""))
         out.writeframes(PCM)
     return {
-        "png": MediaContent.from_bytes(PNG, "image/png", caption='a <b> & "c" é \u2028'),
+        "png": MediaContent.from_bytes(PNG, "image/png", caption='a <b> & "c" é \u2028', file_name='a <b> & "c" é'),
         "jpeg": MediaContent.from_bytes(b"\xff\xd8\xff\xe0" + b"j" * 100, "image/jpeg", width=3, height=4),
         "webp": MediaContent.from_stream(io.BytesIO(b"RIFF\x10\0\0\0WEBPVP8 0000"), "image/webp"),
         "file": MediaContent.from_path(file, "video/mp4", duration=1.5, fps=29.97, policy_name="retain-7days"),

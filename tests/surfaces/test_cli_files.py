@@ -45,7 +45,9 @@ def test_files_make_the_round_trip(at: list[str], here: Path) -> None:
     got = exits(0, "get", first, second, "-o", "out/", *at)
     assert [Path(line).read_bytes() for line in got.stdout.splitlines()] == [PNG, b""]
     assert fsmedia("get", first, "-o", "-", *at).stdout_bytes == PNG
-    assert sorted(os.listdir("out")) == sorted(Path(line).name for line in (first, second))
+    assert sorted(os.listdir("out")) == ["a.png", "b.txt"]
+    by_reference = exits(0, "get", first, second, "-o", "refs/", "--reference-names", *at).stdout.splitlines()
+    assert [Path(line).name for line in by_reference] == [Path(line).name for line in (first, second)]
 
 
 def test_the_environment_of_the_storage_is_enough(rclone_storage: S3Storage, here: Path) -> None:
@@ -121,6 +123,45 @@ def test_get_takes_the_name_of_the_reference_and_replaces_nothing(url: str, here
     digest = hashlib.sha256(b"some bytes").hexdigest()
     told = {"reference": other, "path": "x", "size_bytes": 10, "sha256": digest}
     assert answers("get", other, "-s", url, "-o", "x") == [told]
+
+
+def test_get_writes_the_names_that_files_had(url: str, here: Path) -> None:
+    """Two of one name, by whatever case, become two files; what was there before is never written over unasked."""
+    names = ["photo.jpg", "Photo.JPG", "photo (2).jpg", "-rf \u200e\x1b.txt", "r\u00e9sum\u00e9"]
+    for number, name in enumerate([*names, "photo.jpg"]):
+        (here / f"in{number}").mkdir()
+        (here / f"in{number}" / name).write_bytes(b"%d" % number)
+    stored = exits(0, "store", *sorted(here.glob("in*/*")), "--run", "r1", "-s", url).stdout.split()
+    piped = exits(0, "store", "-", "--run", "r1", "--part", "9", "-s", url, stdin=b"6").stdout.strip()
+    get = ["get", "--run", "r1", "-s", url, "-o", "out/"]
+    expected = [
+        "photo.jpg",
+        "Photo (2).JPG",
+        "photo (2) (2).jpg",
+        "rf .txt",
+        names[4],
+        "photo (3).jpg",
+        Path(piped).name,
+    ]
+    told = {f"out/{name}": b"%d" % number for number, name in enumerate(expected)}
+    assert [each["path"] for each in answers(*get, "--dry-run")] == list(told)
+    assert exits(0, *get).stdout.splitlines() == list(told)
+    assert {f"out/{path.name}": path.read_bytes() for path in (here / "out").iterdir()} == told
+    (here / "out/photo.jpg").write_bytes(b"mine")
+    os.remove("out/rf .txt")
+    again = exits(1, *get)
+    assert again.stdout.splitlines() == ["out/rf .txt"]
+    assert (again.stderr.count("exists already"), Path("out/photo.jpg").read_bytes()) == (len(told) - 1, b"mine")
+    exits(0, *get, "--force")
+    assert {f"out/{path.name}": path.read_bytes() for path in (here / "out").iterdir()} == told
+    exits(0, "get", stored[0], "-s", url, "-o", "mine.jpg")
+    exits(0, "get", stored[0], "-s", url)
+    assert {path.name for path in here.glob("*.jpg")} == {"mine.jpg", "photo.jpg"}
+    exits(0, "get", *stored, "-s", url, "-o", "refs/", "--reference-names")
+    assert sorted(os.listdir("refs")) == sorted(Path(each).name for each in stored)
+    (named,) = answers("store", "-", "--name", "a/b/song.mp3", "--run", "r2", "-s", url, stdin=b"ID3")
+    assert named["file_name"] == "song.mp3"
+    tells(exits(0, "info", stored[0], "-s", url).stdout, "file name", "photo.jpg")
 
 
 def test_get_checks_the_digest_leaves_nothing_half_and_reads_past_a_damaged_sidecar(url: str, here: Path) -> None:

@@ -95,6 +95,16 @@ def test_a_run_is_shown_with_what_is_known_of_it(storage: Storage, clock: Clock)
     assert f"store.retrieve_media('{gallery.items[2].record.reference}').player()" in found.text
 
 
+def test_a_card_tells_what_the_file_was_called(store: MediaStore) -> None:
+    content = MediaContent.from_bytes(specimens.picture(), file_name="Plan \u202f \u2603.png")
+    reference = store.store_media(content, MediaMetadata(run_id="r1", message_idx=7))
+    (name,) = page(store).of("fsm-name")
+    assert name["title"] == f"Plan \\u202f \u2603.png ({reference.rpartition('/')[2]})"
+    for seen in (page(store), shown(content), shown(store.retrieve_media(reference))):
+        assert "Plan \\u202f \u2603.png" in seen.text
+    assert "Plan \u2603.png" in shown(store.catalog()).text
+
+
 def test_the_words_of_list_select(store: MediaStore, clock: Clock) -> None:
     put(store, b"a", "text/plain", policy_name="retain-1hours", provider_id="p")
     put(store, b"b", "text/markdown", run_id="r2", session_id="s")
@@ -155,6 +165,8 @@ def test_nothing_of_a_stranger_is_markup(local_storage: LocalStorage) -> None:
     put(store, specimens.HTML, "text/html", run_id=HOSTILE, conversation_id=HOSTILE, provider_id=HOSTILE)
     put(store, specimens.picture(), "image/png", run_id="x", caption=f"</script>{HOSTILE}", policy_name=None)
     local_storage.write('runs/x/a"><img src=x onerror=alert(1)>.png', specimens.picture())
+    named = MediaContent.from_bytes(specimens.picture(), file_name='"><img src=x onerror=alert(2)>.png')
+    store.store_media(named, MediaMetadata(run_id="x"))
     for html in (store.gallery().html(), store.gallery(run_id=HOSTILE).html(), store.gallery(group_by="run").html()):
         found = Page(html)
         allowed = {"div", "style", "h2", "span", "fieldset", "label", "input", "select", "option", "details", "summary",

@@ -233,7 +233,7 @@ def test_promptkits_json_validates_and_a_file_object_has_no_json_form() -> None:
     document = {
         "data": base64.b64encode(PNG).decode(), "mime_type": "image/png", "format": "png", "size_kb": 1,
         "detail": "high", "caption": "é", "duration": 3, "bit_rate": 128, "channels": 2, "width": 4, "height": 5,
-        "fps": 25, "policy_name": "",
+        "fps": 25, "policy_name": "", "file_name": "é.png",
     }  # fmt: skip
     plain = MediaContent.model_validate_json(json.dumps(document))
     assert plain == MediaContent.from_promptkit({**document, "later_key": {"a": [1]}, "SizeKB": 3})
@@ -489,6 +489,11 @@ REFUSED_FIELDS: dict[tuple[type[BaseModel], str, str], list[Any]] = {
     (ContentFields, "caption", ""): ["x" * 65537, "\ud800"],
     (ContentFields, "format", ""): ["x" * 4097],
     (ContentFields, "detail", ""): [5],
+    (ContentFields, "file_name", "must be a file name"): [
+        "", ".", "..", "a/b", "a\\b", ".hidden", "-rf", " a", "a.", "a ", "a\0", "a\n", "a\x85", "a\u202eb", "a\u2066b",
+        "a\u200fb", "a\u200bb", "a\u2028b", "\ud800", "\u200d", "x" * 201, "é" * 101, "x" * 10**6,
+    ],
+    (ContentFields, "file_name", ""): [5, ["a"]],
     # They would delete at once; a bare number is meant as days, and would delete after six minutes.
     (RetentionPolicy, "keep_for", ""): [
         timedelta(0), timedelta(seconds=-1), timedelta(days=-1), timedelta(milliseconds=999), timedelta(seconds=1.5),

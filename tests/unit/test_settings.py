@@ -92,7 +92,7 @@ def test_what_is_written_is_promptkits_json_and_ours_after_it() -> None:
         "timestamp": "2026-03-04T12:30:05Z", "sha256": DIGEST, "fsmedia": sidecars.FORMAT,
     }  # fmt: skip
     content = ContentFields(
-        **{name: "x" if name in {"format", "detail", "caption"} else 2 for name in models.CONTENT_FIELDS}
+        **{name: "x" if name in {"format", "detail", "caption", "file_name"} else 2 for name in models.CONTENT_FIELDS}
     )
     values = built(MediaMetadata(timestamp=NOON), content, expires_at=None).values
     assert tuple(values["content"]) == models.CONTENT_FIELDS
