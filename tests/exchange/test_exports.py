@@ -36,7 +36,7 @@ MEANINGLESS = [
     *((export_webdataset, words) for words in ({"shard_bytes": 0}, {"shard_count": True})),
 ]
 MADE = datetime(2026, 3, 4, 5, 6, 7, 890123, UTC)
-IN_NO_TABLE = {"reference", "policy_name", "expires_at", "xattrs", "detail", "size_kb"}
+IN_NO_TABLE = {"reference", "policy_name", "expires_at", "attributes", "xattrs", "detail", "size_kb"}
 LOST = IN_NO_TABLE | {"format", "bit_rate", "channels", "fps"}
 
 

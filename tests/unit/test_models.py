@@ -423,7 +423,7 @@ def test_metadata_and_records_come_back_from_json_and_timestamps_become_utc(meta
 def test_metadata_has_promptkits_keys_none_is_required_and_records_add_content_fields_and_facts() -> None:
     assert list(MediaMetadata.model_fields) == [
         "run_id", "conversation_id", "session_id", "message_idx", "part_idx", "mime_type", "size_bytes", "provider_id",
-        "timestamp", "policy_name",
+        "timestamp", "policy_name", "attributes",
     ]  # fmt: skip
     metadata = MediaMetadata()
     assert (metadata.run_id, metadata.message_idx, metadata.timestamp, metadata.policy_name) == ("", 0, None, None)
