@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal
 
 from pydantic_core import to_json
 
@@ -18,6 +18,8 @@ AttributeValue = str | int | float | bool | list[str]
 Condition = AttributeValue | None | tuple[float | None, float | None] | list[AttributeValue]
 """What an attribute must be: text (`*` stands for any, `\\*` for a star), a number, a truth value, a range from low to
 high with both ends, any of a list; None: there is none of that name."""
+Kind = Literal["bool", "int64", "double", "string", "list"]
+"""What a column of one attribute holds: truth values, whole numbers, numbers, text, or lists of text."""
 USER_PREFIX = "user."
 """With this before its name an attribute stands among the xattrs of a sidecar."""
 MOST_NAMES = 64
@@ -26,6 +28,8 @@ MOST_BYTES = 64 * 1024
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _WILDCARD = re.compile(r"(?<!\\)\*")
 _LARGEST = 2**63
+_EXACT = 2**53
+"""Up to here a double holds every whole number."""
 
 
 def checked_name(name: object) -> str:
@@ -95,6 +99,33 @@ def _readable(xattrs: Mapping[str, Any]) -> Iterator[tuple[str, AttributeValue]]
 def as_xattrs(values: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
     """Return attributes as they stand among the xattrs of a sidecar."""
     return {f"{USER_PREFIX}{name}": value for name, value in values.items()}
+
+
+def kind_of(value: AttributeValue) -> Kind:
+    """Return what a column must hold for one value."""
+    if isinstance(value, bool):  # to Python also an int
+        return "bool"
+    if isinstance(value, str):
+        return "string"
+    return "int64" if isinstance(value, int) else "double" if isinstance(value, float) else "list"
+
+
+def joint_kind(known: Kind | None, other: Kind) -> Kind:
+    """Return what a column holds that has values of both kinds: numbers stay numbers, all else that differs is text."""
+    if known in (None, other):
+        return other
+    return "double" if {known, other} == {"int64", "double"} else "string"
+
+
+def as_kind(value: AttributeValue, kind: Kind) -> AttributeValue:
+    """Return a value as a column of a kind that fits it holds it; as text it is JSON, and 4.0 the same as 4."""
+    if kind == "double" and isinstance(value, int | float):
+        return float(value)
+    if kind != "string" or isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        value = int(value)
+    return to_json(value).decode()
 
 
 def checked_conditions(given: Mapping[str, Condition]) -> dict[str, Condition]:

@@ -3,11 +3,13 @@
 import asyncio
 import json
 import re
+from functools import reduce
 
 import pytest
 
 from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore, errors, import_folder
 from fsmedia.models import Condition
+from fsmedia.models.attributes import as_kind, joint_kind, kind_of
 from tests.contract.specimens import raised
 from tests.exchange.test_folder import plant
 from tests.protocol.wire import costs
@@ -142,6 +144,24 @@ def test_conditions_on_attributes(memory: MediaStore, conditions: dict[str, Cond
 )
 def test_conditions_that_can_not_be_meant(memory: MediaStore, conditions, reason: str) -> None:
     raised(errors.InvalidMediaError, memory.list, match=re.escape(reason), attributes=conditions)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "column"),
+    [
+        ([True, False], "bool", [True, False]),
+        ([1, 2**63 - 1], "int64", [1, 2**63 - 1]),
+        ([1, 0.5], "double", [1.0, 0.5]),
+        ([["a"], []], "list", [["a"], []]),
+        ([4, 4.0, "four", True], "string", ["4", "4", "four", "true"]),
+        ([0.5, 1e300, ["a", "\N{SNOWMAN}"]], "string", ["0.5", "1e+300", '["a","\N{SNOWMAN}"]']),
+    ],
+)
+def test_values_that_share_a_column_are_of_one_kind(values, kind: str, column: list[object]) -> None:
+    for order in (values, values[::-1]):
+        assert reduce(joint_kind, map(kind_of, order), None) == kind
+    told = [as_kind(each, kind) for each in values]
+    assert [(type(each), each) for each in told] == [(type(each), each) for each in column]
 
 
 def test_many_media_are_described_as_one_is(store: MediaStore, storage: Storage) -> None:
