@@ -9,8 +9,9 @@ import hashlib
 import json
 import tempfile
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, Self, Unpack
 
 from fsmedia.catalog.schema import arrow
@@ -19,6 +20,7 @@ from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, St
 from fsmedia.exchange.importing import SourceItem, is_inside_store, not_imported
 from fsmedia.format import keys
 from fsmedia.models import ExportReport, Failed, MediaRecord, NotImported, Reference, Skipped
+from fsmedia.models.attributes import Kind, as_kind, joint_kind, kind_of
 from fsmedia.models.selection import ListWords
 from fsmedia.storage import Stage, open_backend
 from fsmedia.storage.address import resolve_root
@@ -40,13 +42,19 @@ _ROW_GROUP = 10_000
 _BATCH = 256
 _INTEGERS = ("message_idx", "part_idx", "size_bytes", "width", "height")
 _FINGERPRINT_BYTES = 16
+_MOST_ATTRIBUTES = 200  # columns of a table: each of its rows has all of them
 _METADATA = (
     "run_id", "conversation_id", "session_id", "message_idx", "part_idx", "provider_id", "timestamp",
 )  # fmt: skip
 _RECORDED = (*_METADATA[:-1], "mime_type", "size_bytes")
-_DIGEST_DIGITS = 32
 ORIGINAL_NAME = "original_name"
 """The column with what a media's file was called; Hugging Face takes `file_name` and `*_file_name` for paths."""
+# Names of columns that no attribute may have: ours, and those that `datasets` makes of `file_name`.
+_TAKEN = frozenset({"reference", *_RECORDED, "sha256", "timestamp", "text", "width", "height", "duration"}) | {
+    ORIGINAL_NAME, "file_name", "file_names", "image", "audio",
+}  # fmt: skip
+_ATTRIBUTE = ".attribute"  # stands behind the name of one that would be taken for something else
+_DIGEST_DIGITS = 32
 _TIMEOUT = timedelta(seconds=60)
 
 
@@ -197,31 +205,64 @@ class RowSpool:
         for line in self._file:
             yield json.loads(line)
 
+    def columns(self) -> tuple[dict[str, Kind], dict[int, dict[str, Any]]]:
+        """Return the kinds of the columns of attributes, and by their numbers the rows that are the first with one.
+
+        InvalidMediaError if there are more than a table takes.
+        """
+        kinds: dict[str, Kind] = {}
+        first: dict[int, dict[str, Any]] = {}
+        for number, row in enumerate(self):
+            for name in row.keys() - _TAKEN:
+                if name not in kinds:
+                    first[number] = row
+                kinds[name] = joint_kind(kinds.get(name), kind_of(row[name]))
+            if len(kinds) > _MOST_ATTRIBUTES:
+                raise InvalidMediaError(
+                    f"its media have more than {_MOST_ATTRIBUTES} attributes by name, each a column of the table",
+                    next_step="select media that have fewer, or export shards: export_webdataset",
+                )
+        return dict(sorted(kinds.items())), first
+
     def chunks(self, table: TableFormat) -> Iterator[bytes]:
         """Yield the bytes of the table."""
-        parquet = table == "parquet"
-        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) if parquet else nullcontext(self._file) as file:
-            if parquet:
-                self._write_parquet(file)
+        kinds, first = self.columns()
+        rows = self._table(kinds, first)
+        if table == "jsonl":
+            yield from (b"".join(map(line_of, group)) for group in windows(rows, _BATCH))
+            return
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
+            _write_parquet(file, rows, kinds)
             file.seek(0)
             yield from iter(lambda: file.read(_CHUNK), b"")
 
-    def _write_parquet(self, file: IO[bytes]) -> None:
-        """Write the table as Parquet, of the same types whatever stands in its rows; a row group for 10,000 rows."""
-        pa = arrow(PARQUET)
-        kinds = {name: pa.int64() for name in _INTEGERS}
-        kinds |= {"timestamp": pa.timestamp("us", tz="UTC"), "duration": pa.float64()}
-        schema = pa.schema([(name, kinds.get(name, pa.string())) for name in next(iter(self))])
-        with pa.parquet.ParquetWriter(file, schema) as writer:
-            for group in windows(self, _ROW_GROUP):
-                for row in group:
-                    if row["timestamp"] is not None:
-                        row["timestamp"] = datetime.fromisoformat(row["timestamp"])
-                writer.write_table(pa.Table.from_pylist(group, schema=schema))
+    def _table(self, kinds: Mapping[str, Kind], first: Mapping[int, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield the rows as a table has them: of the same columns, of the same types, whatever stands in them."""
+        # Readers choose the type of a column by the first rows: one that had no value there would have none at all.
+        others = (row for number, row in enumerate(self) if number not in first)
+        for row in chain(first.values(), others):
+            values = {name: as_kind(row[name], kind) if name in row else None for name, kind in kinds.items()}
+            yield {**{name: value for name, value in row.items() if name in _TAKEN}, **values}
+
+
+def _write_parquet(file: IO[bytes], rows: Iterator[dict[str, Any]], kinds: Mapping[str, Kind]) -> None:
+    """Write rows of a table as Parquet; a row group for 10,000 rows."""
+    pa = arrow(PARQUET)
+    types = {"bool": pa.bool_(), "int64": pa.int64(), "double": pa.float64(), "list": pa.list_(pa.string())}
+    typed = dict.fromkeys(_INTEGERS, pa.int64()) | {"timestamp": pa.timestamp("us", tz="UTC"), "duration": pa.float64()}
+    typed |= {name: types[kind] for name, kind in kinds.items() if kind != "string"}
+    head = next(rows)
+    schema = pa.schema([(name, typed.get(name, pa.string())) for name in head])
+    with pa.parquet.ParquetWriter(file, schema) as writer:
+        for group in windows(chain([head], rows), _ROW_GROUP):
+            for row in group:
+                if row["timestamp"] is not None:
+                    row["timestamp"] = datetime.fromisoformat(row["timestamp"])
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
 def row_of(record: MediaRecord) -> dict[str, Any]:
-    """Return what a table says of a media; the same columns, of the same types, for each."""
+    """Return what a table says of a media: the same columns, of the same types, for each, and its own attributes."""
     return {
         "reference": str(record.reference),
         **{name: getattr(record, name) for name in _RECORDED},
@@ -232,7 +273,21 @@ def row_of(record: MediaRecord) -> dict[str, Any]:
         "height": record.height,
         "duration": None if record.duration is None else float(record.duration),
         ORIGINAL_NAME: record.file_name or "",
+        **{f"{name}{_ATTRIBUTE}" if _is_taken(name) else name: value for name, value in record.attributes.items()},
     }
+
+
+def _is_taken(name: str) -> bool:
+    """Tell whether a column of this name is something else: also what `datasets` takes for the path of a file."""
+    short = name.lower()
+    return short in _TAKEN or short.endswith(("_file_name", "_file_names", _ATTRIBUTE))
+
+
+def _attributes_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a row, maybe a stranger's, has in columns that are not ours, by the names of attributes."""
+    found = {name: value for name, value in row.items() if name not in _TAKEN and value is not None}
+    shorter = {name: name.removesuffix(_ATTRIBUTE) for name in found}
+    return {shorter[name] if _is_taken(shorter[name]) else name: value for name, value in found.items()}
 
 
 def described_item(
@@ -243,6 +298,7 @@ def described_item(
     `given` are values of metadata that count where the row has none; `about` says what else a `SourceItem` has.
     """
     metadata = {**given, **{name: row[name] for name in _METADATA if row.get(name) not in (None, "")}}
+    metadata["attributes"] = _attributes_of(row)
     if isinstance(metadata.get("timestamp"), str):
         try:
             metadata["timestamp"] = datetime.fromisoformat(metadata["timestamp"])
@@ -270,9 +326,17 @@ def line_of(row: dict[str, Any]) -> bytes:
     return json.dumps(row).encode("ascii") + b"\n"
 
 
-def fingerprints(rows: Iterable[dict[str, Any]]) -> list[bytes]:
-    """Return short digests of rows."""
-    return [hashlib.sha256(line_of(row)).digest()[:_FINGERPRINT_BYTES] for row in rows]
+def fingerprints(rows: Iterable[dict[str, Any]], *, attributes: bool = True) -> list[bytes]:
+    """Return short digests of rows, with their attributes or without."""
+    found = []
+    for row in rows:
+        compared = {name: value for name, value in row.items() if name in _TAKEN}
+        if attributes:
+            # As text, and without those that are missing: which columns there are, and of which kind, other rows say.
+            others = ((name, value) for name, value in row.items() if name not in _TAKEN and value is not None)
+            compared |= {name: as_kind(value, "string") for name, value in sorted(others)}
+        found.append(hashlib.sha256(line_of(compared)).digest()[:_FINGERPRINT_BYTES])
+    return found
 
 
 def read_rows(file: IO[bytes], table: TableFormat) -> Iterator[dict[str, Any]]:
@@ -283,7 +347,7 @@ def read_rows(file: IO[bytes], table: TableFormat) -> Iterator[dict[str, Any]]:
     for batch in arrow(PARQUET).parquet.ParquetFile(file).iter_batches(batch_size=_ROW_GROUP):
         for row in batch.to_pylist():
             instant = row.get("timestamp")
-            yield {**row, "timestamp": None if instant is None else _instant_text(instant)}
+            yield {**row, "timestamp": _instant_text(instant) if isinstance(instant, datetime) else instant}
 
 
 def json_object(text: bytes, problem: str) -> dict[str, Any]:

@@ -65,8 +65,10 @@ def export_imagefolder(
     """Write pictures as `datasets.load_dataset("imagefolder", data_dir=place)` reads them.
 
     The table has a row per picture: file_name (where it lies), reference, ids, positions, MIME type, size, digest,
-    timestamp, the caption as `text`, width, height, and what its file was called as `original_name`. Exporting
-    again writes what is new; overwriting takes rows out of the table.
+    timestamp, the caption as `text`, width, height, what its file was called as `original_name`, and a column for each
+    attribute that a picture has, at most 200. An attribute whose name means something else there (`text`, `image`,
+    `old_file_name`) has `.attribute` behind it. Values of several kinds are text, whole numbers and others floats.
+    Exporting again writes what is new; overwriting takes rows out of the table.
 
     Parameters
     ----------
@@ -84,7 +86,7 @@ def export_imagefolder(
     StoreConflictError
         There is a table with rows that this export does not have; nothing was written.
     InvalidMediaError
-        The place is a store, or a word can't be meant.
+        The place is a store, a word can't be meant, or there are more than 200 attributes; nothing was written.
     StorageError
         A storage failed, or pyarrow is missing. What is wrong with single media is in the report.
     """
@@ -111,8 +113,9 @@ def export_audiofolder(
 def import_imagefolder(store: MediaStore, place: str | PathLike[str], **words: Unpack[TreeImportWords]) -> ImportReport:
     """Import the media of an imagefolder or audiofolder that an export wrote, or that somebody else did.
 
-    Its tables tell ids, positions, times, captions and digests; policies and attributes are in none. Importing again
-    stores what is new, and nothing twice.
+    Its tables tell ids, positions, times, captions and digests; other columns, also a stranger's, become attributes
+    where name and value can be kept (text, numbers, truth values, lists of text), and policies are in none. Importing
+    again stores what is new, and nothing twice.
 
     Parameters
     ----------
@@ -189,6 +192,7 @@ class _FolderExport(exporting.Export):
                 else:
                     reason = f"{folder_format.name} takes no {record.mime_type}"
                     self.skipped.append(Skipped(reference=record.reference, reason=reason))
+            plan.columns()  # more attributes than a table takes are told before anything is written
             same = self._compare(plan, table, [folder + name for name in _TABLES], table_format)
             self._copy(plan, done, folder)
             if done.count and not (same and done.count == plan.count):
@@ -220,14 +224,15 @@ class _FolderExport(exporting.Export):
             raise
         except ValueError:
             raise exporting.conflict(table) from None
-        if not wanted.issuperset(found):
+        # What has no attributes loses nothing when it gets some: older versions wrote none.
+        if not (wanted | set(exporting.fingerprints(plan, attributes=False))).issuperset(found):
             raise StoreConflictError(
                 "lists media that this export does not have, or says other things of them",
                 next_step="export to an empty folder, or overwrite",
                 key=table,
             )
         # Counted: a table that names a media twice is written anew.
-        return len(found) == len(wanted)
+        return len(found) == len(wanted) and wanted.issuperset(found)
 
     def _copy(self, plan: RowSpool, done: RowSpool, folder: str) -> None:
         count = len(self.skipped) + len(self.failed)

@@ -39,6 +39,7 @@ from fsmedia.models import (
     PassedOver,
     mime,
 )
+from fsmedia.models.attributes import fitting
 from fsmedia.models.text import safe_file_name
 from fsmedia.storage import open_backend
 from fsmedia.storage.address import resolve_root
@@ -94,8 +95,9 @@ class SourceItem:
 
     `source` says where it lies, in words that stay the same when it is found again. `open` may raise `MediaError` or
     `OSError`. `metadata` and `content` are values of `MediaMetadata` and `MediaContent`, unchecked, for they come from
-    strangers; an empty or missing MIME type is guessed, by the `name` of a file if there is one, which
-    is also the media's file name where the content says none (or None). `sha256` is what the source promises.
+    strangers; of the attributes among them those that can't be kept are left out. An empty or missing MIME type is
+    guessed, by the `name` of a file if there is one, which is also the media's file name where the content says none
+    (or None). `sha256` is what the source promises.
     """
 
     source: str
@@ -145,10 +147,11 @@ class Importer:
         # A name that a store made up says nothing; a source may have none of its own although it lies in a file.
         name = item.content.get("file_name", "" if keys.is_own_name(item.name) else item.name)
         fields["file_name"] = safe_file_name(name) if isinstance(name, str) else None
-        metadata = MediaMetadata(
-            **{name: value for name, value in item.metadata.items() if value is not None},
-            attributes={SOURCE_ATTRIBUTE: printable(item.source)},
-        )
+        source = {SOURCE_ATTRIBUTE: printable(item.source)}
+        values = {name: value for name, value in item.metadata.items() if value is not None}
+        # First and last: it is what importing again looks for, so nothing may crowd it out or stand in its place.
+        values["attributes"] = fitting({**source, **values.get("attributes", {}), **source})
+        metadata = MediaMetadata(**values)
         if data is not None:
             content = MediaContent(data=data, mime_type=kind, **fields)
             self._plan(item, content, metadata, _digest([data], content, len(data)), len(data))

@@ -52,8 +52,9 @@ def export_webdataset(
 ) -> ExportReport:
     """Write shards as `webdataset.WebDataset(".../media-{000000..000012}.tar")` reads them.
 
-    The JSON beside each media holds what `export_imagefolder` puts into its table. The same media always make the same
-    shards, byte for byte; exporting again writes those that are missing.
+    The JSON beside each media holds what `export_imagefolder` puts into its table; of attributes those that the media
+    has, as they are. The same media always make the same shards, byte for byte; exporting again writes those that are
+    missing.
 
     Parameters
     ----------
@@ -165,7 +166,8 @@ class _ShardExport(exporting.Export):
 def import_webdataset(store: MediaStore, place: str | PathLike[str], **words: Unpack[TreeImportWords]) -> ImportReport:
     """Import the media in shards of WebDataset that an export wrote, or that somebody else did.
 
-    The JSON beside a media tells ids, position, time, caption and digest; policies and attributes are in none.
+    The JSON beside a media tells ids, position, time, caption and digest; what else it has, also a stranger's, becomes
+    attributes where name and value can be kept (text, numbers, truth values, lists of text), and policies are in none.
     Importing again stores what is new, and nothing twice.
 
     Parameters

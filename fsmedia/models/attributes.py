@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -83,17 +83,28 @@ def checked_attributes(values: object) -> dict[str, AttributeValue]:
 
 def readable(xattrs: Mapping[str, Any]) -> dict[str, AttributeValue]:
     """Return the attributes among the xattrs of a sidecar; what strangers wrote there and is none is left out."""
-    return dict(_readable(xattrs))
+    named = ((name.removeprefix(USER_PREFIX), each) for name, each in xattrs.items() if name.startswith(USER_PREFIX))
+    return dict(_valid(named))
 
 
-def _readable(xattrs: Mapping[str, Any]) -> Iterator[tuple[str, AttributeValue]]:
-    for name, value in xattrs.items():
-        if name.startswith(USER_PREFIX):
-            try:
-                short = checked_name(name.removeprefix(USER_PREFIX))
-                yield short, checked_value(short, value)
-            except ValueError:
-                continue
+def fitting(values: Mapping[str, Any]) -> dict[str, AttributeValue]:
+    """Return those of a stranger's values that can be kept as attributes; of too many the first, and none too large."""
+    found: dict[str, AttributeValue] = {}
+    size = 0
+    for name, value in _valid(values.items()):
+        needed = len(to_json({name: value}))
+        if len(found) < MOST_NAMES and size + needed <= MOST_BYTES:
+            found[name] = value
+            size += needed
+    return found
+
+
+def _valid(values: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, AttributeValue]]:
+    for name, value in values:
+        try:
+            yield checked_name(name), checked_value(name, value)
+        except ValueError:
+            continue
 
 
 def as_xattrs(values: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:

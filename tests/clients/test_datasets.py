@@ -9,7 +9,7 @@ import pytest
 from fsmedia import MediaStore, export_audiofolder, export_imagefolder, export_webdataset
 from tests.clients.test_media import PNG, painted
 from tests.contract.specimens import raised
-from tests.exchange.test_exports import HOSTILE, NOON, put
+from tests.exchange.test_exports import ATTRIBUTES, HOSTILE, MIXED, MIXED_COLUMNS, NOON, noted, put
 from tests.surfaces.specimens import sound
 
 FROM_FILES = """
@@ -157,6 +157,22 @@ def test_datasets_reads_pictures_and_all_that_is_known_of_them(store, run, tmp_p
         assert {name: row[name] for name in COLUMNS} == {name: expected[name] for name in COLUMNS}
         if record.timestamp == NOON:
             assert row["timestamp"] in ("2026-03-04T12:00:00.000500Z", "2026-03-04 12:00:00.000500+00:00")
+
+
+@pytest.mark.parametrize("table", ["jsonl", "parquet"])
+def test_datasets_has_a_column_for_each_attribute(store, run, tmp_path, table):
+    """Also where rows disagree, the first ones have none, and a name is that of a file or of the picture."""
+    for number, each in enumerate([{}] * 20 + [*MIXED, ATTRIBUTES]):
+        noted(store, number, **each)
+    export_imagefolder(store, tmp_path / "out", table=table)
+    (found,) = found_by(run, FOLDER, tmp_path / "out", tmp_path / "cache").values()
+    assert len(found) == 20 + len(MIXED) + 1
+    told = {row["message_idx"]: row for row in found}
+    for name, values in MIXED_COLUMNS.items():
+        assert [told[number][name] for number in range(len(told) - 1)] == [None] * 20 + values
+    taken = ("text", "Width", "image", "file_name", "old_file_name", "file_names", "x.attribute", "text.attribute")
+    wanted = {f"{name}.attribute" if name in taken else name: value for name, value in ATTRIBUTES.items()}
+    assert {name: told[26][name] for name in wanted} == {**wanted, "text.attribute": "t", "text.attribute.attribute": 2}
 
 
 def test_datasets_finds_sound_and_all_that_is_known_of_it(store, run, tmp_path):

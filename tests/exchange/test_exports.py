@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -36,8 +37,14 @@ MEANINGLESS = [
     *((export_webdataset, words) for words in ({"shard_bytes": 0}, {"shard_count": True})),
 ]
 MADE = datetime(2026, 3, 4, 5, 6, 7, 890123, UTC)
-IN_NO_TABLE = {"reference", "policy_name", "expires_at", "attributes", "xattrs", "detail", "size_kb"}
+IN_NO_TABLE = {"reference", "policy_name", "expires_at", "xattrs", "detail", "size_kb"}
 LOST = IN_NO_TABLE | {"format", "bit_rate", "channels", "fps"}
+ATTRIBUTES = {
+    "prompt": HOSTILE, "seed": 2**63 - 1, "score": 4.5, "kept": True, "tags": ["night", "a\nb"], "no": [], "a.b-c": "",
+    # What `datasets` or a table of ours takes for something else.
+    "text": "t", "Width": 7, "image": "i", "file_name": "../../etc/passwd", "old_file_name": "/etc/passwd",
+    "file_names": ["x"], "x.attribute": 1, "text.attribute": 2,
+}  # fmt: skip
 
 
 def put(store: MediaStore, data: bytes, mime_type: str, run: str = "r1", **fields: Any) -> str:
@@ -50,6 +57,11 @@ def fill(store: MediaStore) -> list[str]:
     others = {"image/svg+xml": b"<svg/>", "audio/pcm": b"\1\2" * 500, "text/plain": b"hello", "application/json": b"{}"}
     pictures = [put(store, PNG, "image/png", caption=HOSTILE), put(store, PNG + b"2", "image/png", run=HOSTILE)]
     return [*pictures, *(put(store, data, kind) for kind, data in others.items())]
+
+
+def noted(store: MediaStore, number: int, **attributes: Any) -> str:
+    metadata = MediaMetadata(run_id="r1", message_idx=number, timestamp=NOON, attributes=attributes)
+    return store.store_media(MediaContent(data=PNG + b"%d" % number, mime_type="image/png"), metadata)
 
 
 @pytest.fixture
@@ -206,6 +218,77 @@ def test_files_that_strangers_named_get_names_of_ours(memory, memory_storage: St
     assert [len(key) for key in found] == [len("0003_00_u") + 26] * 7
 
 
+# -- attributes are columns ---------------------------------------------------------------------------------
+MIXED = [
+    {}, {"model": "gpt-image-1"}, {"score": 4, "seed": 7}, {"score": 4.5, "grade": 1, "Model": "x"},
+    {"grade": "A", "tags": ["night"], "good": True}, {"tags": [], "grade": ["B", "C"], "text": "of the user"},
+]  # fmt: skip
+MIXED_COLUMNS: dict[str, list[Any]] = {
+    "Model": [None, None, None, "x", None, None], "good": [None, None, None, None, True, None],
+    "grade": [None, None, None, "1", "A", '["B","C"]'], "model": [None, "gpt-image-1", None, None, None, None],
+    "score": [None, None, 4.0, 4.5, None, None], "seed": [None, None, 7, None, None, None],
+    "tags": [None, None, None, None, ["night"], []], "text.attribute": [None, None, None, None, None, "of the user"],
+}  # fmt: skip
+
+
+def test_attributes_are_columns_of_one_kind_each_and_the_first_rows_tell_it(store: MediaStore, tmp_path: Path) -> None:
+    references = [noted(store, number, **attributes) for number, attributes in enumerate(MIXED)]
+    for form in ("jsonl", "parquet"):
+        export_imagefolder(store, tmp_path / form, table=form)
+    lines = rows(tmp_path / "jsonl")
+    table = pq.read_table(tmp_path / "parquet/train/metadata.parquet")
+    for told in (lines, table.to_pylist()):
+        by_reference = {row["reference"]: row for row in told}
+        assert all(list(row)[-len(MIXED_COLUMNS) :] == list(MIXED_COLUMNS) for row in told)
+        for name, values in MIXED_COLUMNS.items():
+            assert json.dumps([by_reference[each][name] for each in references]) == json.dumps(values)
+        # The one without comes last: readers choose the type of a column by the rows that they see first.
+        assert told[-1]["reference"] == references[0]
+        assert {row["text"] for row in told} == {""}
+    kinds = {name: str(table.schema.field(name).type) for name in MIXED_COLUMNS}
+    assert kinds == dict.fromkeys(MIXED_COLUMNS, "string") | {
+        "good": "bool", "score": "double", "seed": "int64", "tags": "list<element: string>",
+    }  # fmt: skip
+    export_webdataset(store, tmp_path)
+    with tarfile.open(tmp_path / "media-000000.tar") as archive:
+        told = [json.loads(archive.extractfile(each).read()) for each in archive if each.name.endswith(".json")]
+    assert [set(row) - lines[0].keys() for row in told] == [set()] * len(MIXED)
+    assert [row.get("grade") for row in told] == [None, None, None, 1, "A", ["B", "C"]]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_later_attributes_change_columns_and_lose_none(form: Any, memory: MediaStore, tmp_path: Path) -> None:
+    first = noted(memory, 0)
+    export_imagefolder(memory, tmp_path, table=form)
+    table = f"train/metadata.{form}"
+    # An older version wrote no attributes.
+    memory.fs.setxattrs(first, {"user.score": 4})
+    report = export_imagefolder(memory, tmp_path, table=form)
+    assert (report.unchanged, report.files) == (1, (table,))
+    for number, score in enumerate((4.5, "high", ["x"]), start=1):
+        noted(memory, number, score=score, **{f"new{number}": number})
+        report = export_imagefolder(memory, tmp_path, table=form)
+        assert (report.exported, report.unchanged, report.files) == (1, number, (table,))
+        assert export_imagefolder(memory, tmp_path, table=form).files == ()
+    before = files(tmp_path)
+    for change in ({"user.score": 5}, {"user.score": None}):
+        memory.fs.setxattrs(first, change)
+        raised(errors.StoreConflictError, export_imagefolder, memory, tmp_path, table=form, match="says other things")
+    assert files(tmp_path) == before
+    assert export_imagefolder(memory, tmp_path, table=form, overwrite=True).exported == 4
+
+
+def test_more_attributes_than_a_table_takes(memory: MediaStore, tmp_path: Path) -> None:
+    for number in range(4):
+        noted(memory, number, **{f"a{number}_{each}": each for each in range(50 + number // 3)})
+    for words in ({}, {"dry_run": True}):
+        told = "more than 200 attributes by name.*export_webdataset"
+        raised(errors.InvalidMediaError, export_imagefolder, memory, tmp_path, match=told, **words)
+    assert files(tmp_path) == {}
+    assert export_webdataset(memory, tmp_path).exported == 4
+    assert export_imagefolder(memory, tmp_path / "three", limit=3).exported == 3
+
+
 # -- shards ------------------------------------------------------------------------------------------------
 def test_shards_end_where_they_should_are_the_same_each_time_and_written_again_where_missing(pictures, tmp_path):
     report = export_webdataset(pictures, tmp_path / "a", shard_count=4, prefix="p")
@@ -262,7 +345,8 @@ def full(tmp_path: Path) -> MediaStore:
     store = MediaStore(tmp_path / "full")
     ids = {"conversation_id": "c1", "session_id": "s1", "provider_id": "openai", "part_idx": 1, "timestamp": MADE}
     for number, sample in enumerate(sample_run()):
-        metadata = MediaMetadata(run_id=f"r {number % 2}", message_idx=number, **ids)
+        attributes = {**ATTRIBUTES, "source": "mine", "score": number + 0.5} if number % 3 else {}
+        metadata = MediaMetadata(run_id=f"r {number % 2}", message_idx=number, attributes=attributes, **ids)
         store.store_media(MediaContent.from_bytes(sample.data, sample.mime_type, caption=sample.caption), metadata)
     document = MediaContent.from_text('{"a": 1}', "application/json")
     store.store_media(document, MediaMetadata(run_id="r1", timestamp=MADE))
@@ -272,6 +356,8 @@ def full(tmp_path: Path) -> MediaStore:
 def described(store: MediaStore, **words: Any) -> list[dict[str, Any]]:
     """Return what a store knows of its media, but for what no table holds, and what is read from the bytes anew."""
     told = [each.model_dump(exclude=LOST) for each in store.info_many(store.list(**words))]
+    for each in told:
+        each["attributes"] = {name: value for name, value in each["attributes"].items() if name != "source"}
     return sorted(told, key=lambda each: (each["run_id"], each["message_idx"]))
 
 
@@ -284,6 +370,10 @@ def test_a_webdataset_comes_back(full: MediaStore, storage: Storage, tmp_path: P
     assert (report.failed, report.skipped, len(report.stored)) == ((), (), len(list(full.list())))
     assert len(planned.stored) == len(report.stored)
     assert described(again) == described(full)
+    assert described(again)[1]["attributes"] == {**ATTRIBUTES, "score": 2.5}
+    assert {again.info(each.reference).attributes["source"] for each in report.stored} == {
+        each.source for each in report.stored
+    }
     assert import_webdataset(again, tmp_path / "shards").unchanged == len(report.stored)
     assert again.verify(deep=True).whole
 
@@ -301,6 +391,36 @@ def test_folders_of_pictures_and_sound_come_back(table: Any, full: MediaStore, t
     for words in ({"mime_type": "audio"}, {"mime_type": "image", "run_id": "r 1"}):
         assert described(again, **words) == described(full, **words)
     assert again.verify(deep=True).whole
+
+
+THEIRS = [
+    ({"label": 3, "text": "c", "tags": ["a"], "Text": "t"}, {"label": 3, "tags": ["a"], "Text": "t"}),
+    ({"label": None, "objects": {"bbox": [[1, 2]]}, "boxes": [1], "mixed": ["a", 1]}, {}),
+    ({"": 1, "a b": 1, "\N{SNOWMAN}": 1, "1": 1, "x" * 65: 1, "n": float("nan"), "huge": 2**64, "a": 0.5}, {"a": 0.5}),
+    ({"source": "elsewhere", "user.source": "x", "attributes": {"a": 1}}, {"user.source": "x"}),
+    ({"large": "x" * 70_000, "small": "y"}, {"small": "y"}),
+    ({f"a{number}": number for number in range(100)}, {f"a{number}": number for number in range(63)}),
+    ({"x_file_name": "/etc/passwd", "y.attribute": 1}, {"x_file_name": "/etc/passwd", "y.attribute": 1}),
+]
+
+
+def test_columns_of_others_are_attributes_where_they_can_be(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for number, (columns, _) in enumerate(THEIRS):
+            (tmp_path / f"{number}.png").write_bytes(PNG + b"%d" % number)
+            (tmp_path / f"{number}.json").write_text(json.dumps(columns))
+            for kind in ("png", "json"):
+                archive.add(tmp_path / f"{number}.{kind}", f"{number}.{kind}")
+    table = "\n".join(json.dumps({"file_name": f"{number}.png", **each}) for number, (each, _) in enumerate(THEIRS))
+    (tmp_path / "metadata.jsonl").write_text(table)
+    for name, take in (("imagefolder:", import_imagefolder), ("webdataset:x.tar/", import_webdataset)):
+        store = MediaStore(tmp_path / name)
+        report = take(store, tmp_path, ids={"run_id": "theirs"})
+        assert (report.failed, len(report.stored)) == ((), len(THEIRS))
+        for number, (each, (_, kept)) in enumerate(zip(report.stored, THEIRS, strict=True)):
+            wanted = {**kept, "source": f"{name}{number}.png"}
+            assert store.info(each.reference).attributes == wanted
+        assert take(store, tmp_path, ids={"run_id": "theirs"}).unchanged == len(THEIRS)
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet", "webdataset"])
