@@ -43,7 +43,8 @@ def import_inspect(
 
     run_id is the evaluation's run, session_id the evaluation, conversation_id `<task>/<sample>/<epoch>`; message and
     part are those of the sample's messages, and what a model made names it as its provider. Other choices of a model
-    and attachments that no message names follow after the messages.
+    and attachments that no message names follow after the messages. Attributes are `task`, `sample_id`, `epoch`, the
+    sample's scores as `score.<scorer>`, and of what a model made `model`, `finish_reason` and `response_id`.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ def _opened(reader: ModuleType, file: Path) -> tuple[Any, list[tuple[str | int, 
         log = reader.read_eval_log(file)
         return log.eval, [(each.id, each.epoch, partial(lambda sample: sample, each)) for each in log.samples or ()]
     header = reader.read_eval_log(file, header_only=True)
-    read = partial(reader.read_eval_log_sample, file, exclude_fields={"events", "store", "scores", "timelines"})
+    read = partial(reader.read_eval_log_sample, file, exclude_fields={"events", "store", "timelines"})
     summaries = reader.read_eval_log_sample_summaries(file)
     return header.eval, [(each.id, each.epoch, partial(read, id=each.id, epoch=each.epoch)) for each in summaries]
 
@@ -157,12 +158,15 @@ class _Sample:
         self._names = {value: name for name, value in self._attachments.items()}
         self._used: set[str] = set()
         self._model = str(evaluation.model)
+        scores = {f"score.{name}": score.value for name, score in (sample.scores or {}).items()}
+        self._about = {"task": evaluation.task, "sample_id": sample.id, "epoch": sample.epoch, **scores}
         self._ids = {
             "run_id": importing.printable(evaluation.run_id),
             "session_id": importing.printable(evaluation.eval_id),
             "conversation_id": importing.printable(f"{evaluation.task}/{sample.id}/{sample.epoch}"),
             "policy_name": policy_name,
             "timestamp": sample.completed_at if isinstance(sample.completed_at, str) else None,
+            "attributes": self._about,
         }
 
     def media(self) -> Iterator[FoundItem]:
@@ -175,12 +179,14 @@ class _Sample:
         known_contents = {repr(message.content) for message in messages}
         messages += [message for message in others if repr(message.content) not in known_contents]
         for number, message in enumerate(messages):
-            provider = self._model if message.role == "assistant" else None
+            made = message.role == "assistant"
+            attributes = {**(self._answer(message) if made else {}), **self._about}
             for position, part in enumerate(message.content if isinstance(message.content, list) else ()):
                 if part.type in _MEDIA:
                     source = f"{self._where}/messages/{number}/content/{position}"
-                    place = {"message_idx": number, "part_idx": position, "provider_id": provider}
-                    yield self._of_part(source, part, {**self._ids, **place})
+                    place = {"message_idx": number, "part_idx": position, "attributes": attributes}
+                    provider = self._model if made else None
+                    yield self._of_part(source, part, {**self._ids, **place, "provider_id": provider})
         position = 0
         for name, value in self._attachments.items():
             # Text that is too long for a message is an attachment as well, and no media.
@@ -188,6 +194,15 @@ class _Sample:
                 metadata = {**self._ids, "message_idx": len(messages), "part_idx": position}
                 yield self._of_url(f"{self._where}/attachments/{name}", value, metadata, {})
                 position += 1
+
+    def _answer(self, message: Any) -> dict[str, Any]:
+        """Return which model made a message and, of the last answer, why it ended and its id; newer logs tell more."""
+        output, about = self._sample.output, {"model": getattr(message, "model", None) or self._model}
+        for choice in output.choices:
+            if message.id and choice.message.id == message.id:
+                about["response_id"] = getattr(output, "response_id", None)
+                about["finish_reason"] = None if choice.stop_reason == "unknown" else choice.stop_reason
+        return about
 
     def _of_part(self, source: str, part: Any, metadata: dict[str, Any]) -> FoundItem:
         value = getattr(part, part.type)

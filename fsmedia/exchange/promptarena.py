@@ -43,6 +43,7 @@ _SPELLINGS = {
     "messageindex": "message_idx", "messageidx": "message_idx", "partindex": "part_idx", "partidx": "part_idx",
 }  # fmt: skip
 _PLACE = ("message_idx", "part_idx")
+_ABOUT = {"ScenarioID": "scenario", "Region": "region", "PromptPack": "prompt_pack"}
 
 
 @shows_words(ImportWords, importing.IMPORT_DEFAULTS)
@@ -56,7 +57,8 @@ def import_promptarena(
     """Import the media of PromptArena's results. Importing again stores what is new, and nothing twice.
 
     A media gets the run's id as run_id and conversation_id, the position of its message and of the part in it (parts of
-    a tool's result follow the message's own), the time and policy that PromptKit wrote beside it if it did.
+    a tool's result follow the message's own), the time and policy that PromptKit wrote beside it if it did. Attributes
+    are the run's `scenario`, `region` and `prompt_pack`, and `finish_reason` where its message has one.
 
     Parameters
     ----------
@@ -106,7 +108,8 @@ class _Results:
                 yield from self._of_result(name, result["RunID"], result)
 
     def _of_result(self, name: str, run: str, result: dict[str, Any]) -> Iterator[FoundItem]:
-        ids = {"run_id": run, "conversation_id": run}
+        about = {ours: result[theirs] for theirs, ours in _ABOUT.items() if result.get(theirs)}
+        ids = {"run_id": run, "conversation_id": run, "attributes": about}
         if self._store.organization is OrganizationMode.BY_SESSION:
             ids["session_id"] = run
         outputs = _outputs(result.get("MediaOutputs"))
@@ -118,6 +121,8 @@ class _Results:
                 yield importing.invalid(f"{name}#Messages/{number}", "is no object")
                 continue
             of_message = {**ids, "message_idx": number, "timestamp": message.get("timestamp")}
+            if message.get("finish_reason"):
+                of_message["attributes"] = {**about, "finish_reason": message["finish_reason"]}
             if message.get("role") == "assistant" and isinstance(result.get("ProviderID"), str):
                 of_message["provider_id"] = result["ProviderID"]
             for position, where, part in _parts(message):

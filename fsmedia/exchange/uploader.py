@@ -25,6 +25,7 @@ from opentelemetry.trace import Span, format_trace_id
 from fsmedia.core.ingest import MediaUpload
 from fsmedia.errors import MediaError
 from fsmedia.models import MediaContent, MediaMetadata
+from fsmedia.models.attributes import fitting
 from fsmedia.store import MediaStore, StoreSettings
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ UNTRACED = "untraced"  # the run of what belongs to no trace
 _CONVERSATION = "gen_ai.conversation.id"
 _SESSION = "session.id"
 _PROVIDERS = ("gen_ai.provider.name", "llm.provider", "gen_ai.system")
+_MODELS = (
+    "gen_ai.response.model", "llm.response.model_name", "gen_ai.request.model", "llm.request.model_name",
+    "llm.model_name",
+)  # fmt: skip
+_RESPONSE = "gen_ai.response.id"
+_FINISHES = ("gen_ai.response.finish_reasons", "llm.finish_reason")
 _THREADS = 4
 _REMEMBERED = 1024  # digests of media that need not be stored again
 _WAITING = 256
@@ -147,20 +154,29 @@ class BackgroundUploader:
 def span_metadata(span: Span | None, attributes: Mapping[str, Any] | None = None) -> MediaMetadata:
     """Return run, conversation, session and provider of a span; what it lacks, or can't be an id, stays empty.
 
+    Its model, the id of the response and why that ended become attributes `model`, `response_id` and `finish_reason`.
     The attributes given are asked first; then those of the span, where it lets them be read.
     """
     values = {**(getattr(span, "attributes", None) or {}), **(attributes or {})}
     trace = span.get_span_context() if span is not None else None
     run = format_trace_id(trace.trace_id) if trace is not None and trace.is_valid else UNTRACED
+    reasons = next((found for name in _FINISHES if isinstance(found := values.get(name), str | list | tuple)), "")
+    made = {
+        "model": _first(values, *_MODELS),
+        "response_id": _first(values, _RESPONSE),
+        "finish_reason": reasons[0] if isinstance(reasons, list | tuple) and len(reasons) == 1 else reasons,
+    }
+    kept = fitting({name: value for name, value in made.items() if value})
     try:
         return MediaMetadata(
             run_id=run,
+            attributes=kept,
             conversation_id=_first(values, _CONVERSATION),
             session_id=_first(values, _SESSION),
             provider_id=_first(values, *_PROVIDERS),
         )
     except MediaError:
-        return MediaMetadata(run_id=run)
+        return MediaMetadata(run_id=run, attributes=kept)
 
 
 def timeout_of(seconds: float) -> timedelta:
@@ -258,7 +274,7 @@ class _UploadQueue:
 
 
 def _first(values: Mapping[str, Any], *names: str) -> str:
-    return next((values[name] for name in names if isinstance(values.get(name), str)), "")
+    return next((found for name in names if isinstance(found := values.get(name), str) and found), "")
 
 
 def _uninstrumented() -> context.Context:

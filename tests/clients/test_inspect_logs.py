@@ -24,6 +24,7 @@ import json, sys
 from inspect_ai import Task, eval
 from inspect_ai.dataset import Sample
 from inspect_ai.model import *
+from inspect_ai.scorer import match
 from inspect_ai.solver import generate
 urls = json.loads(sys.argv[3])
 user = lambda *parts: [ChatMessageUser(content=list(parts))]
@@ -36,12 +37,14 @@ samples = [
         ContentText(text="and"), ContentVideo(video=urls["film"], format="mp4"),
         ContentImage(image=urls["red"]))),
 ]
-answer = lambda *parts: ChatCompletionChoice(message=ChatMessageAssistant(content=list(parts)))
-output = ModelOutput(model="mockllm/model", usage=ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2), choices=[
+answer = lambda *parts: ChatCompletionChoice(
+    message=ChatMessageAssistant(content=list(parts), model="model-2"), stop_reason="stop")
+usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
+output = ModelOutput(model="mockllm/model", response_id="resp-1", usage=usage, choices=[
     answer(ContentText(text="here"), ContentImage(image=urls["blue"])), answer(ContentImage(image=urls["green"]))])
 [log] = eval(
-    Task(name="draw", dataset=samples, solver=[generate()]), epochs=2, display="none", log_dir=sys.argv[1],
-    model=get_model("mockllm/model", custom_outputs=[output] * 4), log_format=sys.argv[2],
+    Task(name="draw", dataset=samples, solver=[generate()], scorer=match()), epochs=2, display="none",
+    log_dir=sys.argv[1], model=get_model("mockllm/model", custom_outputs=[output] * 4), log_format=sys.argv[2],
     log_images=sys.argv[4] == "images")
 print("LOG", json.dumps([log.status, log.location, log.eval.run_id, log.eval.eval_id]))
 """
@@ -127,6 +130,9 @@ def test_every_media_of_every_sample_is_taken_in_once(store, log):
             told = (record.sha256, record.mime_type, record.provider_id)
             assert told == (DIGESTS[media], DATA[media][0], "mockllm/model" if made else "")
             assert store.retrieve_media(record.reference).read_bytes() == DATA[media][1]
+            about = {"task": "draw", "sample_id": 2 if name == "draw/2" else "a/b", "epoch": epoch, "score.match": "I"}
+            answer = {"model": "model-2", "finish_reason": "stop", "response_id": "resp-1"} if made else {}
+            assert {**record.attributes, "source": ""} == {**about, **answer, "source": ""}
     assert [found["draw/2/1"][0, part].file_name for part in (0, 2)] == ["x.pdf", None]
     assert (found["draw/a/b/1"][0, 1].detail, found["draw/2/1"][0, 0].caption) == ("low", "../../etc/x.pdf")
     again = import_inspect(store, [file, file])

@@ -67,7 +67,12 @@ def test_what_promptarena_left_is_read_with_all_its_quirks_and_once(store, stora
     assert store.retrieve_media(spoken.reference).read_bytes()[:4] == b"RIFF"
     sources = {each.source: each.reference for each in report.stored}
     tool = f"promptarena:{MAPS}#Messages/3/tool_result/parts/1"
-    assert store.info(sources[tool]).xattrs == {"user.source": tool}
+    about = {"source": tool, "scenario": "draw-a-map", "region": "us", "prompt_pack": "maps.pack.json"}
+    assert store.info(sources[tool]).attributes == about
+    drew = f"promptarena:{MAPS}#Messages/2/parts/1"
+    assert store.info(sources[drew]).attributes == {**about, "source": drew, "finish_reason": "stop"}
+    # An older version wrote only the source: what it imported is known again.
+    store.fs.setxattrs(sources[drew], dict.fromkeys(("user.scenario", "user.region", "user.finish_reason")))
     # A second import changes nothing, from another place too.
     before = storage.contents()
     again = import_promptarena(store, tmp_path / "out")
@@ -155,6 +160,12 @@ def test_what_media_outputs_tell_fills_what_messages_leave_open(memory: MediaSto
     assert drawn.duration == 3
     assert (film.mime_type, film.message_idx, film.part_idx) == ("video/mp4", 4, 2)
     assert [each.reason for each in report.skipped] == ["MediaOutputs names it, and no message holds its bytes"]
+
+
+def test_what_a_result_says_of_itself_is_kept_where_it_can_be(memory: MediaStore, tmp_path: Path) -> None:
+    write(tmp_path, "r", [inline()], ScenarioID={"a": 1}, Region=["eu", "us"], PromptPack="x" * 70_000)
+    (stored,) = import_promptarena(memory, tmp_path).stored
+    assert memory.info(stored.reference).attributes == {"source": stored.source, "region": ["eu", "us"]}
 
 
 def test_promptkits_own_store_is_not_imported_into_itself(tmp_path: Path) -> None:

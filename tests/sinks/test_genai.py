@@ -78,6 +78,52 @@ def test_a_call_its_messages_and_its_media(storage, exported):
     hook.shutdown()
 
 
+def test_what_made_a_media_is_among_its_attributes(storage, exported):
+    hook = hook_of(storage)
+    handler = TelemetryHandler(tracer_provider=exported.tracers, completion_hook=hook)
+    for number, reasons in enumerate((["stop"], ["stop", "length"], None)):
+        with handler.inference("openai", request_model="gpt-4o") as invocation:
+            invocation.input_messages = [types.InputMessage("user", [types.BlobPart("image/png", "image", PNG)])]
+            invocation.temperature = 0.5
+            if reasons is not None:
+                invocation.finish_reasons = reasons
+                invocation.response_model_name, invocation.response_id = "gpt-4o-2024-11-20", f"resp_{number}"
+    hook.shutdown()
+    store = opened(storage)
+    answered = {"model": "gpt-4o-2024-11-20", "response_id": "resp_0", "finish_reason": "stop"}
+    several = {**answered, "response_id": "resp_1", "finish_reason": ["stop", "length"]}
+    for span, wanted in zip(exported.spans, (answered, several, {"model": "gpt-4o"}), strict=True):
+        records = [store.info(each) for each in store.list(run_id=f"{span.context.trace_id:032x}")]
+        assert {each.mime_type for each in records} == {"application/json", "image/png"}
+        assert [(each.attributes, each.provider_id) for each in records] == [(wanted, "openai")] * 2
+    assert len(list(store.list(attributes={"model": "gpt-4o-*", "finish_reason": "length"}))) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ({"gen_ai.response.model": "", "gen_ai.request.model": "m"}, {"model": "m"}),
+        ({"gen_ai.response.model": 7, "llm.model_name": "m"}, {"model": "m"}),
+        ({"gen_ai.response.id": "x" * 70_000, "gen_ai.request.model": "m"}, {"model": "m"}),
+        ({"gen_ai.response.id": "\ud800", "gen_ai.request.model": "a\n\x1b[31m"}, {"model": "a\n\x1b[31m"}),
+        ({"gen_ai.response.finish_reasons": []}, {}),
+        ({"gen_ai.response.finish_reasons": ["stop", 7, None]}, {}),
+        ({"gen_ai.response.finish_reasons": {"a": 1}, "llm.finish_reason": "stop"}, {"finish_reason": "stop"}),
+        ({"gen_ai.conversation.id": "x" * 5000, "gen_ai.request.model": "m"}, {"model": "m"}),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_strange_values_are_left_out_and_the_media_is_kept(said, kept, local_storage):
+    hook = hook_of(local_storage)
+    hook.on_completion(
+        inputs=[types.InputMessage("user", [PICTURE])], outputs=[], system_instruction=[],
+        log_record=LogRecord(attributes=said),
+    )  # fmt: skip
+    hook.shutdown()
+    records = list(map(opened(local_storage).info, opened(local_storage).list()))
+    assert [each.attributes for each in records] == [kept] * 2
+
+
 def test_all_that_the_interface_hands_over(local_storage):
     hook = hook_of(local_storage)
     record = LogRecord(attributes={"gen_ai.conversation.id": "c1", "session.id": "s1"})

@@ -24,11 +24,12 @@ if uploader: print(uploader.upload(Blob(b"\\x89PNG\\r\\n\\x1a\\n", "image/png"))
 """
 
 
-def traced(uploader, exported, value=PICTURE):
+def traced(uploader, exported, value=PICTURE, **attributes):
     """Record a span as an instrumentation does; return it."""
     config = TraceConfig(blob_uploader=uploader, base64_image_max_length=100)
     tracer = OITracer(exported.tracers.get_tracer("program"), config=config)
-    with using_session("s1"), tracer.start_as_current_span("llm", openinference_span_kind="llm") as span:
+    started = tracer.start_as_current_span("llm", openinference_span_kind="llm", attributes=attributes)
+    with using_session("s1"), started as span:
         span.set_attribute(KEY, value)
     return exported.spans[-1]
 
@@ -49,6 +50,15 @@ def test_a_picture_of_a_span(storage, exported):
     assert traced(uploader, exported).attributes[KEY] != url  # another trace
     uploader.shutdown()
     assert isinstance(uploader, BlobUploader)
+
+
+def test_what_made_a_picture_is_among_its_attributes(local_storage, exported):
+    uploader = StoreBlobUploader(local_storage.url)
+    said = {"llm.provider": "openai", "llm.model_name": "gpt-4o", "llm.finish_reason": "stop", "input.value": "secret"}
+    url = traced(uploader, exported, **said).attributes[KEY]
+    uploader.shutdown()
+    record = MediaStore(local_storage.url).info(url)
+    assert (record.provider_id, record.attributes) == ("openai", {"model": "gpt-4o", "finish_reason": "stop"})
 
 
 def test_what_is_refused_is_redacted_and_strange_keys_are_taken(local_storage, exported, caplog):
