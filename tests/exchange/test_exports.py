@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -445,6 +446,18 @@ def test_what_files_were_called_comes_back_and_what_an_export_calls_them_does_no
     export(store, out, overwrite=form == "webdataset")
     (imported,) = take_in(again, out).stored
     assert again.info(imported.reference).file_name == named.file_name
+
+
+def test_a_parquet_table_of_others_may_have_times_as_text(tmp_path: Path) -> None:
+    told = {"file_name": ["0.png", "1.png"], "timestamp": ["2026-03-04T12:00:00Z", "soon"], "at": [NOON, NOON]}
+    pq.write_table(pa.table(told), tmp_path / "metadata.parquet")
+    for name in told["file_name"]:
+        (tmp_path / name).write_bytes(PNG)
+    store = MediaStore(tmp_path / "media")
+    report = import_imagefolder(store, tmp_path, ids={"run_id": "theirs"})
+    assert [each.source for each in report.failed] == ["imagefolder:1.png"]
+    (record,) = store.info_many(store.list())
+    assert (record.timestamp, set(record.attributes)) == (NOON.replace(microsecond=0), {"source"})
 
 
 def test_a_folder_of_others_takes_what_is_given(tmp_path: Path) -> None:
