@@ -168,6 +168,13 @@ class WriteContext:
     observer: Observer | None = None
 
 
+def stored_name(file_name: str | None, mime_type: str) -> str | None:
+    """Return what a file is called once it is stored: what gets a header is no file of raw sound any more."""
+    if file_name is None or not wav.is_raw(mime_type):
+        return file_name
+    return safe_file_name(f"{file_name.rpartition('.')[0] or file_name}.wav")
+
+
 class MediaUpload:
     """One media item on its way into a store: checked at once, then written or taken, then committed or discarded."""
 
@@ -177,10 +184,8 @@ class MediaUpload:
         configuration = context.configuration
         self._sound = wav.pcm_format(mime_type, content.channels)
         if self._sound is not None:
-            mime_type = wav.WAV
-            if content.file_name is not None:  # what gets a header is no file of raw sound any more
-                stem = content.file_name.rpartition(".")[0] or content.file_name
-                content = content.model_copy(update={"file_name": safe_file_name(f"{stem}.wav")})
+            name = stored_name(content.file_name, mime_type)
+            mime_type, content = wav.WAV, content.model_copy(update={"file_name": name})
         now = context.now()
         if now.tzinfo is None:
             raise InvalidMediaError(
