@@ -318,14 +318,15 @@ class MediaStore:
         Parameters
         ----------
         content
-            The bytes and their MIME type; its own MIME type wins over the metadata's.
+            The bytes and their MIME type.
         metadata
-            Whose it is. Only the id of the store's organization mode is required.
+            Whose it is. Only the id of the store's organization mode is required. A `mime_type` in it wins over one
+            that the content guessed; that of a `MediaRecord`, which a store told, does not count.
 
         Raises
         ------
         InvalidMediaError, InvalidLayoutError, UnknownPolicyError, MediaTooLargeError
-            It can't be stored as given; nothing was written.
+            It can't be stored as given, or content and metadata say different MIME types; nothing was written.
         StorageError
             The storage failed; `.reference` says what may be there in part, which no listing shows.
         """

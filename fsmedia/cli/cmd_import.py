@@ -13,7 +13,8 @@ from fsmedia.exchange.folders import DEFAULT_PATTERN
 from fsmedia.models import ImportReport
 
 HELP = """Each media keeps where it came from (the attribute user.source). Importing again stores what is new and
-nothing twice, so an import that was killed goes on where it was; run one at a time. `--dry-run` reads all.
+nothing twice, so an import that was killed goes on where it was; run one at a time. `--unless-stored` also leaves out
+what lay elsewhere before: same file name, same bytes, same run. `--dry-run` reads all.
 
 Examples:
   fsmedia import promptarena out/ --store ./media
@@ -81,10 +82,13 @@ def settings_of(
     source_option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="As --option, for where it comes from.")
     ] = None,
+    unless_stored: Annotated[
+        bool, typer.Option("--unless-stored", help="Also leave out what the run has under that name, wherever it was.")
+    ] = False,
     dry_run: app.DryRun = False,
 ) -> dict[str, Any]:
     """Return the settings that all imports take, by their names in Python."""
-    settings: dict[str, Any] = {"policy_name": policy, "dry_run": dry_run}
+    settings: dict[str, Any] = {"policy_name": policy, "unless_stored": unless_stored, "dry_run": dry_run}
     if source_option is not None:
         settings["storage_options"] = app.parse_storage_options(source_option)
     return settings

@@ -10,15 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
 from fsmedia.cli import app, output
 from fsmedia.cli.output import ProgressMeter
 from fsmedia.cli.signals import StopSignal
+from fsmedia.core.ingest import open_source
+from fsmedia.core.parallel import attempt
 from fsmedia.errors import MediaError
 from fsmedia.format import keys
 from fsmedia.format.layout import ids_of_path
@@ -27,11 +30,17 @@ from fsmedia.models import MediaContent, MediaMetadata, Reference, mime
 from fsmedia.models.text import safe_file_name
 from fsmedia.store import MediaStore
 
+if TYPE_CHECKING:
+    from fsmedia.exchange.importing import KnownMedia
+
 HELP = """`-` is standard input, stored as it comes; a folder means all files below it, but hidden ones and links, many
 at a time on object stores; `--include` and `--exclude` choose among them by name or path. A file keeps its name, which
 `fsmedia get` writes again. Several files get consecutive part numbers. Which id is required depends on the store's
 organization: the run, unless it was made otherwise. A file may be of any size; in Python, MediaStore takes up to
 `max_file_size`, 1 GiB unless told.
+
+With `--unless-stored` a folder can be stored again and again, as every hour: of files that the run has, with the same
+names and bytes, it prints the references that they have. That reads the run's metadata, and these files, once.
 
 What a store holds is brought to another by `fsmedia sync`, with its metadata: a folder that is a store, lies in one or
 holds sidecars is refused.
@@ -40,6 +49,7 @@ Examples:
   fsmedia store plan.png --run r1 --store ./media
   fsmedia store *.png --run r1 --message 3 --policy retain-30days
   fsmedia store out/ --run r1 --include '*.png' --include '*.jpg' --exclude 'drafts/*'
+  fsmedia store out/ --run r1 --unless-stored
   curl -s https://example.org/a.mp3 | fsmedia store - --name a.mp3 --run r1
 """
 _STDIN = "-"
@@ -53,6 +63,7 @@ _TOGETHER_BYTES = 64 * 2**20
 """From so many bytes on a batch is handed over: whoever interrupts does not wait for more."""
 
 
+_Pair = tuple[MediaContent, MediaMetadata]
 _Tell = Callable[[Reference, str], None]
 """Prints the reference of what was stored, and the file that it was."""
 
@@ -71,6 +82,10 @@ def store(
         str | None, typer.Option(metavar="NAME", help="What standard input is called; tells its type, too.")
     ] = None,
     caption: Annotated[str | None, typer.Option(metavar="TEXT", help="A text shown with it.")] = None,
+    unless_stored: Annotated[
+        bool,
+        typer.Option("--unless-stored", help="Not what the run has, same name, same bytes: tell its reference again."),
+    ] = False,
     include: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Of folders only files such as '*.png'; repeatable.")
     ] = None,
@@ -90,15 +105,18 @@ def store(
 
     location.url_or_default()
     _check(files)
+    if unless_stored and _STDIN in files:
+        raise app.CommandError("--unless-stored compares files, not what comes once on standard input", code=app.USAGE)
     with location.open() as opened:
         app.require_id(opened, ids)
         first = MediaMetadata(**ids, message_idx=message, part_idx=part, policy_name=policy)
         guard = _SidecarGuard(opened, location.url_or_default())
         guard.check_files(files)
-        if any(Path(file).is_dir() for file in files):
+        if unless_stored or any(Path(file).is_dir() for file in files):
             chosen = _FolderFilter(include or (), exclude or (), guard)
             below = [each for file in files for each in (chosen.files(file) if Path(file).is_dir() else [file])]
-            _store_together(opened, below, first, tell, mime_type, caption)
+            known = _known_media(opened, ids) if unless_stored else None
+            _store_together(opened, below, first, tell, mime_type, caption, known)
         else:
             _store_each(opened, files, first, tell, name, mime_type, caption)
 
@@ -252,12 +270,32 @@ def _ids_below(root: Path, folder: Path) -> dict[str, str]:
     return {name: str(parsed[1][name]) for name in _ID_OPTIONS if parsed is not None and parsed[1].get(name)}
 
 
+def _known_media(opened: MediaStore, ids: dict[str, Any]) -> "KnownMedia":
+    """Return what the store has under the id that it is organized by."""
+    from fsmedia.exchange.importing import KnownMedia  # every importer comes along
+
+    id_field = opened.organization.id_field
+    known = KnownMedia(opened, id_field, ids[id_field])
+    for error in known.failed:
+        output.note(f"{output.error_text(error)}: not compared")
+    return known
+
+
 def _store_together(
-    opened: MediaStore, files: list[str], first: MediaMetadata, tell: _Tell, mime_type: str | None, caption: str | None
+    opened: MediaStore,
+    files: list[str],
+    first: MediaMetadata,
+    tell: _Tell,
+    mime_type: str | None,
+    caption: str | None,
+    known: "KnownMedia | None",
 ) -> None:
-    """Store files under consecutive part numbers and print their references; tell at the end what failed."""
+    """Store files under consecutive part numbers and print their references; tell at the end what failed.
+
+    Of what is known already, and of equal files of one name, the reference that they have is printed.
+    """
     errors: list[MediaError] = []
-    done = 0
+    done = old = 0
     # A signal ends it between two batches, so that each file that was stored is told.
     with StopSignal() as stop, output.count_progress("storing", len(files), worth=not sys.stdout.isatty()) as meter:
         for batch in _batches(files):
@@ -265,16 +303,16 @@ def _store_together(
                 break
             start, done = done, done + len(batch)
             pairs = list(_pairs(batch, start, first, mime_type, caption))
-            answers = opened.store_many([pair for pair in pairs if not isinstance(pair, MediaError)], on_error="return")
-            results = iter(answers)
-            for file, pair in zip(batch, pairs, strict=True):
-                answer = pair if isinstance(pair, MediaError) else next(results)
+            for file, (answer, is_old) in zip(batch, _stored(opened, pairs, known), strict=True):
                 meter.advance(1)
+                old += is_old
                 if isinstance(answer, MediaError):
                     errors.append(answer)
                     output.error(f"{file}: {output.error_text(answer)}")
                 else:
                     tell(answer, file)
+    if old:
+        output.note(f"{old:,} of {len(files):,} files were stored already")
     if done < len(files):
         output.note(f"interrupted: {done - len(errors):,} of {len(files):,} files were stored")
         raise typer.Exit(stop.code)
@@ -282,6 +320,38 @@ def _store_together(
         raise app.CommandError(
             f"{len(errors)} of {len(files)} files could not be stored; the others were", code=app.exit_code_of(errors)
         )
+
+
+def _stored(
+    opened: MediaStore, pairs: Sequence[_Pair | MediaError], known: "KnownMedia | None"
+) -> Iterator[tuple[Reference | MediaError, bool]]:
+    """Store what is not known yet; give references and errors in their places, and whether it was stored before."""
+    keys = [attempt(partial(_key_of, opened, known), pair) for pair in pairs]
+    named: dict[Any, str] = {} if known is None else known.named
+    new: dict[Any, _Pair] = {}
+    for key, pair in zip(keys, pairs, strict=True):
+        if not isinstance(pair, MediaError) and not isinstance(key, MediaError) and key not in named:
+            new.setdefault(key, pair)
+    answers = dict(zip(new, opened.store_many(new.values(), on_error="return"), strict=True))
+    for key, pair in zip(keys, pairs, strict=True):
+        if isinstance(key, MediaError):
+            yield key, False
+        else:
+            yield answers[key] if key in answers else Reference(named[key]), new.get(key) is not pair
+    if known is not None:
+        known.named |= {key: answer for key, answer in answers.items() if not isinstance(answer, MediaError)}
+
+
+def _key_of(opened: MediaStore, known: "KnownMedia | None", pair: _Pair) -> object:
+    """Return what a file has in common with one that is not stored again: its name, and the digest of its bytes."""
+    content = pair[0]
+    if known is None or not Path(content.file_path or "").is_file():  # a pipe can't be read twice
+        return id(content)
+    from fsmedia.exchange.importing import stored_digest
+
+    with open_source(content, opened._source_rules()) as source:
+        digest = stored_digest(source.chunks, content, source.size)
+    return known.key(content, digest) or id(content)
 
 
 def _batches(files: list[str]) -> Iterator[list[str]]:
@@ -301,7 +371,7 @@ def _batches(files: list[str]) -> Iterator[list[str]]:
 
 def _pairs(
     files: list[str], start: int, first: MediaMetadata, mime_type: str | None, caption: str | None
-) -> Iterator[tuple[MediaContent, MediaMetadata] | MediaError]:
+) -> Iterator[_Pair | MediaError]:
     for number, file in enumerate(files, start):
         try:
             pair = MediaContent.from_path(file, mime_type, caption=caption), _nth_part(first, number)

@@ -159,7 +159,9 @@ def _stored(store: MessageStore, found: Sequence[_Found], metadata: MediaMetadat
             data = b"" if content is None else content.data
             # Message and part are counted from those of the metadata.
             places = {"message_idx": metadata.message_idx + (message or 0), "part_idx": metadata.part_idx + (part or 0)}
-            yield MediaContent(data=data, mime_type=each.mime_type), metadata.model_copy(update=places)
+            # What the document or the bytes say of each holds, not one type for all.
+            one = metadata.model_copy(update={**places, "mime_type": ""})
+            yield MediaContent(data=data, mime_type=each.mime_type), one
 
     answers = collected(store.store_many(pairs(), on_error="return"), "raise") if wanted else []
     return {each.media: reference for each, reference in zip(wanted, answers, strict=True)}

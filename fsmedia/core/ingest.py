@@ -32,7 +32,7 @@ from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.format.wav import PcmFormat
-from fsmedia.models import ContentFields, MediaContent, MediaMetadata, Reference, mime
+from fsmedia.models import ContentFields, MediaContent, MediaMetadata, MediaRecord, Reference, mime
 from fsmedia.models.text import safe_file_name
 from fsmedia.models.urls import read_data_url, refuse_over
 from fsmedia.storage import Backend, Stage
@@ -168,6 +168,13 @@ class WriteContext:
     observer: Observer | None = None
 
 
+def stored_name(file_name: str | None, mime_type: str) -> str | None:
+    """Return what a file is called once it is stored: what gets a header is no file of raw sound any more."""
+    if file_name is None or not wav.is_raw(mime_type):
+        return file_name
+    return safe_file_name(f"{file_name.rpartition('.')[0] or file_name}.wav")
+
+
 class MediaUpload:
     """One media item on its way into a store: checked at once, then written or taken, then committed or discarded."""
 
@@ -177,10 +184,8 @@ class MediaUpload:
         configuration = context.configuration
         self._sound = wav.pcm_format(mime_type, content.channels)
         if self._sound is not None:
-            mime_type = wav.WAV
-            if content.file_name is not None:  # what gets a header is no file of raw sound any more
-                stem = content.file_name.rpartition(".")[0] or content.file_name
-                content = content.model_copy(update={"file_name": safe_file_name(f"{stem}.wav")})
+            name = stored_name(content.file_name, mime_type)
+            mime_type, content = wav.WAV, content.model_copy(update={"file_name": name})
         now = context.now()
         if now.tzinfo is None:
             raise InvalidMediaError(
@@ -298,7 +303,31 @@ def draft_of(context: Callable[[], WriteContext], content: MediaContent, metadat
                 f"{name} must be a {kind.__name__}, not {type(value).__name__}",
                 next_step=f"make one: {kind.__name__}(...)",
             )
-    return MediaUpload(context(), metadata, content.mime_type, content, content.policy_name)
+    return MediaUpload(context(), metadata, _stored_type(content, metadata), content, content.policy_name)
+
+
+def _said(metadata: MediaMetadata) -> str:
+    """Return the MIME type that a caller put into metadata; a record's is what a store told."""
+    return "" if isinstance(metadata, MediaRecord) else metadata.mime_type
+
+
+def _stored_type(content: MediaContent, metadata: MediaMetadata) -> str:
+    """Return the MIME type as which a content is stored: what was said before what was guessed.
+
+    InvalidMediaError if content and metadata say different ones.
+    """
+    own, said = content.mime_type, _said(metadata)
+    if not said or (wav.is_raw(own) and mime.reconcile(wav.WAV, said)):  # raw sound is stored as WAV
+        return own
+    if content.is_type_guessed and mime.essence(own) != mime.essence(said):
+        return said
+    found = mime.reconcile(own, said)
+    if found is None:
+        raise InvalidMediaError(
+            f"the content is said to be {own}, and its metadata {said}",
+            next_step="give mime_type once, in MediaContent or in MediaMetadata",
+        )
+    return found
 
 
 def store_media(
@@ -314,7 +343,7 @@ def store_media(
         draft.take(data)
         return draft.commit()
     with open_source(content, rules()) as source:
-        if source.mime_type is not None:
+        if source.mime_type is not None and not _said(metadata):
             # The source knows better than its content: the name ends in the type, so it is another draft.
             draft = MediaUpload(context(), metadata, source.mime_type, content, content.policy_name)
         try:

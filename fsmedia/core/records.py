@@ -767,7 +767,7 @@ def content_of(item: StoredItem, configuration: Configuration, path: str | None)
         facts = telemetry.media_facts(vars(metadata))
         telemetry.add_facts("retrieve", reference=reference, size_bytes=item.entry.size, **facts)
     try:
-        return MediaContent(**fields)
+        return MediaContent(**fields)._guessed()
     except InvalidMediaError as error:
         raise CorruptSidecarError(
             f"its sidecar has wrong values ({error.problem})",

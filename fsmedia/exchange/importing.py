@@ -18,7 +18,7 @@ from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypedDict, TypeVar, Unpack
 
-from fsmedia.core.ingest import HashingWriter, WavWriter
+from fsmedia.core.ingest import HashingWriter, WavWriter, stored_name
 from fsmedia.errors import (
     InvalidMediaError,
     InvalidReferenceError,
@@ -66,12 +66,14 @@ _MOST_PARTS = 64  # of a path that a stranger names: each is a look at the stora
 class ImportWords(TypedDict, total=False):
     """The keywords that all importers take.
 
-    `policy_name`: the policy of what is stored. `dry_run`: read all, store nothing. `progress`: called with the number
-    of things examined so far.
+    `policy_name`: the policy of what is stored. `dry_run`: read all, store nothing. `unless_stored`: also leave out
+    what the run, or what else the store is organized by, has under the same file name with the same bytes, wherever it
+    came from. `progress`: called with the number of things examined so far.
     """
 
     policy_name: str | None
     dry_run: bool
+    unless_stored: bool
     progress: Callable[[int], None] | None
 
 
@@ -86,7 +88,10 @@ class TreeImportWords(ImportWords, total=False):
     storage_options: Mapping[str, Any] | None
 
 
-IMPORT_DEFAULTS = {"dry_run": False}  # what stands for those that are not given, where that is not None
+IMPORT_DEFAULTS = {
+    "dry_run": False,
+    "unless_stored": False,
+}  # what stands for those that are not given, where that is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +128,10 @@ class Importer:
         self.given = check_ids(words.get("ids"), words.get("policy_name"))
         self._options = words.get("storage_options")
         self._dry_run = words.get("dry_run", False)
+        self._unless_stored = words.get("unless_stored", False)
         self._log = ImportLog(dry_run=self._dry_run, progress=words.get("progress"))
         self._id_field = store.organization.id_field
-        self._known: OrderedDict[str, _KnownMedia] = OrderedDict()
+        self._known: OrderedDict[str, KnownMedia] = OrderedDict()
         self._waiting: list[tuple[SourceItem, MediaContent, MediaMetadata, str]] = []
         self._waiting_bytes = 0
 
@@ -154,16 +160,17 @@ class Importer:
         metadata = MediaMetadata(**values)
         if data is not None:
             content = MediaContent(data=data, mime_type=kind, **fields)
-            self._plan(item, content, metadata, _digest([data], content, len(data)), len(data))
+            self._plan(item, content, metadata, stored_digest([data], content, len(data)), len(data))
             return
         content = MediaContent(data=io.BytesIO(), mime_type=kind, **fields)  # opened when it is stored
         known = self._known_of(metadata)
         # Read once only to know the digest: where it decides whether anything is stored, and where the stored bytes
         # differ from those of the file, because raw sound gets a header.
-        if self._dry_run or known.of(item.source) or wav.is_raw(content.mime_type):
+        may_be_known = known.of(item.source) or (self._unless_stored and content.file_name in known.names)
+        if self._dry_run or may_be_known or wav.is_raw(content.mime_type):
             with item.open() as file:
                 reader = _HashingReader(file, item.sha256)
-                digest = _digest(iter(lambda: reader.read(_CHUNK), b""), content, item.size)
+                digest = stored_digest(iter(lambda: reader.read(_CHUNK), b""), content, item.size)
             self._plan(item, content, metadata, digest, reader.intake.size)
         else:
             self._stream(item, content, metadata)
@@ -184,15 +191,21 @@ class Importer:
         if digest in known.of(item.source):
             self._log.unchanged += 1
             return
+        key = known.key(content, digest) if self._unless_stored else None
+        if key in known.named and not known.named[key]:
+            self._flush()  # what it equals has no reference before it is stored, and may fail
+        if key in known.named:
+            self._log.already_stored.append(Imported(printable(item.source), known.named[key]))
+            return
         if self._dry_run:
             with suppress(ReadOnlyStoreError):  # whose plan is as good as another's
                 self.store.create_media(metadata, content.mime_type)  # raises what storing would; is never entered
-            self._note(item, known, digest, size, "")
+            self._note(item, content, known, digest, size, "")
         elif not isinstance(content.data, bytes):
             self._stream(item, content, metadata, digest)
         else:
             # Noted before it is stored: the same thing may be found twice in one window.
-            known.add(item.source, digest)
+            known.add(item.source, content, digest, "")
             self._waiting.append((item, content, metadata, digest))
             self._waiting_bytes += size
             if len(self._waiting) >= _TOGETHER or self._waiting_bytes >= _TOGETHER_BYTES:
@@ -213,9 +226,9 @@ class Importer:
         for (item, content, metadata, digest), answer in zip(waiting, answers, strict=True):
             if isinstance(answer, MediaError):
                 self._log.failed.append(not_imported(item.source, answer))
-                self._known_of(metadata).of(item.source).discard(digest)
+                self._known_of(metadata).discard(item.source, content, digest)
             else:
-                self._note(item, self._known_of(metadata), digest, len(content.data), answer)
+                self._note(item, content, self._known_of(metadata), digest, len(content.data), answer)
 
     def _stream(
         self, item: SourceItem, content: MediaContent, metadata: MediaMetadata, digest: str | None = None
@@ -226,36 +239,26 @@ class Importer:
             reader = _HashingReader(file, item.sha256)
             reference = self.store.store_media(content.model_copy(update={"data": reader}), metadata)
         intake = reader.intake
-        self._note(item, self._known_of(metadata), digest or intake.sha256, intake.size, reference)
+        self._note(item, content, self._known_of(metadata), digest or intake.sha256, intake.size, reference)
 
-    def _note(self, item: SourceItem, known: _KnownMedia, digest: str, size: int, reference: str) -> None:
+    def _note(
+        self, item: SourceItem, content: MediaContent, known: KnownMedia, digest: str, size: int, reference: str
+    ) -> None:
         self._log.add_stored(item.source, reference, size, digest, duplicate=digest in known.digests)
-        known.add(item.source, digest)
+        known.add(item.source, content, digest, reference)
 
-    def _known_of(self, metadata: MediaMetadata) -> _KnownMedia:
+    def _known_of(self, metadata: MediaMetadata) -> KnownMedia:
         """Return what the store has under the id of its mode; asked once, for media of one id come together."""
         wanted = getattr(metadata, self._id_field)
         if wanted in self._known:
             self._known.move_to_end(wanted)
             return self._known[wanted]
-        known = self._known[wanted] = self._read_known(wanted)
+        known = self._known[wanted] = KnownMedia(self.store, self._id_field, wanted)
+        # One of these may be what this import would store, so nobody must overlook it.
+        self._log.failed += [not_imported(each.reference or wanted, each) for each in known.failed]
         # What waits to be stored is noted in these: none may go before it was.
         if len(self._known) > _REMEMBERED_IDS and not self._waiting:
             self._known.popitem(last=False)
-        return known
-
-    def _read_known(self, wanted: str) -> _KnownMedia:
-        known = _KnownMedia()
-        selection: dict[str, Any] = {self._id_field: wanted}
-        # Without its id nothing is stored.
-        for answer in self.store.info_many(self.store.list(**selection), on_error="return") if wanted else ():
-            if isinstance(answer, MediaRecord):
-                if answer.sha256 is not None:
-                    known.digests.add(answer.sha256)
-                    known.add(answer.attributes.get(SOURCE_ATTRIBUTE), answer.sha256)
-            elif not isinstance(answer, MediaNotFoundError):  # what was deleted since it was listed is no error
-                # It may be what this import would store, so nobody must overlook it.
-                self._log.failed.append(not_imported(answer.reference or wanted, answer))
         return known
 
 
@@ -268,6 +271,7 @@ class ImportLog:
     def __init__(self, *, dry_run: bool, progress: Callable[[int], None] | None) -> None:
         self.failed: list[NotImported] = []
         self.unchanged = 0
+        self.already_stored: list[Imported] = []
         self._skipped: list[PassedOver] = []
         self._dry_run = dry_run
         self._progress = progress or (lambda _: None)
@@ -315,6 +319,7 @@ class ImportLog:
             stored=tuple(self._stored),
             bytes=self._bytes,
             unchanged=self.unchanged,
+            already_stored=tuple(self.already_stored),
             duplicates=self._duplicates,
             duplicate_bytes=self._duplicate_bytes,
             skipped=tuple(self._skipped),
@@ -359,21 +364,50 @@ def printable(text: object) -> str:
     return str(text).encode("utf-8", "backslashreplace").decode()
 
 
-class _KnownMedia:
-    """Digests of media that lie under one id of the store's mode: of all, and by source."""
+class KnownMedia:
+    """What a store has under one id of its mode: one listing, and the sidecars.
 
-    def __init__(self) -> None:
+    `digests` of all; `named`: references by file name and digest, empty for what is yet to be stored; `failed`: errors
+    of those whose sidecars can't be read.
+    """
+
+    def __init__(self, store: MediaStore, id_field: str, wanted: str) -> None:
         self.digests: set[str] = set()
+        self.names: set[str | None] = set()
+        self.named: dict[tuple[str | None, str] | None, str] = {}
+        self.failed: list[MediaError] = []
         self._sources: dict[str, set[str]] = {}
+        selection: dict[str, Any] = {id_field: wanted}
+        # Without its id nothing is stored.
+        for answer in store.info_many(store.list(**selection), on_error="return") if wanted else ():
+            if not isinstance(answer, MediaRecord):
+                if not isinstance(answer, MediaNotFoundError):  # what was deleted since it was listed is no error
+                    self.failed.append(answer)
+            elif answer.sha256 is not None:
+                self.digests.add(answer.sha256)
+                self.add(answer.attributes.get(SOURCE_ATTRIBUTE), answer, answer.sha256, answer.reference)
 
     def of(self, source: str) -> set[str]:
         """Return the digests of media that came from there."""
         return self._sources.get(printable(source), set())
 
-    def add(self, source: object, digest: str) -> None:
-        """Note that a media came from there, if a source is named."""
+    def key(self, content: MediaContent | MediaRecord, digest: str) -> tuple[str | None, str] | None:
+        """Return the name and the digest that a content has once it is stored; None for one without a name."""
+        name = stored_name(content.file_name, content.mime_type)
+        return None if name is None else (name, digest)
+
+    def add(self, source: object, content: MediaContent | MediaRecord, digest: str, reference: str) -> None:
+        """Note a media, and that it came from there if a source is named."""
         if isinstance(source, str):
             self._sources.setdefault(printable(source), set()).add(digest)
+        if (key := self.key(content, digest)) is not None:
+            self.named[key] = reference
+            self.names.add(content.file_name)
+
+    def discard(self, source: str, content: MediaContent, digest: str) -> None:
+        """Forget a media that could not be stored."""
+        self.of(source).discard(digest)
+        self.named.pop(self.key(content, digest), None)
 
 
 class _HashingReader:
@@ -409,7 +443,7 @@ def read_up_to(file: BinaryIO, most: int) -> bytes:
     return b"".join(parts)
 
 
-def _digest(chunks: Iterable[bytes], content: MediaContent, size: int | None) -> str:
+def stored_digest(chunks: Iterable[bytes], content: MediaContent, size: int | None) -> str:
     """Return the digest that the bytes have once they are stored: raw sound gets a header there."""
     sound = wav.pcm_format(content.mime_type, content.channels)
     intake = HashingWriter(None, None) if sound is None else WavWriter(None, None, sound, size)

@@ -96,6 +96,11 @@ def player_of(content: object, **options: Any) -> Any:
     return _display().player_of(content, **options)
 
 
+def encoder() -> Any:
+    """Return the module that encodes pictures and sound."""
+    return import_module("fsmedia.display.encoder")
+
+
 def _display() -> Any:
     # Loaded by its name, and only when something is looked at: models know no pictures and no HTML.
     return import_module("fsmedia.display")

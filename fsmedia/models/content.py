@@ -10,6 +10,8 @@ import base64
 import binascii
 import hashlib
 import io
+import json
+import sys
 import tempfile
 import warnings
 import weakref
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, Protocol, Self, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_serializer, model_validator
+from pydantic_core import to_jsonable_python
 
 from fsmedia.errors import InvalidMediaError, MediaNotFoundError, MediaTooLargeError, StorageError
 from fsmedia.models import base, mime
@@ -28,6 +31,7 @@ from fsmedia.models.urls import checked_url, from_base64, guess_from_url, looks_
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from types import FrameType
 
 
 class CopyPath(type(Path())):  # type: ignore[misc]  # - before 3.12 only the system's own class can be subclassed
@@ -144,8 +148,9 @@ def _decode(value: Any) -> Any:
 class MediaContent(ContentFields):
     """Bytes and their MIME type; the source is one of `data`, `file_path`, `url`, `storage_reference`.
 
-    `data` wins over `file_path`; `url` stands alone. `from_path`, `from_bytes`, `from_text`, `from_url` and
-    `from_stream` guess the MIME type, the bare constructor requires it.
+    `data` wins over `file_path`; `url` stands alone. `from_path`, `from_bytes`, `from_text`, `from_url`, `from_stream`
+    and `from_json` guess the MIME type where none is given, and that of `MediaMetadata` wins over a guess; the bare
+    constructor requires one.
     """
 
     data: Annotated[Any, BeforeValidator(_decode)] = Field(
@@ -169,6 +174,8 @@ class MediaContent(ContentFields):
 
     _handle: ContentHandle | None = PrivateAttr(default=None)
     _copy: Path | None = PrivateAttr(default=None)
+    # The type that nobody who stores it said; a copy with another type has one that was said.
+    _guess: str | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
@@ -181,8 +188,9 @@ class MediaContent(ContentFields):
         data, kind = values.get("data"), values.get("mime_type")
         is_text = isinstance(kind, str) and kind.lower().startswith("text/")
         if isinstance(data, str) and is_text and looks_like_text(data):
-            told = "data is read as base64, but looks like text; for text use MediaContent.from_text(...)"
-            warnings.warn(told, UserWarning, stacklevel=4)
+            _warn("data is read as base64, but looks like text; for text use MediaContent.from_text(...)")
+        if isinstance(data, bytes | bytearray | memoryview) and not is_text:
+            _warn_of_base64(data)
         return values
 
     @model_validator(mode="after")
@@ -212,7 +220,7 @@ class MediaContent(ContentFields):
             with _opened(str(path)) as file:
                 kind = mime.guess_from_bytes(file.read(_HEAD))
         named = {"file_name": safe_file_name(str(path)), **fields}
-        return cls(file_path=str(path), mime_type=kind or _UNKNOWN, **named)
+        return cls(file_path=str(path), mime_type=kind or _UNKNOWN, **named)._guessed(mime_type)
 
     @classmethod
     def from_bytes(cls, data: bytes, mime_type: str | None = None, **fields: Any) -> Self:
@@ -222,22 +230,91 @@ class MediaContent(ContentFields):
                 f"takes bytes, not {type(data).__name__}", next_step="see from_text, from_path and from_stream"
             )
         data = bytes(data)
-        return cls(data=data, mime_type=mime_type or mime.guess_from_bytes(data[:_HEAD]) or _UNKNOWN, **fields)
+        if not mime_type:
+            _warn_of_base64(data)
+        kind = mime_type or mime.guess_from_bytes(data[:_HEAD]) or _UNKNOWN
+        return cls(data=data, mime_type=kind, **fields)._guessed(mime_type)
 
     @classmethod
-    def from_text(cls, text: str, mime_type: str = "text/plain", **fields: Any) -> Self:
-        """Take text; it is stored as UTF-8."""
+    def from_text(cls, text: str, mime_type: str | None = None, **fields: Any) -> Self:
+        """Take text; it is stored as UTF-8, as `text/plain` unless told otherwise."""
         try:
             data = text.encode()
         except (UnicodeEncodeError, AttributeError):
             problem = "takes a str without lone surrogates"
             raise InvalidMediaError(problem, next_step="encode it yourself and use from_bytes") from None
-        return cls(data=data, mime_type=mime_type, **fields)
+        return cls(data=data, mime_type=mime_type or "text/plain", **fields)._guessed(mime_type)
+
+    @classmethod
+    def from_json(cls, value: Any, mime_type: str | None = None, **fields: Any) -> Self:
+        """Take a value that has a JSON form; it is stored as UTF-8, as `application/json` unless told otherwise.
+
+        Models of pydantic, dataclasses, times, sets and the like become what pydantic makes of them. Refused, with
+        `InvalidMediaError`: NaN and infinities, keys that are no text or number, and what has no JSON form.
+        """
+        try:
+            data = json.dumps(value, ensure_ascii=False, allow_nan=False, default=to_jsonable_python).encode()
+        except (TypeError, ValueError, RecursionError) as error:  # pydantic's own are ValueErrors
+            step = "give dict, list, str, numbers, models or dataclasses; of an array its .tolist()"
+            raise InvalidMediaError(f"has no JSON form ({str(error)[:200]})", next_step=step) from None
+        return cls(data=data, mime_type=mime_type or "application/json", **fields)._guessed(mime_type)
+
+    @classmethod
+    def from_image(cls, image: Any, *, format: str = "png", **fields: Any) -> Self:  # noqa: A002 - the field's name
+        """Encode a picture in memory; width and height are set, and the MIME type is that of the format.
+
+        Parameters
+        ----------
+        image
+            A PIL image, or an array (NumPy's, or what NumPy can read, such as a tensor on the CPU): (height, width) or
+            (height, width, 1, 3 or 4) of uint8, of bool, or of floats from 0 to 1.
+        format
+            "png", "jpeg", "webp" or what else Pillow writes. Pixels are written, no EXIF; a photograph is turned as
+            its EXIF says.
+        fields
+            Other fields of the content: `caption`, `detail`, `policy_name`.
+
+        Raises
+        ------
+        InvalidMediaError
+            It is no picture: NaN or floats outside, another shape (colours first, as in torch, says how to transpose),
+            other numbers; or the format can't hold it.
+        MediaError
+            Pillow, or NumPy for an array, is not installed.
+        """
+        data, measured = base.encoder().encode_image(image, format)
+        return cls(data=data, **{**measured, **fields})
+
+    @classmethod
+    def from_audio(cls, samples: Any, sample_rate: int, **fields: Any) -> Self:
+        """Encode sound in memory as a WAV file; duration in seconds and channels are set.
+
+        Parameters
+        ----------
+        samples
+            An array (NumPy's, or what NumPy can read, such as a tensor on the CPU), (n,) or (n, channels): floats from
+            -1 to 1, written as 16 bits, or int16 or int32, written as they are.
+        sample_rate
+            Samples a second, in each channel.
+        fields
+            Other fields of the content: `caption`, `detail`, `policy_name`.
+
+        Raises
+        ------
+        InvalidMediaError
+            It is no sound: NaN or floats outside (nothing is clipped), another shape, other numbers, no samples.
+        MediaTooLargeError
+            It is more than the 4 GiB of a WAV file.
+        MediaError
+            NumPy is not installed.
+        """
+        data, measured = base.encoder().encode_sound(samples, sample_rate)
+        return cls(data=data, **{**measured, **fields})
 
     @classmethod
     def from_url(cls, url: str, mime_type: str | None = None, **fields: Any) -> Self:
         """Name an http(s) or data: URL; the MIME type is a data URL's own or guessed from the path."""
-        return cls(url=url, mime_type=mime_type or guess_from_url(url) or _UNKNOWN, **fields)
+        return cls(url=url, mime_type=mime_type or guess_from_url(url) or _UNKNOWN, **fields)._guessed(mime_type)
 
     @classmethod
     def from_stream(cls, stream: BinaryIO, mime_type: str | None = None, **fields: Any) -> Self:
@@ -251,7 +328,7 @@ class MediaContent(ContentFields):
             start = stream.tell()
             kind = mime.guess_from_bytes(stream.read(_HEAD))
             stream.seek(start)
-        return cls(data=stream, mime_type=kind or _UNKNOWN, **fields)
+        return cls(data=stream, mime_type=kind or _UNKNOWN, **fields)._guessed(mime_type)
 
     @classmethod
     def from_promptkit(cls, fields: Mapping[str, Any]) -> Self:
@@ -275,6 +352,16 @@ class MediaContent(ContentFields):
         content = self.model_copy(update={"file_path": CopyName(path)})
         content._copy = path
         return content
+
+    def _guessed(self, given: str | None = None) -> Self:
+        """Note that its MIME type is a guess, unless one was given."""
+        self._guess = None if given else self.mime_type
+        return self
+
+    @property
+    def is_type_guessed(self) -> bool:
+        """Whether nobody said its MIME type: it was guessed, or is what a store returned."""
+        return self._guess == self.mime_type
 
     @property
     def is_attached(self) -> bool:
@@ -365,7 +452,8 @@ class MediaContent(ContentFields):
 
     def __getstate__(self) -> dict[Any, Any]:
         """Pickle without the handle (it may know secrets) and without a temporary copy; the reference stays."""
-        state = {**super().__getstate__(), "__pydantic_private__": {"_handle": None, "_copy": None}}
+        private = {"_handle": None, "_copy": None, "_guess": self._guess}
+        state = {**super().__getstate__(), "__pydantic_private__": private}
         if isinstance(self.file_path, CopyName):
             state["__dict__"] = {**state["__dict__"], "file_path": None}
         return state
@@ -391,6 +479,33 @@ class MediaContent(ContentFields):
 
 
 _UNKNOWN = "application/octet-stream"
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_LEAST_BASE64 = 8  # bytes that begin base64 of any media: 6 of its own
+
+
+def _warn_of_base64(data: bytes | bytearray | memoryview) -> None:
+    """Warn of bytes that are base64 text of a media; those of real media are told by their first."""
+    if len(data) < _LEAST_BASE64 or bytes(data[:_LEAST_BASE64]).translate(None, _BASE64):
+        return
+    text = bytes(data[:_HEAD]).translate(None, b"\r\n").rstrip(b"=")
+    if text.translate(None, _BASE64):
+        return
+    found = mime.detect(base64.b64decode(text[: len(text) // 4 * 4]))
+    if found is not None:
+        _warn(f"these bytes are base64 text of {found}, and stored as text: pass it as str, or base64.b64decode(...)")
+
+
+def _warn(told: str) -> None:
+    """Warn whoever called this package; not of what the package itself makes, for that is not the caller's to mend."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and _module_of(frame).startswith(("fsmedia.models.", "pydantic.")):
+        level, frame = level + 1, frame.f_back
+    if not _module_of(frame).startswith("fsmedia."):
+        warnings.warn(told, UserWarning, stacklevel=level)
+
+
+def _module_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
 
 
 class _Shown:

@@ -146,7 +146,8 @@ class MediaMetadata(Model):
     message_idx: Index = Field(default=0, description="Position of the message in its conversation, from 0.")
     part_idx: Index = Field(default=0, description="Position of the part in its message, from 0.")
     mime_type: Annotated[str, AfterValidator(_mime_or_empty)] = Field(
-        default="", description="MIME type; when storing, the content's own wins."
+        default="",
+        description="MIME type; when storing it wins over a guess, and may not contradict the content's own.",
     )
     size_bytes: int = Field(default=0, ge=0, description="Size in bytes; when storing it is measured, not believed.")
     provider_id: Text = Field(default="", description='Who made it, e.g. "openai".')

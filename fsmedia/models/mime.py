@@ -180,6 +180,26 @@ def normalize(mime_type: str) -> str:
     return f"{kind.strip().lower()};{parameters}" if parameters else kind.strip().lower()
 
 
+def reconcile(one: str, other: str) -> str | None:
+    """Return the MIME type that two statements about the same bytes mean; None if they contradict each other.
+
+    Spellings of one type are the same; of two that are, the one with parameters says more, else the first.
+    `application/octet-stream` and its like say nothing.
+    """
+    if essence(other) in _ANYTHING or essence(one) in _ANYTHING:
+        return one if essence(other) in _ANYTHING else other
+    (kind, said), (other_kind, other_said) = _parts(one), _parts(other)
+    if kind != other_kind or (said and other_said and said != other_said):
+        return None
+    return other if other_said and not said else one
+
+
+def _parts(mime_type: str) -> tuple[str, set[str]]:
+    """Return the standard spelling of type/subtype, and the parameters in lower case."""
+    kind, *parameters = mime_type.replace('"', "").lower().split(";")
+    return _STANDARD.get(kind.strip(), kind.strip()), {each.strip() for each in parameters if each.strip()}
+
+
 def check(mime_type: str) -> str:
     """Return a stranger's MIME type unchanged if it is one (RFC 6838), for it becomes an HTTP header.
 

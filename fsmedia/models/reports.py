@@ -279,6 +279,8 @@ class ImportReport(Report):
     """Bytes of the new media, as the source has them."""
     unchanged: int = 0
     """Media that an earlier import stored: same source, same bytes."""
+    already_stored: tuple[Imported, ...] = ()
+    """Where media came from that `unless_stored` left out, and the references under which their bytes are stored."""
     duplicates: int = 0
     """New media whose bytes the import, or the run it belongs to, has already; each is stored all the same."""
     duplicate_bytes: int = 0
@@ -289,13 +291,17 @@ class ImportReport(Report):
 
     def _told(self) -> ReportView:
         verb = "would store" if self.dry_run else "stored"
+        unchanged = f"{self.unchanged:,} unchanged"
+        if self.already_stored:
+            unchanged += f", {len(self.already_stored):,} already stored"
         again = f"{self.duplicates:,} of them, {size_text(self.duplicate_bytes)}, have bytes that are there already"
         return ReportView(
             "Import",
             f"{self.examined:,} examined, {verb} {len(self.stored):,} "
-            f"({size_text(self.bytes)}{f'; {again}' if self.duplicates else ''}), {self.unchanged:,} unchanged",
+            f"({size_text(self.bytes)}{f'; {again}' if self.duplicates else ''}), {unchanged}",
             [
                 ReportTable(verb, self.stored, {"from": "source", "reference": "reference"}),
+                ReportTable("already stored", self.already_stored, {"from": "source", "reference": "reference"}),
                 _by_reason(self.skipped, "source"),
             ],
             ["" if self.examined else "nothing was found there that could be media"],

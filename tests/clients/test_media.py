@@ -4,6 +4,7 @@ import io
 import json
 import multiprocessing
 import re
+import sys
 import wave
 
 import av
@@ -18,8 +19,11 @@ from PIL import Image
 from upath import UPath
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.errors import InvalidMediaError, MediaError
+from fsmedia.models import mime
 from tests.clients.children import run_installed, size_of
 from tests.clients.conftest import Lab
+from tests.contract.specimens import raised
 from tests.style.project import PACKAGE
 from tests.surfaces.specimens import sound
 
@@ -81,6 +85,141 @@ def test_pillow_and_sound(lab):
     assert (samples.shape, rate) == ((800,), 8000)
     with fsspec.open(lab.url("runs/r1/x.wav"), **lab.options) as file, wave.open(file) as heard:
         assert heard.getnframes() == 800
+
+
+RANDOM = np.random.default_rng(5)
+COLOURS = RANDOM.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+
+
+class OnlyArray:
+    """What a tensor on the CPU shows NumPy."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self.array
+
+
+class OnlyDlpack:
+    """What an array of another library may show and nothing else."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.__dlpack__, self.__dlpack_device__ = array.__dlpack__, array.__dlpack_device__
+
+
+RGBA = np.dstack([COLOURS, COLOURS[..., 0]])
+PICTURES = {
+    "pillow": (Image.fromarray(COLOURS), COLOURS), "array": (COLOURS, COLOURS), "tensor": (OnlyArray(COLOURS), COLOURS),
+    "dlpack": (OnlyDlpack(COLOURS), COLOURS), "view": (COLOURS[::-1, ::2], COLOURS[::-1, ::2]), "alpha": (RGBA, RGBA),
+    "grey": (COLOURS[..., 0], COLOURS[..., 0]), "one colour": (COLOURS[..., :1], COLOURS[..., 0]),
+    "doubles": (COLOURS / 255, COLOURS), "floats": ((COLOURS / 255).astype("f4"), COLOURS),
+    "mask": (COLOURS > 99, (COLOURS > 99) * np.uint8(255)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PICTURES)
+def test_a_picture_in_memory_becomes_a_file_of_the_same_pixels(memory_storage, case):
+    image, pixels = PICTURES[case]
+    content = MediaContent.from_image(image, caption="c")
+    assert (np.asarray(Image.open(content.open())) == pixels).all()
+    record = (store := MediaStore(memory_storage.url)).info(store.store_media(content, MediaMetadata(run_id="r1")))
+    assert (record.mime_type, record.format, record.caption, record.detected_mime_type) == (
+        "image/png",
+        "png",
+        "c",
+        None,
+    )
+    assert (record.height, record.width) == (content.height, content.width) == pixels.shape[:2]
+
+
+def test_a_picture_is_written_in_other_formats_and_a_photograph_stands_upright():
+    for name in ("jpeg", "jpg", "WEBP", "gif"):
+        content = MediaContent.from_image(COLOURS, format=name)
+        assert mime.detect(content.data) == content.mime_type == mime.guess_from_name(f"x.{name}")
+    lying, exif, file = Image.new("RGB", (30, 20)), Image.Exif(), io.BytesIO()
+    lying.putpixel((0, 0), (255, 255, 255))
+    exif[0x0112], exif[0x013B] = 6, "Ada"  # to be turned to the right; and whose it is
+    lying.save(file, "tiff", exif=exif)
+    content = MediaContent.from_image(Image.open(file))
+    assert (content.width, content.height) == (20, 30)
+    assert Image.open(content.open()).getpixel((19, 0)) == (255, 255, 255)
+    assert b"Ada" not in content.data
+
+
+NO_PICTURES = {
+    r"\(3, 4, 54\), colours first; transpose.*\(1, 2, 0\)": np.moveaxis(COLOURS.repeat(9, 1), 2, 0),
+    r"from 0 to 1; these reach from \d+ to 25\d; .*astype\('uint8'\)": COLOURS * 1.0,
+    "reach from -0.5 to 0": np.array([[0.0, -0.5]]), "reach from 0 to inf": np.array([[0.0, np.inf]]),
+    "have NaN": np.array([[0.0, np.nan]]), r"int64; .*uint8": COLOURS.astype("i8"), r"\(0, 6, 3\)": COLOURS[:0],
+    r"\(1, 4, 6, 3\); .*one picture": COLOURS[None], r"shape \(3,\)": COLOURS[0, 0],
+    "not str; from_path": "x.png", "not bytes.*from_bytes": PNG, "not list": [[1]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", NO_PICTURES)
+def test_what_is_no_picture_is_refused_with_the_next_step(said):
+    raised(InvalidMediaError, MediaContent.from_image, NO_PICTURES[said], match=said)
+
+
+def test_a_format_that_pillow_does_not_write_or_that_can_not_hold_a_picture_is_refused():
+    for name in ("pdf", "docx", "", None):
+        raised(InvalidMediaError, MediaContent.from_image, COLOURS, format=name, match=f"{name!r}; use 'png'")
+    step = r"RGBA as JPEG\); .*convert\('RGB'\)"
+    raised(InvalidMediaError, MediaContent.from_image, RGBA, format="jpeg", match=step)
+
+
+WAVE = np.sin(np.arange(2400) / 9)
+
+
+SOUNDS = {
+    "doubles": (WAVE, 2), "floats": (WAVE.astype("f4"), 2), "tensor": (OnlyArray(WAVE), 2),
+    "column": (WAVE[:, None], 2), "stereo": (np.column_stack([WAVE, -WAVE]), 2),
+    "16 bits": ((WAVE * 32767).astype("i2"), 2), "big-endian view": ((WAVE * 32767).astype(">i2")[::2], 2),
+    "32 bits": ((WAVE * (2**31 - 1)).astype("i4"), 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SOUNDS)
+def test_sound_in_memory_becomes_a_wav_file_of_the_same_samples(memory_storage, case):
+    samples, width = SOUNDS[case]
+    array = np.asarray(samples)
+    content = MediaContent.from_audio(samples, np.int64(24_000), caption="c")
+    heard, rate = soundfile.read(content.open(), dtype="int32", always_2d=True)
+    wanted = array if array.dtype.kind == "i" else (array * 32767).round()
+    assert rate == 24_000
+    assert (heard >> 32 - 8 * width == wanted.reshape(heard.shape)).all()
+    record = (store := MediaStore(memory_storage.url)).info(store.store_media(content, MediaMetadata(run_id="r1")))
+    channels = 1 if array.ndim == 1 else array.shape[1]
+    assert (record.duration, record.channels) == (content.duration, content.channels) == (len(array) / 24_000, channels)
+    assert (record.mime_type, record.bit_rate, record.caption) == ("audio/wav", 24_000 * channels * width * 8, "c")
+
+
+NO_SOUNDS = {
+    r"from -1 to 1; these reach from -1\.0\d+ to 1\.0\d+; .*clip": WAVE * 1.01, "have NaN": WAVE * np.nan,
+    r"\(2, 2400\); .*samples\.T": np.stack([WAVE, WAVE]), r"shape \(0,\)": WAVE[:0],
+    r"shape \(1, 1, 2400\)": WAVE[None, None], "uint8; give floats": WAVE.astype("u1"), "can't be str": np.array(["a"]),
+    "not str; from_path": "x.wav", "not list": [0.5],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", NO_SOUNDS)
+def test_what_is_no_sound_is_refused_with_the_next_step(said):
+    raised(InvalidMediaError, MediaContent.from_audio, NO_SOUNDS[said], 24_000, match=said)
+
+
+@pytest.mark.parametrize("rate", [0, -1, 44_100.0, None, 10**7, "8000"])
+def test_a_sample_rate_is_a_whole_number(rate):
+    raised(InvalidMediaError, MediaContent.from_audio, WAVE, rate, match=rf"sample_rate .*not {rate!r}; give")
+
+
+def test_a_missing_library_is_named_with_its_pip_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    raised(
+        MediaError, MediaContent.from_audio, OnlyArray(WAVE), 8000, match="numpy is not installed; pip install numpy"
+    )
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    raised(MediaError, MediaContent.from_image, COLOURS, match="pillow is not installed; pip install pillow")
 
 
 def test_pyav_seeks_without_fetching_the_film(lab):

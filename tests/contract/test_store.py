@@ -1,10 +1,12 @@
 """Storing, looked at from outside: what lies in the storage, byte for byte, and what stands in a sidecar."""
 
 import base64
+import copy
 import hashlib
 import io
 import json
 import os
+import pickle
 import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +17,10 @@ from pathlib import Path
 import pytest
 
 from fsmedia import MediaContent, MediaMetadata, MediaRecord, MediaStore, Reference, RetentionPolicy
+from fsmedia.errors import InvalidMediaError
+from fsmedia.models import mime
 from tests.conftest import on, storages
-from tests.contract.specimens import PNG, R1, STORE_JSON, UNIQUE, WAV, Trickle, of_size, png, put, written
+from tests.contract.specimens import PNG, R1, STORE_JSON, UNIQUE, WAV, Trickle, of_size, png, put, raised, written
 from tests.storages import ALL_STORAGES, GCS, LOCAL, OBJECT_STORAGES, S3_MOTO, S3_RCLONE
 
 MIB = 2**20
@@ -227,7 +231,7 @@ def test_what_was_not_said_is_left_out(storage, store):
 
 def test_run_id_stands_in_it_even_where_it_is_empty_and_size_digest_and_type_are_those_of_the_content(memory_storage):
     store = MediaStore(memory_storage.url, organization="by-session")
-    said = {"session_id": "s1", "size_bytes": 12, "mime_type": "audio/wav"}
+    said = {"session_id": "s1", "size_bytes": 12, "mime_type": "image/x-png"}
     found = stored(memory_storage, png(size_kb=77), store, **said)
     assert list(found)[:4] == ["run_id", "session_id", "message_idx", "part_idx"]
     assert found == found | {"run_id": "", "size_bytes": len(PNG), "sha256": SHA, "mime_type": "image/png"}
@@ -236,7 +240,7 @@ def test_run_id_stands_in_it_even_where_it_is_empty_and_size_digest_and_type_are
 def test_a_written_media_has_the_same_sidecar_as_a_stored_one(storage, store):
     """And what the caller handed in is not changed."""
     content = png()
-    said = {"provider_id": "p", "policy_name": "retain-2hours", "size_bytes": 999, "mime_type": "image/gif"}
+    said = {"provider_id": "p", "policy_name": "retain-2hours", "size_bytes": 999, "mime_type": "image/x-png"}
     metadata = MediaMetadata(run_id="r1", **said)
     before = content.model_dump(), metadata.model_dump()
     whole = store.store_media(content, metadata)
@@ -314,6 +318,70 @@ def test_a_mime_type_that_the_bytes_contradict_is_noted_and_not_refused(memory_s
     names = ["run_id", "message_idx", "part_idx", "mime_type", "size_bytes", "timestamp", "sha256"]
     names += [*(["detected_mime_type"] if detected else []), "content", "fsmedia"]
     assert list(json.loads(memory_storage.read(f"{whole}.meta"))) == names
+
+
+def texts(kind=None, text="hi"):
+    return MediaContent.from_text(text, kind)
+
+
+UTF8 = "text/plain;charset=utf-8"
+OCTETS = "application/octet-stream"
+AS_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
+WHAT_WAS_SAID = {
+    "a guess of bytes": (lambda: MediaContent.from_bytes(PNG), "image/apng", "image/apng"),
+    "a guess that is wrong": (lambda: MediaContent.from_bytes(PNG), "image/jpeg", "image/jpeg"),
+    "a guess, though nothing is said of the bytes": (lambda: MediaContent.from_bytes(PNG), OCTETS, OCTETS),
+    "a guess of a stream": (lambda: MediaContent.from_stream(io.BytesIO(PNG)), "image/apng", "image/apng"),
+    "a guess of an URL": (lambda: MediaContent.from_url(AS_URL), "image/apng", "image/apng"),
+    "what an URL says of itself": (lambda: MediaContent(url=AS_URL, mime_type=OCTETS), "image/apng", "image/apng"),
+    "text": (texts, "text/markdown", "text/markdown"),
+    "json": (lambda: MediaContent.from_json({"type": "Point"}), "application/geo+json", "application/geo+json"),
+    "a copy": (lambda: MediaContent.from_bytes(PNG).model_copy(update={"caption": "c"}), "image/apng", "image/apng"),
+    "a pickle": (lambda: pickle.loads(pickle.dumps(texts())), "text/markdown", "text/markdown"),
+    "a deep copy": (lambda: copy.deepcopy(texts()), "text/markdown", "text/markdown"),
+    "nothing in the metadata": (lambda: MediaContent.from_bytes(PNG), "", "image/png"),
+    "a guess that says more": (lambda: MediaContent.from_url(f"data:{UTF8},hi"), "text/plain", UTF8),
+    "the same": (lambda: texts("text/plain"), "Text/Plain", "text/plain"),
+    "another spelling": (png, "image/x-png", "image/png"),
+    "parameters here": (lambda: texts(UTF8), "text/plain", UTF8),
+    "parameters there": (lambda: texts("text/plain"), UTF8, UTF8),
+    "the same parameters": (lambda: texts(UTF8), 'text/plain; charset="UTF-8"', UTF8),
+    "unknown there": (png, OCTETS, "image/png"),
+    "unknown here": (lambda: png(mime_type=OCTETS), "image/apng", "image/apng"),
+    "raw sound": (lambda: MediaContent.from_bytes(bytes(8)), "audio/pcm;rate=8000", "audio/wav"),
+    "sound that becomes WAV": (lambda: MediaContent(data=bytes(8), mime_type="audio/L16"), "audio/wav", "audio/wav"),
+    "two that differ": (lambda: MediaContent.from_bytes(PNG, "image/png"), "image/jpeg", None),
+    "what its maker wrote": (lambda: MediaContent(data=PNG, mime_type="image/png"), "image/jpeg", None),
+    "other parameters": (lambda: texts(UTF8), "text/plain;charset=utf-16", None),
+    "a copy of another type": (lambda: texts().model_copy(update={"mime_type": "text/csv"}), "text/markdown", None),
+}
+
+
+@pytest.mark.parametrize(("make", "said", "stored"), WHAT_WAS_SAID.values(), ids=WHAT_WAS_SAID)
+def test_a_type_that_was_said_wins_over_a_guess_and_two_that_differ_are_refused(memory_storage, make, said, stored):
+    store, metadata = MediaStore(memory_storage.url), MediaMetadata(run_id="r1", mime_type=said)
+    if stored is None:
+        named = rf"{re.escape(make().mime_type)}.*{re.escape(said)}"
+        raised(InvalidMediaError, store.store_media, make(), metadata, match=named)
+        [error] = store.store_many([(make(), metadata)], on_error="return")
+        assert re.search(named, str(error))
+        assert memory_storage.keys() == set()
+        return
+    references = [store.store_media(make(), metadata), *store.store_many([(make(), metadata)])]
+    for reference in references:
+        assert json.loads(memory_storage.read(f"{reference}.meta"))["mime_type"] == stored
+        assert reference.endswith(mime.extension_for(stored))
+
+
+def test_what_a_store_told_was_not_said_by_whoever_stores_it_again(memory_storage):
+    store = MediaStore(memory_storage.url)
+    old = put(store)
+    back, record = store.retrieve_media(old), store.info(old)
+    assert store.info(put(store, content=back, mime_type="image/apng")).mime_type == "image/apng"
+    for content, kind in ((back, "image/png"), (texts(), "text/plain"), (texts("text/csv"), "text/csv")):
+        assert store.info(store.store_media(content, record)).mime_type == kind
+    with pytest.raises(InvalidMediaError, match=r"image/jpeg.*image/png"):
+        store.create_media(MediaMetadata(run_id="r1", mime_type="image/png"), "image/jpeg")
 
 
 @on(S3_RCLONE, GCS, of=OBJECT_STORAGES)

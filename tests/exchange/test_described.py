@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from functools import reduce
+from functools import partial, reduce
 
 import pytest
 
@@ -208,3 +208,6 @@ def test_it_costs_a_listing_and_one_read_each(moto_storage: S3Storage, tmp_path)
     # A listing of the run and one of the holds, a read of each sidecar and a look at each media, whether anybody made
     # settings meanwhile.
     assert costs(moto_storage, lambda: import_folder(store, tree), list=2, get=20, head=20).unchanged == 20
+    moved = tree.rename(tmp_path / "moved") / "r1"
+    take = partial(import_folder, store, moved, pattern="{name}{ext}", ids={"run_id": "r1"}, unless_stored=True)
+    assert len(costs(moto_storage, take, list=2, get=20, head=20).already_stored) == 20

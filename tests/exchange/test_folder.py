@@ -178,6 +178,45 @@ def test_large_files_stream_in_one_pass_and_are_known_again(store: MediaStore, t
     assert import_folder(store, tree).unchanged == len(FILES) + 3
 
 
+@pytest.mark.parametrize("small", [importing.SMALL, 1], ids=["read whole", "streamed"])
+def test_what_the_run_has_under_its_name_is_left_out_if_asked_wherever_it_lay(store, tmp_path, small, monkeypatch):
+    monkeypatch.setattr(importing, "SMALL", small)
+    old = {"a.png": PNG, "b.png": PNG + b"b", "sound.pcm": b"\1\2" * 50}
+    first = import_folder(store, plant(tmp_path / "old", old), pattern="{name}{ext}", ids={"run_id": "r1"})
+    known = {each.source.removeprefix("folder:"): each.reference for each in first.stored}
+    new = {"x/a.png": PNG, "y/a.png": PNG, "x/b.png": PNG + b"!", "x/sound.pcm": b"\1\2" * 50}
+    new |= {"x/other.png": PNG, "y/other.png": PNG, "x/fresh.png": PNG + b"?"}
+    moved = plant(tmp_path / "new", new)
+    take = partial(import_folder, store, moved, pattern="{provider_id}/{name}{ext}", unless_stored=True)
+    wanted = [f"folder:{name}" for name in ("x/b.png", "x/fresh.png", "x/other.png")]
+    planned, report = take(ids={"run_id": "r1"}, dry_run=True), take(ids={"run_id": "r1"})
+    assert [each.source for each in planned.stored] == sorted(each.source for each in report.stored) == wanted
+    other = next(each.reference for each in report.stored if each.source.endswith("other.png"))
+    left_out = {
+        "x/a.png": known["a.png"],
+        "y/a.png": known["a.png"],
+        "x/sound.pcm": known["sound.pcm"],
+        "y/other.png": other,
+    }
+    assert {each.source.removeprefix("folder:"): each.reference for each in report.already_stored} == left_out
+    assert (report.unchanged, report.failed, "4 already stored" in str(report)) == (0, (), True)
+    again = take(ids={"run_id": "r1"})
+    assert (len(again.stored), again.unchanged, len(again.already_stored)) == (0, 3, 4)
+    # Another run has none of them, and who does not ask gets all of them.
+    assert len(take(ids={"run_id": "r2"}).stored) == 5
+    assert len(take(ids={"run_id": "r1"}, unless_stored=False).stored) == 4
+
+
+def test_what_equals_a_file_that_could_not_be_stored_is_stored(memory: MediaStore, tmp_path: Path) -> None:
+    tree = plant(tmp_path / "tree", {"x/a.png": PNG, "y/a.png": PNG})
+    refused = Mock(wraps=memory, organization=memory.organization)
+    answers = iter([[errors.StorageError("is full")]])
+    refused.store_many.side_effect = lambda pairs, **how: next(answers, None) or memory.store_many(pairs, **how)
+    report = import_folder(refused, tree, pattern="{provider_id}/{name}{ext}", ids={"run_id": "r"}, unless_stored=True)
+    assert [each.source for each in report.failed] == ["folder:x/a.png"]
+    assert [each.source for each in report.stored] == ["folder:y/a.png"]
+
+
 def test_what_is_too_large_for_the_store_is_refused(memory: MediaStore, memory_storage: Storage, tree: Path) -> None:
     report = import_folder(MediaStore(memory_storage.url, max_file_size=50), tree)
     large = {f"folder:{name}" for name, data in FILES.items() if len(data) > 50}

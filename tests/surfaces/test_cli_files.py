@@ -258,6 +258,50 @@ def test_folders_and_files_may_stand_together_and_what_fails_is_told_by_name(url
     assert (nothing.stdout, "no files in it to store" in nothing.stderr) == ("", True)
 
 
+def test_a_folder_is_stored_every_hour_and_only_what_is_new_is_stored(
+    storage: Storage, at: list[str], opened: MediaStore, pictures: Path
+) -> None:
+    (pictures / "drafts/a.png").write_bytes(b"a.png")
+    (pictures / "sound.pcm").write_bytes(b"\1\2" * 50)
+    hourly = ["store", pictures, "--run", "r1", "--unless-stored", "--exclude", "deep", *at]
+    first = exits(0, *hourly)
+    references = first.stdout.splitlines()  # a.png, b.jpg, sound.pcm, drafts/a.png, drafts/c.png
+    assert (len(references), references[3]) == (5, references[0])
+    assert [opened.info(each).part_idx for each in references] == [0, 1, 2, 0, 4]
+    tells(first.stderr, "1 of 5 files were stored already")
+    before = storage.contents()
+    second = exits(0, *hourly)
+    assert (second.stdout, storage.contents()) == (first.stdout, before)
+    tells(second.stderr, "5 of 5 files were stored already")
+    (pictures / "b.jpg").write_bytes(b"another")
+    (pictures / "a.png").rename(pictures / "new.png")
+    third = exits(0, *hourly).stdout.splitlines()  # b.jpg, new.png, sound.pcm, drafts/a.png, drafts/c.png
+    assert [each in references for each in third] == [False, False, True, True, True]
+    assert [opened.info(each).file_name for each in third[:2]] == ["b.jpg", "new.png"]
+    one = answers("store", pictures / "b.jpg", "--run", "r1", "--unless-stored", *at)
+    assert [(each["reference"], each["source"]) for each in one] == [(third[0], str(pictures / "b.jpg"))]
+    assert exits(0, "store", pictures / "b.jpg", "--run", "r2", "--unless-stored", *at).stdout.strip() not in third
+    assert exits(0, "store", pictures / "b.jpg", "--run", "r1", *at).stdout.strip() not in third
+    said = refused(fsmedia("store", "-", "--run", "r1", "--unless-stored", *at, stdin=b"x"), 2)
+    assert "--unless-stored compares files" in said
+
+
+def test_what_can_not_be_compared_is_told_and_a_pipe_is_read_once(url: str, here: Path) -> None:
+    store = ["store", "a.txt", "--run", "r1", "--unless-stored", "-s", url]
+    (here / "a.txt").write_text("a")
+    reference = exits(0, *store).stdout.strip()
+    Path(url, f"{reference}.meta").write_text("{")
+    again = exits(0, *store)
+    assert again.stdout.strip() != reference
+    tells(again.stderr, reference, "not compared")
+    os.mkfifo("pipe.txt")
+    writer = threading.Thread(target=Path("pipe.txt").write_text, args=("through a pipe",))
+    writer.start()
+    (record,) = answers("store", "pipe.txt", "--run", "r1", "--unless-stored", "-s", url)
+    writer.join()
+    assert record["size_bytes"] == len("through a pipe")
+
+
 def test_url_opens_and_is_signed_for_as_long_as_asked(rclone_storage: S3Storage, tmp_path: Path) -> None:
     url = str(tmp_path / "with blank")
     address = fsmedia("url", put(url, data=PNG, run_id="ä b"), "-s", url).stdout.strip()

@@ -12,6 +12,7 @@ import re
 import stat
 import warnings
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -110,6 +111,39 @@ def test_text_that_is_handed_in_as_base64_warns_and_names_from_text() -> None:
     assert content.data == b"hello there"
 
 
+PICTURE = PNG + bytes(range(256)) * 40
+
+
+@pytest.mark.parametrize("text", [base64.b64encode(PNG), base64.encodebytes(PICTURE)])
+def test_bytes_that_are_base64_text_of_a_media_warn_and_name_the_way(text: bytes) -> None:
+    for make in (
+        lambda: MediaContent(data=text, mime_type="image/png"),
+        lambda: MediaContent(data=bytearray(text), mime_type="application/octet-stream"),
+        lambda: MediaContent.from_bytes(text),
+        lambda: MediaContent.from_bytes(text, "image/jpeg"),
+        lambda: MediaContent.model_validate({"data": text, "mime_type": "image/png"}),
+    ):
+        with pytest.warns(UserWarning, match=r"base64 text of image/png.*as str, or base64\.b64decode") as warned:
+            assert make().data == text  # it stays as it is
+        assert [each.filename for each in warned] == [__file__]
+
+
+def test_text_real_media_and_base64_in_a_str_do_not_warn() -> None:
+    for data in (
+        PICTURE,
+        b"x" * 1000,
+        b"helloworld",
+        hashlib.sha256().hexdigest().encode(),
+        b"",
+        b"iVBORw0KGgo= is one",
+    ):
+        for kind in ("image/png", None):
+            MediaContent.from_bytes(data, kind)
+    MediaContent.from_bytes(base64.b64encode(PNG), "text/plain")
+    MediaContent.from_text(base64.b64encode(PNG).decode())
+    assert MediaContent(data=base64.b64encode(PNG).decode(), mime_type="image/png").data == PNG
+
+
 # -- sources -----------------------------------------------------------------------------------------------------
 def test_contents_come_from_bytes_of_any_kind_from_text_that_utf_8_holds_and_from_urls() -> None:
     for data in [b"ab", bytearray(b"ab"), memoryview(b"ab")]:
@@ -142,6 +176,29 @@ def test_contents_come_from_bytes_of_any_kind_from_text_that_utf_8_holds_and_fro
     assert (content.data, content.mime_type, content.caption) == ("héllo".encode(), "text/plain", "a note")
     assert MediaContent.from_text("# x", "text/markdown").mime_type == "text/markdown"
     raised(InvalidMediaError, MediaContent.from_text, "\ud800")
+
+
+@dataclass
+class Score:
+    value: float
+    when: datetime
+
+
+def test_a_value_becomes_the_json_that_json_dumps_writes_and_what_has_none_is_refused() -> None:
+    value = {"text": "héllo", "list": [1, 2.5, None, True], "by": {1: "one"}}
+    content = MediaContent.from_json(value, caption="c")
+    assert content.data == json.dumps(value, ensure_ascii=False).encode()
+    assert (content.mime_type, content.caption) == ("application/json", "c")
+    assert MediaContent.from_json([], "application/geo+json").mime_type == "application/geo+json"
+    inner = [Score(1.5, datetime(2026, 3, 4, tzinfo=UTC)), RetentionPolicy(name="audit"), Path("a")]
+    assert json.loads(MediaContent.from_json({"inner": inner}).data) == {
+        "inner": [{"value": 1.5, "when": "2026-03-04T00:00:00Z"}, {"name": "audit", "keep_for": None}, "a"]
+    }
+    circle: list[Any] = []
+    circle.append(circle)
+    not_a_number = Score(float("nan"), datetime.now(UTC))
+    for wrong in (float("nan"), [float("inf")], not_a_number, {(1, 2): 3}, "\ud800", b"\xff", object(), circle):
+        raised(InvalidMediaError, MediaContent.from_json, wrong, match=r"no JSON form \(.+\); give dict")
 
 
 def test_one_source_and_a_mime_type_are_needed() -> None:
