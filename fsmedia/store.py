@@ -545,6 +545,17 @@ class MediaStore:
         InvalidMediaError
             A condition can't be meant.
         """
+        return (reference for reference, _ in self._select(held=held, newest=newest, limit=limit, **words))
+
+    def _select(
+        self,
+        *,
+        held: bool | None = None,
+        newest: int | None = None,
+        limit: int | None = None,
+        **words: Unpack[SelectionWords],
+    ) -> Iterator[tuple[Reference, bool]]:
+        """Do what `list` does; beside each reference stands whether it has a sidecar."""
         from fsmedia.catalog import CatalogAnswers
 
         if newest is not None and (held is not None or limit is not None):

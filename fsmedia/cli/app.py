@@ -401,8 +401,8 @@ class MediaChoice:
         """
         if self.references:
             return self.references
-        found: list[str] = list(opened.list(**self.conditions, held=self.held if held is None else held))
-        kept = [each for each in found if not own or opened._backend.head(f"{each}.meta") is not None]
+        found = list(opened._select(**self.conditions, held=self.held if held is None else held))
+        kept: list[str] = [reference for reference, has_sidecar in found if has_sidecar or not own]
         if len(kept) < len(found):
             left = f"left out {len(found) - len(kept):,} files without sidecar, which are other programs'"
             output.note(f"{left}: name them, or make media of them: fsmedia adopt")

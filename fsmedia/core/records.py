@@ -839,8 +839,8 @@ def select(
     limit: int | None = None,
     held: bool | None = None,
     shortcut: SelectionIndexLoader | None = None,
-) -> Iterator[Reference]:
-    """List the references that meet a selection, in the order of their keys.
+) -> Iterator[tuple[Reference, bool]]:
+    """List the references that meet a selection, in the order of their keys, and whether each has a sidecar.
 
     Where the selection names the id of the store's organization mode, only that id's folder is listed.
 
@@ -850,19 +850,21 @@ def select(
     if limit is not None and (not isinstance(limit, int) or limit < 0):
         raise InvalidMediaError(f"limit must be a number from 0, not {limit!r}")
 
-    def found() -> Iterator[Reference]:
+    def found() -> Iterator[tuple[Reference, bool]]:
         nested = NestedStores()
         kept = holds.held(backend) if held is False else frozenset()
         for each in selected(backend, configuration, selection, shortcut, nested=nested):
             if not (kept and keys.hold_key(each.entry.key) in kept):
-                yield Reference(each.entry.key)
+                yield Reference(each.entry.key), each.listed.has_sidecar
         nested.told(backend)
 
     return islice(select_held(backend, configuration, selection) if held else found(), limit)
 
 
-def select_held(backend: Backend, configuration: Configuration, selection: Selection) -> Iterator[Reference]:
-    """List the references of held media items that meet a selection, in the order of their keys.
+def select_held(
+    backend: Backend, configuration: Configuration, selection: Selection
+) -> Iterator[tuple[Reference, bool]]:
+    """List the references of held media items that meet a selection, as `select` does.
 
     One listing of the holds, and a read of each; sidecars of these media items alone.
     """
@@ -873,7 +875,7 @@ def select_held(backend: Backend, configuration: Configuration, selection: Selec
             if isinstance(found, MediaError):
                 raise found
             if selection.matches(_record_or_path_record(found, configuration)):
-                yield Reference(found.entry.key)
+                yield Reference(found.entry.key), found.sidecar is not None
 
 
 def select_newest(
@@ -882,15 +884,15 @@ def select_newest(
     selection: Selection,
     count: int,
     shortcut: SelectionIndexLoader | None = None,
-) -> Iterator[Reference]:
-    """Give the references that meet a selection and have the latest timestamps, the newest first.
+) -> Iterator[tuple[Reference, bool]]:
+    """Give what `select` does of the media items with the latest timestamps, the newest first.
 
     All that are selected are looked at; only `count` of them are held in memory.
     """
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
         raise InvalidMediaError(f"newest must be a number from 0, not {count!r}")
 
-    def dated() -> Iterator[tuple[datetime, str]]:
+    def dated() -> Iterator[tuple[datetime, str, bool]]:
         nested, reader = NestedStores(), _SidecarReader(backend, shortcut)
         items = selected(backend, configuration, selection, shortcut, nested=nested)
         for batch in windows(items, _BATCH):
@@ -901,11 +903,11 @@ def select_newest(
             for each in unknown:
                 item = StoredItem(each.entry, each.text or texts.get(each.entry.key))
                 times[each.entry.key] = _record_or_path_record(item, configuration).timestamp
-            yield from ((times[each.entry.key] or _NO_TIME, each.entry.key) for each in batch)
+            yield from ((times[each.entry.key] or _NO_TIME, each.entry.key, each.listed.has_sidecar) for each in batch)
         nested.told(backend)
 
-    def found() -> Iterator[Reference]:
-        yield from (Reference(key) for _, key in heapq.nlargest(count, dated()))
+    def found() -> Iterator[tuple[Reference, bool]]:
+        yield from ((Reference(key), has_sidecar) for _, key, has_sidecar in heapq.nlargest(count, dated()))
 
     return found()
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fsmedia import InvalidReferenceError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
+from fsmedia.cli.app import MediaChoice
 from fsmedia.format import keys
 from fsmedia.format.settings import Configuration
 from fsmedia.storage import SEEK_BLOCK, Exclusion
@@ -203,6 +204,20 @@ def test_list_by_the_id_of_the_folder(rclone_storage: S3Storage) -> None:
     assert len(found) == MANY + 2
     assert is_at_most(n, list=-(-2 * (MANY + 3) // 1000)), n
     assert len(costs(rclone_storage, lambda: list(store.list(run_id="r1", limit=5)), list=1)) == 5
+
+
+def test_what_a_command_means_by_conditions_costs_a_listing(
+    rclone_storage: S3Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It asked once more for the sidecar of each media that it had just listed."""
+    store, references = opened(rclone_storage), seed(rclone_storage, [None] * 7)
+    rclone_storage.write("runs/r1/thesis.md", b"mine")
+    of_run, of_held = MediaChoice([], {"run_id": "r1"}), MediaChoice([], {}, held=True)
+    assert costs(rclone_storage, lambda: of_run.find(store), list=1) == references
+    assert "left out 1 files without sidecar" in capsys.readouterr().err
+    for each in (references[0], "runs/r1/thesis.md"):
+        store.hold(each, "case")
+    assert costs(rclone_storage, lambda: of_held.find(store), list=1, get=4, head=2) == references[:1]
 
 
 def test_list_by_what_sidecars_say(rclone_storage: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
