@@ -102,6 +102,7 @@ def adopt(
     size = sum(size for _, size, _ in total.adopted)
     return ImportReport(
         dry_run=dry_run,
+        in_place=True,
         examined=total.examined + total.unchanged + len(skipped),
         stored=tuple(Imported(key, "" if dry_run else key) for key, _, _ in total.adopted),
         bytes=size,

@@ -268,9 +268,11 @@ class NotImported(Model):
 
 
 class ImportReport(Report):
-    """What one import did, or in a dry run would do."""
+    """What one import or adoption did, or in a dry run would do."""
 
     dry_run: bool = False
+    in_place: bool = False
+    """Whether the source is the store's own root: the media were adopted where they lie, and have no other name."""
     examined: int = 0
     """Media found in the source, with what was skipped and what failed."""
     stored: tuple[Imported, ...] = ()
@@ -290,18 +292,21 @@ class ImportReport(Report):
     took: timedelta = timedelta(0)
 
     def _told(self) -> ReportView:
-        verb = "would store" if self.dry_run else "stored"
+        planned, done = ("would adopt", "adopted") if self.in_place else ("would store", "stored")
+        verb = planned if self.dry_run else done
+        named = {"from": "source", "reference": "reference"}
         unchanged = f"{self.unchanged:,} unchanged"
         if self.already_stored:
             unchanged += f", {len(self.already_stored):,} already stored"
         again = f"{self.duplicates:,} of them, {size_text(self.duplicate_bytes)}, have bytes that are there already"
         return ReportView(
-            "Import",
+            "Adoption" if self.in_place else "Import",
             f"{self.examined:,} examined, {verb} {len(self.stored):,} "
             f"({size_text(self.bytes)}{f'; {again}' if self.duplicates else ''}), {unchanged}",
             [
-                ReportTable(verb, self.stored, {"from": "source", "reference": "reference"}),
-                ReportTable("already stored", self.already_stored, {"from": "source", "reference": "reference"}),
+                # Adopted media are called what their files are.
+                ReportTable(verb, self.stored, {"file": "source"} if self.in_place else named),
+                ReportTable("already stored", self.already_stored, named),
                 _by_reason(self.skipped, "source"),
             ],
             ["" if self.examined else "nothing was found there that could be media"],

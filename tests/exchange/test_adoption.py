@@ -59,6 +59,7 @@ def test_a_tree_becomes_a_store_without_moving_a_byte(tree: Path) -> None:
     assert (planned.examined, planned.bytes, planned.skipped) == (report.examined, report.bytes, report.skipped)
     assert (report.failed, report.skipped) == ((), ())
     assert [tuple(each) for each in report.stored] == [(name, name) for name in FILES]
+    assert (planned.in_place, report.in_place, "adopted 4" in str(report)) == (True, True, True)
     assert (report.bytes, report.duplicates, report.duplicate_bytes) == (2 * len(PNG) + 8, 1, len(PNG))
     after = snapshot(tree)
     assert {name: after[name] for name in before} == before

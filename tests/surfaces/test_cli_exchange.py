@@ -72,10 +72,13 @@ def test_import_folder_with_ids_and_pattern(url: str, tmp_path: Path) -> None:
 def test_a_tree_is_adopted(tmp_path: Path) -> None:
     tree = plant(tmp_path / "tree", {"r1/a.png": PNG, "r1/b.png": PNG})
     words = ("adopt", "--pattern", "{run_id}/{name}{ext}", "-s", tree)
-    tells(exits(0, *words, "--dry-run").stdout, "would store 2 (")
+    planned = exits(0, *words, "--dry-run").stdout.splitlines()
+    assert planned[:2] == ["would adopt  r1/a.png", "would adopt  r1/b.png"]
+    tells(planned[2], "2 examined, would adopt 2 (")
     assert not (tree / ".fsmedia").exists()
     assert "no store at" in refused(fsmedia("adopt", "-s", tmp_path / "no"), 3)
-    exits(0, *words)
+    done = exits(0, *words).stdout.splitlines()
+    assert (done[:2], done[2][:23]) == (["adopted  r1/a.png", "adopted  r1/b.png"], "2 examined, adopted 2 (")
     assert fsmedia("ls", "-s", tree).stdout.split() == ["r1/a.png", "r1/b.png"]
     tells(fsmedia(*words).stdout, "2 unchanged")
 
