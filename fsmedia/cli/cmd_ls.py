@@ -18,12 +18,18 @@ HELP = """All conditions must hold. A time is ISO 8601 (UTC unless it names a zo
 or 12h. A line is never cut, so it can be piped; control characters stand escaped, `--null` gives them as they are. With
 `--json` it is the whole record of each media, one JSON document per line.
 
+`-a` asks for attributes, which `fsmedia store -a` and others write: 'name=value' with * for any text (a
+star is \\*), 'name>=4' and >, <=, < for numbers (two of one name are a range), '!name' for media without it. 4 means
+the number and the text, '"4"' the text alone, '["a", "b"]' any of these; a stored list meets what one of its texts
+meets. Quote them, or the shell takes *, > and ! for its own. `--long` shows what was asked for.
+
 Examples:
   fsmedia ls --store ./media --run r1
   fsmedia ls --mime 'image/*' --since 2d --long
   fsmedia ls --expires-before 12h
   fsmedia ls --held --json
   fsmedia ls --newest 20 --long
+  fsmedia ls -a 'model=gpt-*' -a 'score>=4' -a 'score<5' -a tags=night -a '!draft'
   fsmedia ls --json | jq -r 'select(.size_bytes > 1000000).reference'
   fsmedia ls --run r1 --null | xargs -0 fsmedia get -o r1/
 """
@@ -55,7 +61,7 @@ def ls(
         if long or as_json:
             for batch in _records(opened, references, errors):
                 found = found or bool(batch)
-                _show(batch, long=long)
+                _show(batch, list(selection.get("attributes", ())), long=long)
         else:
             for reference in references:
                 found = True
@@ -81,7 +87,8 @@ def _records(
         yield [answer for answer in answers if isinstance(answer, MediaRecord)]
 
 
-def _show(records: list[MediaRecord], *, long: bool) -> None:
+def _show(records: list[MediaRecord], asked: list[str], *, long: bool) -> None:
+    """Print records; a long line has the attributes that were asked for."""
     if not long:
         for record in records:
             output.json_record(record)
@@ -93,6 +100,7 @@ def _show(records: list[MediaRecord], *, long: bool) -> None:
             output.time_text(record.timestamp),
             record.policy_name or "-",
             output.time_text(record.expires_at) if record.expires_at else "keep",
+            *(output.attribute_text(name, record.attributes.get(name)) for name in asked),
             record.reference,
         )
         for record in records

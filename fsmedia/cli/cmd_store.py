@@ -39,6 +39,9 @@ at a time on object stores; `--include` and `--exclude` choose among them by nam
 organization: the run, unless it was made otherwise. A file may be of any size; in Python, MediaStore takes up to
 `max_file_size`, 1 GiB unless told.
 
+`--attribute` keeps what made it, to find it by (`fsmedia ls -a`): numbers, true and false are those, '["a", "b"]' is a
+list of texts, all else is text, and '"5"' the text 5.
+
 With `--unless-stored` a folder can be stored again and again, as every hour: of files that the run has, with the same
 names and bytes, it prints the references that they have. That reads the run's metadata, and these files, once.
 
@@ -48,6 +51,7 @@ holds sidecars is refused.
 Examples:
   fsmedia store plan.png --run r1 --store ./media
   fsmedia store *.png --run r1 --message 3 --policy retain-30days
+  fsmedia store cat.png --run r1 -a model=gpt-image-1 -a seed=42 -a 'prompt=a cat, at night' -a 'tags=["night", "cat"]'
   fsmedia store out/ --run r1 --include '*.png' --include '*.jpg' --exclude 'drafts/*'
   fsmedia store out/ --run r1 --unless-stored
   curl -s https://example.org/a.mp3 | fsmedia store - --name a.mp3 --run r1
@@ -82,6 +86,12 @@ def store(
         str | None, typer.Option(metavar="NAME", help="What standard input is called; tells its type, too.")
     ] = None,
     caption: Annotated[str | None, typer.Option(metavar="TEXT", help="A text shown with it.")] = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--attribute", "-a", metavar="NAME=VALUE", help="What made it: model=gpt-4o, 'prompt=a cat'; repeatable."
+        ),
+    ] = None,
     unless_stored: Annotated[
         bool,
         typer.Option("--unless-stored", help="Not what the run has, same name, same bytes: tell its reference again."),
@@ -104,12 +114,13 @@ def store(
             output.line(reference)
 
     location.url_or_default()
+    attributes = app.parse_attributes(attribute, "--attribute")
     _check(files)
     if unless_stored and _STDIN in files:
         raise app.CommandError("--unless-stored compares files, not what comes once on standard input", code=app.USAGE)
     with location.open() as opened:
         app.require_id(opened, ids)
-        first = MediaMetadata(**ids, message_idx=message, part_idx=part, policy_name=policy)
+        first = MediaMetadata(**ids, message_idx=message, part_idx=part, policy_name=policy, attributes=attributes)
         guard = _SidecarGuard(opened, location.url_or_default())
         guard.check_files(files)
         if unless_stored or any(Path(file).is_dir() for file in files):

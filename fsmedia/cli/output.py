@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-    from fsmedia.models import MediaRecord
+    from fsmedia.models import AttributeValue, MediaRecord
     from fsmedia.models.base import Model, Report
 
 ROWS = 50
@@ -40,6 +40,7 @@ _ANY = re.compile(r".", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # also what other programs may take for the end of a line
 _WIDE_ENOUGH = 100_000
 _LONGEST_NAME = 30
+_LONGEST_VALUE = 80
 _quiet = False
 
 
@@ -238,6 +239,14 @@ def exact_size_text(size: int) -> str:
 
     exact = f"{size:,} byte{'s' if size != 1 else ''}"
     return exact if size_text(size).endswith(" B") else f"{size_text(size)} ({exact})"
+
+
+def attribute_text(name: str, value: AttributeValue | None) -> str:
+    """Return an attribute for a column, as it is set: `score=5`; cut where it is long, empty for none."""
+    from fsmedia.models.attributes import value_text
+    from fsmedia.models.text import sentence
+
+    return "" if value is None else sentence(f"{name}={value_text(value)}", most=_LONGEST_VALUE)
 
 
 def time_text(instant: datetime | None) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any, Literal
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from fsmedia.errors import InvalidMediaError
 
@@ -79,6 +80,24 @@ def checked_attributes(values: object) -> dict[str, AttributeValue]:
     if found and (size := len(to_json(found))) > MOST_BYTES:
         raise ValueError(f"takes {size:,} bytes as JSON, at most {MOST_BYTES:,} are kept: store it as media of its own")
     return found
+
+
+def parse_value(text: str) -> AttributeValue:
+    """Return the value that a text spells.
+
+    A number, `true` and `false`, a text in double quotes and a list of texts are those, as JSON spells them; everything
+    else is the text itself.
+    """
+    with suppress(ValueError):
+        return checked_value("", from_json(text.encode(errors="surrogatepass")))
+    return text
+
+
+def value_text(value: AttributeValue) -> str:
+    """Return the text from which `parse_value` reads a value."""
+    if isinstance(value, str) and parse_value(value) == value:
+        return value
+    return to_json(value).decode()
 
 
 def readable(xattrs: Mapping[str, Any]) -> dict[str, AttributeValue]:
@@ -223,6 +242,17 @@ def condition_text(name: str, wanted: Condition) -> str:
         return f"no {name}"
     if isinstance(wanted, tuple):
         low, high = wanted
-        bounds = [f"{sign} {bound}" for sign, bound in ((">=", low), ("<=", high)) if bound is not None]
+        bounds = [_bound_text(sign, bound) for sign, bound in ((">=", low), ("<=", high)) if bound is not None]
         return f"{name} {' and '.join(bounds) or 'a number'}"
-    return f"{name} {' or '.join(map(str, wanted)) if isinstance(wanted, list) else wanted}"
+    # A number and its text, which the command line means by `4`, read the same.
+    texts = (
+        each if isinstance(each, str) else value_text(each)
+        for each in (wanted if isinstance(wanted, list) else [wanted])
+    )
+    return f"{name} {' or '.join(dict.fromkeys(texts))}"
+
+
+def _bound_text(sign: str, bound: float) -> str:
+    # An open end is the next number, which is a long one: `> 4.0`, not `>= 4.000000000000001`.
+    near = math.nextafter(bound, -math.inf if sign == ">=" else math.inf) if isinstance(bound, float) else bound
+    return f"{sign[0]} {near}" if len(repr(near)) < len(repr(bound)) else f"{sign} {bound}"
