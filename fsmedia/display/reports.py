@@ -14,7 +14,8 @@ from fsmedia.display.gallery import caption_line, facts, length, player_line, sh
 from fsmedia.display.html import joined, style, table, view
 from fsmedia.display.previewer import OpenedSource, Preview, family_of, preview_of
 from fsmedia.errors import MediaError
-from fsmedia.models import MediaContent, StoreStatistics, VerifyReport, mime
+from fsmedia.models import MediaContent, MediaRecord, StoreStatistics, VerifyReport, mime
+from fsmedia.models.attributes import value_text
 from fsmedia.models.base import Columns, Report, ReportTable
 from fsmedia.models.text import minute_text, plural, sentence, visible
 
@@ -27,6 +28,7 @@ _COLUMNS = (
     "reference", "file_name", "run_id", "message_idx", "part_idx", "mime_type", "size_bytes", "timestamp", "expires_at",
     "policy_name", "caption",
 )  # fmt: skip
+_NO_FACTS = ("attributes", "xattrs")
 _SIDE = 640  # of the small picture of a content, in pixels
 
 
@@ -36,6 +38,8 @@ def html_of(thing: Any) -> str | None:
         return content_html(thing)
     if isinstance(thing, Report):
         return report_html(thing)
+    if isinstance(thing, MediaRecord):
+        return record_html(thing)
     return catalog_html(thing) if isinstance(thing, Catalog) else None
 
 
@@ -70,6 +74,15 @@ def report_html(report: Report) -> str:
     notes = ["A dry run: nothing was changed."] * is_dry + [*told.warnings, *told.notes]
     beside = "fsm-row" if isinstance(report, StoreStatistics) else ""
     return panel_html(told.title, told.facts, notes, joined(map(_folding_table, tables)), beside)
+
+
+def record_html(record: MediaRecord) -> str:
+    """Return what is known of a media item, a fact a line, then its attributes."""
+    known = [(name, str(value)) for name, value in record if name not in _NO_FACTS and value not in (None, "")]
+    told = ((name, value_text(value)) for name, value in sorted(record.attributes.items()))
+    rows = [map(visible, row) for row in (*known, *told)]
+    kind = visible(mime.essence(record.mime_type), most=100)
+    return panel_html(short_name(record.reference), kind, [], table(("", ""), rows))
 
 
 def catalog_html(found: Catalog) -> str:

@@ -12,7 +12,7 @@ from pydantic_core import core_schema
 
 from fsmedia.models import mime
 from fsmedia.models.attributes import AttributeValue, checked_attributes
-from fsmedia.models.base import Model
+from fsmedia.models.base import Model, html_of
 from fsmedia.models.text import checked_file_name
 
 if TYPE_CHECKING:
@@ -189,6 +189,9 @@ class MediaRecord(MediaMetadata, ContentFields):
         default=None,
         description="Why nothing may delete or replace it; None: it is not held, or nobody asked (`info` does).",
     )
+
+    def _repr_html_(self) -> str | None:
+        return html_of(self)
 
 
 def _whole_seconds(value: timedelta) -> timedelta:

@@ -28,7 +28,7 @@ from tests.protocol.wire import counted, is_at_most
 from tests.servers import Requests
 from tests.storages import LocalStorage, MemoryStorage, S3Storage, Storage
 from tests.surfaces import specimens
-from tests.surfaces.commands import fsmedia, places, refused
+from tests.surfaces.commands import fsmedia, places, refused, tells
 from tests.surfaces.specimens import HOSTILE, put
 from tests.transfers import opened
 
@@ -507,6 +507,17 @@ def test_without_the_libraries_a_card_names_them(memory_storage, monkeypatch) ->
     store = MediaStore(memory_storage.url)
     assert store._repr_html_() is None  # the plain text is shown
     raised(errors.MediaError, store.gallery, match="pip install pillow av tinytag")
+
+
+def test_a_record_shows_what_is_known_and_its_attributes_a_line_each(memory_storage: MemoryStorage) -> None:
+    store = MediaStore(memory_storage.url)
+    attributes = {"prompt": HOSTILE, "score": 4.5, "tags": ["night", "cat"], "short": "4", "_x-y": True}
+    metadata = MediaMetadata(run_id=HOSTILE, attributes=attributes)
+    record = store.info(store.store_media(MediaContent.from_text("x", caption=HOSTILE), metadata))
+    told = shown(record).text
+    assert [word for word in ("\u202e", "\x1b", "user.") if word in told] == []
+    lines = ("_x-y true", 'prompt ">', "score 4.5", 'short "4"', 'tags ["night","cat"]')
+    tells(told, record.reference, str(record.sha256), " ".join(lines[2:]), *lines)
 
 
 # -- stores and reports ------------------------------------------------------------------------------------
