@@ -13,7 +13,7 @@ from fsmedia.models.attributes import as_xattrs, value_text
 from fsmedia.models.text import distance_text
 from fsmedia.store import utc_now
 
-HELP = """Attributes stand below the other facts, one a line, as `fsmedia store -a` takes them. With `--json` one
+HELP = """Attributes stand below the other facts, one a line, as `fsmedia annotate --set` takes them. With `--json` one
 record per line, with the names of the Python API.
 
 Examples:

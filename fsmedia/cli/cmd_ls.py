@@ -18,7 +18,7 @@ HELP = """All conditions must hold. A time is ISO 8601 (UTC unless it names a zo
 or 12h. A line is never cut, so it can be piped; control characters stand escaped, `--null` gives them as they are. With
 `--json` it is the whole record of each media, one JSON document per line.
 
-`-a` asks for attributes, which `fsmedia store -a` and others write: 'name=value' with * for any text (a
+`-a` asks for attributes, which `fsmedia store -a` and `fsmedia annotate` write: 'name=value' with * for any text (a
 star is \\*), 'name>=4' and >, <=, < for numbers (two of one name are a range), '!name' for media without it. 4 means
 the number and the text, '"4"' the text alone, '["a", "b"]' any of these; a stored list meets what one of its texts
 meets. Quote them, or the shell takes *, > and ! for its own. `--long` shows what was asked for.

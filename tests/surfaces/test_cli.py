@@ -57,7 +57,8 @@ def test_the_commands_stand_in_groups_and_each_has_a_file_of_its_own() -> None:
 
 
 HELPS = {
-    "demo": [], "init": [], "store": [], "ls": [], "info": [], "get": [], "rm": [], "gallery": ["notebook"],
+    "demo": [], "init": [], "store": [], "ls": ["'model=gpt-*'", "Quote"], "info": [], "get": [], "rm": [],
+    "annotate": ["--set"], "gallery": ["notebook"],
     "policy list": ["Examples:"], "policy apply": ["Examples:"], "policy hold": ["Examples:"],
     "policy release": ["Examples:"], "adopt": ["--dry-run", "--pattern"], "policy enforce": ["Examples:"],
     "catalog refresh": [], "catalog show": [], "catalog query": [], "stats": [],
@@ -481,7 +482,8 @@ def test_completion_knows_commands_options_and_names_of_stores(shell: str) -> No
     named = {"FSMEDIA_STORE_LAB": "s3://bucket/lab", "FSMEDIA_STORE_LOCAL": "/media"}
     named["_FSMEDIA_COMPLETE"] = f"complete_{shell}"
     for typed, wanted in {
-        "po": ["policy"], "policy en": ["enforce"], "ls --mi": ["--mime"], "ls -s @l": ["@lab", "@local"],
+        "po": ["policy"], "policy en": ["enforce"], "ls --mi": ["--mime"], "ann": ["annotate"],
+        "annotate --dis": ["--discard"], "rm --att": ["--attribute"], "ls -s @l": ["@lab", "@local"],
     }.items():  # fmt: skip
         line = f"fsmedia {typed}"
         asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_TYPER_COMPLETE_ARGS": line,

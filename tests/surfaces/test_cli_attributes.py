@@ -15,7 +15,8 @@ from fsmedia import MediaStore
 from fsmedia.cli.app import parse_conditions
 from fsmedia.models import AttributeValue
 from fsmedia.models.attributes import condition_text, meets, parse_value, value_text
-from tests.surfaces.commands import HOSTILE, answers, exits, fsmedia, harmless, put, refused, tells
+from tests.storages import LocalStorage
+from tests.surfaces.commands import HOSTILE, answers, exits, fsmedia, harmless, on_terminal, put, refused, tells
 
 PROMPT = 'a cat [x]? *star* "q" > = ü'
 INTEGERS = st.integers(-(2**63), 2**63 - 1) | st.integers(2**53 - 2, 2**53 + 2)
@@ -192,3 +193,112 @@ def test_attributes_of_strangers_are_shown_and_command_no_terminal(url: str) -> 
     shown = exits(0, "info", reference, "-s", url).stdout
     tells(shown, "other attributes", '"user.deep": {"a": ', "    note", "    tags")
     assert len(exits(0, "ls", "-l", "-a", "long=*", "-s", url).stdout) < 300
+
+
+# -- annotate -------------------------------------------------------------------------------------------------
+
+
+def test_annotate_writes_what_it_planned_and_says_so(at: list[str], opened: MediaStore, tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("a")
+    words = ["-a", "draft=true", "-a", 'tags=["draft"]', "--caption", "old", "--provider", "openai"]
+    reference = exits(0, "store", file, "--run", "r1", *words, *at).stdout.strip()
+    opened.hold(reference, "case")
+    changes = ["--set", "score=5", "--set", 'text="5"', "--set", f"prompt={PROMPT}", "--set", 'list=["a", "b"]']
+    changes += [
+        "--set",
+        "empty=",
+        "--unset",
+        "draft",
+        "--add",
+        "tags=night",
+        "--add",
+        "tags=city",
+        "--discard",
+        "tags=draft",
+    ]
+    changes += ["--caption", "", "--provider-id", "me", "--file-name", "b.txt"]
+    before, texts = opened.info(reference), 'tags=["night","city"]'
+    shown = ["score=5", 'text="5"', f"prompt={PROMPT}", 'list=["a","b"]', "empty=", "!draft", texts, reference]
+    planned = exits(0, "annotate", reference, *changes, "--dry-run", *at)
+    assert (planned.stdout, planned.stderr) == ("  ".join(["would annotate", *shown]) + "\n", "")
+    assert opened.info(reference) == before
+    done = exits(0, "annotate", reference, *changes, *at)
+    assert done.stdout == "  ".join(["annotated", *shown]) + "\n"
+    record = opened.info(reference)
+    wanted = {"score": 5, "text": "5", "prompt": PROMPT, "list": ["a", "b"], "empty": "", "tags": ["night", "city"]}
+    assert record.attributes == wanted
+    assert (record.caption, record.provider_id, record.file_name, record.hold) == (None, "me", "b.txt", "case")
+    (told,) = answers("annotate", reference, "--set", "score=4.5", *at)
+    assert told == opened.info(reference).model_dump(mode="json") | {"hold": told["hold"]}
+
+
+def test_annotate_takes_the_conditions_of_ls(url: str, three: dict[str, str], local_storage: LocalStorage) -> None:
+    local_storage.write("runs/r1/thesis.md", b"mine")
+    words = ["annotate", "--run", "r1", "-a", "!score", "--set", "score=0", "-s", url]
+    done = exits(0, *words)
+    assert done.stdout == f"annotated  score=0  {three['bare']}\n"
+    tells(done.stderr, "left out 1 files without sidecar")
+    assert exits(0, "ls", "-a", "score=0", "-s", url).stdout.split() == [three["bare"]]
+    nobody = exits(0, "annotate", "-a", "model=nobody", "--set", "x=1", "-s", url)
+    assert (nobody.stdout, "no media match" in nobody.stderr) == ("", True)
+    everyone = answers("annotate", "--run", "r1", "--add", "tags=seen", "--yes", "-s", url)
+    assert [each["reference"] for each in everyone] == sorted(three.values())
+    assert all("seen" in MediaStore(url).info(each).attributes["tags"] for each in three.values())
+
+
+def test_annotate_goes_on_past_what_fails(url: str, three: dict[str, str]) -> None:
+    gone, broken = "runs/r1/none.png", put(url)
+    Path(url, f"{broken}.meta").write_bytes(b"{")
+    done = exits(3, "annotate", gone, three["cat"], "--set", "x=1", "-s", url)
+    assert (done.stdout, done.stderr.count("\n")) == (f"annotated  x=1  {three['cat']}\n", 1)
+    tells(done.stderr, gone, "no such media")
+    done = exits(1, "annotate", three["dog"], broken, gone, "--set", "x=1", "-s", url)
+    assert (done.stdout.count("\n"), done.stderr.count("\n")) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("REF", 2, "--set: is missing"),
+        ("--run r1 -a score=5", 2, "--set: is missing"),
+        ("--set x=1", 2, "name media, or say which by conditions"),
+        ("REF -a x=1 --set x=1", 2, "beside conditions"),
+        ("REF --set x", 2, "must be NAME=VALUE, e.g. score=5"),
+        ("REF --set x=1 --set x=2", 2, "'x' is given twice"),
+        ("REF --set x=1 --unset x", 2, "'x' is set too"),
+        ("REF --add tags", 2, "must be NAME=TEXT, e.g. tags=night"),
+        ("REF --set 'a b=1'", 1, "'a b' can't be a name"),
+        ("REF --unset 'a b'", 1, "'a b' can't be a name"),
+        ("REF --set x=1 --add x=a", 1, "x is given a value, and added to"),
+        ("REF --file-name a/b", 1, "must be a file name"),
+        ("REF --add score=a", 1, "score is 4.5, no list of text"),
+    ],
+)
+def test_what_annotate_can_not_mean_is_one_line_and_changes_nothing(
+    line: str, code: int, said: str, url: str, three: dict[str, str]
+) -> None:
+    before = MediaStore(url).info(three["cat"])
+    words = [three["cat"] if word == "REF" else word for word in shlex.split(line)]
+    assert said in refused(fsmedia("annotate", *words, "-s", url), code)
+    assert MediaStore(url).info(three["cat"]) == before
+
+
+def test_annotate_asks_first_where_many_are_meant(url: str, three: dict[str, str], tmp_path: Path) -> None:
+    words = ["annotate", "--run", "r1", "--set", "x=1", "-s", url]
+    code, shown = on_terminal(*words, cwd=tmp_path, answer=b"n\n")
+    assert (code, b"Annotate 3 media" in shown, b"nothing was changed" in shown) == (1, True, True)
+    assert exits(0, "ls", "-a", "x=1", "-s", url).stdout == ""
+    code, shown = on_terminal(*words, cwd=tmp_path, answer=b"y\n")
+    assert (code, shown.count(b"annotated  x=1  runs/r1/")) == (0, 3)
+
+
+def test_what_strangers_wrote_commands_no_terminal_in_a_plan(url: str) -> None:
+    reference = put(url, attributes={"note": HOSTILE, "tags": [HOSTILE]}, run_id=HOSTILE)
+    for words in (
+        ["--add", "tags=x"],
+        ["--add", "tags=x", "--dry-run"],
+        ["--set", f"x={HOSTILE}"],
+        ["--set", f"{HOSTILE}=x"],
+    ):
+        harmless(fsmedia("annotate", reference, *words, "-s", url).output)
