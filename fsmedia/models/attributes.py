@@ -167,7 +167,7 @@ def checked_conditions(given: Mapping[str, Condition]) -> dict[str, Condition]:
         )
     try:
         return {checked_name(name): _checked_condition(name, wanted) for name, wanted in given.items()}
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InvalidMediaError(f"attributes: {error}", next_step="see fsmedia.models.Condition") from None
 
 

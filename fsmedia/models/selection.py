@@ -110,14 +110,12 @@ class Selection:
                     raise InvalidMediaError(
                         f"{name} must be an aware datetime, not {value!r}", next_step="e.g. datetime.now(UTC)"
                     )
-            elif name == "attributes" or name == "attributes":
+            elif name == "attributes":
                 asked[name] = checked_conditions(value)
             elif not isinstance(value, str):
                 raise InvalidMediaError(f"{name} must be a str, not {type(value).__name__}")
         if "mime_type" in asked:
             asked["mime_type"] = _mime_pattern(asked["mime_type"])
-        if not asked.get("attributes", True):
-            del asked["attributes"]
         if not asked.get("attributes", True):
             del asked["attributes"]
         object.__setattr__(self, "words", asked)
@@ -131,7 +129,7 @@ class Selection:
         for name, wanted in self.words.items():
             if name == "mime_type":
                 fits = fnmatchcase(mime.essence(record.mime_type), wanted.lower())
-            elif name == "attributes" or name == "attributes":
+            elif name == "attributes":
                 fits = all(meets(record.attributes.get(each), condition) for each, condition in wanted.items())
             elif name in _INSTANTS:
                 instant = record.expires_at if name == "expires_before" else record.timestamp

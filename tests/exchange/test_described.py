@@ -137,6 +137,7 @@ def test_conditions_on_attributes(memory: MediaStore, conditions: dict[str, Cond
         ({"a": (5, 4)}, "no number is in the range of a from 5 to 4"),
         ({"a": float("nan")}, "a is nan"),
         ({"a": (float("nan"), None)}, "a pair of numbers"),
+        ({"a": (10**400, None)}, "too large"),
         ({"a b": 1}, "'a b' can't be a name"),
         ({"a": [None]}, "a must be text"),
         ("a=1", "a mapping of names to conditions, not str"),
