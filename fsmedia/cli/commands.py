@@ -32,7 +32,7 @@ _COMMANDS = {
         "init": "Make a store: write its settings.",
         "store": "Store files and print their references, one per line, in the order of the files.",
         "ls": "List media: one reference per line, in the order of their keys.",
-        "info": "Show all that the store knows of media: type, size, digest, ids, time, policy, caption.",
+        "info": "Show all that the store knows of media: type, size, digest, ids, time, policy, caption, attributes.",
         "annotate": "Write down what made media and what they are worth: attributes, caption, provider, file name.",
         "get": "Write media into files, by default in the current folder under the names that they were stored with.",
         "url": "Print a URL under which other programs get a media: file:// on this machine, signed on S3 and GCS.",
