@@ -41,7 +41,8 @@ def filled(storage: Storage, **options: Any) -> tuple[MediaStore, list[str]]:
         ids = {"conversation_id": "c" if number % 4 == 0 else "", "provider_id": "openai" if number % 5 == 0 else ""}
         policy = (None, "retain-1hours", "retain-3days", "retain-300days")[number % 4]
         times = {"message_idx": number, "timestamp": OLD + number * timedelta(hours=1)}
-        metadata = MediaMetadata(run_id=f"r{number % 3}", policy_name=policy, **ids, **times)
+        given = {"mood": "ab"[number % 4 // 2], "rank": number, "tags": ["x", f"t{number}"]} if number % 2 else {}
+        metadata = MediaMetadata(run_id=f"r{number % 3}", policy_name=policy, attributes=given, **ids, **times)
         data = PNG if kind == "image/png" else b"text %d" % number
         pairs.append((MediaContent.from_bytes(data, kind, caption="é\n", width=3, fps=2.5), metadata))
     return store, store.store_many(pairs)
@@ -60,6 +61,8 @@ def check(store: MediaStore, catalog: Any) -> None:
     for row in rows:
         if row["problem"] is None:
             wanted = told[row["reference"]]
+            given = {name: value for name, value in (row.get("attributes") or {}).items() if value is not None}
+            assert given == wanted.pop("attributes")
             for name in ("run_id", "conversation_id", "session_id", "provider_id"):
                 wanted[name] = wanted[name] or None
             if row["timestamp"] == row["modified"]:  # nobody said one; a look tells whole seconds, a listing more

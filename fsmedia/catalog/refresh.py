@@ -12,7 +12,17 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
-from fsmedia.catalog.schema import COARSEST, TableHeader, arrow, read_rows, schema, settings_digest, tokens, urls
+from fsmedia.catalog.schema import (
+    COARSEST,
+    TableHeader,
+    arrow,
+    completed,
+    read_rows,
+    schema,
+    settings_digest,
+    tokens,
+    urls,
+)
 from fsmedia.core import records
 from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.format import keys
@@ -62,8 +72,8 @@ def refresh(
     context = RefreshContext(backend, configuration, datetime.now(UTC) - COARSEST)
     total = _compare_all(context, PreviousRows(usable), executor, progress)
     total.tables.sort(key=lambda numbered: numbered[0])  # stable: the rows of each part stay in order
-    pa, tables = arrow(), (_unpacked(table).replace_schema_metadata() for _, table in total.tables)
-    whole = pa.concat_tables([schema().empty_table(), *tables])
+    pa, tables = arrow(), (_unpacked(table) for _, table in total.tables)
+    whole = _joined([schema().empty_table(), *tables])
     if not is_sorted(whole):
         whole = whole.sort_by("reference")
     nested = NestedStores()
@@ -73,7 +83,9 @@ def refresh(
     if previous is not None:
         there = pa.compute.is_in(previous.column("reference"), whole.column("reference"))
         removed = len(previous) - (pa.compute.sum(there).as_py() or 0)
-    return RefreshedTable(whole.replace_schema_metadata(header.dump()), total.read, removed, nested.told(backend))
+    whole, columns = completed(whole, usable)
+    metadata = header._replace(attributes=columns).dump()
+    return RefreshedTable(whole.replace_schema_metadata(metadata), total.read, removed, nested.told(backend))
 
 
 def is_sorted(table: pa.Table) -> bool:
@@ -124,7 +136,7 @@ def refresh_window(context: RefreshContext, parts: list[RefreshItem]) -> Refresh
     for result in compared(context, part):
         total.add(result)
     tables = [schema().empty_table(), *(_unpacked(table) for _, table in total.tables)]
-    total.tables = [(part.number, _packed(arrow().concat_tables(tables)))]
+    total.tables = [(part.number, _packed(_joined(tables)))]
     return total
 
 
@@ -229,10 +241,10 @@ def _rows_of(context: RefreshContext, before: PreviousRows, batch: Sequence[List
         elif records.is_reference(item.entry.key):
             changed.append(item)
     made = read_rows(context.backend, context.configuration, changed, context.before)
-    found = [each.replace_schema_metadata() for each in (_rows(before.table, kept), made) if len(each)]
+    found = [each for each in (_rows(before.table, kept), made) if len(each)]
     if not found:
         return made, 0
-    table = arrow().concat_tables(found)
+    table = _joined(found)
     if len(found) > 1:
         table = table.sort_by("reference")
     return table, sum(item.sidecar is not None for item in changed)
@@ -243,6 +255,11 @@ def _rows(table: pa.Table, numbers: list[int]) -> pa.Table:
     first, count = (numbers[0], numbers[-1] - numbers[0] + 1) if numbers else (0, 0)
     part = table.slice(first, count)
     return part if count == len(numbers) else part.take(arrow().array([each - first for each in numbers]))
+
+
+def _joined(tables: Iterable[pa.Table]) -> pa.Table:
+    """Return the rows of all; those that were made now have no attributes yet, where others do."""
+    return arrow().concat_tables([each.replace_schema_metadata() for each in tables], promote_options="default")
 
 
 def _packed(table: pa.Table) -> bytes:

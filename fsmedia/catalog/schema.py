@@ -1,5 +1,8 @@
 """The columns of the catalog: names, types, units; and the rows, made of records.
 
+The struct column `attributes` has a field a name, made of the JSON in `xattrs`. Old rows keep their fields; only rows
+that are new are parsed, or all where the kind of a name may have changed.
+
 A reader takes the columns it knows by name, ignores others, and reads a missing one as null. A change that old readers
 would misunderstand raises `VERSION`.
 """
@@ -7,36 +10,45 @@ would misunderstand raises `VERSION`.
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from fsmedia.core import records
 from fsmedia.core.parallel import windows
 from fsmedia.errors import INSTALL, CorruptSidecarError, MediaError, StorageError
 from fsmedia.format import keys
+from fsmedia.models.attributes import Kind, as_kind, checked_name, joint_kind, kind_of, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import ModuleType
 
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     from fsmedia.core.records import ListedItem
     from fsmedia.format.settings import Configuration
-    from fsmedia.models import MediaRecord
+    from fsmedia.models import AttributeValue, MediaRecord
     from fsmedia.storage import Backend, Entry
 
 VERSION: Final = 1  # version of the catalog that this code writes, in the metadata of each snapshot
 ROW_GROUP: Final = 131_072  # rows of one row group
-_VERSION, _ROOT, _REFRESHED, _SETTINGS = (
+_VERSION, _ROOT, _REFRESHED, _SETTINGS, _ATTRIBUTES = (
     b"fsmedia.catalog",
     b"fsmedia.root",
     b"fsmedia.refreshed_at",
     b"fsmedia.settings",
+    b"fsmedia.attributes",
 )
+ATTRIBUTES: Final = "attributes"  # the last column
+MOST_COLUMNS: Final = 200  # names of attributes that get a field of it
+MIXED: Final = "mixed"  # kind of a name whose values are of several kinds, as text
+ATTRIBUTE_KINDS: Final = {*get_args(Kind), MIXED}
 
 
 class Column(NamedTuple):
@@ -81,9 +93,9 @@ COLUMNS: Final = (
     Column("problem", "string", "why its sidecar could not be read, and the path speaks in its place; null: it could"),
     Column("sidecar_token", "string", "changes with the sidecar; null: no sidecar, or it is to be read again"),
     Column("bytes_token", "string", "changes with the object at the reference; null: it is to be looked at again"),
+    Column(ATTRIBUTES, "struct", "the attributes in xattrs, a field a name; not there where no row has one"),
 )
 """All columns, in order."""
-NAMES: Final = tuple(column.name for column in COLUMNS)
 
 
 def arrow(needed: str = "the catalog needs a package that is") -> ModuleType:
@@ -98,21 +110,54 @@ def arrow(needed: str = "the catalog needs a package that is") -> ModuleType:
     return module
 
 
+class AttributeColumns(NamedTuple):
+    """Kinds of the attributes that have a field in the struct column, by name; whether rows have others besides."""
+
+    kinds: Mapping[str, str]
+    others: bool
+
+    def dump(self) -> bytes:
+        """Return it as it stands in the metadata of a table."""
+        return to_json({"fields": self.kinds, "others": self.others})
+
+    @classmethod
+    def read(cls, metadata: Mapping[bytes, bytes] | None) -> AttributeColumns | None:
+        """Read the metadata of a table; None where they say nothing that can be true."""
+        try:
+            said = from_json((metadata or {})[_ATTRIBUTES])
+            kinds = {checked_name(name): str(kind) for name, kind in said["fields"].items()}
+            found = cls(kinds, others=bool(said["others"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+        told_apart = len({name.lower() for name in kinds}) == len(kinds) <= MOST_COLUMNS
+        return found if kinds and told_apart and set(kinds.values()) <= ATTRIBUTE_KINDS else None
+
+    def type(self) -> pa.StructType:
+        """Return the type of the column."""
+        return arrow().struct([(name, _types()[kind]) for name, kind in self.kinds.items()])
+
+
 class TableHeader(NamedTuple):
-    """Metadata of a table: the store's URL, when its listing began, and a digest of the settings it depends on."""
+    """Metadata of a table.
+
+    The store's URL, when its listing began, a digest of the settings it depends on, and what the column of attributes
+    holds: None where that is to be made.
+    """
 
     root: str
     refreshed_at: datetime
     settings: str
+    attributes: AttributeColumns | None = None
 
     def dump(self) -> dict[bytes, bytes]:
         """Return the metadata of a table."""
-        return {
+        said = {
             _VERSION: str(VERSION).encode(),
             _ROOT: self.root.encode(),
             _REFRESHED: self.refreshed_at.isoformat().encode(),
             _SETTINGS: self.settings.encode(),
         }
+        return said if self.attributes is None else {**said, _ATTRIBUTES: self.attributes.dump()}
 
     @classmethod
     def read(cls, metadata: Mapping[bytes, bytes] | None) -> TableHeader:
@@ -120,7 +165,8 @@ class TableHeader(NamedTuple):
         found = metadata or {}
         try:
             instant = datetime.fromisoformat(found[_REFRESHED].decode())
-            header = cls(found[_ROOT].decode(), instant.astimezone(UTC), found[_SETTINGS].decode())
+            columns = AttributeColumns.read(metadata)
+            header = cls(found[_ROOT].decode(), instant.astimezone(UTC), found[_SETTINGS].decode(), columns)
         except KeyError as error:
             raise ValueError(f"its metadata lacks {error}") from None
         if instant.tzinfo is None:
@@ -136,27 +182,42 @@ def version_of(metadata: Mapping[bytes, bytes] | None) -> int:
         raise ValueError("it is no catalog: its metadata has no version") from None
 
 
+def _types() -> dict[str, pa.DataType]:
+    """Return the Arrow type of each kind of values."""
+    pa = arrow()
+    types = {"bool": pa.bool_(), "int32": pa.int32(), "int64": pa.int64(), "double": pa.float64()}
+    types |= {"string": pa.string(), MIXED: pa.string(), "list": pa.list_(pa.string())}
+    return {**types, "instant": pa.timestamp("us", "UTC")}
+
+
 def schema() -> pa.Schema:
-    """Return the Arrow schema."""
-    pa = arrow()
-    kinds = {"string": pa.string(), "int32": pa.int32(), "int64": pa.int64(), "double": pa.float64()}
-    kinds["instant"] = pa.timestamp("us", "UTC")
-    return pa.schema([pa.field(column.name, kinds[column.kind]) for column in COLUMNS])
+    """Return the Arrow schema, but for the column of attributes, whose type is each table's own."""
+    types = _types()
+    return arrow().schema([(column.name, types[column.kind]) for column in COLUMNS if column.name != ATTRIBUTES])
 
 
-def conform(table: pa.Table) -> pa.Table:
-    """Return a table with exactly our columns and types: others are left out, missing ones are null.
+def conform(file: pq.ParquetFile, header: TableHeader) -> pa.Table:
+    """Read a table with exactly our columns and types: others are left out, missing ones are null.
 
-    A column that can't be turned into ours raises ArrowInvalid or ArrowNotImplementedError.
+    The column of attributes is taken if it is what the metadata say and `xattrs` can have made; else it is left out,
+    to be made of `xattrs`. A column that can't be turned into ours raises ArrowInvalid or ArrowNotImplementedError.
     """
-    pa = arrow()
-    wanted = schema()
-    there = set(table.column_names)
-    columns: list[Any] = [
+    pa, compute, wanted, columns = arrow(), arrow().compute, schema(), header.attributes
+    there = {*file.schema_arrow.names}
+    # What does not fit is not even decoded.
+    fits = columns is not None and ATTRIBUTES in there and file.schema_arrow.field(ATTRIBUTES).type == columns.type()
+    table = file.read([name for name in (*wanted.names, *([ATTRIBUTES] if fits else [])) if name in there])
+    read: list[Any] = [
         table.column(field.name).cast(field.type) if field.name in there else pa.nulls(len(table), field.type)
         for field in wanted
     ]
-    return pa.table(columns, schema=wanted.with_metadata(table.schema.metadata))
+    found = pa.table(read, schema=wanted)
+    if fits:
+        column = table.column(ATTRIBUTES)
+        column.validate(full=True)  # strangers' text need not be text
+        if compute.is_valid(column).equals(compute.is_valid(found.column("xattrs"))):
+            return found.append_column(ATTRIBUTES, column).replace_schema_metadata(header.dump())
+    return found.replace_schema_metadata(header._replace(attributes=None).dump())
 
 
 COARSEST: Final = timedelta(seconds=2)
@@ -247,3 +308,123 @@ def urls(references: Any, root: str) -> Any:
     (HF datasets) would make `file://tmp` of `file:///tmp`.
     """
     return arrow().compute.binary_join_element_wise("media://", references, f"::{root}", "")
+
+
+_PARSED: Final = 8192  # rows whose attributes are Python objects together
+_WIDE: Final = "int64 that no double is"
+
+
+def completed(table: pa.Table, previous: pa.Table) -> tuple[pa.Table, AttributeColumns | None]:
+    """Return rows with their column of attributes, as its last, and what stands in it; None if no row has xattrs.
+
+    Rows that were kept come with the fields they had in `previous`, the others with null.
+    """
+    compute, known = arrow().compute, AttributeColumns.read(previous.schema.metadata)
+    told = compute.is_valid(table.column("xattrs"))
+    count = _count(told)
+    if known is not None and ATTRIBUTES in table.column_names:
+        kept = compute.is_valid(table.column(ATTRIBUTES))
+        if _count(kept) == count == len(previous) - previous.column(ATTRIBUTES).null_count:
+            return table, known
+        # Of names without a field nobody knows how many rows have them, and what is mixed may be so no more.
+        if not known.others and MIXED not in known.kinds.values():
+            found = _seen(table, compute.and_not(told, kept))
+            for name, kind in known.kinds.items():
+                found[name, kind] += len(table) - compute.struct_field(table.column(ATTRIBUTES), name).null_count
+            columns = _chosen(+found)
+            if all(columns.kinds.get(name, kind) == kind for name, kind in known.kinds.items()):
+                return _filled(table, columns), columns
+    if ATTRIBUTES in table.column_names:
+        table = table.drop_columns([ATTRIBUTES])
+    columns = _chosen(_seen(table, told))
+    return (_filled(table, columns), columns) if columns.kinds else (table, None)
+
+
+def _count(mask: Any) -> int:
+    return int(arrow().compute.sum(mask).as_py() or 0)
+
+
+def attributes_of(text: str | None) -> dict[str, AttributeValue]:
+    """Return the attributes of a row; what strangers wrote and is none is left out."""
+    try:
+        found = from_json(text) if text else None
+    except ValueError:
+        return {}
+    return readable(found) if isinstance(found, dict) else {}
+
+
+def _seen(table: pa.Table, wanted: Any) -> Counter[tuple[str, str]]:
+    """Count names of attributes, with what they are, in the rows wanted."""
+    found: Counter[tuple[str, str]] = Counter()
+    for batch in table.select(["xattrs"]).append_column("", wanted).to_batches(max_chunksize=_PARSED):
+        for text in batch.column(0).filter(batch.column(1)).to_pylist():
+            found.update([(name, _label(value)) for name, value in attributes_of(text).items()])
+    return found
+
+
+def _label(value: AttributeValue) -> str:
+    kind = kind_of(value)
+    return _WIDE if kind == "int64" and int(float(value)) != value else kind  # type: ignore[arg-type] # - an int
+
+
+def _chosen(seen: Counter[tuple[str, str]]) -> AttributeColumns:
+    """Return the names that get a field, the most frequent first, and of those that differ in case alone one."""
+    rows: Counter[str] = Counter()
+    labels: defaultdict[str, set[str]] = defaultdict(set)
+    for (name, label), count in seen.items():
+        rows[name] += count
+        labels[name].add(label)
+    chosen: dict[str, str] = {}
+    for name in sorted(rows, key=lambda each: (-rows[each], each)):
+        # To DuckDB `Model` and `model` are one field.
+        if name.lower() not in chosen and len(chosen) < MOST_COLUMNS:
+            chosen[name.lower()] = name
+    kinds = {name: _joined(labels[name]) for name in sorted(chosen.values())}
+    return AttributeColumns(kinds, others=len(kinds) < len(rows))
+
+
+def _joined(labels: set[str]) -> str:
+    """Return the kind of values that are of several."""
+    kinds: set[Any] = {"int64" if each == _WIDE else each for each in labels}
+    kind = reduce(joint_kind, kinds, None)
+    mixed = len(kinds) > 1 and (kind == "string" or _WIDE in labels)
+    return MIXED if mixed else str(kind)
+
+
+def _filled(table: pa.Table, columns: AttributeColumns) -> pa.Table:
+    """Return rows with these fields, the kinds of those that are there as they were; some rows at a time are parsed."""
+    pa, kind = arrow(), columns.type()
+    names = [name for name in ("xattrs", ATTRIBUTES) if name in table.column_names]
+    made = [_struct(batch, columns, kind) for batch in table.select(names).to_batches(max_chunksize=_PARSED)]
+    column = pa.chunked_array(made, kind)
+    if len(names) > 1:
+        table = table.drop_columns([ATTRIBUTES])
+    return table.append_column(ATTRIBUTES, column)
+
+
+def _struct(batch: pa.RecordBatch, columns: AttributeColumns, kind: Any) -> pa.Array:
+    pa, compute = arrow(), arrow().compute
+    texts = batch.column(0)
+    old = batch.column(1) if batch.num_columns > 1 else pa.nulls(len(batch), pa.struct([]))
+    if old.type == kind and old.null_count == texts.null_count:
+        return old
+    there = {field.name for field in old.type}
+    fresh = compute.and_(compute.is_null(old), compute.is_valid(texts))
+    asked = compute.if_else(fresh, texts, pa.scalar(None, texts.type))
+    rows = [attributes_of(text) for text in asked.to_pylist()] if _count(fresh) else None
+    children = []
+    for field in kind:
+        child = compute.struct_field(old, field.name) if field.name in there else pa.nulls(len(batch), field.type)
+        if rows is not None:
+            values = [row.get(field.name) for row in rows]
+            made = pa.array(_converted(values, columns.kinds[field.name]), field.type)
+            child = compute.coalesce(child, made) if field.name in there else made
+        children.append(child)
+    return pa.StructArray.from_arrays(children, fields=list(kind), mask=compute.is_null(texts))
+
+
+def _converted(values: list[AttributeValue | None], kind: Any) -> list[AttributeValue | None]:
+    if kind not in ("double", MIXED):
+        return values
+    kind = "string" if kind == MIXED else kind
+    return [None if value is None else as_kind(value, kind) for value in values]

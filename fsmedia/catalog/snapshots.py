@@ -287,10 +287,10 @@ def _read(data: bytes, key: str) -> tuple[pa.Table, TableHeader]:
                 key=key,
             )
         header = TableHeader.read(metadata)
-        table = conform(file.read()).replace_schema_metadata(header.dump())
+        table = conform(file, header)
     if not is_sorted(table):
         raise ValueError("its rows are not sorted")
-    return table, header
+    return table, TableHeader.read(table.schema.metadata)
 
 
 def _same(found: Snapshot, table: pa.Table) -> bool:
@@ -329,7 +329,11 @@ class CatalogAnswers:
             return None
         if found is None or found.header.settings != settings_digest(self.configuration):
             return None
-        return RowAnswers(found.table, self.selection)
+        try:
+            return RowAnswers(found.table, self.selection)
+        except _unreadable() as error:
+            _log.warning("listing without the catalog: %s can't be read (%s)", found.key, type(error).__name__)
+            return None
 
 
 class RowAnswers:

@@ -13,26 +13,27 @@ from importlib import import_module
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Unpack
 
-from pydantic_core import from_json
-
 from fsmedia import models  # its reports are loaded when one is made
-from fsmedia.catalog.schema import TableHeader, arrow
+from fsmedia.catalog.schema import ATTRIBUTES, MIXED, AttributeColumns, TableHeader, arrow, attributes_of
 from fsmedia.errors import InvalidMediaError, StorageError
-from fsmedia.models import attributes, base, mime
+from fsmedia.models import base, mime
+from fsmedia.models.attributes import meets
 from fsmedia.models.selection import Selection, SelectionWords, shows_words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     import pyarrow as pa
 
-    from fsmedia.models import CatalogRefresh, Condition, StoreStatistics, Tally
+    from fsmedia.models import AttributeValue, CatalogRefresh, Condition, StoreStatistics, Tally
 
 _INSTANTS = {"since": "timestamp", "until": "timestamp", "expires_before": "expires_at"}
 DAY = timedelta(days=1)
 _AGES = {
     "under a day": DAY, "a day to a week": 7 * DAY, "a week to 30 days": 30 * DAY, "30 days to a year": 365 * DAY,
 }  # fmt: skip
+_BATCH = 8192  # rows whose attributes are Python objects together
+_MOST_NAMES = 50  # that an error tells
 _OLDEST, _UNKNOWN = "over a year", "unknown"
 
 Counts = dict[Any, tuple[int, int]]  # name -> media and bytes
@@ -44,7 +45,7 @@ def mask(table: pa.Table, selection: Selection) -> pa.ChunkedArray:
     met: list[Any] = []
     for name, wanted in selection.words.items():
         if name == "attributes":
-            met.append(pa.array([_meets(text, wanted) for text in table.column("xattrs").to_pylist()], pa.bool_()))
+            met += [_met(table, each, condition) for each, condition in wanted.items()]
             continue
         column = table.column(_INSTANTS.get(name, name))
         if name == "mime_type":
@@ -61,9 +62,44 @@ def mask(table: pa.Table, selection: Selection) -> pa.ChunkedArray:
     return compute.fill_null(reduce(compute.and_, met), False)
 
 
-def _meets(text: str | None, wanted: Mapping[str, Condition]) -> bool:
-    given = attributes.readable(from_json(text)) if text else {}
-    return all(attributes.meets(given.get(name), condition) for name, condition in wanted.items())
+def _met(table: pa.Table, name: str, wanted: Condition) -> pa.ChunkedArray:
+    """Return in which rows an attribute meets a condition that was checked, never null."""
+    pa, compute, columns = arrow(), arrow().compute, AttributeColumns.read(table.schema.metadata)
+    kind = columns.kinds.get(name) if columns is not None else MIXED
+    if kind == MIXED or (kind is None and columns is not None and columns.others):
+        return pa.chunked_array([[meets(row.get(name), wanted) for row in _rows(table)]], pa.bool_())
+    if kind is None:
+        return pa.chunked_array([pa.repeat(wanted is None, len(table))])
+    column = compute.struct_field(table.column(ATTRIBUTES), name)
+    if wanted is None:
+        return compute.is_null(column)
+    values = compute.list_flatten(column) if kind == "list" else column
+    # Each value is asked once, by the same rule that a listing asks by.
+    fitting = [each for each in compute.unique(values).to_pylist() if each is not None and meets(each, wanted)]
+    found = pa.array(fitting, values.type)
+    if kind != "list":
+        return compute.is_in(column, found)
+    return pa.chunked_array([_any_in(chunk, found) for chunk in column.chunks], pa.bool_())
+
+
+def _any_in(lists: pa.Array, found: pa.Array) -> pa.Array:
+    """Return which lists have one of the texts."""
+    compute = arrow().compute
+    inside = compute.is_in(compute.list_flatten(lists), found)
+    return compute.is_in(arrow().array(range(len(lists))), compute.list_parent_indices(lists).filter(inside))
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, AttributeValue]]:
+    for batch in table.select(["xattrs"]).to_batches(max_chunksize=_BATCH):
+        yield from map(attributes_of, batch.column(0).to_pylist())
+
+
+def _attribute_names(table: pa.Table) -> Collection[str]:
+    """Return the names of attributes that rows have."""
+    columns = AttributeColumns.read(table.schema.metadata)
+    if columns is not None and not columns.others:
+        return columns.kinds.keys()
+    return {name for row in _rows(table) for name in row}
 
 
 class Catalog:
@@ -121,10 +157,21 @@ class Catalog:
         Raises
         ------
         InvalidMediaError
-            A condition can't be meant.
+            A condition can't be meant, or no row has an attribute of that name.
         """
         selection = Selection(**words)
+        for name in selection.words.get("attributes", {}):
+            self._check_attribute(name)
         return Catalog(self._table.filter(mask(self._table, selection))) if selection.asks() else self
+
+    def _check_attribute(self, name: str) -> None:
+        if self._header.attributes is not None and name in self._header.attributes.kinds:
+            return
+        there = sorted(_attribute_names(self._table))
+        if name not in there:
+            more = f" and {len(there) - _MOST_NAMES:,} more" if len(there) > _MOST_NAMES else ""
+            step = f"there are {', '.join(there[:_MOST_NAMES])}{more}" if there else "no media has attributes"
+            raise InvalidMediaError(f"no media of this catalog has an attribute {name!r}", next_step=step)
 
     @property
     def problems(self) -> dict[str, str]:

@@ -17,7 +17,7 @@ import typer
 from rich.text import Text
 
 from fsmedia.catalog import COLUMNS, Catalog
-from fsmedia.catalog.schema import arrow
+from fsmedia.catalog.schema import MIXED, AttributeColumns, arrow
 from fsmedia.cli import app, output
 from fsmedia.errors import INSTALL, MediaError, StorageError
 from fsmedia.models.text import distance_text
@@ -48,7 +48,8 @@ Examples:
 
 SHOW_HELP = """Show the catalog as it lies in the store: its age, its rows, its file, its columns with their units.
 
-Nothing is refreshed. `--json` gives all of it for programs.
+The names of attributes are told with the kind of their values. Nothing is refreshed. `--json` gives all of it for
+programs.
 
 Examples:
   fsmedia catalog show
@@ -66,6 +67,7 @@ Examples:
   fsmedia catalog query "select run_id, sum(size_bytes) bytes from media where mime_type like 'image/%' \
 and expires_at between now() and now() + interval 7 days group by run_id"
   fsmedia catalog query --json "select reference, caption from media where caption ilike '%cat%'" --limit 10
+  fsmedia catalog query "select attributes['model'], count(*) from media where attributes['score'] >= 4 group by 1"
   fsmedia catalog query --csv "select * from media" > media.csv
 """
 
@@ -100,10 +102,12 @@ def show(*, as_json: app.AsJson = False, location: app.Store) -> None:
     """Show what the catalog is."""
     with location.open_existing(read_only=True) as opened:
         found = opened.catalog(refresh=False)
+    attributes = AttributeColumns.read(found.to_arrow().schema.metadata)
+    kinds = {} if attributes is None else attributes.kinds
     if as_json:
         told = {"media": len(found), "refreshed_at": found.refreshed_at.isoformat(), "file": _file_of(found)}
         columns = [{"name": each.name, "type": each.kind, "about": each.about} for each in COLUMNS]
-        output.json_line({**told, "problems": len(found.problems), "columns": columns})
+        output.json_line({**told, "problems": len(found.problems), "columns": columns, "attributes": kinds})
         return
     screen = output.Screen()
     age = distance_text(found.refreshed_at, utc_now())
@@ -114,6 +118,8 @@ def show(*, as_json: app.AsJson = False, location: app.Store) -> None:
         table.add_column(name, no_wrap=name != "what", overflow="fold")
     for each in COLUMNS:
         table.add_row(each.name, each.kind, Text(each.about))
+    for name, kind in kinds.items():
+        table.add_row(Text(f"attributes['{name}']"), kind, Text("text of values that differ in type" * (kind == MIXED)))
     screen.print(table)
 
 

@@ -84,6 +84,7 @@ print("PICTURES", [row["url"].size for row in pictures])
 files = load_dataset("parquet", data_files=found.files, split="train", cache_dir=sys.argv[2])
 pictures = files.filter(lambda row: row["mime_type"] == "image/png").cast_column("url", Image())
 print("FROM FILES", [row["url"].size for row in pictures])
+print("MODELS", files.filter(lambda row: (row["attributes"] or {}).get("model") == "tts")["attributes"][:])
 sounds = Dataset(found.filter(mime_type="audio/*").to_arrow()).cast_column("url", Audio(decode=False))
 print("SOUNDS", [row["url"]["path"] for row in sounds])
 """
@@ -273,20 +274,33 @@ def test_datasets_read_the_column_of_urls_as_pictures_and_sound(run, tmp_path, l
     store = MediaStore(local_storage.url)
     metadata = MediaMetadata(run_id="r1")
     store.store_many([(MediaContent.from_bytes(PNG, "image/png"), metadata)] * 2)
-    sound = store.store_media(MediaContent.from_bytes(bytes(4800), "audio/pcm"), metadata)
+    spoken = metadata.model_copy(update={"attributes": {"model": "tts", "tags": ["night"]}})
+    sound = store.store_media(MediaContent.from_bytes(bytes(4800), "audio/pcm"), spoken)
     store.catalog()
     _, told, said = run(PICTURES, local_storage.url, tmp_path / "cache")
     pictures, sounds = [(8, 6)] * 2, [f"media://{sound}::{store.url}"]
-    assert told.splitlines() == [f"PICTURES {pictures}", f"FROM FILES {pictures}", f"SOUNDS {sounds}"], said
+    models = [{"model": "tts", "tags": ["night"]}]
+    wanted = [f"PICTURES {pictures}", f"FROM FILES {pictures}", f"MODELS {models}", f"SOUNDS {sounds}"]
+    assert told.splitlines() == wanted, said
 
 
 def test_duckdb_alone_reads_the_file(local_storage):
     store = MediaStore(local_storage.url)
-    for policy in ("retain-3days", "retain-30days"):
-        metadata = MediaMetadata(run_id="r1", policy_name=policy, timestamp=utc_now())
-        store.store_media(MediaContent.from_bytes(PNG, "image/png"), metadata)
+    for policy, model in (("retain-3days", "gpt-image-1"), ("retain-30days", "flux")):
+        given = {"model": model, "gen_ai.seed": 7}
+        metadata = MediaMetadata(run_id="r1", policy_name=policy, timestamp=utc_now(), attributes=given)
+        reference = store.store_media(MediaContent.from_bytes(PNG, "image/png"), metadata)
     (file,) = store.catalog().files
     assert duckdb.sql(WEEK.format(file)).fetchall() == [("r1", len(PNG))]
+    # To DuckDB `Model` is `model` too: where there are both it sees the one that more media have.
+    store.fs.setxattrs(reference, {"user.Model": "wrong", "user.only": True})
+    files = [file, *store.catalog().files]
+    models = "select attributes['model'], attributes['gen_ai.seed'] from '{}' where attributes['model'] like 'gpt-%'"
+    assert [duckdb.sql(models.format(each)).fetchall() for each in files] == [[("gpt-image-1", 7)]] * 2
+    both = (
+        f"select count(attributes['model']), count(attributes['only']) from read_parquet({files}, union_by_name = true)"
+    )
+    assert duckdb.sql(both).fetchall() == [(4, 1)]
 
 
 def test_pandas_polars_and_arrow_read_the_files(local_storage):
@@ -298,6 +312,14 @@ def test_pandas_polars_and_arrow_read_the_files(local_storage):
     assert pl.read_parquet(catalog.files)["reference"].to_list() == references
     assert ds.dataset(catalog.files).to_table().equals(catalog.to_arrow())
     assert list(catalog.to_pandas().reference) == references
+    for told in (pd.read_parquet(catalog.files[0]).attributes, pl.read_parquet(catalog.files)["attributes"]):
+        assert sorted((row["rank"], *row["tags"]) for row in told if row) == [
+            (n, "x", f"t{n}") for n in range(1, 12, 2)
+        ]
+    assert (
+        catalog.to_pandas().attributes.struct.field("rank").sum()
+        == catalog.to_polars()["attributes"].struct["rank"].sum()
+    )
     assert catalog.to_pandas().message_idx.sum() == catalog.to_polars()["message_idx"].sum() == 66
 
 

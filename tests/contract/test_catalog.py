@@ -50,7 +50,9 @@ def test_rows_say_what_info_says(storage, shared):
     assert rows["runs/r9/foreign.png"]["run_id"] == "r9"
     assert rows["loose.txt"]["run_id"] is None
     assert {row["key"] for row in rows.values()} == {keys.bytes_key(each) for each in rows}
-    assert catalog.to_arrow().schema.equals(schema())
+    text = pa.string()
+    fields = {"mood": text, "rank": pa.int64(), "score": text, "tags": pa.list_(text)}
+    assert catalog.to_arrow().schema.equals(schema().append(pa.field("attributes", pa.struct(fields))))
     assert [each.name for each in COLUMNS] == catalog.to_arrow().column_names
 
 
@@ -318,6 +320,8 @@ ASKED = [
     {"policy_name": "retain-3days"}, {"policy_name": ""}, {"since": OLD + 4 * HOUR}, {"until": OLD + 4 * HOUR},
     {"since": OLD + 2 * HOUR, "until": OLD + 9 * HOUR, "mime_type": "image/png"},
     {"expires_before": OLD + timedelta(days=4)}, {"expires_before": OLD},
+    {"attributes": {"mood": "a"}}, {"attributes": {"mood": None}}, {"attributes": {"rank": (4, None), "mood": "*"}},
+    {"attributes": {"tags": ["t7", "t1*"], "rank": [1.0, 7, 9]}, "mime_type": "text/*"},
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fsmedia.catalog import COLUMNS, VERSION
-from fsmedia.catalog.schema import COARSEST, TableHeader
+from fsmedia.catalog.schema import ATTRIBUTE_KINDS, COARSEST, MOST_COLUMNS, AttributeColumns, TableHeader
 from fsmedia.core import commit, named
 from fsmedia.core.settings_file import SWITCHES
 from fsmedia.errors import InvalidReferenceError
@@ -174,8 +174,9 @@ def test_the_columns_and_the_names_of_the_catalog_are_those_of_the_code() -> Non
     assert rows(text) == [[f"`{each.name}`", kinds.get(each.kind, each.kind), each.about] for each in COLUMNS]
     listed = f"within {COARSEST // timedelta(seconds=1)} s before the listing"
     tells(one_line(text), f"metadata, now {VERSION}.", listed, "`YYYYMMDDTHHMMSSmmmZ`")
-    facts = TableHeader("s3://b/m", NOON, "digest").dump()
-    assert {name.decode() for name in facts} <= set(spans(text))
+    facts = TableHeader("s3://b/m", NOON, "digest", AttributeColumns({"model": "string"}, others=False)).dump()
+    assert {name.decode() for name in facts} | ATTRIBUTE_KINDS <= set(spans(text))
+    tells(one_line(text), f"the {MOST_COLUMNS} that most rows have")
 
 
 def test_deletes_of_shared_and_of_named_media_have_the_order_of_the_page() -> None:

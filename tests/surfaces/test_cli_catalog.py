@@ -87,6 +87,20 @@ def test_bytes_of_images_per_run_that_expire_this_week(url: str, local_storage: 
     assert dict(duckdb.sql(WEEK.replace("media", f"'{file}'")).fetchall()) == wanted
 
 
+def test_attributes_are_shown_and_asked(url: str) -> None:
+    put(url, attributes={"model": "gpt-1", "score": 4, "tags": [HOSTILE], "mood": True})
+    put(url, attributes={"model": "flux", "score": 4.5, "mood": HOSTILE})
+    exits(0, "catalog", "refresh", "-s", url)
+    (shown,) = answers("catalog", "show", "-s", url)
+    kinds = {"model": "string", "mood": "mixed", "score": "double", "tags": "list"}
+    assert shown["attributes"] == kinds
+    table = [line.split()[:2] for line in fsmedia("catalog", "show", "-s", url).stdout.splitlines()]
+    assert all([f"attributes['{name}']", kind] in table for name, kind in kinds.items())
+    query = ("catalog", "query", "-s", url, "select attributes a from media where attributes['model'] like 'gpt-%'")
+    assert answers(*query) == [{"a": {"model": "gpt-1", "mood": "true", "score": 4.0, "tags": [HOSTILE]}}]
+    harmless(fsmedia(*query).stdout)
+
+
 def test_what_comes_out_is_what_was_stored(url: str) -> None:
     put(url, caption=HOSTILE, run_id=HOSTILE)
     wanted = MediaStore(url).info(next(MediaStore(url).list()))
