@@ -455,6 +455,42 @@ def catalog() -> None:
             print(f"  {title:34}{took:>9.2f}{count / took:>10,.0f}{peak:>10.0f}")
 
 
+def attributes() -> None:
+    """Listing by one of ten attributes, beside listing by an id; both ask a young catalog."""
+    with scratch() as folder:
+        store = MediaStore(folder / "media", durability="rename")
+        content = MediaContent.from_bytes(b"x", "text/plain")
+        texts = {
+            "model": "gpt-image-{}",
+            "prompt": "a cat, number {}, on the moon",
+            "size": "{0}x{0}",
+            "sampler": "s{}",
+        }
+
+        def metadata(number: int) -> MediaMetadata:
+            given: dict[str, Any] = {name: text.format(number % 97) for name, text in texts.items()}
+            given |= {"seed": number, "steps": number % 40, "score": number % 50 / 10, "cfg": 7.5}
+            given |= {"draft": number % 3 == 0, "tags": ["night", f"t{number % 100}"]}
+            return MediaMetadata(run_id=f"r{number % 100}", provider_id=f"p{number % 5}", attributes=given)
+
+        store.store_many((content, metadata(number)) for number in range(STORED))
+        print(f"catalog of {STORED:,} media with ten attributes on a local disk")
+        for what in ("first refresh", "nothing changed", "nothing changed"):  # the first finds some too young
+            took, _, peak = measured(CATALOG_CHILD, "refresh", str(store.url))
+            print(f"  {what:34}{took:>9.2f} s{peak:>10.0f} MiB at most")
+        asked: dict[str, dict[str, Any]] = {
+            "provider_id": {"provider_id": "p3"}, "model, text": {"attributes": {"model": "gpt-image-3*"}},
+            "prompt, text": {"attributes": {"prompt": "*number 9*"}}, "no draft": {"attributes": {"draft": None}},
+            "score, a range": {"attributes": {"score": (4, None)}}, "tags, lists": {"attributes": {"tags": "t3*"}},
+        }  # fmt: skip
+        calls = {name: partial(_counted, store, words) for name, words in asked.items()}
+        compare("list(...), with a young catalog", calls, "provider_id", STORED, "<= 1.3 x")
+
+
+def _counted(store: MediaStore, words: dict[str, Any]) -> int:
+    return sum(1 for _ in store.list(**words))
+
+
 VERIFY_SIZE = 2_000
 VERIFY_CHILD = """
 import json, sys, time
@@ -752,7 +788,7 @@ def gallery() -> None:
 
 BENCHES = {
     "Single calls on local disk, against the same work by hand": (local, large, reads, deduplication, telemetry),
-    "Large local stores, against the least work there is": (retention, catalog, views, verify),
+    "Large local stores, against the least work there is": (retention, catalog, attributes, views, verify),
     "Over S3 (rclone, in its own process), against raw s3fs": (objects, filesystem, sync, gallery),
 }  # fmt: skip
 
