@@ -81,9 +81,12 @@ def find(
 def each(
     work: Callable[[str], T], references: Iterable[str], key_of: Callable[[str], str], backend: Backend
 ) -> Iterator[T | MediaError]:
-    """Apply a function to many media, a window at a time, at once where the storage gains from it."""
+    """Apply a function to many media, a window at a time, at once where the storage gains from it; once to each."""
     for window in key_windows(references, key_of):
-        yield from attempt_each(lambda key: attempt(work, key), window, backend)
+        # One that is given twice would be in its own way.
+        wanted = list(dict.fromkeys(key for key in window if isinstance(key, str)))
+        done = dict(zip(wanted, attempt_each(work, wanted, backend), strict=True))
+        yield from (done[key] if isinstance(key, str) else key for key in window)
 
 
 def delete(removal: Deleter, references: Iterable[str], key_of: Callable[[str], str]) -> Iterator[Answer]:

@@ -87,8 +87,8 @@ def annotate(context: WriteContext, key: str, annotation: Annotation, *, dry_run
         before = bare if text is None and bare is not None else Sidecar.parse(text or b"", key)
         latest = annotation.made_on(before, key)
         # No instant is moved, and its due entry is there. Only where an older sidecar may go over a policy that is set
-        # meanwhile, the entry of the older one may have gone by then.
-        moves = backend.exclusion not in (Exclusion.CONDITIONS, Exclusion.LOCK)
+        # meanwhile, the entry of the older one may have gone by then. A dry run must not ask: that takes a write.
+        moves = not dry_run and backend.exclusion not in (Exclusion.CONDITIONS, Exclusion.LOCK)
         return Rewritten(latest.dump(), records.expiry_of(before, key, configuration) if moves else None)
 
     first = changed(seen.text)

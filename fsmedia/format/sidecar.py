@@ -37,6 +37,7 @@ FORMAT = 1
 """Version of the sidecar format that this code writes."""
 MAX_SIDECAR_BYTES = 4 * 2**20
 """Larger sidecars are refused: they are not ours, and would be read into memory."""
+_ROOM = 1024  # bytes that stay free in it: for what a policy, a write and a deletion's mark add later
 # Attributes stand among the xattrs.
 METADATA_FIELDS = tuple(name for name in MediaMetadata.model_fields if name != "attributes")
 """Names of the metadata in a sidecar, in PromptKit's order."""
@@ -242,7 +243,7 @@ class Sidecar:
         changed = {**self.values, **values, "xattrs": attributes or None}
         made = Sidecar({name: value for name, value in changed.items() if value is not None})
         try:
-            Sidecar.parse(made.dump(), reference)
+            Sidecar.parse(made.dump() + b" " * _ROOM, reference)
         except ValueError as error:
             problem = f"with these attributes its sidecar could not be read again ({str(error)[:120]})"
             raise InvalidMediaError(problem, next_step="store large or deep values as media of their own") from None

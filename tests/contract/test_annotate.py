@@ -10,7 +10,8 @@ import pytest
 
 from fsmedia import AsyncMediaStore, MediaMetadata, MediaStore, errors
 from fsmedia.core import commit
-from fsmedia.storage import Exclusion
+from fsmedia.format.sidecar import MAX_SIDECAR_BYTES
+from fsmedia.storage import Exclusion, fsspec_backend
 from tests.conftest import on
 from tests.contract.specimens import png, put, raised
 from tests.protocol.wire import costs
@@ -66,6 +67,41 @@ def test_a_dry_run_and_what_is_so_already_write_nothing(store: MediaStore, stora
     reader = opened(storage, read_only=True)
     assert reader.annotate(reference, {"score": 1}, dry_run=True)[0].attributes["score"] == 1
     raised(errors.ReadOnlyStoreError, reader.annotate, reference, {"score": 1})
+
+
+def test_a_dry_run_asks_the_storage_for_nothing_that_is_a_write(moto_storage: Any, monkeypatch: Any) -> None:
+    """What a storage keeps is asked by a PUT that must be refused: whoever may only read is not allowed that."""
+    reference = put(opened(moto_storage))
+    monkeypatch.setattr(fsspec_backend, "_EXCLUSIONS", {})
+    reader = opened(moto_storage, read_only=True)
+    costs(moto_storage, lambda: reader.annotate(reference, {"a": 1}, dry_run=True), get=2, head=1)
+
+
+@on(LOCAL, S3_MOTO, of=(LOCAL, S3_MOTO, GCS))
+def test_what_is_given_twice_is_annotated_once(storage: Storage) -> None:
+    """Its own changes were in its way: most of them were refused."""
+    store = opened(storage)
+    reference, other = put(store), put(store, run_id="r2")
+    found = store.annotate([reference] * 30 + [other, reference], {"a": 1}, add={"tags": "x"})
+    assert found == [store.info(reference)] * 30 + [store.info(other), store.info(reference)]
+    error = raised(errors.BulkError, store.annotate, ["../x", reference, "../x", reference], {"a": 2})
+    assert [*error.errors] == [0, 2]
+    assert error.results == dict.fromkeys((1, 3), store.info(reference))
+
+
+@on(LOCAL, S3_MOTO, of=(LOCAL, S3_MOTO, GCS))
+def test_what_is_added_to_a_sidecar_later_has_room(storage: Storage) -> None:
+    """A write's id made it longer than what is read."""
+    store = opened(storage)
+    reference = put(store)
+    room = MAX_SIDECAR_BYTES - len(storage.read(f"{reference}.meta")) - len('"xattrs": {"user.x": ""}') - 20
+    for size in (room, room - 40, room - 1000):
+        raised(errors.InvalidMediaError, store.fs.setxattrs, reference, {"user.x": "x" * size})
+    store.fs.setxattrs(reference, {"user.x": "x" * (room - 1100)})
+    store.apply_policy(reference, "retain-30days")
+    assert store.info(reference).policy_name == "retain-30days"
+    store.fs.removexattr(reference, "user.x")
+    assert store.annotate(reference, {"a": 1})[0].attributes == {"a": 1}
 
 
 def test_many_are_annotated_and_the_others_told(store: MediaStore) -> None:
