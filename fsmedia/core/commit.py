@@ -172,9 +172,24 @@ def look_after_slow(operations: Sequence[StoreOperation]) -> Failures:
 # -- steps of a delete -------------------------------------------------------------------------------------
 
 
+def mark_moved(operations: Sequence[DeleteOperation]) -> Failures:
+    """Mark the sidecar of what was moved, over the one that was copied: if it was changed since then, both stay."""
+    first = operations[0]
+    moved = first.entry is not None and first.backend.exclusion is Exclusion.CONDITIONS
+    return named.mark_leaving(operations) if moved else {}
+
+
 def remove_sidecar(operations: Sequence[DeleteOperation]) -> Failures:
-    """Remove the sidecar."""
-    return _delete_keys(operations, lambda each: () if each.stays else (keys.sidecar_key(each.reference),))
+    """Remove the sidecar, under the lock where there is one; where the storage refuses, a mark is taken back."""
+    if operations[0].backend.known_exclusion is Exclusion.LOCK:
+        # Whoever changes it under the lock has written it before, and it goes, or finds then that it is gone.
+        going = [index for index, each in enumerate(operations) if not each.stays]
+        failed = named.remove_under_lock([operations[index] for index in going])
+        return {going[at]: error for at, error in failed.items()}
+    failures = remove_sidecar_again(operations)
+    for index, error in failures.items():
+        named.take_back(operations[index], error)
+    return failures
 
 
 def remove_bytes(operations: Sequence[DeleteOperation]) -> Failures:
@@ -210,7 +225,7 @@ def remove_marker(operations: Sequence[DeleteOperation]) -> Failures:
 
 def remove_sidecar_again(operations: Sequence[DeleteOperation]) -> Failures:
     """Remove a sidecar that was rewritten meanwhile: its writer looked at the marker while that was still there."""
-    return remove_sidecar(operations)
+    return _delete_keys(operations, lambda each: () if each.stays else (keys.sidecar_key(each.reference),))
 
 
 def release_bytes(operations: Sequence[DeleteOperation]) -> Failures:
@@ -256,7 +271,7 @@ STORE_NAMED: StoreSteps = (put_due, named.put_bytes_noted, named.put_sidecar_and
 CREATE_CONDITIONAL: StoreSteps = (put_due, create_bytes, named.put_sidecar_conditionally, look_after_slow)
 CREATE_NAMED: StoreSteps = (put_due, create_bytes, named.put_sidecar_and_look, look_after_slow)
 # The sidecar before the bytes: what is half deleted is not listed. The due entry last: it finds what a crash leaves.
-DELETE: DeleteSteps = (remove_sidecar, remove_bytes, remove_due)
+DELETE: DeleteSteps = (mark_moved, remove_sidecar, remove_bytes, remove_due)
 # The other way round for names that are not of our own form: their bytes alone would be listed as a media item
 # again, one without policy and hold.
 _REMOVED: DeleteSteps = (named.look_after_removal, remove_due)
@@ -265,7 +280,14 @@ DELETE_CAUGHT: DeleteSteps = (named.look_before_removal, named.catch_bytes, name
 DELETE_MARKED: DeleteSteps = (named.mark_leaving, remove_bytes_under_mark, remove_marked_sidecar, remove_due)
 DELETE_LOCKED: DeleteSteps = (named.remove_under_lock, remove_due)
 # The sidecar twice: a rewrite between the two looks at the marker, finds it, and would leave a sidecar behind.
-DELETE_SHARED: DeleteSteps = (remove_sidecar, remove_marker, remove_sidecar_again, release_bytes, remove_due)
+DELETE_SHARED: DeleteSteps = (
+    mark_moved,
+    remove_sidecar,
+    remove_marker,
+    remove_sidecar_again,
+    release_bytes,
+    remove_due,
+)
 
 
 def store(operations: Sequence[StoreOperation]) -> Outcomes:
@@ -349,17 +371,17 @@ def rewrite_sidecar(
     due entry for another instant stays: it is a hint, and the sweep that meets it reads the sidecar.
 
     `seen`: the sidecar of which this one was made; None: nobody has looked, and a name of our own form is written over
-    whatever it says by now. `change`: makes it anew of one that came meanwhile; None: it stays as it is. `rounds`: how
-    often it is tried. Raises `MediaNotFoundError`: the sidecar that was read is gone, or its bytes, or its marker, are
-    not seen after the write: somebody deleted the media item meanwhile, or the storage answered wrongly. A sidecar that
-    was written stays.
+    whatever it says by now, under the lock where there is one. `change`: makes it anew of one that came meanwhile;
+    None: it stays as it is. `rounds`: how often it is tried. Raises `MediaNotFoundError`: the sidecar that was read is
+    gone, or its bytes, or its marker, are not seen after the write: somebody deleted the media item meanwhile, or the
+    storage answered wrongly. A sidecar that was written stays.
     """
     changed = Rewritten(sidecar, expires_at)
     if keys.pointer_of(reference) is not None and Sidecar.parse(sidecar, reference).marker(reference) is None:
         raise CorruptSidecarError(
             "its sidecar names no marker of its own", next_step="verify the store", reference=reference
         )
-    if seen is None and keys.is_own_name(reference):
+    if seen is None and keys.is_own_name(reference) and backend.known_exclusion is not Exclusion.LOCK:
         return named.write_and_look(backend, reference, changed)
     return named.rewrite(backend, reference, seen, changed, change, rounds=rounds)
 

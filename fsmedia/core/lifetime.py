@@ -297,7 +297,8 @@ class Deleter:
             # Copying a folder may have taken hours: what was held meanwhile stays where it is held.
             held: dict[str, MediaError] = dict(holds.refusals(self.backend, list(sources)))
             going = {reference: pair for reference, pair in sources.items() if reference not in held}
-            promptkit.forget(self.backend, list(going), adopted=self.configuration.adopted)
+            foreign = [each for each in going if not keys.is_own_name(each)]
+            promptkit.forget(self.backend, foreign, adopted=self.configuration.adopted)
         except MediaError as error:
             return dict.fromkeys(sources, error)
         seen = {reference: pair.seen for reference, pair in going.items()}

@@ -732,17 +732,24 @@ def _anew(error: MediaError) -> MediaError:
 
 def _remove_locked(operations: Sequence[DeleteOperation]) -> dict[int, MediaError]:
     backend, failed = operations[0].backend, dict[int, MediaError]()
+    # Bytes of our own form never change, and go afterwards: only what changes goes here.
+    own = keys.is_own_name(operations[0].reference)
+    judged = [] if own and all(item.still is None for item in operations) else operations
     with backend.lock([item.reference for item in operations]):
-        found = backend.fetch(reads=[keys.sidecar_key(item.reference) for item in operations])
-        for index, (item, text) in enumerate(zip(operations, found.reads, strict=True)):
+        found = backend.fetch(reads=[keys.sidecar_key(item.reference) for item in judged])
+        for index, (item, text) in enumerate(zip(judged, found.reads, strict=True)):
             changed = item.seen is not None and text != item.seen.text
+            if own:
+                if item.still is not None and changed and text is not None and not item.still(text):
+                    failed[index] = overtaken("was changed meanwhile")
+                continue
             # Bytes without the sidecar that was read are another program's: it wrote them after somebody's deletion.
             another = changed and text is None and backend.head(item.reference) is not None
             if item.still is not None and changed and (another or not item.still(text)):
                 failed[index] = overtaken("was changed meanwhile")
             elif item.entry is not None and backend.head(item.reference) != item.entry:
                 failed[index] = overtaken("was overwritten meanwhile")
-        for key_of in (str, keys.sidecar_key):
+        for key_of in (keys.sidecar_key,) if own else (str, keys.sidecar_key):
             going = {key_of(item.reference): index for index, item in enumerate(operations) if index not in failed}
             answers = backend.delete(going, keep_folders=operations[0].keep_folders) if going else {}
             failed |= {going[key]: error for key, error in answers.items() if key in going}

@@ -1234,9 +1234,8 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             self.makedirs(place, exist_ok=True)
         # All copies are complete before the first file is removed: whatever fails, each file still exists.
         copied = {old: self._copy_file(old, new, checked=True) for old, new in pairs.items()}
-        self._remove_files([old for old in copied if keys.is_own_name(old)])
-        # A name that a client chose may have been written over since its copy: then both stay.
-        named = {old: pair for old, pair in copied.items() if pair is not None and not keys.is_own_name(old)}
+        # It may have been written over, or its sidecar changed, since it was copied: then both stay.
+        named = {old: pair for old, pair in copied.items() if pair is not None}
         deleter = self._deleter()
         self._remove_in_batches(list(named), lambda some: deleter.moved({old: named[old] for old in some}))
         for folder in _emptied(plan) if folders else ():

@@ -262,7 +262,7 @@ def test_a_hold_that_comes_while_a_move_copies(storage, filled, names, monkeypat
     """Holds were looked at before the copies, which may take hours, and not again: the held media went."""
     for name in names[1:]:
         filled.fs.pipe_file(name, b"bytes")
-    before(monkeypatch, type(filled.fs), "_remove_files", lambda: opened(storage).hold(NAME, "a lawsuit"))
+    before(monkeypatch, type(filled.fs), "_remove_in_batches", lambda: opened(storage).hold(NAME, "a lawsuit"))
     raised(HeldMediaError, filled.fs.mv, names, [f"runs/r2/{number}.bin" for number in range(len(names))])
     assert storage.read(NAME) == b"bytes"
     assert torn(storage) == set()

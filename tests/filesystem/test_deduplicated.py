@@ -198,6 +198,7 @@ def test_a_copy_to_another_folder_is_a_marker_and_a_sidecar(storage, fs, media) 
     assert (new - due, len(due)) == ({f"{target}.meta", marker_of(storage, target)}, 1)
     assert settled(storage, [*media, target])
     was, copied = sidecar_of(storage, source), sidecar_of(storage, target)
+    was.pop("write", None)  # of one change of the source, where the storage keeps conditions
     assert copied == {**was, "run_id": "r9", "marker": copied["marker"]}
     assert copied["marker"] != was["marker"]
     fs.rm(source)

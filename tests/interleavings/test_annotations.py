@@ -4,23 +4,25 @@ As in `test_names`, with real code whose every request is a step; with a clause 
 """
 
 from contextlib import nullcontext
+from datetime import timedelta
 from itertools import chain, product
 from typing import Any
 
 import pytest
 
 from fsmedia import MediaNotFoundError, MediaStore, StorageError, StoreConflictError
-from fsmedia.core import named
+from fsmedia.core import commit, named
+from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.storage import Exclusion
 from tests.interleavings.cells import SteppingBackend
 from tests.interleavings.meetings import Loss, Scenario
 from tests.interleavings.schedules import Bounded, Dice, by_turns, straight_on
 from tests.interleavings.turns import Chooser, Crash, Fault, How
-from tests.interleavings.worlds import World
+from tests.interleavings.worlds import World, complete
 
 LATER = "retain-9days"
-REFUSED = (StoreConflictError, MediaNotFoundError)
+REFUSED = (StoreConflictError, MediaNotFoundError, FileNotFoundError)
 CONDITIONS, LOCK = Exclusion.CONDITIONS, Exclusion.LOCK
 MEETINGS = {
     "two": ("note a", "note b"),
@@ -31,19 +33,23 @@ MEETINGS = {
     "a delete": ("note a", "delete"),
     "two, a delete": ("note a", "note b", "delete"),
     "a policy, a delete": ("note a", "policy", "delete"),
+    "a move": ("note a", "move"),
+    "two, a move": ("note a", "note b", "move"),
 }
 PLACES = [*product(MEETINGS, (CONDITIONS, LOCK), (False, True))]
 
 
 class Notes:
-    """A meeting over one media, plain or with shared bytes."""
+    """A meeting over one media, plain or with bytes that another shares."""
 
     def __init__(self, name: str, exclusion: Exclusion, *, deduplicate: bool) -> None:
         self.words = MEETINGS[name]
 
         def build(world: World) -> None:
             world.exclusion, world.deduplicate = exclusion, deduplicate
+            world.stored("other")
             self.reference = world.stored()
+            self.moved = world.named("old@moved")
             world.open()[0].annotate(self.reference, add={"tags": "old"})
             for word in self.words:
                 world.act(word, lambda store, word=word: self._work(word, store))
@@ -58,6 +64,8 @@ class Notes:
             store.annotate(self.reference, discard={"tags": text})
         elif what == "policy":
             store.apply_policy(self.reference, LATER)
+        elif what == "move":
+            store.fs.mv(self.reference, self.moved)
         elif what == "attribute":
             store.fs.setxattrs(self.reference, {"user.attribute": 1})
         else:
@@ -70,17 +78,21 @@ class Notes:
         done = {word for word, process in zip(self.words, run.processes, strict=True) if process.error is None}
         allowed = (*REFUSED, *((Crash, StorageError) if run.hit else ()))
         wrong = [repr(each.error) for each in run.processes if each.error and not isinstance(each.error, allowed)]
-        sidecar = world.cells.objects.get(f"{self.reference}.meta")
-        there = sidecar is not None and world.readable(self.reference)
+        places = [each for each in (self.reference, self.moved) if world.readable(each)]
+        records = [
+            Sidecar.parse(sidecar.data, each).record(each, 0)
+            for each in places
+            if (sidecar := world.cells.objects.get(f"{each}.meta")) is not None
+        ]
         if "delete" not in self.words:
-            said = Sidecar.parse(sidecar.data, self.reference).record(self.reference, 0) if there else None
+            said = records[0] if records else None
             texts = set() if said is None else {*said.attributes.get("tags", ())}
             wrong += [f"{word} is lost" for word in done if word.startswith("note ") and word[5:] not in texts]
             wrong += ["what was there is lost"] if "old" not in texts and "discard old" not in self.words else []
             wrong += ["what was discarded is back"] if "discard old" in done and "old" in texts else []
             kept = {} if said is None else {"policy": said.policy_name == LATER, **said.attributes}
             wrong += [f"the {each} is lost" for each in ("policy", "attribute") if each in done and not kept.get(each)]
-        elif "delete" in done and there:
+        elif "delete" in done and records:
             wrong.append("it is there though its deletion was answered")
         if wrong:
             steps = [f"  {number} {kind:<10} {key[-40:]}" for number, kind, key in run.trace]
@@ -92,6 +104,37 @@ def test_nobodys_words_are_lost(name: str, exclusion: Exclusion, deduplicate: bo
     meeting = Notes(name, exclusion, deduplicate=deduplicate)
     for schedule in chain(Bounded(2).each(20_000 if full_run else 60), map(Dice, range(5_000 if full_run else 30))):
         meeting.check(schedule)
+
+
+@pytest.mark.parametrize("deduplicate", [False, True])
+@pytest.mark.parametrize("exclusion", [CONDITIONS, LOCK])
+def test_what_expires_has_its_due_entry(exclusion: Exclusion, deduplicate: bool, full_run: bool) -> None:
+    """Annotating writes none: beside a sync that brings another policy, and a sweep that met the entry of the old."""
+
+    def build(world: World) -> None:
+        world.exclusion, world.deduplicate = exclusion, deduplicate
+        reference = world.stored(policy="delete-after-5min")
+        world.ages(timedelta(minutes=7))
+        before = Sidecar.parse(world.cells.objects[f"{reference}.meta"].data, reference)
+        later = world.cells.now + timedelta(days=3)
+        brought = named.Rewritten(before.with_policy("retain-3days", later, None).dump(), later)
+        world.act("annotate", lambda store: store.annotate(reference, {"a": 1}))
+        world.act("sweep", lambda store: complete(store.enforce_policy()))
+        world.act(
+            "sync",
+            lambda store: commit.rewrite_sidecar(store._backend, reference, *brought, change=lambda _: brought),
+        )
+
+    scenario = Scenario("due", build)
+    (reference,), objects = scenario.world.kept, scenario.world.cells
+    for schedule in chain(Bounded(2).each(20_000 if full_run else 600), map(Dice, range(300))):
+        run = scenario.begun(schedule)
+        scenario.end(run)
+        sidecar = objects.objects.get(f"{reference}.meta")
+        if sidecar is not None and scenario.world.readable(reference):
+            instant = Sidecar.parse(sidecar.data, reference).record(reference, 0).expires_at
+            assert instant is not None
+            assert keys.due_key(instant, reference) in objects.objects, (run.schedule, run.trace)
 
 
 @pytest.mark.parametrize(("name", "exclusion", "deduplicate"), PLACES)
@@ -114,7 +157,10 @@ MUTANTS: dict[str, tuple[Any, str, Any, tuple[tuple[str, Exclusion], ...]]] = {
         named, "_rewrite_conditionally", rewrite_without_a_condition,
         (("two", CONDITIONS), ("a policy", CONDITIONS), ("an attribute of media://", CONDITIONS)),
     ),
-    "no lock": (SteppingBackend, "lock", lambda *_: nullcontext(), (("two", LOCK), ("a policy", LOCK))),
+    "no lock": (
+        SteppingBackend, "lock", lambda *_: nullcontext(), (("two", LOCK), ("a policy", LOCK), ("a move", LOCK)),
+    ),
+    "no mark of a move": (named, "mark_leaving", lambda _: {}, (("a move", CONDITIONS),)),
 }  # fmt: skip
 
 

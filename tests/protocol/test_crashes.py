@@ -19,7 +19,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from fsmedia import MediaContent, MediaError, MediaMetadata, StorageError
-from fsmedia.core import commit, ingest
+from fsmedia.core import commit, ingest, named
 from fsmedia.storage import local
 from tests.protocol.disk import check_delete, check_store
 from tests.protocol.faults import Fault, Faults, faulty_os, files_of_at_most, no_answer, os_error
@@ -299,11 +299,11 @@ def test_a_sidecar_that_can_not_be_removed_keeps_its_bytes(place: Place, tmp_pat
 def test_bytes_that_go_before_an_answer_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above can fail."""
 
-    def careless(deletings: Any, keys_of: Any, **_: Any) -> dict[int, Any]:
-        deletings[0].backend.delete([key for item in deletings for key in keys_of(item)])
+    def careless(deletings: Any) -> dict[int, Any]:
+        deletings[0].backend.delete([f"{item.reference}.meta" for item in deletings])
         return {}
 
-    monkeypatch.setattr(commit, "_delete_keys", careless)
+    monkeypatch.setattr(named, "remove_under_lock", careless)
     with pytest.raises(AssertionError):
         test_a_sidecar_that_can_not_be_removed_keeps_its_bytes(Place(MEMORY, "calls", tmp_path), tmp_path)
 
