@@ -181,7 +181,7 @@ def mark_moved(operations: Sequence[DeleteOperation]) -> Failures:
 
 def remove_sidecar(operations: Sequence[DeleteOperation]) -> Failures:
     """Remove the sidecar, under the lock where there is one; where the storage refuses, a mark is taken back."""
-    if operations[0].backend.known_exclusion is Exclusion.LOCK:
+    if _locks_for(operations):
         # Whoever changes it under the lock has written it before, and it goes, or finds then that it is gone.
         going = [index for index, each in enumerate(operations) if not each.stays]
         failed = named.remove_under_lock([operations[index] for index in going])
@@ -190,6 +190,15 @@ def remove_sidecar(operations: Sequence[DeleteOperation]) -> Failures:
     for index, error in failures.items():
         named.take_back(operations[index], error)
     return failures
+
+
+def _locks_for(operations: Sequence[DeleteOperation]) -> bool:
+    """Tell whether sidecars are removed under a lock; asked where it costs no request, and where there is one."""
+    backend = operations[0].backend
+    known = backend.known_exclusion
+    if known is None and backend.looking_is_free and any(each.seen and each.seen.text for each in operations):
+        known = backend.exclusion
+    return known is Exclusion.LOCK
 
 
 def remove_bytes(operations: Sequence[DeleteOperation]) -> Failures:

@@ -107,7 +107,8 @@ def _bare_sidecar(record: MediaRecord, context: WriteContext) -> Sidecar:
     """Return a sidecar for another program's file: what its path and the storage tell of it, without a digest."""
     # Nobody reads a large file to note a word about it: bytes without a digest are read as they are, as PromptKit's.
     fields = {name: getattr(record, name) for name in METADATA_FIELDS}
-    fields["timestamp"] = record.timestamp or context.now()
+    # Nor is its size noted: its program may write it again, and nobody could tell whether the sidecar is wrong then.
+    fields |= {"timestamp": record.timestamp or context.now(), "size_bytes": 0}
     return Sidecar.build(fields, {}, sha256=None, expires_at=None)
 
 

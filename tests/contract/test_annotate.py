@@ -164,6 +164,12 @@ def test_another_programs_file_gets_a_sidecar(storage: Storage) -> None:
     assert store.info(found.reference) == found
     assert store.read(found.reference) == png().data
     assert store.verify(deep=True).whole
+    storage.write(found.reference, png().data * 2)  # by its program, which knows no sidecars
+    assert (store.info(found.reference).size_bytes, store.read(found.reference)) == (
+        2 * found.size_bytes,
+        png().data * 2,
+    )
+    assert store.verify(deep=True).whole
 
 
 @on(LOCAL, MEMORY, S3_MOTO, GCS, of=(LOCAL, MEMORY, S3_MOTO, S3_SEAWEED, GCS))
