@@ -326,7 +326,7 @@ class MediaStore:
         """
         self._check_writable()
         words = {"default_policy": default_policy, "policies": policies, "views": views, "orphan_grace": orphan_grace}
-        return self._settings_file.change(**words).record()
+        return self._settings_file.change(words).record()
 
     @property
     def url_options(self) -> NestedOptions:

@@ -200,17 +200,25 @@ class SettingsFile:
             )
         )
 
-    def change(self, **words: Any) -> Configuration:
-        """Change settings for everybody, see `MediaStore.change_settings`."""
-        before = self.refresh()
-        self.check_exists()
-        # For its errors alone, before a root that another program wrote gets settings.
-        new = before.changed(**words).views.keys() - before.views
-        if (taken := next((name for name in sorted(new) if self._backend.holds(name)), None)) is not None:
-            problem = f"media lie in the folder {taken!r}, which a view of this name would hide from media://"
-            raise InvalidMediaError(problem, next_step="choose another name for the view")
+    def change(self, words: Mapping[str, Any], *, dry_run: bool = False) -> Configuration:
+        """Change settings for everybody, see `MediaStore.change_settings`; or return what they would be."""
+
+        def change(found: Configuration) -> Configuration:
+            wanted = found.changed(**words)
+            for name in sorted(wanted.views.keys() - found.views):
+                if self._backend.holds(name):
+                    problem = f"media lie in the folder {name!r}, which a view of this name would hide from media://"
+                    raise InvalidMediaError(problem, next_step="choose another name for the view")
+            return wanted
+
+        if self._written is None:
+            # For its errors alone, before a root that another program wrote gets settings.
+            change(self.refresh())
+            self.check_exists()
+        if dry_run:
+            return change(self.reload())
         self.settle()
-        return self._update(lambda found: found.changed(**words))
+        return self._update(change)
 
     def _update(self, change: Callable[[Configuration], Configuration]) -> Configuration:
         """Read, change and replace the file, again where others replaced it meanwhile: what they changed stays."""

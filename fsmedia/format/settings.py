@@ -38,13 +38,13 @@ that reckon with the longer one."""
 _KEYS = {"orphan_grace": "orphan_grace_seconds"}
 # Written only where they say something: a store that does not use them is as it was before there were any.
 _OPTIONAL = {"views": {}, "adopted": False, "permissions": "private"}
-_ELSEWHERE = {
+FIXED = {
     "organization": "bring the media to another root: sync_to(new_root, organization=...), fsmedia sync --organization",
     "layouts": "bring the media to another root: sync_to(new_root, layouts=...), fsmedia sync --layout",
     "deduplicate": "use another root; sync_to(new_root, deduplicate=True) brings the media there",
     "permissions": "sync to another root that was made with them: fsmedia init --permissions",
 }
-"""How to come by other settings of the kinds that never change."""
+"""What never changes, and how to come by another one."""
 
 
 class SettingsWords(TypedDict, total=False):
@@ -267,7 +267,7 @@ class Configuration:
                 change = f"change it for everybody: change_settings({name}=...), fsmedia config set"
                 raise StoreConflictError(
                     f"the store has {name} {here}, it was opened with {wanted}",
-                    next_step=f"leave {name} out, or {_ELSEWHERE.get(name.partition('[')[0], change)}",
+                    next_step=f"leave {name} out, or {FIXED.get(name.partition('[')[0], change)}",
                     key=keys.CONFIGURATION_KEY,
                 )
 

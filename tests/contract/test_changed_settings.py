@@ -118,6 +118,7 @@ def test_a_store_that_is_open_takes_the_new_settings_a_minute_later(storage, ope
         default_policy="short", policies={"short": DAY, "audit": None}, orphan_grace=2 * DAY, views={"flat": None}
     )
     assert running.info(put(running)).policy_name == "audit", "not yet"
+    assert running.change_settings(default_policy="short").default_policy == "short", "read anew before it is changed"
     clock.advance(MINUTE)
     with running.create_media(R1, "image/png") as writer:
         writer.write(PNG)
