@@ -12,7 +12,7 @@ from pydantic import AliasChoices, ConfigDict, Field
 from fsmedia.models.base import Columns, Model, Report, ReportTable, ReportView
 from fsmedia.models.events import Deletion, Failed, Failure, Skipped
 from fsmedia.models.metadata import DueIndex, Instant, OrganizationMode, Permissions, Reference, RetentionPolicy
-from fsmedia.models.text import minute_text, plural, size_text
+from fsmedia.models.text import minute_text, plural, size_text, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -624,9 +624,9 @@ class StoreStatistics(Report):
 class SettingsRecord(Report):
     """The settings of a store, the same for everybody who opens it."""
 
-    organization: OrganizationMode
+    organization: OrganizationMode = OrganizationMode.BY_RUN
     """Which layout new media are written in."""
-    layouts: dict[str, str]
+    layouts: dict[str, str] = Field(default_factory=dict)
     """The template of each mode."""
     views: dict[str, str] = Field(default_factory=dict)
     """Templates of the folders in which `media://` shows all media besides, by name."""
@@ -636,7 +636,7 @@ class SettingsRecord(Report):
     """Policy of new media that name none; None: they are kept."""
     deduplicate: bool = False
     """Whether new media share equal bytes."""
-    orphan_grace: timedelta
+    orphan_grace: timedelta = timedelta(hours=24)
     """Age from which leftovers of crashes may be mended."""
     permissions: Permissions = "private"
     """On local disk: "private" files are 0600 and folders 0750, "shared" ones 0666 and 0777 less the umask."""
@@ -661,7 +661,7 @@ class SettingsRecord(Report):
             ("permissions", self.permissions),
             ("due index", self.due_index),
         ]
-        facts = ", ".join(f"{name} {value}" for name, value in rows if not name.startswith("layout "))
+        facts = ", ".join(visible(f"{name} {value}") for name, value in rows if not name.startswith("layout "))
         columns: Columns = {"setting": lambda row: row[0], "value": lambda row: row[1]}
         return ReportView("Settings of the store", facts, [ReportTable("set", rows, columns, "setting")])
 

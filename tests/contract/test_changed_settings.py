@@ -46,6 +46,7 @@ def test_what_is_changed_counts_for_everybody_and_for_new_media_only(storage, op
     assert (made.default_policy, made.orphan_grace, made.views) == ("retain-2days", 2 * DAY, {"by-day": VIEW})
     assert (made.organization, made.deduplicate, made.permissions) == ("by-run", False, "private")
     assert "audit (30 days), legal (for ever)" in repr(made)
+    assert repr(made.model_copy(update={"default_policy": "\x1b[31m\n"})).isprintable(), "names are a stranger's"
     assert store.info(old) == before, "redefining a policy touches nothing that is stored"
     assert store.info(put(store)).expires_at == clock() + 2 * DAY
     store.apply_policy(old, "audit")
