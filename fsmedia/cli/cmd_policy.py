@@ -23,7 +23,7 @@ from fsmedia.store import MediaStore, utc_now
 
 HELP = """A policy lets a media go when its time since the media's timestamp is over; `fsmedia policy enforce` then
 deletes it. Names such as retain-30days speak for themselves, others are given to a store by `fsmedia init --policy
-audit=365d`.
+audit=365d` or `fsmedia config set policies.audit=365d`.
 
 Examples:
   fsmedia policy list --store ./media
