@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from fsmedia.core.ingest import MediaWriter
     from fsmedia.errors import MediaError
     from fsmedia.filesystem import MediaFileSystem
-    from fsmedia.models import MediaContent, MediaMetadata, MediaRecord, Reference
+    from fsmedia.models import MediaContent, MediaMetadata, MediaRecord, Reference, SettingsRecord
     from fsmedia.models.interfaces import OnError
     from fsmedia.storage.address import NestedOptions
 
@@ -435,6 +435,11 @@ class AsyncMediaStore:
         return self._opened().fs
 
     @property
+    def settings(self) -> Coroutine[Any, Any, SettingsRecord]:
+        """The settings of the store, read now in a worker thread: ``await store.settings``."""
+        return self._workers.call(lambda: self._opened().settings)
+
+    @property
     def url_options(self) -> NestedOptions:
         """Storage options to pass along with `media_url`, see `MediaStore.url_options`."""
         return self._opened().url_options
@@ -447,6 +452,7 @@ class AsyncMediaStore:
         """Return a writer, a context manager, for a media file that comes in pieces; see `MediaStore.create_media`."""
         return AsyncMediaWriter(self._workers, lambda: self._opened().create_media(metadata, mime_type))
 
+    change_settings = _threaded(MediaStore.change_settings)
     folder = _threaded(MediaStore.folder)
     store_media = _threaded(MediaStore.store_media)
     store_many: _StoresMany = cast("_StoresMany", _threaded(MediaStore.store_many))

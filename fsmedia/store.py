@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from fsmedia.display.gallery import By, Comparison, Gallery, GroupBy
     from fsmedia.display.items import Sort
     from fsmedia.filesystem import MediaFileSystem
+    from fsmedia.format.settings import Configuration
     from fsmedia.maintenance.sync_copy import Check
     from fsmedia.models import (
         AttributeValue,
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
         OrganizationMode,
         Receipt,
         ReceiptReport,
+        RetentionPolicy,
+        SettingsRecord,
         StoreStatistics,
         SyncReport,
         VerifyReport,
@@ -167,6 +170,9 @@ class MediaStore:
         True: media with the same bytes share them, each with its own reference, metadata and policy.
     orphan_grace
         Age from which leftovers of crashes may be mended, 24 hours unless told; no store may take longer.
+    permissions
+        On local disk: "private" files are for their owner (0600, folders 0750), whatever the umask; "shared" ones for
+        whom the umask allows (0666 and 0777 less the umask), with the group of a setgid folder. No effect elsewhere.
     storage_options
         What the fsspec filesystem of that URL takes: credentials, endpoint. They appear in no text this makes.
     max_file_size
@@ -217,7 +223,7 @@ class MediaStore:
         self._now = options["now"]
         self._fs: MediaFileSystem | None = None
         self._backend = self._open_backend(self._root, self._storage_options)
-        self._settings_file = SettingsFile(self._backend, asked)
+        self._settings_file = SettingsFile(self._backend, asked, self._now)
         if options["read_only"]:
             self._settings_file.check_exists()
         # The caller's iterable is read once.
@@ -274,6 +280,53 @@ class MediaStore:
     def organization(self) -> OrganizationMode:
         """The layout that new media are written in."""
         return self._settings_file.refresh().organization
+
+    @property
+    def settings(self) -> SettingsRecord:
+        """The settings of the store, read now; where no store was made yet, those that the first write would make."""
+        file = self._settings_file
+        return (file.reload() if file.is_settled else file.refresh()).record()
+
+    @observed("change_settings")
+    def change_settings(
+        self,
+        *,
+        default_policy: str | EllipsisType | None = ...,
+        policies: Mapping[str, RetentionPolicy | timedelta | None] = {},
+        views: Mapping[str, str | None] = {},
+        orphan_grace: timedelta | EllipsisType = ...,
+    ) -> SettingsRecord:
+        """Change settings for everybody who uses the store, and return them all; `...` leaves one as it is.
+
+        Two programs that change different settings at once both succeed, where the storage keeps conditions or locks.
+        Others who have the store open read its settings again at most once a minute, before a write; none of them
+        fails because of it. All other settings are fixed: `sync_to` brings the media to a store that has others.
+
+        Parameters
+        ----------
+        default_policy
+            Policy of media that name none, from now on; None: they are kept.
+        policies
+            Policies by name, added to those there are or in their place; None removes one. Media that are under it
+            keep the instant at which it lets them go; `apply_policy` counts anew. For ever:
+            ``RetentionPolicy(name="legal")``.
+        views
+            Templates by name, added to those there are or in their place; None removes one.
+        orphan_grace
+            A longer age. Running writers reckon with the one there is, so a repair must not go by a shorter one.
+
+        Raises
+        ------
+        InvalidMediaError, InvalidLayoutError, UnknownPolicyError
+            It can't be changed so; nothing was written.
+        MediaNotFoundError
+            There is no store, and no media either.
+        StoreConflictError
+            The store is of a newer format, or others keep changing its settings.
+        """
+        self._check_writable()
+        words = {"default_policy": default_policy, "policies": policies, "views": views, "orphan_grace": orphan_grace}
+        return self._settings_file.change(words).record()
 
     @property
     def url_options(self) -> NestedOptions:
@@ -1070,7 +1123,7 @@ class MediaStore:
 
         if repair and not dry_run:
             self._check_writable()
-        wanted = check_grace(grace, self._settings_file.refresh().orphan_grace, nobody_writes=nobody_writes)
+        wanted = check_grace(grace, self._settings_file.current().orphan_grace, nobody_writes=nobody_writes)
         return verify(
             self._backend,
             self._settings_file,
@@ -1282,14 +1335,12 @@ class MediaStore:
         if self._options["read_only"] and not dry_run:
             raise ReadOnlyStoreError("the store was opened read-only", next_step="open it without read_only=True")
 
-    def _write_context(self, *, dry_run: bool = False) -> WriteContext:
-        """Return the context of one write."""
+    def _write_context(self, configuration: Configuration | None = None, *, dry_run: bool = False) -> WriteContext:
+        """Return the context of one write, under the settings given or those that count now."""
         self._check_writable(dry_run=dry_run)
         # Anew for each write: until the first one settles the store, somebody else's may decide its layout.
-        settings_file = self._settings_file
-        return WriteContext(
-            self._backend, settings_file.refresh(), self._options["max_file_size"], self._now, settings_file.settle
-        )
+        file, largest = self._settings_file, self._options["max_file_size"]
+        return WriteContext(self._backend, configuration or file.current(), largest, self._now, file.settle)
 
     def _source_rules(self) -> SourceRules:
         options = self._options

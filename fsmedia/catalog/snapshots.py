@@ -78,7 +78,7 @@ def refreshed(
     """
     arrow()
     begun = time.monotonic()
-    configuration = settings_file.refresh()
+    configuration = settings_file.current()
     # Before the store is listed: marks of erasures that are here now stand for media which that listing can't show.
     before = backend.children(keys.CATALOG).entries
     entries = _snapshots(before)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from fsmedia.format.settings import Configuration
-    from fsmedia.models import AttributeValue, Condition, RetentionPolicy
+    from fsmedia.models import AttributeValue, Condition, RetentionPolicy, SettingsRecord
     from fsmedia.store import MediaStore
 
 _SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -175,14 +175,22 @@ def parse_policies(words: Iterable[str] | None) -> list[RetentionPolicy] | None:
 
     given = parse_pairs(words, "--policy", "NAME=DURATION, e.g. audit=365d or legal=forever")
     return [
-        RetentionPolicy(
-            name=name, keep_for=None if text.strip().lower() in _FOREVER else parse_duration(text, f"--policy {name}")
-        )
-        for name, text in given.items()
+        RetentionPolicy(name=name, keep_for=parse_keep_for(text, f"--policy {name}")) for name, text in given.items()
     ] or None
 
 
-def policy_seconds(settings: Configuration) -> dict[str, int | None]:
+def parse_keep_for(text: str, option: str) -> timedelta | None:
+    """Read for how long a policy keeps; `forever` is None."""
+    return None if text.strip().lower() in _FOREVER else parse_duration(text, option)
+
+
+def settings_document(settings: SettingsRecord) -> dict[str, Any]:
+    """Return settings as JSON has them: policies by name, durations in whole seconds."""
+    grace = settings.orphan_grace // timedelta(seconds=1)
+    return {**output.document_of(settings), "policies": policy_seconds(settings), "orphan_grace": grace}
+
+
+def policy_seconds(settings: Configuration | SettingsRecord) -> dict[str, int | None]:
     """Return for how many seconds the policies of a store keep; None is for ever."""
     return {
         name: None if policy.keep_for is None else int(policy.keep_for.total_seconds())

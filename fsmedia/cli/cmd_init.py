@@ -7,11 +7,11 @@ import typer
 from rich.text import Text
 
 from fsmedia.cli import app, output
-from fsmedia.format.settings import Configuration
 
-HELP = """Not needed before `store`, which makes one with the defaults. Settings can't be changed afterwards;
-`fsmedia sync` brings the media to a new store that has others. Doing it again with the same settings, or with none,
-changes nothing and shows what is there; with other settings it is an error.
+HELP = """Not needed before `store`, which makes one with the defaults. Policies, the default policy, views and the
+orphan grace can be changed afterwards (`fsmedia config set`); `fsmedia sync` brings the media to a new store that has
+another organization or other layouts. Doing it again with the same settings, or with none, changes nothing and shows
+what is there; with other settings it is an error.
 
 Examples:
   fsmedia init --store ./media
@@ -20,6 +20,7 @@ Examples:
   fsmedia init --store ./media --policy audit=365d --policy scratch=12h
   fsmedia init --store ./media --deduplicate --orphan-grace 2d
   fsmedia init --store ./media --layout 'by-run=runs/{run_id}/{provider_id}/{name}{ext}'
+  fsmedia init --store /srv/team/media --permissions shared
   fsmedia init --store ./media --view 'by-day={timestamp:%Y-%m-%d}/{mime_type}/{name}{ext}'
 """
 
@@ -50,6 +51,10 @@ def init(
         str | None,
         typer.Option(metavar="DURATION", help="Age from which leftovers of crashes may be removed, e.g. 2d; else 24h."),
     ] = None,
+    permissions: Annotated[
+        str | None,
+        typer.Option(metavar="MODE", help="On local disk: private (the default), or shared: as the umask allows."),
+    ] = None,
     as_json: app.AsJson = False,
     location: app.Store,
 ) -> None:
@@ -65,31 +70,20 @@ def init(
         default_policy=default_policy,
         deduplicate=deduplicate or None,
         orphan_grace=None if orphan_grace is None else app.parse_duration(orphan_grace, "--orphan-grace"),
+        permissions=permissions,
     ) as opened:
         opened.create()
         url = opened.url
     made = location.read_settings()
     if made is None:
         raise app.CommandError(f"{url}: the settings are gone again; somebody deletes the store")
-    facts = _facts(made)
+    facts = app.settings_document(made.record())
     if as_json:
         output.json_line({"url": url, "created": before is None, **facts})
         return
     word = "made a store in" if before is None else "there was a store already in"
     output.Screen().print(Text(f"{word} {output.visible(url)}"), soft_wrap=True)
     output.print_facts(_rows(facts))
-
-
-def _facts(made: Configuration) -> dict[str, Any]:
-    return {
-        "organization": str(made.organization),
-        "layouts": {mode: layout.template for mode, layout in made.layouts.items()},
-        "views": {name: view.template for name, view in made.views.items()},
-        "policies": app.policy_seconds(made),
-        "default_policy": made.default_policy,
-        "deduplicate": made.deduplicate,
-        "orphan_grace": int(made.orphan_grace.total_seconds()),
-    }
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
@@ -103,5 +97,6 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("default policy", facts["default_policy"] or "none: media are kept"),
         ("equal bytes", "shared" if facts["deduplicate"] else "stored for each media"),
         ("orphan grace", app.spell_duration(facts["orphan_grace"])),
+        ("permissions", facts["permissions"]),
     )
     return [(f"  {name}", output.visible(value)) for name, value in rows]

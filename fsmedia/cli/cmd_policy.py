@@ -23,7 +23,7 @@ from fsmedia.store import MediaStore, utc_now
 
 HELP = """A policy lets a media go when its time since the media's timestamp is over; `fsmedia policy enforce` then
 deletes it. Names such as retain-30days speak for themselves, others are given to a store by `fsmedia init --policy
-audit=365d`.
+audit=365d` or `fsmedia config set policies.audit=365d`.
 
 Examples:
   fsmedia policy list --store ./media
@@ -55,12 +55,14 @@ Examples:
 """
 APPLY_HELP = """Put media under a policy, from their timestamp on; `--forever` takes the policy away.
 
-The policy stands first, then references, or the conditions of `fsmedia ls`. Prints for each media when it may go; what
-may go already is deleted by the next sweep. It asks first where more than one is meant.
+The policy stands first, then references, or the conditions of `fsmedia ls`. Prints for each media when it may go, and
+how many may go already: the next sweep deletes them. It asks first where more than one is meant. A policy that was
+redefined (`fsmedia config set`) counts for media that are under it when it is applied to them again.
 
 Examples:
   fsmedia policy apply retain-30days runs/r1/0003_01_u01m8.png
   fsmedia policy apply audit --run r1 --mime 'image/*' --dry-run
+  fsmedia policy apply audit --policy audit
   fsmedia policy apply --forever runs/r1/0003_01_u01m8.png
 """
 HOLD_HELP = """Hold media: nothing may delete, replace or move them until they are released, whatever their policy says.
@@ -126,6 +128,8 @@ def apply(
     policy = None if name is None else _policy_of(name, location)
     question = f"under {name}? The next sweep deletes what is due then." if name else "under no policy, to be kept?"
 
+    became_due: list[bool] = []
+
     def act(opened: MediaStore, reference: str) -> tuple[str, dict[str, Any]]:
         if dry_run:
             record = opened.info(reference)
@@ -134,12 +138,17 @@ def apply(
         else:
             opened.apply_policy(reference, name)
             record = opened.info(reference)
+        became_due.append(record.expires_at is not None and record.expires_at <= utc_now())
         facts = {"policy_name": record.policy_name, "expires_at": _iso(record)}
         return f"{'would be ' if dry_run else ''}{_until(record)}", facts
 
-    _for_each_media(
-        location, choice, act, as_json=as_json, dry_run=dry_run, question="" if yes else f"Put {{}} media {question}"
-    )
+    question = "" if yes else f"Put {{}} media {question}"
+    try:
+        _for_each_media(location, choice, act, as_json=as_json, dry_run=dry_run, question=question)
+    finally:
+        if dry_run or any(became_due):
+            would = "would be" if dry_run else "are"
+            output.note(f"{sum(became_due):,} of {len(became_due):,} media {would} due already: the next sweep's")
 
 
 def hold(

@@ -30,6 +30,7 @@ _COMMANDS = {
     "Store and look": {
         "demo": "Store a small run of five media, list it, read one back and check it, and make a gallery of it.",
         "init": "Make a store: write its settings.",
+        "config": "Show the settings of a store, and change those that may change.",
         "store": "Store files and print their references, one per line, in the order of the files.",
         "ls": "List media: one reference per line, in the order of their keys.",
         "info": "Show all that the store knows of media: type, size, digest, ids, time, policy, caption, attributes.",

@@ -1,17 +1,28 @@
-"""`store.json` of one root: read when the root is opened, assumed while there is none, created by the first write."""
+"""`store.json` of one root: read when the root is opened, assumed while there is none, created by the first write.
+
+What may change in a store's life is changed in place, under the condition that the file is the one that was read; who
+has the store open reads it again a minute later, before a write.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from fsmedia.core.named import LOOKS
-from fsmedia.errors import InvalidReferenceError, MediaNotFoundError, StorageError, StoreConflictError
+from fsmedia.errors import (
+    InvalidMediaError,
+    InvalidReferenceError,
+    MediaNotFoundError,
+    StorageError,
+    StoreConflictError,
+)
 from fsmedia.format import keys
 from fsmedia.format.layout import View
-from fsmedia.format.settings import DEFAULT_ORGANIZATION, Configuration, Settings
+from fsmedia.format.settings import CHANGEABLE, DEFAULT_ORGANIZATION, Configuration, Settings
 from fsmedia.models import OrganizationMode
 from fsmedia.storage import Backend, Exclusion
 from fsmedia.storage.listing import NestedStores
@@ -20,6 +31,8 @@ from fsmedia.storage.port import update_object
 _NAMED = 3  # stores below a root that an error names
 _FOLDERS = 1000  # folders below a root in use that are looked into before it becomes a store
 SETTINGS_TYPE = "application/json"
+READ_AGAIN = timedelta(minutes=1)
+"""Age from which settings are read again before a write."""
 SWITCHES: dict[str, tuple[str, Any]] = {
     "deduplicate": ("deduplicate", True),
     "due-index-complete": ("due_index", "complete"),
@@ -31,11 +44,19 @@ class SettingsFile:
     """The settings in a root's `store.json`, or those that the first write would put there.
 
     `backend`: the root, which must be no file. `settings`: what the caller asks for; what is there must be the same.
+    `now`: the store's clock, which says how old is what was read.
     """
 
-    def __init__(self, backend: Backend, settings: Settings) -> None:
+    def __init__(
+        self, backend: Backend, settings: Settings, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self._backend = backend
         self._settings = settings
+        self._now = now
+        self._read_at: datetime
+        self._written: Configuration | None = None
+        # Before anything is written: the folder of the settings has the modes that they say, too.
+        backend.permissions = settings.values.get("permissions", backend.permissions)
         self._written = self._load()
         if self._written is None:
             path = backend.local_path("")
@@ -97,6 +118,21 @@ class SettingsFile:
                 self._assumed = self._assume()
         return self.configuration
 
+    def current(self) -> Configuration:
+        """Return the settings for a write: read again if there were none, or a minute after they were last read."""
+        if self._written is None:
+            return self.refresh()
+        before, now = self._read_at, self._now()
+        # A clock that was set back must not put the reading off until it has caught up.
+        if not timedelta(0) <= now - before < READ_AGAIN:
+            self._read_at = now  # first, so that other threads do not read them, too
+            try:
+                return self.reload()
+            except BaseException:
+                self._read_at = before
+                raise
+        return self._written
+
     def settle(self, reference: str | None = None, drafted: Configuration | None = None) -> None:
         """Create `store.json` if there is none; what lies there afterwards counts, whoever wrote it.
 
@@ -106,11 +142,13 @@ class SettingsFile:
         """
         wanted = drafted or self.configuration
         if self._written is not None:
-            self._check_unchanged(self._written, wanted)
+            # What an open store has read since the item was checked counts for the next one.
+            self._check_unchanged(self._written, wanted, *CHANGEABLE)
             return
         if reference is not None:
             self._backend.check(reference)
         refuse_nesting(self._backend, is_used=wanted.adopted)
+        self._backend.permissions = wanted.permissions
         # Created, never overwritten, and read back: of two processes that come here at once one wins, and the other
         # finds the winner's settings. Its answer does not matter: what is there counts.
         self._backend.create(keys.CONFIGURATION_KEY, wanted.dump(), SETTINGS_TYPE)
@@ -131,7 +169,7 @@ class SettingsFile:
         raise StorageError("was written, and can't be read back", next_step="try again", key=keys.CONFIGURATION_KEY)
 
     def reload(self) -> Configuration:
-        """Read the settings again, for the state of the due index, which changes in a store's life."""
+        """Read the settings again: some change in a store's life."""
         # Where somebody removed the file, what was read before stays in force.
         self._written = self._load() or self._written
         return self.configuration
@@ -142,29 +180,61 @@ class SettingsFile:
         A root that was unmounted, or a folder that can't be listed, looks like an empty store. Asked before anything
         is deleted or proved by what a listing showed.
         """
-        if self._written is not None and self._load() is None:
+        if self._written is None:
+            return
+        if (found := self._load()) is None:
             raise StorageError(
                 "was there before the store was listed and is not now, so nothing was deleted or proved by that",
                 next_step="look whether the storage is still there (mounted, the same bucket), then try again",
                 key=keys.CONFIGURATION_KEY,
             )
+        self._written = found
 
     def complete_due_index(self) -> Configuration:
         """Record that the due index names every media item that expires."""
         self.settle()
-        # With what an older version turned on beside the settings: `configuration` has read that.
-        update_object(self._backend, keys.CONFIGURATION_KEY, self._with_complete_index, SETTINGS_TYPE)
+        return self._update(
+            # With what an older version turned on beside the settings: `configuration` has read that.
+            lambda found: replace(
+                found, due_index="complete", deduplicate=found.deduplicate or self.configuration.deduplicate
+            )
+        )
+
+    def change(self, words: Mapping[str, Any], *, dry_run: bool = False) -> Configuration:
+        """Change settings for everybody, see `MediaStore.change_settings`; or return what they would be."""
+
+        def change(found: Configuration) -> Configuration:
+            wanted = found.changed(**words)
+            for name in sorted(wanted.views.keys() - found.views):
+                if self._backend.holds(name):
+                    problem = f"media lie in the folder {name!r}, which a view of this name would hide from media://"
+                    raise InvalidMediaError(problem, next_step="choose another name for the view")
+            return wanted
+
+        if self._written is None:
+            # For its errors alone, before a root that another program wrote gets settings.
+            change(self.refresh())
+            self.check_exists()
+        if dry_run:
+            return change(self.reload())
+        self.settle()
+        return self._update(change)
+
+    def _update(self, change: Callable[[Configuration], Configuration]) -> Configuration:
+        """Read, change and replace the file, again where others replaced it meanwhile: what they changed stays."""
+
+        def changed(data: bytes | None) -> bytes | None:
+            found = self.configuration if data is None else Configuration.parse(data)
+            wanted = change(found)
+            return None if data is not None and wanted == found else wanted.dump()
+
+        update_object(self._backend, keys.CONFIGURATION_KEY, changed, SETTINGS_TYPE)
         return self.reload()
 
-    def _with_complete_index(self, data: bytes | None) -> bytes | None:
-        found = self.configuration if data is None else Configuration.parse(data)
-        changed = replace(found, due_index="complete", deduplicate=found.deduplicate or self.configuration.deduplicate)
-        return None if data is not None and changed == found else changed.dump()
-
-    def _check_unchanged(self, found: Configuration, wanted: Configuration) -> None:
+    def _check_unchanged(self, found: Configuration, wanted: Configuration, *free_too: str) -> None:
         """Refuse a media item that was checked against other settings than those that count."""
         # What may change in a store's life makes no difference: a store that shares bytes may hold plain items too.
-        free = {name: getattr(wanted, name) for name in ("adopted", "due_index", "deduplicate")}
+        free = {name: getattr(wanted, name) for name in ("adopted", "due_index", "deduplicate", *free_too)}
         if found is not wanted and replace(found, **free).dump() != wanted.dump():
             raise StoreConflictError(
                 "somebody else made this store with other settings just now",
@@ -176,14 +246,17 @@ class SettingsFile:
         """Read the settings, with the switches that are on beside them; one round trip."""
         # Of two that changed the settings at once the last may have taken back what the other had acknowledged: the
         # switch's own object tells then.
-        switches = [*SWITCHES] if self._may_have_switches() else []
+        switches, began = [*SWITCHES] if self._may_have_switches() else [], self._now()
         found = self._backend.fetch([keys.CONFIGURATION_KEY], [keys.switch_key(each) for each in switches])
         data = found.reads[0]
         if data is None:
             return None
         on = [SWITCHES[each] for each, entry in zip(switches, found.heads, strict=True) if entry is not None]
         configuration = replace(Configuration.parse(data), **dict(on))
-        configuration.check(self._settings)
+        # Who has the store open goes on when somebody changes what may change: it counts from here on.
+        configuration.check(self._settings, fixed_only=self._written is not None)
+        self._read_at = began
+        self._backend.permissions = configuration.permissions
         return configuration
 
     def _may_have_switches(self) -> bool:

@@ -102,11 +102,17 @@ class BackgroundUploader:
         It holds about so many bytes meanwhile; `same` is what it has in common with others that need not be stored
         again.
         """
+
+        def produced() -> bytes:
+            # In the background, for the media that are named after this one.
+            self._store._settings_file.current()
+            return produce()
+
         queue = self._queue_of_process()
         token = context.attach(_uninstrumented())
         try:
             upload = self._named(mime_type, metadata)
-            job = _UploadJob(upload, self._store.media_url(upload.reference), produce, size, same)
+            job = _UploadJob(upload, self._store.media_url(upload.reference), produced, size, same)
         except MediaError as error:
             _log.warning("refused: %s", error)
             return None
@@ -116,7 +122,7 @@ class BackgroundUploader:
 
     def _named(self, mime_type: str, metadata: MediaMetadata) -> MediaUpload:
         """Name a media; nothing is written yet, and as the store was made (`create`), nothing is read either."""
-        write_context = self._store._write_context()
+        write_context = self._store._write_context(self._store._settings_file.configuration)
         settings = replace(write_context.configuration, deduplicate=False)
         needed = settings.organization.id_field
         if not getattr(metadata, needed):  # gets the id of its run, a trace

@@ -260,7 +260,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             options["skip_instance_cache"] = True
         self._backend = open_backend(self._address.url, options, timeout=limit, durability=durability)
         self._observer = Observer(self._backend.url, self._settings["hooks"])
-        self._settings_file = LazySettingsFile(self._backend)
+        self._settings_file = LazySettingsFile(self._backend, now)
         self._views = Views(self._backend, self._settings_file, age, now)
         # After the root was opened: a relative root becomes absolute, so that a chdir changes nothing later.
         if address.is_relative(self._address.url):
@@ -351,7 +351,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             raise ReadOnlyStoreError("the store was opened read-only", next_step="open it without read_only=True")
         settings_file = self._settings_file.open()
         # A root without settings is looked at again for each write: somebody may have made the store meanwhile.
-        settings = settings_file.configuration if settings_file.is_settled else settings_file.refresh()
+        settings = settings_file.current()
         if not settings_file.is_settled:
             url = self._backend.url
             raise ReadOnlyStoreError(

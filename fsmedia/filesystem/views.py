@@ -34,15 +34,16 @@ _DEFAULTS = {view.name: view for view in DEFAULT_VIEWS}
 class LazySettingsFile:
     """The settings of a root, read on first use: most reads need none."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, now: Callable[[], datetime]) -> None:
         self._backend = backend
+        self._now = now
         self.opened: SettingsFile | None = None
 
     def open(self) -> SettingsFile:
         """Return the settings file; reads it the first time."""
         # Two threads may both read it: they read the same, and the one that is kept does not matter.
         if self.opened is None:
-            self.opened = SettingsFile(self._backend, Settings())
+            self.opened = SettingsFile(self._backend, Settings(), self._now)
         return self.opened
 
 

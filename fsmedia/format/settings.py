@@ -1,23 +1,28 @@
 """What `.fsmedia/store.json` says, and what callers may ask of it.
 
-The file is written once, by `create()` or the first write, and is the same for everybody afterwards: who opens the
-store with other settings is told so, with both values.
+The file is written by `create()` or the first write, and is the same for everybody: who opens the store with other
+settings is told so, with both values. Some may be changed afterwards, by `change_settings`, for everybody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
-from typing import Any, TypedDict, cast
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, TypedDict, cast, get_args
 
 from pydantic_core import from_json, to_json
 
-from fsmedia.errors import InvalidMediaError, MediaError, StorageError, StoreConflictError
+from fsmedia.errors import InvalidMediaError, MediaError, StorageError, StoreConflictError, UnknownPolicyError
 from fsmedia.format import keys
-from fsmedia.format.layout import Layout, View, layouts, views
+from fsmedia.format.layout import Layout, View, layouts
+from fsmedia.format.layout import views as read_views
 from fsmedia.format.policy import find_policy, is_reserved_name, named_policies
-from fsmedia.models import DueIndex, OrganizationMode, RetentionPolicy
+from fsmedia.models import DueIndex, OrganizationMode, Permissions, RetentionPolicy
+
+if TYPE_CHECKING:
+    from fsmedia.models import SettingsRecord
 
 FORMAT = 1
 """Version of what lies in a store; a store of a higher one is not opened."""
@@ -26,8 +31,20 @@ ORPHAN_GRACE = timedelta(hours=24)
 SHORTEST_GRACE = timedelta(minutes=10)
 """Below it, a slow upload would look like a leftover."""
 DEFAULT_ORGANIZATION = OrganizationMode.BY_RUN
+CHANGEABLE = ("default_policy", "policies", "views", "orphan_grace")
+"""What may change in a store's life. The grace only grows: by a shorter one, a repair would take the bytes of writers
+that reckon with the longer one."""
 # Where a key of `store.json` is not the name of the setting.
 _KEYS = {"orphan_grace": "orphan_grace_seconds"}
+# Written only where they say something: a store that does not use them is as it was before there were any.
+_OPTIONAL = {"views": {}, "adopted": False, "permissions": "private"}
+FIXED = {
+    "organization": "bring the media to another root: sync_to(new_root, organization=...), fsmedia sync --organization",
+    "layouts": "bring the media to another root: sync_to(new_root, layouts=...), fsmedia sync --layout",
+    "deduplicate": "use another root; sync_to(new_root, deduplicate=True) brings the media there",
+    "permissions": "sync to another root that was made with them: fsmedia init --permissions",
+}
+"""What never changes, and how to come by another one."""
 
 
 class SettingsWords(TypedDict, total=False):
@@ -40,6 +57,7 @@ class SettingsWords(TypedDict, total=False):
     default_policy: str | None
     deduplicate: bool | None
     orphan_grace: timedelta | None
+    permissions: Permissions | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +81,7 @@ class Settings:
                 raise InvalidMediaError(problem, next_step=f"use {', '.join(OrganizationMode)}") from None
         templates = values.get("layouts")
         if "views" in values:
-            values["views"] = views(values["views"], layouts(templates))
+            values["views"] = read_views(values["views"], layouts(templates))
         if templates is not None:
             known = layouts({str(mode): template for mode, template in templates.items()})
             values["layouts"] = {str(mode): known[mode] for mode in templates}
@@ -94,6 +112,9 @@ def _check_kinds(values: Mapping[str, Any]) -> None:
         raise InvalidMediaError(problem, next_step="no store may take longer than half of it")
     if grace % timedelta(seconds=1):
         raise InvalidMediaError(f"orphan_grace must be whole seconds, not {grace!r}")
+    if values.get("permissions", "private") not in get_args(Permissions):
+        problem = f"unknown permissions {values['permissions']!r}"
+        raise InvalidMediaError(problem, next_step=f"use {', '.join(get_args(Permissions))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +135,8 @@ class Configuration:
     """What `media://` shows at its top besides the views that every store has."""
     adopted: bool = False
     """True: media lay here before the settings did (PromptKit's), so folders alone do not tell whose they are."""
+    permissions: Permissions = "private"
+    """Modes of files and folders on local disk: 0600 and 0750, or 0666 and 0777 less the umask."""
 
     @property
     def layout(self) -> Layout:
@@ -180,24 +203,79 @@ class Configuration:
         document = {
             _KEYS.get(name, name): _json(value)
             for name, value in values.items()
-            if value or name not in ("views", "adopted")
+            if name not in _OPTIONAL or value != _OPTIONAL[name]
         }
         return to_json({"fsmedia": FORMAT, **document}, indent=2) + b"\n"
 
-    def check(self, settings: Settings) -> None:
-        """Compare with what a caller asks; `StoreConflictError` names both values where they differ."""
+    def record(self) -> SettingsRecord:
+        """Return the settings as callers get them."""
+        from fsmedia.models.reports import SettingsRecord
+
+        templates = {
+            name: {str(each): made.template for each, made in getattr(self, name).items()}
+            for name in ("layouts", "views")
+        }
+        return SettingsRecord(**{**{each.name: getattr(self, each.name) for each in fields(self)}, **templates})
+
+    def changed(
+        self,
+        *,
+        default_policy: str | EllipsisType | None = ...,
+        policies: Mapping[str, RetentionPolicy | timedelta | None] = {},
+        views: Mapping[str, str | None] = {},
+        orphan_grace: timedelta | EllipsisType = ...,
+    ) -> Configuration:
+        """Return the settings after a change; or say why it can't be made. See `MediaStore.change_settings`."""
+        for name, given in (("policies", policies), ("views", views)):
+            if not isinstance(given, Mapping):
+                problem = f"{name} must be a mapping of names, not {type(given).__name__}"
+                raise InvalidMediaError(problem, next_step="None in the place of a value removes a name")
+        default = self.default_policy if default_policy is ... else default_policy
+        grace = self.orphan_grace if orphan_grace is ... else orphan_grace
+        _check_kinds({"default_policy": default, "orphan_grace": grace})
+        if grace < self.orphan_grace:
+            raise InvalidMediaError(
+                f"orphan_grace can't be lowered from {_text(self.orphan_grace)} to {_text(grace)}: by the shorter "
+                "one, a repair would take the bytes of writers that reckon with the longer one",
+                next_step="for one repair while every writer is stopped: verify(grace=..., nobody_writes=True)",
+            )
+        named = _merged(self.policies, policies, named_policies)
+        if default is not None:
+            try:
+                find_policy(default, named)
+            except UnknownPolicyError:
+                if default not in self.policies:
+                    raise
+                raise InvalidMediaError(
+                    f"policy {default!r} is the store's default policy, so it can't be removed",
+                    next_step="give another default_policy, or None, in the same call",
+                ) from None
+        shown = _merged(self.views, views, lambda given: read_views(given, self.layouts))
+        return replace(self, default_policy=default, policies=named, views=shown, orphan_grace=grace)
+
+    def check(self, settings: Settings, *, fixed_only: bool = False) -> None:
+        """Compare with what a caller asks; `StoreConflictError` names both values where they differ.
+
+        `fixed_only`: leave out what may have changed since the store was opened.
+        """
         pairs = {name: (getattr(self, name), wanted) for name, wanted in settings.values.items() if name != "layouts"}
         for mode, layout in settings.values.get("layouts", {}).items():
             pairs[f"layouts[{mode!r}]"] = (self.layouts[mode], layout)
         for name, pair in pairs.items():
             here, wanted = map(_shown, pair)
-            if wanted != here:
-                step = "another root; sync_to(new_root, deduplicate=True) brings the media there"
+            if wanted != here and not (fixed_only and name in CHANGEABLE):
+                change = f"change it for everybody: change_settings({name}=...), fsmedia config set"
                 raise StoreConflictError(
                     f"the store has {name} {here}, it was opened with {wanted}",
-                    next_step=f"leave {name} out, or use {step if name == 'deduplicate' else 'another root'}",
+                    next_step=f"leave {name} out, or {FIXED.get(name.partition('[')[0], change)}",
                     key=keys.CONFIGURATION_KEY,
                 )
+
+
+def _merged(here: Mapping[str, Any], given: Mapping[str, Any], read: Callable[[Any], Mapping[str, Any]]) -> Any:
+    """Return what is here with what is given; None removes a name."""
+    values = {**here, **read({name: value for name, value in given.items() if value is not None})}
+    return {name: value for name, value in values.items() if given.get(name, value) is not None}
 
 
 def _damaged(problem: str) -> StorageError:
@@ -237,5 +315,7 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name}: {_text(each)}" for name, each in sorted(value.items())) or "none"
     if isinstance(value, RetentionPolicy):
-        return "for ever" if value.keep_for is None else str(value.keep_for).removesuffix(", 0:00:00")
+        return "for ever" if value.keep_for is None else _text(value.keep_for)
+    if isinstance(value, timedelta):
+        return str(value).removesuffix(", 0:00:00")
     return value.template if isinstance(value, Layout | View) else str(value)

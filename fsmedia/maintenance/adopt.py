@@ -71,7 +71,7 @@ def adopt(
     """Adopt all files of a root that have no sidecar; see `MediaStore.adopt`."""
     began = time.monotonic()
     given = MediaMetadata.model_validate({name: value for name, value in ids.items() if value})
-    policy = None if policy_name is None else find_policy(policy_name, settings_file.refresh().policies)
+    policy = None if policy_name is None else find_policy(policy_name, settings_file.current().policies)
     settings_file.check_exists()  # a mistyped root is no tree to adopt
     if not settings_file.is_settled and "layouts" not in settings_file.asked:
         # The settings can't be changed afterwards: with a layout that does not fit, nothing would ever have an id.

@@ -91,10 +91,11 @@ class Enforcement:
                 f"{now:%Y-%m-%d %H:%M}Z lies ahead, and what is to be kept until then would be deleted",
                 next_step="use dry_run to see what a sweep would take then",
             )
-        # Read again only where it matters: another process may have made the store or rebuilt the index meanwhile.
+        # Read again each time only where another process may have made the store or rebuilt the index meanwhile; else
+        # as before any write, for a policy that the store knows by name may be longer now.
         configuration = settings_file.configuration
-        if configuration.due_index != "complete" or not settings_file.is_settled:
-            configuration = settings_file.reload()
+        is_known = settings_file.is_settled and configuration.due_index == "complete"
+        configuration = settings_file.current() if is_known else settings_file.reload()
         partial = configuration.due_index != "complete" or not settings_file.is_settled
         nested = NestedStores()
         items = due_entries(backend, now)

@@ -23,6 +23,7 @@ from fsmedia.models.metadata import DueIndex as DueIndex
 from fsmedia.models.metadata import MediaMetadata as MediaMetadata
 from fsmedia.models.metadata import MediaRecord as MediaRecord
 from fsmedia.models.metadata import OrganizationMode as OrganizationMode
+from fsmedia.models.metadata import Permissions as Permissions
 from fsmedia.models.metadata import Reference as Reference
 from fsmedia.models.metadata import Retention as Retention
 from fsmedia.models.metadata import RetentionPolicy as RetentionPolicy
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from fsmedia.models.reports import Receipt as Receipt
     from fsmedia.models.reports import ReceiptReport as ReceiptReport
     from fsmedia.models.reports import Remaining as Remaining
+    from fsmedia.models.reports import SettingsRecord as SettingsRecord
     from fsmedia.models.reports import StoreStatistics as StoreStatistics
     from fsmedia.models.reports import SyncReport as SyncReport
     from fsmedia.models.reports import TakenOut as TakenOut

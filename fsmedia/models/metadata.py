@@ -71,6 +71,8 @@ PolicyName = Annotated[
 """Name of a retention policy, None for none."""
 DueIndex = Literal["complete", "partial"]
 """Whether every media item with an expiry has an entry in the due index."""
+Permissions = Literal["private", "shared"]
+"""Who may use the files of a store on local disk besides their owner: nobody, or whom the umask allows."""
 _LARGEST_NUMBER = 2**63 - 1
 Number = Annotated[int, Field(ge=0, le=_LARGEST_NUMBER)]
 Seconds = Annotated[int | float, Field(ge=0, le=_LARGEST_NUMBER, allow_inf_nan=False)]

@@ -11,8 +11,8 @@ from pydantic import AliasChoices, ConfigDict, Field
 
 from fsmedia.models.base import Columns, Model, Report, ReportTable, ReportView
 from fsmedia.models.events import Deletion, Failed, Failure, Skipped
-from fsmedia.models.metadata import DueIndex, Instant, Reference
-from fsmedia.models.text import minute_text, plural, size_text
+from fsmedia.models.metadata import DueIndex, Instant, OrganizationMode, Permissions, Reference, RetentionPolicy
+from fsmedia.models.text import minute_text, plural, size_text, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -619,6 +619,51 @@ class StoreStatistics(Report):
             tables,
             warnings=[unread if self.problems else ""],
         )
+
+
+class SettingsRecord(Report):
+    """The settings of a store, the same for everybody who opens it."""
+
+    organization: OrganizationMode = OrganizationMode.BY_RUN
+    """Which layout new media are written in."""
+    layouts: dict[str, str] = Field(default_factory=dict)
+    """The template of each mode."""
+    views: dict[str, str] = Field(default_factory=dict)
+    """Templates of the folders in which `media://` shows all media besides, by name."""
+    policies: dict[str, RetentionPolicy] = Field(default_factory=dict)
+    """Retention policies given to the store, by name."""
+    default_policy: str | None = None
+    """Policy of new media that name none; None: they are kept."""
+    deduplicate: bool = False
+    """Whether new media share equal bytes."""
+    orphan_grace: timedelta = timedelta(hours=24)
+    """Age from which leftovers of crashes may be mended."""
+    permissions: Permissions = "private"
+    """On local disk: "private" files are 0600 and folders 0750, "shared" ones 0666 and 0777 less the umask."""
+    due_index: DueIndex = "complete"
+    """"partial": sweeps read all sidecars; `verify(repair=True)` makes it complete."""
+    adopted: bool = False
+    """Whether media lay there before the store was made."""
+
+    def _told(self) -> ReportView:
+        def exact(duration: timedelta | None) -> str:
+            return "for ever" if duration is None else str(duration).removesuffix(", 0:00:00")
+
+        policies = [f"{name} ({exact(policy.keep_for)})" for name, policy in sorted(self.policies.items())]
+        rows = [
+            ("organization", self.organization),
+            *((f"layout {mode}", template) for mode, template in self.layouts.items()),
+            *((f"view {name}", template) for name, template in sorted(self.views.items())),
+            ("policies", ", ".join(policies) or "none"),
+            ("default policy", self.default_policy or "none"),
+            ("equal bytes", "shared" if self.deduplicate else "stored for each media"),
+            ("orphan grace", exact(self.orphan_grace)),
+            ("permissions", self.permissions),
+            ("due index", self.due_index),
+        ]
+        facts = ", ".join(visible(f"{name} {value}") for name, value in rows if not name.startswith("layout "))
+        columns: Columns = {"setting": lambda row: row[0], "value": lambda row: row[1]}
+        return ReportView("Settings of the store", facts, [ReportTable("set", rows, columns, "setting")])
 
 
 class TakenOut(NamedTuple):

@@ -1,4 +1,7 @@
-"""A folder of this machine. Promises: files 0600, folders 0750, bytes appear by rename, symlinks never lead out.
+"""A folder of this machine. Promises: modes as asked, bytes appear by rename, symlinks never lead out.
+
+Private files are 0600 and folders 0750; shared ones are what the umask leaves of 0666 and 0777. Nothing is chmodded: a
+setgid folder gives its group to what is made in it.
 
 `durability="fsync"` makes each step durable before the next begins: the file before its rename, the folder after
 it, and the parent of each new folder. `"rename"` leaves that to the kernel: safe against a killed process, not
@@ -34,8 +37,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-FILE_MODE = 0o600
-FOLDER_MODE = 0o750
+# Of files and folders.
+_MODES = {"private": (0o600, 0o750), "shared": (0o666, 0o777)}
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for somebody's pipe of that name
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
@@ -208,7 +211,7 @@ class LocalBackend(Backend):
         self._locks: LockFiles | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        return partial(LocalBackend, durability=self._durability), (self.path,)
+        return partial(LocalBackend, durability=self._durability), (self.path,), {"permissions": self.permissions}
 
     def __repr__(self) -> str:
         return f"LocalBackend({self.path!r}, durability={self._durability!r})"
@@ -233,6 +236,11 @@ class LocalBackend(Backend):
         return None
 
     # -- writing -------------------------------------------------------------------------------------------
+
+    @property
+    def file_mode(self) -> int:
+        """Mode of a new file, before the umask."""
+        return _MODES[self.permissions][0]
 
     def write(self, key: str, data: bytes, content_type: str) -> None:
         """Put bytes at a key; a file system keeps no content type."""
@@ -303,7 +311,7 @@ class LocalBackend(Backend):
             for _ in range(_ATTEMPTS):
                 temporary = f"{folder}/{keys.temporary_name()}"
                 try:
-                    descriptor = os.open(temporary, _NEW, FILE_MODE)
+                    descriptor = os.open(temporary, _NEW, self.file_mode)
                 except FileNotFoundError:
                     # Absent, or removed as empty by somebody's delete between the making and the opening.
                     self._make_folders(folder)
@@ -330,15 +338,16 @@ class LocalBackend(Backend):
     def _make_folders(self, folder: str) -> None:
         """Make a folder and its parents, each with its mode; another process may make or remove them meanwhile."""
         self._synced.discard(folder)
+        mode = _MODES[self.permissions][1]
         try:
-            os.mkdir(folder, FOLDER_MODE)
+            os.mkdir(folder, mode)
         except FileExistsError:
             if os.path.lexists(folder) and not os.path.isdir(folder):
                 raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", folder) from None
         except FileNotFoundError:
             self._make_folders(os.path.dirname(folder))
             with suppress(FileNotFoundError, FileExistsError):  # the caller tries again
-                os.mkdir(folder, FOLDER_MODE)
+                os.mkdir(folder, mode)
                 self._remember(folder)
         else:
             self._remember(folder)
@@ -552,7 +561,7 @@ class LocalBackend(Backend):
     # -- folders ----------------------------------------------------------------------------------------------
 
     def make_folder(self, key: str) -> None:
-        """Make the folder and its parents, 0750."""
+        """Make the folder and its parents."""
         with ErrorTranslator(key):
             path = self._inside(key)
             try:
@@ -735,7 +744,7 @@ class LockFiles:
         """Return a descriptor of the file that lies there, locked: somebody may have taken it away meanwhile."""
         until, pause = time.monotonic() + LOCK_PATIENCE, _FIRST_WAIT
         while True:
-            descriptor = _open_lock(path)
+            descriptor = _open_lock(path, self._backend.file_mode)
             try:
                 fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.path.samestat(os.fstat(descriptor), os.stat(path)):
@@ -752,11 +761,11 @@ class LockFiles:
             pause = min(2 * pause, LONGEST_WAIT / 20)
 
 
-def _open_lock(path: str) -> int:
+def _open_lock(path: str, mode: int) -> int:
     try:
         return os.open(path, _LOCK)
     except FileNotFoundError:
-        descriptor = os.open(path, _LOCK | os.O_CREAT, FILE_MODE)
+        descriptor = os.open(path, _LOCK | os.O_CREAT, mode)
     folder = os.path.dirname(path)
     owner = os.stat(os.path.dirname(folder))
     if os.geteuid() == 0 and owner.st_uid != 0:

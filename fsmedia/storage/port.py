@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Self
 
+    from fsmedia.models import Permissions
+
 SEEK_BLOCK = 256 * 1024
 """Bytes that a seek in an opened media fetches; fsspec's default on S3 is 50 MiB."""
 _COPY_CHUNK = 2**20
@@ -215,6 +217,8 @@ class Backend(ABC):
     """Whether no other process sees what lies here."""
     renames: bool = False
     """Whether `rename` can be asked for."""
+    permissions: Permissions = "private"
+    """Who may use what is written here; it says something only where files have modes."""
     timeout: timedelta = timedelta(0)
     """Longest wait for one answer; zero where answers are the operating system's."""
 

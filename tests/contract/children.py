@@ -59,3 +59,10 @@ def sweep_rounds(url, rounds):
         assert report.failed == ()
         counted.update(each.reference for each in report.deleted)
     return counted
+
+
+def add_policies(url: str, options: dict[str, Any], who: str) -> None:
+    """Give a store ten policies, one after the other."""
+    store = MediaStore(url, storage_options=options)
+    for number in range(10):
+        store.change_settings(policies={f"{who}{number}": timedelta(days=1)})

@@ -231,7 +231,7 @@ def test_what_can_be_no_root_is_refused(tmp_path, monkeypatch):
 
 COMMANDS = (
     "ls", "ls --run r1", "stats", "stats --no-refresh", "catalog refresh", "catalog show", "policy enforce",
-    "policy enforce -n",
+    "policy enforce -n", "config show", "config set default_policy=retain",
     "verify", "verify --repair", "verify --repair=leftovers", "policy list", "policy apply audit x",
     "policy hold x --reason y", "info x", "get x", "rm x", "url x", "gallery --run r1 -o g.html", "erase --run r1",
     "export webdataset shards",

@@ -81,6 +81,8 @@ class Scenario:
         world = self.world
         world.cells.objects, world.cells.locks = dict(world.image), {}
         world.cells.now = self._begin + timedelta(milliseconds=1)  # no id of a run is one of the time before
+        for file in world.settings:
+            file._read_at = world.cells.now  # as if the stores were opened for each run
         run = Run([actor.work for actor in world.actors], choose, fault, watch)
         for actor, process in zip(world.actors, run.processes, strict=True):
             actor.backend.process = process

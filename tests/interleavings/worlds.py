@@ -10,6 +10,7 @@ from unittest.mock import patch
 import fsmedia.filesystem
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia import store as root
+from fsmedia.core.settings_file import SettingsFile
 from fsmedia.filesystem import media_filesystem
 from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
@@ -46,6 +47,7 @@ class World:
     kept: list[str] = field(default_factory=list)  # references that were there before
     image: dict[str, Cell] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)  # run -> the reference that was stored in it before
+    settings: list[SettingsFile] = field(default_factory=list)  # of the stores that were opened
 
     # -- building ------------------------------------------------------------------------------------------
     def open(self) -> tuple[MediaStore, SteppingBackend]:
@@ -62,6 +64,7 @@ class World:
             fsmedia.filesystem.MediaFileSystem.clear_instance_cache()
             assert store.fs is not None  # opened now, with the same backend
             assert store.fs._write_context() is not None
+        self.settings += [store._settings_file, store.fs._settings_file.open()]
         return store, backend
 
     def named(self, word: str) -> str:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from fsmedia.cli.app import MediaChoice
 from fsmedia.format import keys
 from fsmedia.format.settings import Configuration
 from fsmedia.storage import SEEK_BLOCK, Exclusion
-from tests.conftest import storages
+from tests.conftest import Clock, storages
 from tests.protocol.wire import PNG, costs, costs_at_most, counted, is_at_most, opened, put, seed, within
 from tests.servers import Requests
 from tests.storages import GCS, S3_MOTO, S3_RCLONE, S3_SEAWEED, ObjectStorage, S3Storage, switch_looks
@@ -171,6 +172,41 @@ def test_opening_a_store(object_storage: ObjectStorage, store: MediaStore) -> No
     options = {"storage_options": object_storage.options, "read_only": True}
     costs(object_storage, lambda: MediaStore(object_storage.url, **options), get=1, **switch_looks(store))
     assert object_storage.keys() == before
+
+
+def test_an_open_store_reads_its_settings_at_most_once_a_minute_and_before_a_write(
+    object_storage: ObjectStorage, clock: Clock
+) -> None:
+    """One GET, whatever is written then and how much of it; who only reads makes none."""
+    store = opened(object_storage, now=clock)
+    reference = put(store)
+    store.fs.pipe_file("notes/a.txt", b"x")
+    small, looks = [(MediaContent.from_text("x"), MediaMetadata(run_id="r1"))] * 3, switch_looks(store)
+    clock.advance(timedelta(days=1))
+    costs(object_storage, lambda: [store.read(reference), list(store.list())], get=2, list=1)
+    for act, budget in (
+        (lambda: put(store), {"put": 2}),
+        (lambda: store.store_many(small), {"put": 6}),
+        (lambda: store.hold(reference, "a case"), {}),
+        (lambda: store.fs.touch("notes/b.txt"), {}),
+    ):
+        clock.advance(timedelta(minutes=1))
+        _, first = counted(object_storage, act)
+        clock.advance(timedelta(seconds=59))
+        _, again = counted(object_storage, act)
+        asked = [[call.kind for call in n.calls if "store.json" in call.target] for n in (first, again)]
+        assert asked == [["get"], []], (first, again)
+        if budget:
+            assert within(first, object_storage, **budget, get=1, **looks), first
+            assert within(again, object_storage, **budget), again
+
+
+def test_changing_settings(object_storage: ObjectStorage, store: MediaStore) -> None:
+    """Read, replaced and read back; what changes nothing is not written."""
+    assert store._backend.exclusion is not None  # asks
+    for written in ({"put": 1}, {}):
+        act = partial(store.change_settings, default_policy="retain-2days")
+        costs(object_storage, act, get=2, **written, **switch_looks(store))
 
 
 def test_a_key_that_looks_like_a_version_is_a_key(object_storage: ObjectStorage, store: MediaStore) -> None:

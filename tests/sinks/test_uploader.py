@@ -121,6 +121,21 @@ def test_naming_a_media_asks_the_storage_nothing_and_no_secret_is_in_a_url_or_a_
     assert "5ec4e7" not in f"{url} {uploader!r} {caplog.text}"
 
 
+def test_settings_that_others_change_are_read_in_the_background(moto_storage, clock):
+    """Once a minute, as before any write: the instrumented program does not wait for it."""
+    uploader = BackgroundUploader(moto_storage.url, storage_options=moto_storage.options, now=clock)
+    other = MediaStore(moto_storage.url, storage_options=moto_storage.options, now=clock)
+    other.change_settings(default_policy="retain-2days")
+    clock.advance(MINUTE)
+    for policy in (None, "retain-2days"):
+        gate = threading.Event()
+        url = costs(moto_storage, lambda gate=gate: uploader.make(waiting(gate), 1, "image/png", R1))
+        gate.set()
+        assert uploader.flush(MINUTE)
+        assert other.info(url).policy_name == policy
+    assert uploader.shutdown(MINUTE)
+
+
 def test_the_end_of_a_program_waits_a_bounded_time_also_where_others_give_it(tmp_path):
     done = run_python(ENDING, cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()) == (0, ["the end", "9 media were not stored in time"])

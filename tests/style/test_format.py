@@ -122,6 +122,7 @@ def test_the_settings_are_those_of_store_json() -> None:
     views = {"by-day": "{timestamp:%Y-%m-%d}/{name}{ext}"}
     policies = {"audit": timedelta(days=1)}
     read = {"organization": "by-run", "policies": policies, "default_policy": "audit", "views": views}
+    read["permissions"] = "shared"
     first = Configuration.first(Settings.read(read), organization=OrganizationMode.BY_RUN, adopted=True)
     values, text = json.loads(first.dump()), section("Settings")
     assert [spans(row[0])[0] for row in rows(text)] == list(values)

@@ -57,8 +57,8 @@ def test_the_commands_stand_in_groups_and_each_has_a_file_of_its_own() -> None:
 
 
 HELPS = {
-    "demo": [], "init": [], "store": [], "ls": ["'model=gpt-*'", "Quote"], "info": [], "get": [], "rm": [],
-    "annotate": ["--set"], "gallery": ["notebook"],
+    "demo": [], "init": [], "config show": [], "config set": ["--dry-run", "orphan_grace=48h"], "store": [],
+    "ls": ["'model=gpt-*'", "Quote"], "info": [], "get": [], "rm": [], "annotate": ["--set"], "gallery": ["notebook"],
     "policy list": ["Examples:"], "policy apply": ["Examples:"], "policy hold": ["Examples:"],
     "policy release": ["Examples:"], "adopt": ["--dry-run", "--pattern"], "policy enforce": ["Examples:"],
     "catalog refresh": [], "catalog show": [], "catalog query": [], "stats": [],

@@ -267,6 +267,7 @@ def test_what_is_no_store_json_is_damaged(data: bytes) -> None:
     {"views": {"by-day": "{run_id.__class__}/{name}{ext}"}}, {"views": {"by-run": "{name}{ext}"}},
     {"views": {"runs": "{name}{ext}"}}, {"views": {"by-day": 5}}, {"views": ["by-day"]},
     {"views": {"a": "{name}{ext}"}, "layouts": {"by-run": "{run_id}/{name}{ext}"}},
+    {"permissions": "world"}, {"permissions": 0o666}, {"permissions": ["shared"]},
 ], ids=str)  # fmt: skip
 def test_wrong_settings_are_damage_not_defaults(changes: dict[str, Any]) -> None:
     """A setting that is ignored could cost data."""
