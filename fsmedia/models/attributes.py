@@ -35,10 +35,16 @@ _EXACT = 2**53
 
 def checked_name(name: object) -> str:
     """Return the name of an attribute; `ValueError` for what can't be one."""
-    if isinstance(name, str) and _NAME.fullmatch(name):
+    if isinstance(name, str) and _is_name(name):
         return name
     shown = name[:80] if isinstance(name, str) else name
     raise ValueError(f"{shown!r} can't be a name: a letter or _, then at most 63 of A-Z a-z 0-9 _ . -")
+
+
+# Of many media few names.
+@lru_cache(maxsize=4096)
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
 
 
 def checked_value(name: str, value: object) -> AttributeValue:
