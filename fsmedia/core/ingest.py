@@ -28,7 +28,6 @@ from fsmedia.core.telemetry import Observer, RunningOperation
 from fsmedia.errors import ErrorContext, ForeignCall, InvalidMediaError, MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys, wav
 from fsmedia.format.keys import Pointer
-from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.format.wav import PcmFormat
@@ -195,7 +194,7 @@ class MediaUpload:
         timestamp = metadata.timestamp or now
         # The metadata's own policy wins over the content's, and both over the store's default.
         name = metadata.policy_name or policy or configuration.default_policy
-        self.expires_at = expires_at(find_policy(name, configuration.policies) if name else None, timestamp)
+        self.expires_at = configuration.expires_at(name, timestamp)
         self._context = context
         self._content = content
         self._fields = {**vars(metadata), "mime_type": mime_type, "timestamp": timestamp, "policy_name": name}
