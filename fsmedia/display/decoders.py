@@ -161,7 +161,7 @@ def _ask(job: dict[str, Any], source: Source) -> tuple[bytes, bytes]:
 
 class _Child:
     def __init__(self) -> None:
-        if not sys.executable:  # Python inside another program
+        if not sys.executable or getattr(sys, "frozen", False):  # Python inside another program, which it would start
             raise FileNotFoundError
         self.is_late = False
         self._process = subprocess.Popen(  # noqa: S603 - this very module, by this very interpreter
