@@ -1025,6 +1025,7 @@ class MediaStore:
         self,
         *,
         policy_name: str | None = None,
+        allow_due: bool = False,
         dry_run: bool = False,
         executor: Executor | None = None,
         progress: Progress = None,
@@ -1042,6 +1043,8 @@ class MediaStore:
         ----------
         policy_name
             Retention policy of the adopted media, which counts from the files' times; None: none.
+        allow_due
+            Adopt also where the policy makes files due at once, so that the next sweep deletes them.
         run_id, conversation_id, session_id, provider_id
             Ids of media whose path tells none of that kind.
 
@@ -1052,7 +1055,8 @@ class MediaStore:
         UnknownPolicyError
             The policy means nothing.
         InvalidMediaError
-            There are no settings, and no `layouts` were given, which say how the paths read.
+            There are no settings, and no `layouts` were given, which say how the paths read; or files are already due
+            by the policy. Nothing was written, and no file read.
         StoreConflictError
             The store has other settings, or lies around another store, or in one.
         """
@@ -1064,6 +1068,7 @@ class MediaStore:
             self._settings_file,
             ids=cast("dict[str, str | None]", words),
             policy_name=policy_name,
+            allow_due=allow_due,
             now=self._now(),
             dry_run=dry_run,
             executor=executor,

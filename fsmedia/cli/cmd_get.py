@@ -18,9 +18,9 @@ from fsmedia.models.text import size_text
 from fsmedia.store import MediaStore
 
 HELP = """Which: references, or the conditions of `fsmedia ls`. The bytes are compared with the digest that was stored.
-A file gets the name that its media was stored with, else that of the reference; of two of one name the second becomes
-`photo (2).jpg`. One that exists is not replaced without `--force`; `-o -` writes to standard output. Prints the path of
-each file.
+A file gets the name that its media was stored with, else that of the reference, with `_` in front of a dot or a dash.
+Of two of one name the second becomes `photo (2).jpg`. One that exists is not replaced without `--force`; `-o -` writes
+to standard output. Prints the path of each file.
 
 Examples:
   fsmedia get runs/r1/0003_01_u01m8.png -o plan.png
@@ -58,7 +58,7 @@ def get(
             _copy(opened, record, sys.stdout.buffer, alone=alone)
             return
         name = None if reference_names else record.file_name
-        name = _free_name(name or output.visible(record.reference.rpartition("/")[2]), taken)
+        name = _free_name(_plain(name or output.visible(record.reference.rpartition("/")[2])), taken)
         path = Path(target or ".") if folder is None else folder / name
         size, sha256 = record.size_bytes, record.sha256
         with LocalFileContext(path):
@@ -96,6 +96,11 @@ def _folder(target: str | None, *, several: bool, make: bool) -> Path | None:
     if several:
         raise app.CommandError(f"{target}: is no folder; several media need one")
     return None
+
+
+def _plain(name: str) -> str:
+    """Return a stranger's name as one that no shell reads by itself (`.profile`) or as an option (`-rf` of `rm *`)."""
+    return f"_{name}" if name.startswith((".", "-")) else name
 
 
 def _free_name(name: str, taken: dict[str, int]) -> str:

@@ -28,7 +28,6 @@ from fsmedia.core.telemetry import Observer, RunningOperation
 from fsmedia.errors import ErrorContext, ForeignCall, InvalidMediaError, MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys, wav
 from fsmedia.format.keys import Pointer
-from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.format.wav import PcmFormat
@@ -195,7 +194,7 @@ class MediaUpload:
         timestamp = metadata.timestamp or now
         # The metadata's own policy wins over the content's, and both over the store's default.
         name = metadata.policy_name or policy or configuration.default_policy
-        self._expires_at = expires_at(find_policy(name, configuration.policies) if name else None, timestamp)
+        self.expires_at = configuration.expires_at(name, timestamp)
         self._context = context
         self._content = content
         self._fields = {**vars(metadata), "mime_type": mime_type, "timestamp": timestamp, "policy_name": name}
@@ -272,7 +271,7 @@ class MediaUpload:
             raise InvalidMediaError("nothing was written")
         with ErrorContext(self.reference):
             writer.finish()
-        mime_type, expires_at, context = self._fields["mime_type"], self._expires_at, self._context
+        mime_type, expires_at, context = self._fields["mime_type"], self.expires_at, self._context
         sidecar = Sidecar.of_bytes(self._fields, self._content, writer, expires_at=expires_at)
         # After all checks and before the first key of the item: a store that can't take it does not come into being,
         # and no item lies in a root without settings.

@@ -45,6 +45,7 @@ def poster(file: BinaryIO, kind: str, side: int) -> Preview:
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > MOST_PIXELS:
             raise UnshowableError(f"{width:,} x {height:,} pixels are more than is shown")
+        stream.codec_context.thread_count = 1  # each has a stack, and frames under way
         stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
         duration = _duration(container)
         if duration and duration > 1:

@@ -14,11 +14,10 @@ import os
 import re
 import sys
 import tempfile
-import threading
 import time
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -28,7 +27,6 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NamedTuple
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from fsmedia.core.records import ReadCheck, StoredFacts
-from fsmedia.display.documents import first_page
 from fsmedia.errors import INSTALL, CorruptMediaError, MediaError
 from fsmedia.format import keys
 from fsmedia.models import mime
@@ -123,7 +121,7 @@ def decoding(reason: str) -> Iterator[None]:
     """
     try:
         yield
-    except UnshowableError:
+    except (UnshowableError, MemoryError):
         raise
     except Exception as error:
         raise UnshowableError(reason) from error
@@ -179,6 +177,11 @@ class OpenedSource(Source):
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.size = file.seek(0, io.SEEK_END)
+
+    @classmethod
+    def of(cls, data: bytes) -> OpenedSource:
+        """Return a source of bytes in memory."""
+        return cls(io.BytesIO(data))
 
     def part(self, start: int, end: int) -> bytes:
         """See `Source.part`."""
@@ -354,13 +357,11 @@ PLAYED = {
     "video/x-m4v": "video/mp4",
 }  # fmt: skip
 """What browsers play, by what the bytes are: the type to give them."""
-_OPEN: AbstractContextManager[Any] = nullcontext()
 _HEAD = 8192
 _LINES_READ = 4096
 _LINES, _COLUMNS = 16, 160
 _EMBEDDED = 2**20
 _PDF = "application/pdf"
-_FILM_BLOCKS = 8
 _TEXTS = {
     "application/json", "application/ld+json", "application/xml", "application/x-yaml", "application/yaml",
     "application/toml", "application/javascript", "application/x-ndjson", "application/jsonl", "application/sql",
@@ -369,7 +370,6 @@ _TEXTS = {
 _SIDES = ((16, LARGEST_SIDE), (64, 512), (250, 256))
 _SMALLEST = 160
 _AT_ONCE = 16
-_DECODED_AT_ONCE = min(4, os.cpu_count() or 1)  # each may take some 300 MB
 _PATIENCE = 0.5  # seconds before a bar is shown
 _CACHED = "1"  # to be raised when previews are made in another way: the old ones are not found any more
 
@@ -392,7 +392,6 @@ class Previewer:
         self._backend = backend
         self._side = side
         self._cache = cache or PreviewCache(None if backend.in_one_process else default_folder())
-        self._gate = threading.BoundedSemaphore(_DECODED_AT_ONCE)
         self._made = 0
 
     def of(self, requests: Sequence[PreviewRequest], progress: Progress) -> list[Preview]:
@@ -403,14 +402,16 @@ class Previewer:
         found: list[Preview] = [Preview()] * len(requests)
         threads = _AT_ONCE if self._backend.concurrency > 1 else min(_AT_ONCE, os.cpu_count() or 1)
         executor = ThreadPoolExecutor(threads, thread_name_prefix="fsmedia-previews")
-        try:
-            futures = {executor.submit(self._one, each): index for index, each in enumerate(requests)}
-            with _progress(progress, len(requests)) as advance:
-                for count, future in enumerate(as_completed(futures), 1):
-                    found[futures[future]] = future.result()
-                    advance(count)
-        finally:
-            executor.shutdown(cancel_futures=True)
+        decoders = _optional_module("decoders")
+        with nullcontext() if decoders is None else decoders.children():
+            try:
+                futures = {executor.submit(self._one, each): index for index, each in enumerate(requests)}
+                with _progress(progress, len(requests)) as advance:
+                    for count, future in enumerate(as_completed(futures), 1):
+                        found[futures[future]] = future.result()
+                        advance(count)
+            finally:
+                executor.shutdown(cancel_futures=True)
         if self._made:
             self._cache.trim()
         return found
@@ -434,10 +435,10 @@ class Previewer:
     def _make(self, request: PreviewRequest) -> Preview:
         entry = request.entry
         source = StoredSource(self._backend, entry.key, entry.size, request.facts)
-        made = preview_of(source, request.mime_type, LARGEST_SIDE, self._gate)
+        made = preview_of(source, request.mime_type, LARGEST_SIDE)
         self._made += 1
         # What may be otherwise the next time is not kept.
-        if "pip install" not in made.reason and "gone" not in made.reason and "memory" not in made.reason:
+        if not any(word in made.reason for word in ("pip install", "gone", "memory", "process")):
             self._cache.put(self._parts(request, LARGEST_SIDE), made)
         return made
 
@@ -452,11 +453,10 @@ class Previewer:
         return (place, _CACHED, entry.size, entry.token, modified, request.mime_type, side)
 
 
-def preview_of(source: Source, mime_type: str, side: int, gate: AbstractContextManager[Any] = _OPEN) -> Preview:
+def preview_of(source: Source, mime_type: str, side: int) -> Preview:
     """Return what is shown of a media; raises only for a storage that failed, never for what its bytes are.
 
-    Its first bytes are believed more than `mime_type`. The gate is entered while a picture or sound is decoded, which
-    takes memory.
+    Its first bytes are believed more than `mime_type`.
     """
     kind, family = mime.essence(mime_type), family_of(mime_type)
     try:
@@ -465,11 +465,11 @@ def preview_of(source: Source, mime_type: str, side: int, gate: AbstractContextM
         elif family == "text":
             made = _text(source.part(0, _LINES_READ + 1))
         elif kind == _PDF:
-            made = _page(source, side, gate)
+            made = _page(source, side)
         elif family == "file":
             made = Preview(reason=f"{kind or 'an unknown type'} is not looked into")
         else:
-            made = _preview_by_bytes(source, family, side, gate)
+            made = _preview_by_bytes(source, family, side)
     except FileNotFoundError as error:
         if isinstance(error, MediaError):
             raise
@@ -493,7 +493,7 @@ def side_for(count: int) -> int:
     return next((side for most, side in _SIDES if count <= most), _SMALLEST)
 
 
-def _preview_by_bytes(source: Source, family: str, side: int, gate: AbstractContextManager[Any]) -> Preview:
+def _preview_by_bytes(source: Source, family: str, side: int) -> Preview:
     large = source.size > MOST_WHOLE
     if large and family == "audio":
         return Preview(kind="sound", reason=f"{size_text(source.size)} are not read for an outline")
@@ -501,22 +501,21 @@ def _preview_by_bytes(source: Source, family: str, side: int, gate: AbstractCont
     data = source.part(0, _EMBEDDED) if large else source.whole(MOST_WHOLE)
     found = mime.detect(data[:_HEAD]) or ""
     seen = family_of(found) if found else family
-    with gate:
-        if seen == "text":
-            made = _text(data[: _LINES_READ + 1])
-        elif seen == "image":
-            made = _decoded("pictures", "embedded" if large else "thumbnail", Preview(), "it", data, side)
-        elif seen == "audio" and not large:
-            made = _sound(data, found)
-        elif seen == "video":
-            file = RangedFile(source, _FILM_BLOCKS) if large else io.BytesIO(data)
-            made = _decoded("films", "poster", Preview(kind="film"), "a picture of it", file, found, side)
-        else:
-            made = Preview(reason=f"the bytes are {found}" if found else "the bytes are of no kind that is shown")
+    if seen == "text":
+        made = _text(data[: _LINES_READ + 1])
+    elif seen == "image":
+        made = _decoded("pictures", "embedded" if large else "picture", Preview(), "it", data, side)
+    elif seen == "audio" and not large:
+        made = _sound(data, found)
+    elif seen == "video":
+        read = source if large else OpenedSource.of(data)
+        made = _decoded("films", "poster", Preview(kind="film"), "a picture of it", read, found, side, whole=not large)
+    else:
+        made = Preview(reason=f"the bytes are {found}" if found else "the bytes are of no kind that is shown")
     return made
 
 
-def _page(source: Source, side: int, gate: AbstractContextManager[Any]) -> Preview:
+def _page(source: Source, side: int) -> Preview:
     if source.size > MOST_WHOLE:
         return Preview(reason=f"{size_text(source.size)} are not read for a page")
     if find_spec("pypdfium2") is None or find_spec("PIL") is None:
@@ -524,9 +523,7 @@ def _page(source: Source, side: int, gate: AbstractContextManager[Any]) -> Previ
     data = source.whole(MOST_WHOLE)
     if mime.detect(data[:_HEAD]) != _PDF:
         return Preview(reason="the bytes are no PDF")
-    with gate:
-        found = first_page(data, side)
-    return Preview(reason=found) if isinstance(found, str) else Preview(kind="picture", image=found[0], pages=found[1])
+    return _decoded("pictures", "page", Preview(), "it", data, side)
 
 
 def _text(data: bytes) -> Preview:
@@ -541,13 +538,12 @@ def _text(data: bytes) -> Preview:
     return Preview(kind="text", text=visible_lines(shown) + more)
 
 
-def _decoded(module: str, function: str, otherwise: Preview, what: str, *args: Any) -> Preview:
-    """Return what a function of an optional module makes of a media; `otherwise`, and why, where it makes nothing."""
-    decoder = _optional_module(module)
-    if decoder is None:
+def _decoded(module: str, function: str, otherwise: Preview, what: str, *args: Any, **words: Any) -> Preview:
+    """Return what a decoder makes of a media; `otherwise`, and why, where it makes nothing or its module is missing."""
+    if _optional_module(module) is None:
         return replace(otherwise, reason=f"to see {what}: {INSTALL['notebook']}")
     try:
-        made: Preview = getattr(decoder, function)(*args)
+        made: Preview = getattr(import_module("fsmedia.display.decoders"), function)(*args, **words)
     except UnshowableError as error:
         return replace(otherwise, reason=str(error))
     return made
@@ -556,11 +552,10 @@ def _decoded(module: str, function: str, otherwise: Preview, what: str, *args: A
 def _sound(data: bytes, kind: str) -> Preview:
     playable = kind in PLAYED and len(data) <= MOST_SOUND
     made = Preview(kind="sound", sound=data, sound_type=PLAYED[kind]) if playable else Preview(kind="sound")
-    films = _optional_module("films")
-    if films is None:
+    if _optional_module("films") is None:
         return made if playable else replace(made, reason=f"to see its outline: {INSTALL['notebook']}")
     try:
-        found = films.outline(io.BytesIO(data), kind)
+        found = import_module("fsmedia.display.decoders").outline(data, kind)
     except UnshowableError as error:
         return replace(made, duration=_tagged_duration(data), reason=str(error))
     return replace(made, peaks=found.peaks, duration=found.duration)

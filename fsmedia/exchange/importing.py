@@ -28,6 +28,7 @@ from fsmedia.errors import (
     ReadOnlyStoreError,
 )
 from fsmedia.format import keys, wav
+from fsmedia.format.policy import is_due
 from fsmedia.models import (
     SOURCE_ATTRIBUTE,
     Imported,
@@ -200,7 +201,7 @@ class Importer:
         if self._dry_run:
             with suppress(ReadOnlyStoreError):  # whose plan is as good as another's
                 self.store.create_media(metadata, content.mime_type)  # raises what storing would; is never entered
-            self._note(item, content, known, digest, size, "")
+            self._note(item, content, metadata, digest, size, "")
         elif not isinstance(content.data, bytes):
             self._stream(item, content, metadata, digest)
         else:
@@ -228,7 +229,7 @@ class Importer:
                 self._log.failed.append(not_imported(item.source, answer))
                 self._known_of(metadata).discard(item.source, content, digest)
             else:
-                self._note(item, content, self._known_of(metadata), digest, len(content.data), answer)
+                self._note(item, content, metadata, digest, len(content.data), answer)
 
     def _stream(
         self, item: SourceItem, content: MediaContent, metadata: MediaMetadata, digest: str | None = None
@@ -239,11 +240,15 @@ class Importer:
             reader = _HashingReader(file, item.sha256)
             reference = self.store.store_media(content.model_copy(update={"data": reader}), metadata)
         intake = reader.intake
-        self._note(item, content, self._known_of(metadata), digest or intake.sha256, intake.size, reference)
+        self._note(item, content, metadata, digest or intake.sha256, intake.size, reference)
 
     def _note(
-        self, item: SourceItem, content: MediaContent, known: KnownMedia, digest: str, size: int, reference: str
+        self, item: SourceItem, content: MediaContent, metadata: MediaMetadata, digest: str, size: int, reference: str
     ) -> None:
+        known, policy = self._known_of(metadata), metadata.policy_name or content.policy_name
+        if metadata.timestamp is not None:
+            due = self.store._settings_file.configuration.expires_at(policy, metadata.timestamp)
+            self._log.already_due += is_due(due, self.store._now())
         self._log.add_stored(item.source, reference, size, digest, duplicate=digest in known.digests)
         known.add(item.source, content, digest, reference)
 
@@ -270,7 +275,7 @@ class ImportLog:
 
     def __init__(self, *, dry_run: bool, progress: Callable[[int], None] | None) -> None:
         self.failed: list[NotImported] = []
-        self.unchanged = 0
+        self.unchanged = self.already_due = 0
         self.already_stored: list[Imported] = []
         self._skipped: list[PassedOver] = []
         self._dry_run = dry_run
@@ -322,6 +327,7 @@ class ImportLog:
             already_stored=tuple(self.already_stored),
             duplicates=self._duplicates,
             duplicate_bytes=self._duplicate_bytes,
+            already_due=self.already_due,
             skipped=tuple(self._skipped),
             failed=tuple(self.failed),
             took=timedelta(seconds=time.monotonic() - self._began),

@@ -15,7 +15,7 @@ import weakref
 from collections import OrderedDict
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -44,7 +44,8 @@ _MODELS = (
 _RESPONSE = "gen_ai.response.id"
 _FINISHES = ("gen_ai.response.finish_reasons", "llm.finish_reason")
 _THREADS = 4
-_REMEMBERED = 1024  # digests of media that need not be stored again
+_REMEMBERED = 1024  # media whose bytes need not be stored again
+_REMEMBERED_FOR = timedelta(minutes=5)  # and how long: somebody may have deleted one, and nobody asks the storage
 _WAITING = 256
 _WAITING_BYTES = 256 * 2**20
 _PATIENCE = timedelta(seconds=10)
@@ -78,14 +79,13 @@ class BackgroundUploader:
     def send(self, data: bytes, mime_type: str, metadata: MediaMetadata, *, digest: str) -> str | None:
         """Queue a media; return its URL, or None if it is refused.
 
-        Bytes of the same digest (hex SHA-256) and type that this run handed over before are not stored again.
+        Bytes of the same digest (hex SHA-256) and type that this run handed over in the last 5 minutes are not stored
+        again, unless their policy has let them go since.
         """
         queue = self._queue_of_process()
         same = (metadata.run_id, digest, mime_type)
-        with queue.changed:
-            if same in queue.known:
-                queue.known.move_to_end(same)
-                return queue.known[same]
+        if (known := queue.known_url(same, self._store._now())) is not None:
+            return known
         return self.make(lambda: data, len(data), mime_type, metadata, same=same)
 
     def make(
@@ -112,7 +112,7 @@ class BackgroundUploader:
         token = context.attach(_uninstrumented())
         try:
             upload = self._named(mime_type, metadata)
-            job = _UploadJob(upload, self._store.media_url(upload.reference), produced, size, same)
+            job = _UploadJob(upload, self._store.media_url(upload.reference), produced, size, same, self._store._now())
         except MediaError as error:
             _log.warning("refused: %s", error)
             return None
@@ -211,6 +211,7 @@ class _UploadJob:
     produce: Callable[[], bytes]
     size: int
     same: tuple[str, str, str] | None
+    sent: datetime  # by the store's clock
 
 
 class _UploadQueue:
@@ -224,9 +225,22 @@ class _UploadQueue:
         self.process = os.getpid()
         self.count = self.size = 0
         self.closed = False
-        self.known: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str, str], tuple[str, datetime, datetime | None]] = OrderedDict()
         self._waiting: SimpleQueue[_UploadJob | None] = SimpleQueue()
         self._threads = 0
+
+    def known_url(self, same: tuple[str, str, str], now: datetime) -> str | None:
+        """Return the URL of the same bytes where they were taken a short time ago and have not expired, else None."""
+        with self.changed:
+            if same not in self._known:
+                return None
+            url, sent, expires_at = self._known[same]
+            # From zero: a clock that was set back must not keep it for ever.
+            if timedelta(0) <= now - sent < _REMEMBERED_FOR and (expires_at is None or now < expires_at):
+                self._known.move_to_end(same)
+                return url
+            del self._known[same]
+            return None
 
     def take(self, job: _UploadJob, most: int, most_bytes: int) -> bool:
         """Take a job; False if there is no room. A single one may be of any size."""
@@ -238,9 +252,9 @@ class _UploadQueue:
             self.count += 1
             self.size += job.size
             if job.same is not None:
-                self.known[job.same] = job.url
-                if len(self.known) > _REMEMBERED:
-                    self.known.popitem(last=False)
+                self._known[job.same] = job.url, job.sent, job.upload.expires_at
+                if len(self._known) > _REMEMBERED:
+                    self._known.popitem(last=False)
             if self._threads < min(_THREADS, self.count):
                 self._threads += 1
                 threading.Thread(target=self._work, name="fsmedia-sink", daemon=True).start()
@@ -275,7 +289,7 @@ class _UploadQueue:
             self.size -= job.size
             # The URL of what was not stored names nothing: the same bytes are to be stored the next time they come.
             if not stored and job.same is not None:
-                self.known.pop(job.same, None)
+                self._known.pop(job.same, None)
             self.changed.notify_all()
 
 

@@ -69,6 +69,11 @@ def expires_at(policy: RetentionPolicy | None, timestamp: datetime) -> datetime 
         raise UnknownPolicyError(problem, next_step=f"use {KEEP_FOREVER!r} to keep for ever") from None
 
 
+def is_due(instant: datetime | None, now: datetime) -> bool:
+    """Return whether what expires at that instant, None: never, is due."""
+    return instant is not None and instant <= now
+
+
 def named_policies(
     policies: Mapping[str, RetentionPolicy | timedelta] | Iterable[RetentionPolicy],
 ) -> dict[str, RetentionPolicy]:

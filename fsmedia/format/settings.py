@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, TypedDict, cast, get_args
 
@@ -18,7 +18,7 @@ from fsmedia.errors import InvalidMediaError, MediaError, StorageError, StoreCon
 from fsmedia.format import keys
 from fsmedia.format.layout import Layout, View, layouts
 from fsmedia.format.layout import views as read_views
-from fsmedia.format.policy import find_policy, is_reserved_name, named_policies
+from fsmedia.format.policy import expires_at, find_policy, is_reserved_name, named_policies
 from fsmedia.models import DueIndex, OrganizationMode, Permissions, RetentionPolicy
 
 if TYPE_CHECKING:
@@ -147,6 +147,11 @@ class Configuration:
     def ordered_layouts(self) -> dict[str, Layout]:
         """All layouts, the one that writing uses first: a path may be one of several."""
         return {self.organization: self.layout, **self.layouts}
+
+    def expires_at(self, policy_name: str | None, timestamp: datetime) -> datetime | None:
+        """Return when a media item of that time expires by a policy, or where it names none by the store's default."""
+        name = policy_name or self.default_policy
+        return expires_at(find_policy(name, self.policies) if name else None, timestamp)
 
     def folder_of(self, ids: Mapping[str, str | None]) -> str:
         """Return the path below the root of the media of one id, the one that the store is organized by; or say so."""

@@ -17,10 +17,11 @@ from fsmedia.core.parallel import JobResult, run_windows, windows
 from fsmedia.core.settings_file import refuse_nesting
 from fsmedia.errors import InvalidMediaError, MediaError, StorageError
 from fsmedia.format import keys
-from fsmedia.format.policy import expires_at, find_policy
+from fsmedia.format.policy import expires_at, find_policy, is_due
 from fsmedia.format.sidecar import METADATA_FIELDS, Sidecar
 from fsmedia.maintenance.survey import read_digests
 from fsmedia.models import ContentFields, Imported, ImportReport, MediaMetadata, NotImported, PassedOver, mime
+from fsmedia.models.text import plural
 from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _WINDOW = 64
 _UNKNOWN = "application/octet-stream"
+_IF_DUE = "adopt without a policy or with a longer one; if the files may go: allow_due=True, --allow-due"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class AdoptContext:
     ids: Mapping[str, str]
     policy: RetentionPolicy | None
     writes: bool
+    allow_due: bool
 
 
 @dataclass(slots=True)
@@ -54,6 +57,7 @@ class AdoptResult(JobResult):
     """What became of some files."""
 
     unchanged: int = 0
+    already_due: int = 0
     adopted: list[tuple[str, int, str]] = field(default_factory=list)  # key, size and digest
 
 
@@ -65,6 +69,7 @@ def adopt(
     policy_name: str | None,
     now: datetime,
     dry_run: bool,
+    allow_due: bool,
     executor: Executor | None,
     progress: Callable[[int], object] | None,
 ) -> ImportReport:
@@ -78,12 +83,15 @@ def adopt(
         problem = f"no store was made at {backend.url}, and nothing says how its paths read"
         step = "give layouts={...} or --pattern, or make the store first: create(), fsmedia init"
         raise InvalidMediaError(problem, next_step=step)
+    stated = given.model_dump(exclude_unset=True)
+    allow_due = allow_due or dry_run
+    if policy is not None and not allow_due:
+        _refuse_due(backend, policy, now)
     if not dry_run:
         settings_file.settle()
     elif not settings_file.is_settled:
         refuse_nesting(backend, is_used=True)
-    stated = given.model_dump(exclude_unset=True)
-    context = AdoptContext(backend, settings_file.configuration, now, stated, policy, not dry_run)
+    context = AdoptContext(backend, settings_file.configuration, now, stated, policy, not dry_run, allow_due)
     nested, skipped, total = NestedStores(), list[PassedOver](), AdoptResult()
     run_windows(
         adopt_window,
@@ -109,6 +117,7 @@ def adopt(
         unchanged=total.unchanged,
         duplicates=len(total.adopted) - len(sizes),
         duplicate_bytes=size - sum(sizes.values()),
+        already_due=total.already_due,
         skipped=tuple(skipped),
         failed=tuple(NotImported(source=each.reference, error=each.error) for each in total.failed),
         took=timedelta(seconds=time.monotonic() - began),
@@ -148,15 +157,31 @@ def adopt_window(context: AdoptContext, entries: Sequence[Entry]) -> AdoptResult
             if isinstance(content, MediaError):
                 raise content
             # Deleted since it was listed: there is nothing to adopt.
-            if content is not None and _adopt(context, entry, content):
+            if content is not None and (is_already_due := _adopt(context, entry, content)) is not None:
                 result.adopted.append((entry.key, content.size, content.sha256))
+                result.already_due += is_already_due
         except MediaError as error:
             result.fail(entry.key, error)
     return result
 
 
-def _adopt(context: AdoptContext, entry: Entry, content: ContentDigest) -> bool:
-    """Write the sidecar of a file, if it is still the one that was read and has none; tell whether it is adopted."""
+def _refuse_due(backend: Backend, policy: RetentionPolicy, now: datetime) -> None:
+    """Refuse a policy that would let the next sweep delete files, before one of them is read or anything is written."""
+    files = _files(backend, NestedStores(), [], AdoptResult())
+    if count := sum(is_due(expires_at(policy, _own_time(backend, entry) or now), now) for entry in files):
+        raise InvalidMediaError(
+            f"the policy {policy.name!r} counts from the files' own times: {plural(count, 'file')} already due, which "
+            "the next sweep would delete, and they are no copies",
+            next_step=_IF_DUE,
+            key=backend.url,
+        )
+
+
+def _adopt(context: AdoptContext, entry: Entry, content: ContentDigest) -> bool | None:
+    """Write the sidecar of a file, if it is still the one that was read and has none.
+
+    Return whether it is already due; None if it was not adopted.
+    """
     backend, key = context.backend, entry.key
     keys.check_lengths(key, backend.root_length)
     # A client may still be writing the file: the sidecar must tell of the bytes that lie there in the end.
@@ -171,21 +196,24 @@ def _adopt(context: AdoptContext, entry: Entry, content: ContentDigest) -> bool:
         raise StorageError("was changed while it was read", next_step="adopt again", reference=key)
     timestamp = _own_time(backend, head) or context.now
     due = None if context.policy is None else expires_at(context.policy, timestamp)
+    already_due = is_due(due, context.now)
+    if already_due and not context.allow_due:  # put there after all were looked at
+        raise InvalidMediaError("is already due by the policy", next_step=_IF_DUE, reference=key)
     sidecar = _sidecar(context, entry, content, timestamp, due)
     if not context.writes:
-        return True
+        return already_due
     if due is not None:  # first: without a due entry nothing would ever expire the media
         backend.write(keys.due_key(due, key), b"", commit.DUE_TYPE)
     text = sidecar.dump()
     if not backend.create(keys.sidecar_key(key), text, commit.SIDECAR_TYPE):
-        return False  # a client of the live store wrote one in this moment, and knows more
+        return None  # a client of the live store wrote one in this moment, and knows more
     # Last of all: a sidecar of bytes that went, or are others by now, would be a media that can't be read.
     last = backend.head(key)
     if last == head:
-        return True
+        return already_due
     seen = named.see(backend, key)
     if seen.text not in (None, text):
-        return False  # a client's, which has stored the media again
+        return None  # a client's, which has stored the media again
     if seen.text is not None:
         named.drop_sidecar(backend, key, seen, last)
     what = "deleted" if last is None else "changed"

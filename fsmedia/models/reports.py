@@ -287,6 +287,8 @@ class ImportReport(Report):
     """New media whose bytes the import, or the run it belongs to, has already; each is stored all the same."""
     duplicate_bytes: int = 0
     """Bytes of those: what a store that deduplicates does not write."""
+    already_due: int = 0
+    """New media that are older than their policy keeps them: the next sweep deletes them."""
     skipped: tuple[PassedOver, ...] = ()
     failed: tuple[NotImported, ...] = ()
     took: timedelta = timedelta(0)
@@ -298,11 +300,13 @@ class ImportReport(Report):
         unchanged = f"{self.unchanged:,} unchanged"
         if self.already_stored:
             unchanged += f", {len(self.already_stored):,} already stored"
+        due = f", {self.already_due:,} already due" if self.already_due else ""
+        sweep = "the next sweep deletes what is already due" + (", the files themselves" if self.in_place else "")
         again = f"{self.duplicates:,} of them, {size_text(self.duplicate_bytes)}, have bytes that are there already"
         return ReportView(
             "Adoption" if self.in_place else "Import",
             f"{self.examined:,} examined, {verb} {len(self.stored):,} "
-            f"({size_text(self.bytes)}{f'; {again}' if self.duplicates else ''}), {unchanged}",
+            f"({size_text(self.bytes)}{f'; {again}' if self.duplicates else ''}){due}, {unchanged}",
             [
                 # Adopted media are called what their files are.
                 ReportTable(verb, self.stored, {"file": "source"} if self.in_place else named),
@@ -310,6 +314,7 @@ class ImportReport(Report):
                 _by_reason(self.skipped, "source"),
             ],
             ["" if self.examined else "nothing was found there that could be media"],
+            warnings=[sweep if due else ""],
         )
 
 

@@ -54,7 +54,7 @@ def test_a_tree_becomes_a_store_without_moving_a_byte(tree: Path) -> None:
     before = snapshot(tree)
     planned = adopted(tree, policy_name="retain-30days", dry_run=True)
     assert snapshot(tree) == before
-    report = adopted(tree, policy_name="retain-30days")
+    report = adopted(tree, policy_name="retain-30days", allow_due=True)
     assert [each.source for each in planned.stored] == [each.source for each in report.stored]
     assert (planned.examined, planned.bytes, planned.skipped) == (report.examined, report.bytes, report.skipped)
     assert (report.failed, report.skipped) == ((), ())
@@ -63,7 +63,7 @@ def test_a_tree_becomes_a_store_without_moving_a_byte(tree: Path) -> None:
     assert (report.bytes, report.duplicates, report.duplicate_bytes) == (2 * len(PNG) + 8, 1, len(PNG))
     after = snapshot(tree)
     assert {name: after[name] for name in before} == before
-    again = adopted(tree, policy_name="retain-30days")
+    again = adopted(tree, policy_name="retain-30days")  # what is adopted already is not looked at again
     assert ((again.stored, again.unchanged), snapshot(tree)) == (((), 4), after)
     store = MediaStore(tree)
     assert list(store.list(run_id="r1")) == ["r1/a.png", "r1/b.png"]
@@ -79,6 +79,42 @@ def test_a_tree_becomes_a_store_without_moving_a_byte(tree: Path) -> None:
     assert {each.reference for each in due.deleted} == {"r1/b.png", "r2/note", "top.txt"}
     plant(tree, {"r3/new.png": PNG})
     assert [each.reference for each in adopted(tree).stored] == ["r3/new.png"]
+
+
+@on(LOCAL, MEMORY, S3_MOTO)
+def test_old_files_are_not_adopted_under_a_policy_that_lets_them_go_at_once(storage: Storage) -> None:
+    """A tree of photographs was adopted under `retain-30days`, and the next sweep deleted the only copies."""
+    for name, data in FILES.items():
+        storage.write(name, data)
+    later = datetime.now(UTC) + timedelta(days=29)  # nothing is due yet, then all of it
+    words: dict[str, Any] = {"policy_name": "retain-30days"}
+    settings: dict[str, Any] = {"layouts": {"by-run": DEFAULT_PATTERN}, "storage_options": storage.options}
+    early = MediaStore(storage.url, now=lambda: later, **settings).adopt(dry_run=True, **words)
+    assert (early.already_due, "due" in str(early)) == (0, False)
+    late = MediaStore(storage.url, now=lambda: later + timedelta(days=2), **settings)
+    planned = late.adopt(dry_run=True, **words)
+    assert (planned.already_due, "would adopt 4" in str(planned), ", 4 already due" in str(planned)) == (4, True, True)
+    assert "the files themselves" in (planned._repr_html_() or "")
+    before = set(storage.keys())
+    with pytest.raises(errors.InvalidMediaError, match=r"4 files already due.*allow_due=True"):
+        late.adopt(**words)
+    assert set(storage.keys()) == before == set(FILES)
+    report = late.adopt(allow_due=True, **words)
+    assert (report.already_due, len(report.stored), report.failed) == (4, 4, ())
+    storage.write("r9/new", b"new")
+    assert late.adopt().already_due == 0
+
+
+def test_an_old_file_that_comes_after_the_look_fails_alone(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file in tree.rglob("*.*"):
+        os.utime(file)
+    (tree / "r2/note").unlink()
+    real = adoption._refuse_due
+    monkeypatch.setattr(adoption, "_refuse_due", lambda *words: (real(*words), plant(tree, {"r3/old.png": PNG})))
+    report = adopted(tree, policy_name="retain-30days")
+    assert ([each.source for each in report.failed], len(report.stored)) == (["r3/old.png"], 3)
+    assert "already due" in str(report.failed[0].error)
+    assert MediaStore(tree).enforce_policy().deleted == ()
 
 
 def test_any_layout_and_mode_and_ids_of_what_tells_none(tmp_path: Path) -> None:
@@ -227,8 +263,8 @@ def test_an_adoption_that_is_killed_goes_on(fault: Fault, tmp_path: Path) -> Non
     for number, faults in enumerate(each_call(partial(Faults, fault=fault))):
         tree = plant(tmp_path / str(number), files)
         with faulty_os(faults), suppress(Crash):
-            adopted(tree, policy_name="retain-1days")
-        report = adopted(tree, policy_name="retain-1days")
+            adopted(tree, policy_name="retain-1days", allow_due=True)
+        report = adopted(tree, policy_name="retain-1days", allow_due=True)
         assert (report.failed, len(report.stored) + report.unchanged) == ((), 2)
         store = MediaStore(tree)
         for name, data in files.items():

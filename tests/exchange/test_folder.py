@@ -17,6 +17,7 @@ import pytest
 
 from fsmedia import MediaStore, errors, import_folder, import_promptarena
 from fsmedia.exchange import importing
+from fsmedia.exchange.importing import SMALL
 from tests.contract.specimens import raised
 from tests.exchange.conftest import PNG, inline, part, write
 from tests.protocol.faults import CRASHES, Fault, Faults
@@ -145,11 +146,19 @@ def test_a_flat_folder_takes_its_ids_from_the_caller_and_names_stores_keep_are_l
     for top in ("by-run", ".hidden-not", "x"):
         tree = plant(tmp_path / top, {"a.png": PNG, "b/c.png": PNG})
         report = import_folder(memory, tree, pattern="{name}{ext}", ids={"run_id": top}, policy_name="retain-1days")
+        assert (report.already_due, "stored 1" in str(report), "1 already due" in str(report)) == (1, True, True)
         (record,) = (memory.info(each.reference) for each in report.stored)
         assert (record.run_id, record.expires_at) == (top, datetime.fromtimestamp(MADE, UTC) + timedelta(days=1))
         assert [each.source for each in report.skipped] == ["folder:b/c.png"]
     report = import_folder(memory, plant(tmp_path / "t", {"by-run/a.png": PNG, "runs/b.png": PNG}))
     assert [memory.info(each.reference).run_id for each in report.stored] == ["by-run", "runs"]
+    assert (report.already_due, "due" in str(report)) == (0, False)
+    # So it is by the default of the store, for the plan, and for what is streamed.
+    keeper = MediaStore(tmp_path / "keeper", default_policy="retain-30days")
+    tree = plant(tmp_path / "large", {"r1/a.png": PNG + bytes(SMALL)})
+    for dry_run in (True, False):
+        report = import_folder(keeper, tree, dry_run=dry_run)
+        assert (report.already_due, "the next sweep deletes" in (report._repr_html_() or "")) == (1, True)
 
 
 def test_patterns_that_mean_nothing_are_refused(memory: MediaStore, tree: Path) -> None:

@@ -3,13 +3,13 @@
 import hashlib
 import os
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from fsmedia import MediaStore
-from fsmedia.exchange.uploader import BackgroundUploader, timeout_of
+from fsmedia.exchange.uploader import _REMEMBERED, BackgroundUploader, timeout_of
 from tests.contract.specimens import PNG, R1
 from tests.protocol.wire import costs
 from tests.style.project import run_python
@@ -91,6 +91,44 @@ def test_bytes_that_could_not_be_stored_are_tried_again(local_storage, caplog):
     uploader.make(lambda: seen.append(is_instrumentation_enabled()) or PNG, 1, "image/png", R1)
     assert uploader.shutdown(MINUTE)
     assert (seen, is_instrumentation_enabled()) == ([False], True)
+
+
+@pytest.mark.parametrize("gone", ["deleted", "expired"])
+def test_what_is_gone_is_stored_again_and_what_was_sent_just_now_is_not(gone, local_storage):
+    """A picture that was deleted or had expired was never stored again, and new documents named nothing."""
+    at = [datetime.now(UTC)]
+    uploader = BackgroundUploader(local_storage.url, default_policy="delete-after-2min", now=lambda: at[0])
+    store = MediaStore(local_storage.url, now=lambda: at[0])
+
+    def send():
+        url = uploader.send(PNG, "image/png", R1, digest="d")
+        assert uploader.flush(MINUTE)
+        assert store.read(url) == PNG
+        return url
+
+    first = send()
+    at[0] += MINUTE
+    assert send() == first
+    if gone == "deleted":
+        store.apply_policy(first, None)
+        store.delete_media(first)
+        at[0] += 4 * MINUTE
+    else:
+        at[0] += 2 * MINUTE
+        assert len(store.enforce_policy(now=at[0]).deleted) == 1
+    second = send()
+    assert second != first
+    at[0] -= timedelta(days=1)  # a clock that is set back forgets too
+    assert send() not in (first, second)
+    assert uploader.shutdown(MINUTE)
+
+
+def test_what_is_remembered_is_bounded(local_storage, gate):
+    uploader = BackgroundUploader(local_storage.url, most=10**6)
+    for number in range(_REMEMBERED + 9):
+        uploader.make(waiting(gate), 1, "image/png", R1, same=("r1", str(number), "image/png"))
+    assert len(uploader._queue._known) == _REMEMBERED
+    uploader.shutdown(timedelta(0))
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

@@ -83,6 +83,23 @@ def test_a_tree_is_adopted(tmp_path: Path) -> None:
     tells(fsmedia(*words).stdout, "2 unchanged")
 
 
+def test_old_files_are_adopted_under_a_policy_only_by_an_explicit_wish(tmp_path: Path) -> None:
+    tree = plant(tmp_path / "tree", {"r1/a.png": PNG})
+    words = ("adopt", "--pattern", "{run_id}/{name}{ext}", "--policy", "retain-30days", "-s", tree)
+    planned = exits(0, *words, "--dry-run")
+    tells(planned.stdout, "would adopt 1", "1 already due")
+    tells(planned.stderr, "the next sweep deletes")
+    assert answers(*words, "--dry-run")[0]["already_due"] == 1
+    tells(refused(fsmedia(*words), 1), "1 file already due", "--allow-due")
+    assert not (tree / ".fsmedia").exists()
+    tells(exits(0, *words, "--allow-due").stdout, "adopted 1", "1 already due")
+    # An import copies, so it only tells.
+    other = plant(tmp_path / "other", {"r1/a.png": PNG})
+    done = exits(0, "import", "folder", other, "--policy", "retain-30days", "-s", tmp_path / "copy")
+    tells(done.stdout, "1 already due")
+    tells(done.stderr, "the next sweep deletes")
+
+
 def test_what_is_no_source_is_refused(url: str, tmp_path: Path) -> None:
     assert "no such folder" in refused(fsmedia("import", "folder", tmp_path / "no", "-s", url), 3)
     (tmp_path / "out").mkdir()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
 import stat
+import tarfile
 import threading
 import time
 import tracemalloc
@@ -162,6 +164,25 @@ def test_get_writes_the_names_that_files_had(url: str, here: Path) -> None:
     (named,) = answers("store", "-", "--name", "a/b/song.mp3", "--run", "r2", "-s", url, stdin=b"ID3")
     assert named["file_name"] == "song.mp3"
     tells(exits(0, "info", stored[0], "-s", url).stdout, "file name", "photo.jpg")
+
+
+def test_get_writes_no_name_with_a_dash_or_a_dot_in_front_unasked(url: str, here: Path) -> None:
+    """A stranger's store had files `-rf` and `.bash_profile`, and `get` in a home folder wrote just these."""
+    store = MediaStore(url).create()
+    odd = [f"runs/r1/{name}" for name in ("-rf", ".bash_profile", "--", "...", "_-rf")]
+    for reference in odd:
+        store.fs.pipe_file(reference, reference.encode())
+    names = ["_-rf", "_.bash_profile", "_--", "_...", "_-rf (2)"]
+    for target, words in (("", []), ("out/", ["-o", "out/"]), ("refs/", ["-o", "refs/", "--reference-names"])):
+        assert exits(0, "get", *odd, *words, "-s", url).stdout.splitlines() == [f"{target}{name}" for name in names]
+        assert sorted(set(os.listdir(target or ".")) - {"out", "refs"}) == sorted(names)
+    exits(0, "get", odd[1], "-s", url, "-o", ".bash_profile")
+    exits(0, "get", odd[0], "-s", url, "--output=-rf")
+    assert [Path(name).read_text() for name in (".bash_profile", "-rf")] == [odd[1], odd[0]]
+    # Names in an export are its own.
+    exits(0, "export", "webdataset", "shards/", "--run", "r1", "-s", url)
+    with tarfile.open("shards/media-000000.tar") as shard:
+        assert all(re.fullmatch(r"[0-9a-f]{32}\.\w+", name) for name in shard.getnames())
 
 
 def test_get_checks_the_digest_leaves_nothing_half_and_reads_past_a_damaged_sidecar(url: str, here: Path) -> None:

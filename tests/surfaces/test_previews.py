@@ -15,12 +15,22 @@ import pytest
 from PIL import Image
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
-from fsmedia.display import documents, films, pictures, previewer
+from fsmedia.display import decoders, films, pictures, previewer
 from fsmedia.display.gallery import BUDGET
-from fsmedia.display.previewer import MOST_SOUND, MOST_WHOLE, PEAKS, OpenedSource, Preview, PreviewCache, preview_of
+from fsmedia.display.previewer import (
+    MOST_SOUND,
+    MOST_WHOLE,
+    PEAKS,
+    OpenedSource,
+    Preview,
+    PreviewCache,
+    UnshowableError,
+    preview_of,
+)
 from fsmedia.models.text import sentence
 from tests.contract.specimens import raised
 from tests.storages import MemoryStorage
+from tests.style.project import run_python
 from tests.surfaces import specimens
 from tests.surfaces.specimens import film, paper, picture, sound
 
@@ -142,7 +152,7 @@ def test_a_film_has_a_poster_which_is_not_its_black_start(container: str, monkey
     assert (preview.width, preview.height, preview.duration) == (160, 120, pytest.approx(2, abs=0.2))
     assert max(opened(preview).getpixel((100, 90))) > 60
     monkeypatch.setattr(films.time, "monotonic", iter([0.0, *[99.0] * 1000]).__next__)
-    assert "takes longer than" in seen(data, f"video/{container}").reason
+    raised(UnshowableError, films.poster, io.BytesIO(data), f"video/{container}", SIDE, match="takes longer than")
 
 
 @pytest.mark.parametrize("mime_type", ["video/mp4", "audio/mpeg", "video/mp2t"])
@@ -156,27 +166,33 @@ def test_a_playlist_opens_nothing(mime_type: str, monkeypatch: pytest.MonkeyPatc
         return real(*args, **options)
 
     monkeypatch.setattr(films.av, "open", watched)
+    for decode, *words in ((films.poster, mime_type, SIDE), (films.outline, mime_type)):
+        raised(UnshowableError, decode, io.BytesIO(specimens.PLAYLIST), *words)
+    assert len(names) == 2
+    assert set(names) <= {"mp4", "mp3", "mpegts"}
+    with pytest.raises(UnshowableError, match="not looked into"):
+        films.poster(io.BytesIO(specimens.PLAYLIST), "application/vnd.apple.mpegurl", SIDE)
     preview = seen(specimens.PLAYLIST, mime_type)
     assert not preview.image
     assert not preview.peaks
-    assert set(names) <= {"mp4", "mp3", "mpegts"}
-    with pytest.raises(films.UnshowableError, match="not looked into"):
-        films.poster(io.BytesIO(specimens.PLAYLIST), "application/vnd.apple.mpegurl", SIDE)
 
 
-def test_a_paper_shows_its_first_page_or_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_paper_shows_its_first_page_or_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     preview = seen(paper(), "application/pdf")
     assert (preview.pages, opened(preview).size[1]) == (2, SIDE)
     assert opened(preview).getpixel((90, 40))[2] > 150
-    program = tmp_path / "program.py"
-    monkeypatch.setattr(documents, "__file__", str(program))
-    monkeypatch.setattr(documents, "SECONDS", 0.3)
-    program.write_text("while True: pass")
+    monkeypatch.setattr(decoders, "SECONDS", 0.3)
+    monkeypatch.setattr(decoders, "_PROGRAM", "while True: pass")
     assert "takes longer" in seen(paper(), "application/pdf").reason
-    monkeypatch.setattr(documents, "SECONDS", 30.0)
-    for code in ("import os; os.abort()", "print('x')", "print('1')"):
-        program.write_text(code)
-        assert "can't be drawn" in seen(paper(), "application/pdf").reason
+    monkeypatch.setattr(decoders, "SECONDS", 30.0)
+    for code in ("import os; os.abort()", "print('x')", "print('P' * 17)"):
+        monkeypatch.setattr(decoders, "_PROGRAM", code)
+        assert "the process that decoded it ended" in seen(paper(), "application/pdf").reason
+    answer = (
+        "import sys; sys.stdin.readline(); print('P' + chr(0) * 7 + chr(5) + chr(0) * 8 + 'hello', flush=True); input()"
+    )
+    monkeypatch.setattr(decoders, "_PROGRAM", answer)
+    assert seen(paper(), "application/pdf").reason == "it can't be decoded"
 
 
 class Counted(OpenedSource):
@@ -443,7 +459,112 @@ def test_a_film_can_not_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(opened(seen(grown, "video/webm")).getpixel((10, 10))) > 200
     for module in (films, pictures):
         monkeypatch.setattr(module, "MOST_PIXELS", 100_000)
-    assert "broken or cut off" in seen(grown, "video/webm").reason
+    raised(UnshowableError, films.poster, io.BytesIO(grown), "video/webm", SIDE, match="broken or cut off")
+
+
+PEAK = """
+import os, re, resource, threading
+from pathlib import Path
+from fsmedia import MediaStore
+
+os.environ["FSMEDIA_CACHE"] = "off"
+store = MediaStore("store")
+
+def resident():
+    total, waiting = 0, [os.getpid()]
+    while waiting:
+        pid = waiting.pop()
+        try:
+            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+            for each in Path(f"/proc/{pid}/task").glob("*/children"):
+                waiting += each.read_text().split()
+        except OSError:  # ended meanwhile
+            pass
+    return total
+
+before, seen, done = resident(), [0], threading.Event()
+def watch():
+    while not done.wait(0.005):
+        seen.append(resident())
+watcher = threading.Thread(target=watch)
+watcher.start()
+page = store.gallery().html()
+done.set()
+watcher.join()
+print((max(seen) - before) // 2**20, page.count("data:image/webp"), len(re.findall("too large to preview", page)))
+"""
+
+
+@pytest.fixture
+def linux() -> None:
+    if not Path("/proc/self/task").exists():
+        pytest.skip("other systems have no limit of memory, nor tell what children take")
+
+
+@pytest.mark.usefixtures("linux")
+def test_twenty_hostile_pictures_at_once_take_half_a_gigabyte_and_no_more(tmp_path: Path) -> None:
+    """Some hundred KiB of files took 2.3 GiB: as many as there are cores were decoded at once, however large."""
+    store = MediaStore(tmp_path / "store", durability="rename")
+    lossy = {"quality_mode": "rates", "quality_layers": [200]}
+    for mode, kind, count, words in (
+        ("1", "PNG", 10, {}), ("L", "PNG", 4, {}), ("RGBA", "PNG", 3, {"compress_level": 1}),
+        ("RGB", "JPEG2000", 1, lossy), ("F", "TIFF", 2, {"compression": "tiff_deflate"}),
+    ):  # fmt: skip
+        file = io.BytesIO()
+        side = 6200 if mode == "RGBA" else 7000  # just below what is decoded, and above for the last three
+        Image.new(mode, (side, side)).save(file, kind, **words)
+        mime_type = {"PNG": "image/png", "JPEG2000": "image/jp2", "TIFF": "image/tiff"}[kind]
+        for number in range(count):
+            content = MediaContent(data=file.getvalue() + bytes([number]), mime_type=mime_type)
+            store.store_media(content, MediaMetadata(run_id="r1"))
+    done = run_python(PEAK, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    peak, shown, told = map(int, done.stdout.split())
+    assert peak <= decoders.BOUND // 2**20
+    assert (shown, told) == (17, 3)
+
+
+CHILD = """
+import json, os, sys, time
+sys.path[:] = json.loads(sys.argv[1])
+from fsmedia.display import decoders, pictures
+thumbnail = pictures.thumbnail
+def odd(data, side):
+    if data.endswith(b"die"):
+        os.abort()
+    while data.endswith(b"slow"):
+        pass
+    print("to standard output")
+    return thumbnail(data, side)
+pictures.thumbnail = odd
+decoders.serve()
+"""
+
+
+def test_a_child_that_dies_or_takes_too_long_costs_its_picture_only(
+    memory_storage: MemoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoders, "_PROGRAM", CHILD)
+    store, tiff = MediaStore(memory_storage.url), picture(kind="TIFF")
+    for number, end in enumerate((b"", b"die", b"1", b"die", b"2", b"3")):
+        content = MediaContent(data=tiff + end, mime_type="image/tiff")
+        store.store_media(content, MediaMetadata(run_id="r1", message_idx=number))
+    page = store.gallery().html()
+    assert (page.count("data:image/webp"), page.count("the process that decoded it ended")) == (4, 2)
+    assert (decoders._state.waiting, decoders._state.users) == ([], 0)
+    monkeypatch.setattr(decoders, "SECONDS", 3.0)
+    assert "takes longer than 3 s" in seen(tiff + b"slow", "image/tiff").reason
+    monkeypatch.setattr(decoders.sys, "executable", "")
+    assert "no process could be started" in seen(tiff, "image/tiff").reason
+    assert decoders._state.budget._left == decoders._SHARED
+
+
+@pytest.mark.usefixtures("linux")
+def test_what_takes_more_than_its_header_says_is_stopped_by_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "memory_needed", lambda _data, _side: (0, False))
+    file = io.BytesIO()
+    Image.new("LA", (7000, 7000)).save(file, "PNG", compress_level=1)
+    assert "too large to preview" in seen(file.getvalue(), "image/png").reason
 
 
 def test_trimming_removes_nothing_that_is_not_the_caches(tmp_path: Path) -> None:

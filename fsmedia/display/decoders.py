@@ -1,0 +1,318 @@
+"""Decoding within a bound of memory: small plain pictures in this process, all else in children that have a limit.
+
+The bound holds for all that is decoded at once. Children are started when the first is needed, are told one media after
+another, and end with the work that needed them. One that crashes, or takes too long, costs the media that it had. On
+systems without limits of memory (macOS, Windows) the sizes that headers claim are all that bounds it.
+
+A job is a line of JSON; the child asks for ranges of bytes, and answers with a packed preview or a reason.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import IO, TYPE_CHECKING, Any
+
+from fsmedia.display import pictures
+from fsmedia.display.previewer import OpenedSource, Preview, RangedFile, Source, UnshowableError, decoding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIB = 2**20
+BOUND = 512 * MIB
+"""Bytes that all decoding takes at once, children and their programs too."""
+_SHARED = BOUND - 112 * MIB  # without a second child that waits for work, code, and the bytes that are decoded
+SHARES = (192 * MIB, _SHARED)
+"""Limits of a child, with its interpreter: two of the first at once, or one of the second, for a second try too."""
+SECONDS = 30.0  # longest work of a child on one media
+_TOO_LARGE = f"too large to preview: decoding it takes more than {_SHARED // MIB} MiB"
+_FILM_BLOCKS = 8
+_FRAME = struct.Struct(">cQQ")
+_LENGTH = struct.Struct(">q")
+_PREVIEW, _REASON, _FAILED, _MEMORY, _READ = b"P", b"U", b"F", b"M", b"R"
+_LONGEST_ANSWER, _LONGEST_REASON = 8 * MIB, 300
+_LONGEST_PAGE = 14_400  # points; PDF allows no longer side
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from fsmedia.display.decoders import serve; serve()"
+)
+
+
+class MemoryBudget:
+    """A semaphore of bytes."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, size: int) -> Iterator[None]:
+        """Wait until so many bytes are free, and hold them for the block."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= size)
+            self._left -= size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += size
+                self._changed.notify_all()
+
+
+def picture(data: bytes, side: int) -> Preview:
+    """Return a small picture; UnshowableError if there is none to show."""
+    needed, is_plain = pictures.memory_needed(data, side)
+    if needed > _SHARED:
+        raise UnshowableError(_TOO_LARGE)
+    if is_plain and needed <= SHARES[0]:
+        with _state.budget.take(needed):
+            return pictures.thumbnail(data, side)
+    return _in_child({"function": "thumbnail", "side": side}, OpenedSource.of(data), needed)
+
+
+def embedded(head: bytes, side: int) -> Preview:
+    """Return the preview that a camera put into the first bytes of a JPEG; UnshowableError if there is none."""
+    inner, (width, height) = pictures.embedded(head)
+    try:
+        return replace(picture(inner, side), width=width, height=height)
+    except UnshowableError as error:
+        raise UnshowableError("too large to be read for a preview") from error
+
+
+def poster(source: Source, kind: str, side: int, *, whole: bool) -> Preview:
+    """Return a frame of a film; UnshowableError if there is none. If not read whole it is read in a few blocks."""
+    return _in_child({"function": "poster", "kind": kind, "side": side, "whole": whole}, source)
+
+
+def outline(data: bytes, kind: str) -> Preview:
+    """Return the outline of a sound; UnshowableError if there is none."""
+    return _in_child({"function": "outline", "kind": kind}, OpenedSource.of(data))
+
+
+def page(data: bytes, side: int) -> Preview:
+    """Return the first page of a PDF; UnshowableError if there is none."""
+    return _in_child({"function": "page", "side": side}, OpenedSource.of(data))
+
+
+@contextmanager
+def children() -> Iterator[None]:
+    """Keep the children that are started in the block until its end, or that of another such block beside it."""
+    state = _state
+    with state.lock:
+        state.users += 1
+    try:
+        yield
+    finally:
+        with state.lock:
+            state.users -= 1
+            ended = [] if state.users else state.waiting
+            if ended:
+                state.waiting = []
+        for child in ended:
+            child.close()
+
+
+def _in_child(job: dict[str, Any], source: Source, needed: int = 0) -> Preview:
+    reason = "it can't be decoded"
+    for share in (each for each in SHARES if each >= needed):
+        with children(), _state.budget.take(share):
+            kind, answer = _ask({**job, "memory": share, "size": source.size}, source)
+        if kind == _PREVIEW:
+            if (found := Preview.unpack(answer)) is None:
+                break
+            return found
+        reason = _TOO_LARGE if kind == _MEMORY else answer[:_LONGEST_REASON].decode(errors="replace")
+        if kind == _REASON:
+            break
+    raise UnshowableError(reason)
+
+
+def _ask(job: dict[str, Any], source: Source) -> tuple[bytes, bytes]:
+    """Have a child do a job; return the kind of its answer, and the answer."""
+    state = _state
+    with state.lock:
+        child = state.waiting.pop() if state.waiting else None
+    try:
+        child = child or _Child()
+        answer = child.run(job, source)
+    except OSError:
+        if child is None:
+            return _REASON, b"no process could be started to decode it"
+        is_late = child.is_late
+        child.close()
+        if is_late:
+            return _REASON, f"takes longer than {SECONDS:.0f} s to decode".encode()
+        return _FAILED, b"the process that decoded it ended: it is broken, or too large"
+    except BaseException:
+        if child is not None:
+            child.close()
+        raise
+    with state.lock:
+        state.waiting.append(child)
+    return answer
+
+
+class _Child:
+    def __init__(self) -> None:
+        if not sys.executable or getattr(sys, "frozen", False):  # Python inside another program, which it would start
+            raise FileNotFoundError
+        self.is_late = False
+        self._process = subprocess.Popen(  # noqa: S603 - this very module, by this very interpreter
+            [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def run(self, job: dict[str, Any], source: Source) -> tuple[bytes, bytes]:
+        """Do a job; OSError where the child ended, or was ended, without an answer."""
+        asked, answers = self._process.stdin, self._process.stdout
+        if asked is None or answers is None:
+            raise BrokenPipeError
+        timer = threading.Timer(SECONDS, self._end_late)
+        timer.daemon = True
+        timer.start()
+        try:
+            _send(asked, json.dumps(job).encode() + b"\n")
+            while True:
+                kind, first, second = _FRAME.unpack(_received(answers, _FRAME.size))
+                if kind != _READ:
+                    return kind, _received(answers, min(first, _LONGEST_ANSWER))
+                try:
+                    data = source.part(first, min(second, source.size))
+                except Exception:  # noqa: BLE001 - a storage's; to a decoder it is as if the file ended there
+                    _send(asked, _LENGTH.pack(-1))
+                else:
+                    _send(asked, _LENGTH.pack(len(data)), data)
+        finally:
+            timer.cancel()
+
+    def _end_late(self) -> None:
+        self.is_late = True
+        self._process.kill()
+
+    def close(self) -> None:
+        """End the process; what it was doing is lost."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+
+
+def _send(pipe: IO[bytes], *parts: bytes) -> None:
+    for part in parts:
+        pipe.write(part)
+    pipe.flush()
+
+
+def _received(pipe: IO[bytes], size: int) -> bytes:
+    data = pipe.read(size)
+    if len(data) < size:
+        raise BrokenPipeError
+    return data
+
+
+class _State:
+    """What all threads of this process share."""
+
+    def __init__(self) -> None:
+        self.budget = MemoryBudget(_SHARED)
+        self.lock = threading.Lock()
+        self.users = 0
+        self.waiting: list[_Child] = []
+
+
+_state = _State()
+
+
+def _reset() -> None:
+    global _state  # noqa: PLW0603 - in a forked child: locks may be held by threads that it has not
+    _state = _State()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset)
+
+
+# -- in the child -----------------------------------------------------------------------------------------------
+class _ParentSource(Source):
+    """Bytes that the parent reads."""
+
+    def __init__(self, size: int, asked: IO[bytes], answers: IO[bytes]) -> None:
+        self.size, self._asked, self._answers = size, asked, answers
+
+    def part(self, start: int, end: int) -> bytes:
+        """See `Source.part`; OSError where the parent can't read it."""
+        _send(self._answers, _FRAME.pack(_READ, start, end))
+        (length,) = _LENGTH.unpack(_received(self._asked, _LENGTH.size))
+        if length < 0:
+            raise OSError("can't be read")
+        return _received(self._asked, length)
+
+
+def serve() -> None:
+    """Do the jobs that come on standard input until it ends."""
+    # What a library prints must not stand between the answers.
+    answers, asked = os.fdopen(os.dup(1), "wb"), sys.stdin.buffer
+    os.dup2(2, 1)
+    with suppress(ImportError, AttributeError):
+        from PIL import AvifImagePlugin
+
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread's stack counts
+    while line := asked.readline():
+        job = json.loads(line)
+        _limit_memory(job["memory"])
+        try:
+            kind, answer = _PREVIEW, _decoded(job, _ParentSource(job["size"], asked, answers)).pack()
+        except UnshowableError as error:
+            # Many libraries do not say that it was memory which failed them: with more it may be shown.
+            kind, answer = _REASON if error.__cause__ is None else _FAILED, str(error).encode()
+        except MemoryError:
+            kind, answer = _MEMORY, b""
+        _send(answers, _FRAME.pack(kind, len(answer), 0), answer)
+
+
+def _decoded(job: dict[str, Any], source: Source) -> Preview:
+    function = job["function"]
+    data = source.part(0, source.size) if job.get("whole", True) else b""
+    if function == "thumbnail":
+        return pictures.thumbnail(data, job["side"])
+    if function == "page":
+        return _drawn(data, job["side"])
+    from fsmedia.display import films
+
+    if function == "outline":
+        return films.outline(io.BytesIO(data), job["kind"])
+    file: Any = io.BytesIO(data) if job["whole"] else RangedFile(source, _FILM_BLOCKS)
+    return films.poster(file, job["kind"], job["side"])
+
+
+def _drawn(data: bytes, side: int) -> Preview:
+    """Return the first page of a PDF as a picture."""
+    import pypdfium2
+
+    with decoding("its first page can't be drawn"):
+        document = pypdfium2.PdfDocument(data)
+        first = document[0]
+        longest = max(first.get_size())
+        if not 0 < longest <= _LONGEST_PAGE:
+            raise ValueError
+        drawn = first.render(scale=side / longest).to_pil().convert("RGB")
+        return Preview(kind="picture", image=pictures.packed(drawn), pages=len(document))
+
+
+def _limit_memory(size: int) -> None:
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_DATA, (size, _SHARED))
