@@ -39,7 +39,7 @@ from fsmedia.errors import (
 from fsmedia.format import keys
 from fsmedia.models import public_url
 from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, check_absence, refused, secrets_of
-from fsmedia.storage.listing import KeyOrder, Page, level
+from fsmedia.storage.listing import KeyOrder, Page, depth_first, level
 from fsmedia.storage.port import (
     SEEK_BLOCK,
     Backend,
@@ -748,15 +748,18 @@ class FsspecBackend(Backend):
         if self.one_level is not None:
             yield from self._key_order.entries(self._pages(prefix))
             return
-        listing = self.children(prefix.rstrip("/"))
-        found: list[tuple[str, Entry | None]] = [(each.key, each) for each in listing.entries]
-        # A folder sorts as the keys in it do: by its name and a slash.
-        found += [(f"{each}/", None) for each in listing.folders]
-        for key, entry in sorted(found, key=itemgetter(0)):
-            if entry is not None:
-                yield entry
-            else:
-                yield from self.entries(key)
+
+        def inside(each: tuple[str, Entry | None]) -> list[tuple[str, Entry | None]] | None:
+            if each[1] is not None:
+                return None
+            listing = self.children(each[0].rstrip("/"))
+            found: list[tuple[str, Entry | None]] = [(each.key, each) for each in listing.entries]
+            # A folder sorts as the keys in it do: by its name and a slash.
+            found += [(f"{each}/", None) for each in listing.folders]
+            return sorted(found, key=itemgetter(0))
+
+        top: tuple[str, Entry | None] = (prefix, None)
+        yield from (entry for _, entry in depth_first(top, inside) if entry is not None)
 
     def _pages(self, folder: str, **options: Any) -> Iterator[Page]:
         raise NotImplementedError(folder, options)

@@ -306,6 +306,14 @@ def test_a_root_that_does_not_exist_is_empty_but_no_top_that_is_not_found(url):
         list(store.list())
 
 
+def test_folders_nested_1500_deep_on_a_storage_that_is_listed_folder_by_folder(url):
+    store = MediaStore(url)
+    references = [put(store), f"runs/{'d/' * 400}x.txt"]
+    for name in (references[1], f"runs/{'d/' * 1500}x.txt"):
+        MemoryFileSystem().pipe_file(f"{store._backend._root}/{name}", b"x")
+    assert sorted(store.list()) == sorted(references)
+
+
 def test_an_empty_answer_counts_when_it_comes_twice(url):
     """fsspec's FTP lists nothing when the server has closed an idle connection, and fails only at the next call."""
     store, _ = filled(url)
