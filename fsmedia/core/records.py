@@ -613,12 +613,8 @@ def read_found(
     end: int | None,
     *,
     verify_reads: VerifyReads,
-    patient: bool = False,
 ) -> bytes | None:
-    """Read a media item, all of it or a range that is counted as in slices; None where there is nothing.
-
-    `patient`: without a limit of time where all of it is read.
-    """
+    """Read a media item, all of it or a range that is counted as in slices; None where there is nothing."""
     where, sidecar, facts = keys.bytes_key(reference), keys.sidecar_key(reference), None
     whole = start is None and end is None
     pointer = keys.pointer_of(reference)
@@ -635,14 +631,14 @@ def read_found(
         facts = facts_of_name(reference) if verify_reads else None
         data = None if answers.heads[0] is None else answers.reads[0]
     elif not (whole and verify_reads):
-        data = backend.read_range(where, start, end, patient=patient and whole)
+        data = backend.read_range(where, start, end)
     elif where != reference or not backend.asynchronous:
         # Sidecar, then bytes, as an overwrite writes them the other way round.
         text = None if where != reference else backend.read(sidecar)
         facts = facts_of_name(reference) or facts_of_sidecar(text, reference)
-        data = backend.read_range(where, None, None, patient=patient)
+        data = backend.read_range(where, None, None)
     else:
-        text, data = backend.fetch(reads=[sidecar, reference], patient=patient).reads
+        text, data = backend.fetch(reads=[sidecar, reference], patient=True).reads
         facts = facts_of_sidecar(text, reference)
     if data is None:
         return None

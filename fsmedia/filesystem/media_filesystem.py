@@ -753,7 +753,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     def _read(self, key: str, start: int | None, end: int | None, *, bulk: bool = False) -> bytes:
         key = files.existing_key(key)
         verify = self._verification(key, bulk=bulk)
-        data = records.read_found(self._backend, key, start, end, verify_reads=verify, patient=True)
+        data = records.read_found(self._backend, key, start, end, verify_reads=verify)
         if data is None:
             raise self._missing(key)
         return data

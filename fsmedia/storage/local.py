@@ -410,7 +410,7 @@ class LocalBackend(Backend):
         found = [self._read(key, None, None, LARGEST_READ) for key in reads]
         return Fetched(found, [self.head(key) for key in heads], [None] * len(found))
 
-    def read_range(self, key: str, start: int | None, end: int | None, *, patient: bool = False) -> bytes | None:
+    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Read at a position, without reading what comes before it."""
         return self._read(key, start, end, None)
 
