@@ -3,6 +3,7 @@
 What can't be listed, or says nothing, is such an error and not a smaller store; on any filesystem of fsspec.
 """
 
+import io
 import logging
 import os
 import pickle
@@ -14,6 +15,7 @@ import traceback
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from itertools import chain, count
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -508,6 +510,23 @@ def test_a_connection_that_breaks_is_an_error_of_ours_for_all_that_media_filesys
     assert broke or (protocol == "failing" and operation is OPERATIONS["mkdir"])
 
 
+class FailingDisk(io.FileIO):
+    def readinto(self, _=None):
+        raise OSError(5, "Input/output error")
+
+    readall = readinto
+
+
+def test_a_disk_that_fails_in_the_middle_of_a_file_is_an_error_of_ours(local_storage, tmp_path):
+    store = opened(local_storage)
+    name = put(store)
+    store._backend.open = lambda key, **_: io.BufferedReader(FailingDisk(Path(local_storage.url, key)))
+    for read in (lambda file: file.read(), lambda file: file.read(3), lambda file: file.readline()):
+        error = raised(StorageError, read, store.open(name), match="Input/output error")
+        assert error.reference == name
+    raised(StorageError, list, store.stream(name), match="Input/output error")
+
+
 WAYS_TO_READ = {
     "open": lambda store, name: store.open(name).read(),
     "a part of an open file": lambda store, name: store.open(name).read(10),
@@ -539,7 +558,7 @@ def test_a_body_that_hung_in_the_middle_was_waited_for_200_seconds(storage, tmp_
         with storage.server.answering(hung):
             raised(StorageError, read, store, name, match="no answer in time")
         # Asked for twice, a fifth of a second each.
-        assert 0.3 < time.monotonic() - begun < 5, way
+        assert 0.3 < time.monotonic() - begun < 2, way
     store = opened(storage, timeout=timedelta(seconds=2))
     for way in ("open", "cat", "get"):
         with storage.server.answering(WrongAnswer("GET", where, change="hung", times=1)), storage.counted() as requests:
