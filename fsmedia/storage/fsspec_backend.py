@@ -5,6 +5,8 @@ others one call after another. `S3Backend` and the like replace single primitive
 requests or loses answers.
 """
 
+# Longer than 1,000 lines: the port is one class, its files and stages serve it alone, and each call has one body here.
+
 from __future__ import annotations
 
 import asyncio
