@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial, wraps
 from inspect import cleandoc, signature
@@ -27,7 +29,9 @@ from typing import (
     overload,
 )
 
-from fsmedia.errors import InvalidMediaError
+from fsmedia.core import telemetry
+from fsmedia.errors import InvalidMediaError, StorageError
+from fsmedia.models import Event
 from fsmedia.models.selection import shows_words
 from fsmedia.store import DEFAULTS, MediaStore, StoreSettings
 
@@ -47,6 +51,13 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 _THREADS = 32
+GRACE = 0.25
+"""Seconds that a cancellation waits for a call that has begun: nearly all end in it, and have happened or not then."""
+MOST_ABANDONED = 64
+"""Cancelled calls of a process that may wait for their storages, each in a thread of its own."""
+_ABANDONED: set[Future[Any]] = set()
+os.register_at_fork(after_in_child=_ABANDONED.clear)
+_log = logging.getLogger("fsmedia")
 # Items of an iterator that are fetched at once: few at first, for an early answer, then more and more.
 _FIRST_BATCH = 8
 _LARGEST_BATCH = 256
@@ -73,12 +84,24 @@ class Workers:
         return await self.call(partial(function, *args, **kwargs), take_back=False)
 
     async def call(
-        self, function: Callable[[], T], *, take_back: bool = True, cancelled: Callable[[], object] = bool
+        self,
+        function: Callable[[], T],
+        *,
+        take_back: bool = True,
+        cancelled: Callable[[], object] = bool,
+        patience: float | None = GRACE,
+        abandoned: Callable[[], object] = bool,
+        undo: Callable[[], object] = bool,
     ) -> T:
-        """Call in a thread. A cancellation takes the call back, or comes out when it has ended if it had begun.
+        """Call in a thread. A cancellation takes the call back, or waits so many seconds for its end if it had begun.
 
-        `cancelled` is called where one comes, so that what asks from time to time whether to stop hears of it.
+        `cancelled` is called where one comes, so that what asks from time to time whether to stop hears of it;
+        `abandoned` where the call has not ended in time, and `undo` in its thread once it ends then. `patience` None:
+        it is waited for. Raises `StorageError` where too many calls wait for their storages already.
         """
+        if take_back and len(_ABANDONED) >= MOST_ABANDONED:
+            problem = f"{MOST_ABANDONED} calls that were cancelled still wait for their storages in this process"
+            raise StorageError(problem, next_step="try again when they have ended, or give stores a shorter timeout")
         # A fork copies the pool but not its threads: a call handed to it would wait for ever.
         if self._pool is None or self._pool[0] != os.getpid():
             self._pool = (os.getpid(), ThreadPoolExecutor(self._threads, thread_name_prefix="fsmedia"))
@@ -88,15 +111,31 @@ class Workers:
         waiter = asyncio.wrap_future(future)
         try:
             await asyncio.shield(waiter)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             cancelled()
-            # What has begun can't be taken back: to return now would leave a write under way that nobody knows of.
-            if not (take_back and future.cancel()):
-                await _ended(waiter)
+            # What has begun can't be taken back, so it is waited for: nearly always the caller knows then what has
+            # happened. A storage that hangs would keep whoever asked for a second waiting for minutes. Such a call goes
+            # on in its thread, and is told of: a write under way that nobody knows of would be worse than the wait.
+            if not (take_back and future.cancel()) and not await _ended(waiter, patience):
+                self._abandon(future, answer, undo)
+                abandoned()
+                error.add_note(_GOES_ON)
+                raise
             # What lasts as long as an answer, such as a temporary copy, goes before the cancellation comes out.
             answer.clear()
             raise
         return answer.pop()
+
+    def _abandon(self, future: Future[Any], answer: list[T], undo: Callable[[], object]) -> None:
+        def ended(_: Future[Any]) -> None:
+            _ABANDONED.discard(future)
+            undo()
+            answer.clear()
+
+        _ABANDONED.add(future)
+        future.add_done_callback(ended)
+        # The next calls get a pool with all its threads; this one ends with what it has.
+        self.close()
 
     def close(self) -> None:
         """Shut the threads down, without waiting for calls under way."""
@@ -105,39 +144,61 @@ class Workers:
             self._pool = None
 
 
-async def _ended(waiter: asyncio.Future[Any]) -> None:
-    """Wait until a begun call has ended, however often the task is cancelled meanwhile."""
+_GOES_ON = "the call goes on in its thread: its storage gave no answer"
+
+
+def _goes_on(error: BaseException | None) -> bool:
+    """Tell whether the call that was cancelled goes on: what it uses is its thread's until it ends."""
+    return _GOES_ON in getattr(error, "__notes__", ())
+
+
+async def _ended(waiter: asyncio.Future[Any], patience: float | None) -> bool:
+    """Wait until a begun call has ended, however often the task is cancelled; False: it has not in so many seconds."""
+    # Read, or the loop would log that nobody did.
+    waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
+    loop = asyncio.get_running_loop()
+    until = None if patience is None else loop.time() + patience
     while not waiter.done():
         try:
-            await asyncio.wait([waiter])
+            await asyncio.wait([waiter], timeout=None if until is None else max(0, until - loop.time()))
         except asyncio.CancelledError:
             continue
-    if not waiter.cancelled():
-        waiter.exception()
+        if until is not None and loop.time() >= until:
+            break
+    return waiter.done()
 
 
 class AsyncMediaWriter:
     """Writer of a media file whose bytes come in pieces, from `AsyncMediaStore.create_media`; see `MediaWriter`."""
 
-    def __init__(self, workers: Workers, begin: Callable[[], MediaWriter]) -> None:
+    def __init__(self, workers: Workers, begin: Callable[[], MediaWriter], tell: Callable[..., object]) -> None:
         self._workers = workers
         self._begin = begin
         self._writer: MediaWriter | None = None
+        self._drafts = telemetry.Drafts()
+        self._tell_abandoned = partial(tell, "store", self._drafts)
 
     async def __aenter__(self) -> Self:
         def enter() -> None:
+            telemetry.drafts.set(self._drafts)
             writer = self._begin()
             writer.__enter__()
             self._writer = writer
 
         try:
-            await self._workers.call(enter)
+            await self._workers.call(enter, undo=self._leave)
         except asyncio.CancelledError as error:
             # Entered after all, and `__aexit__` will not be called.
-            if self._writer is not None:
+            if self._writer is not None and not _goes_on(error):
                 await self._workers.finish(self._writer.__exit__, type(error), error, None)
             raise
         return self
+
+    def _leave(self) -> None:
+        """Leave what was entered, or written to, by a call that was given up: nothing is stored."""
+        if self._writer is not None:
+            error = asyncio.CancelledError()
+            self._writer.__exit__(type(error), error, None)
 
     async def write(self, data: bytes | bytearray | memoryview) -> int:
         """Add bytes and return how many.
@@ -146,9 +207,11 @@ class AsyncMediaWriter:
         """
         writer = self._opened()
         try:
-            return await self._workers.call(partial(writer.write, data))
-        except asyncio.CancelledError:
-            await self.give_up()
+            return await self._workers.call(partial(writer.write, data), undo=self._leave)
+        except asyncio.CancelledError as error:
+            self._is_left = _goes_on(error)
+            if not self._is_left:
+                await self.give_up()
             raise
 
     async def give_up(self) -> None:
@@ -167,7 +230,14 @@ class AsyncMediaWriter:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._workers.finish(self._opened().__exit__, kind, error, trace)
+        # Where a write goes on, its thread leaves the writer when it ends.
+        if self._is_left:
+            return
+        leave = partial(self._opened().__exit__, kind, error, trace)
+        tell = self._tell_abandoned if error is None else bool
+        await self._workers.call(leave, take_back=False, abandoned=tell)
+
+    _is_left = False
 
     def _opened(self) -> MediaWriter:
         if self._writer is None:
@@ -185,6 +255,7 @@ class AsyncMediaReader:
         self._worker = worker
         self._file = file
         self._lines: deque[bytes] = deque()
+        self._is_left = False
 
     def __repr__(self) -> str:
         return f"<awaitable {self._file!r}>"
@@ -214,11 +285,13 @@ class AsyncMediaReader:
     @property
     def closed(self) -> bool:
         """Whether it is closed."""
-        return self._file.closed
+        return self._is_left or self._file.closed
 
     async def close(self) -> None:
         """Close, after the calls under way and whatever is cancelled; may be called again."""
         self._lines.clear()
+        if self._is_left:  # its thread closes it
+            return
         try:
             await self._worker.finish(self._file.close)
         finally:
@@ -226,6 +299,8 @@ class AsyncMediaReader:
 
     async def _call(self, function: Callable[[], T]) -> T:
         """Call in a thread, from where the reader of lines stands."""
+        if self._is_left:
+            raise ValueError("I/O operation on closed file.")
         ahead = sum(map(len, self._lines))
         self._lines.clear()
 
@@ -235,8 +310,9 @@ class AsyncMediaReader:
             return function()
 
         try:
-            return await self._worker.call(run)
-        except asyncio.CancelledError:
+            return await self._worker.call(run, undo=self._file.close)
+        except asyncio.CancelledError as error:
+            self._is_left = _goes_on(error)
             await self.close()
             raise
 
@@ -292,11 +368,12 @@ def _described(call: T, method: Callable[..., Any], note: str = "") -> T:
 
 
 def _threaded(
-    method: Callable[Concatenate[MediaStore, P], T], *, note: str = "", stoppable: bool = False
+    method: Callable[Concatenate[MediaStore, P], T], *, note: str = "", stoppable: bool = False, waits: bool = False
 ) -> Callable[Concatenate[AsyncMediaStore, P], Coroutine[Any, Any, T]]:
     """Make a method of `MediaStore` a coroutine function with the same parameters.
 
-    Where it is `stoppable`, a cancellation also makes the method's `stopped` say True.
+    Where it is `stoppable`, a cancellation also makes the method's `stopped` say True; there, and where it `waits`, one
+    comes out when the call has ended, however long that takes.
     """
     # By name at each call, so that who replaces a method of the store replaces it here too.
     name = method.__name__
@@ -308,11 +385,19 @@ def _threaded(
             return result
 
         if not stoppable:
-            return await self._workers.call(run)
+            drafts = telemetry.Drafts()
+            tell = partial(self._tell_abandoned, name.removesuffix("_media"), drafts)
+
+            def drafted() -> T:
+                telemetry.drafts.set(drafts)
+                return run()
+
+            return await self._workers.call(drafted, patience=None if waits else GRACE, abandoned=tell)
         # The caller's own `stopped` counts besides.
         asked: Any = kwargs.get("stopped", bool)
         told = threading.Event()
-        return await self._workers.call(lambda: run(stopped=lambda: told.is_set() or asked()), cancelled=told.set)
+        stopping = partial(run, stopped=lambda: told.is_set() or asked())
+        return await self._workers.call(stopping, cancelled=told.set, patience=None)
 
     return _described(call, method, note)
 
@@ -360,14 +445,15 @@ def _iterated(
             items = await worker.call(lambda: getattr(self._opened(), name)(*args, **kwargs))
             size = min(_FIRST_BATCH, most)
             try:
-                while batch := await worker.call(partial(list[T], islice(items, size))):
+                close = getattr(items, "close", bool)
+                while batch := await worker.call(partial(list[T], islice(items, size)), undo=close):
                     for item in batch:
                         yield item
                     size = min(2 * size, most)
             finally:
                 # What a generator has open is closed by it, however the iteration ends.
-                if hasattr(items, "close"):
-                    await worker.finish(items.close)
+                if not _goes_on(sys.exception()):
+                    await worker.finish(close)
         finally:
             worker.close()
 
@@ -408,7 +494,7 @@ class AsyncMediaStore:
         Runs `MediaStore.close` in a worker thread.
         """
         if self._store is not None:
-            await self._workers.call(self._store.close)
+            await self._workers.finish(self._store.close)
         self._workers.close()
 
     async def __aenter__(self) -> Self:
@@ -450,7 +536,24 @@ class AsyncMediaStore:
 
     def create_media(self, metadata: MediaMetadata, mime_type: str) -> AsyncMediaWriter:
         """Return a writer, a context manager, for a media file that comes in pieces; see `MediaStore.create_media`."""
-        return AsyncMediaWriter(self._workers, lambda: self._opened().create_media(metadata, mime_type))
+        begin = partial(self._begin, metadata, mime_type)
+        return AsyncMediaWriter(self._workers, begin, self._tell_abandoned)
+
+    def _begin(self, metadata: MediaMetadata, mime_type: str) -> MediaWriter:
+        return self._opened().create_media(metadata, mime_type)
+
+    def _tell_abandoned(self, operation: str, drafts: telemetry.Drafts) -> None:
+        """Tell the log and the hooks of a cancelled call that goes on."""
+        drafts.abandoned = True
+        references: list[str | None] = [*drafts.references]
+        for reference in references or [None]:
+            _log.warning(
+                "%s: %s was cancelled, and may still happen: its storage gave no answer", reference or self, operation
+            )
+            if self._store is not None:
+                observer = self._store._observer
+                facts: dict[str, Any] = {"backend": observer.backend, "url": observer.url, "reference": reference}
+                observer.notify(Event(operation="cancel", within=operation, **facts))
 
     change_settings = _threaded(MediaStore.change_settings)
     folder = _threaded(MediaStore.folder)
@@ -469,7 +572,9 @@ class AsyncMediaStore:
         """
         worker, opened = Workers(1), list[BinaryIO]()
         try:
-            await worker.call(lambda: opened.append(self._opened().open(reference)))
+            await worker.call(
+                lambda: opened.append(self._opened().open(reference)), undo=lambda: [file.close() for file in opened]
+            )
         except BaseException:
             # Cancelled, and opened after all: nobody else will close it.
             for file in opened:
@@ -507,6 +612,8 @@ class AsyncMediaStore:
         MediaStore.sync_to, stoppable=True, note="A cancellation comes out once the media in hand are done."
     )
     erase = _threaded(
-        MediaStore.erase, note="A cancellation comes out once all is erased: half of it would have no receipt."
+        MediaStore.erase,
+        waits=True,
+        note="A cancellation comes out once all is erased: half would have no receipt.",
     )
     check_receipt = _threaded(MediaStore.check_receipt)

@@ -189,8 +189,8 @@ class MediaStore:
     view_max_age
         How old what views show may be, one minute unless told; None: as old as the first look.
     timeout
-        Longest wait for one answer of an object store or of a source's URL; large uploads may wait once more for each
-        MiB.
+        Longest wait for one answer of an object store or of a source's URL; what is larger than 1 MiB, to be read or
+        written, may take it once more for each MiB. What gets no answer is asked for once more.
     allow_private_urls
         Let sources be URLs of this machine and its own network, and use the environment's proxies.
     hooks

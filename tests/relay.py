@@ -20,6 +20,7 @@ them:
   asked and only its answer is replaced.
 - `change="empty"|"short"|"flipped"|"closed"`: the server's answer without its bytes, with half of them, with one bit
   of each 64th of them changed, or not at all: the connection is closed.
+- `change="hung"`: half of the bytes of the server's answer, and then nothing, until the client closes the connection.
 - `change="first"`: the answer to the first request of the same target since the rule was made (a stale page).
 - `change="repeated"`, only of listings: the first page again and again, each time with its own token.
 - `change="hashed"|"turned"|"sorted"`, only of listings: all of them in an order of no meaning, or page by page from the
@@ -202,6 +203,10 @@ class Relay:
         changed = await self.changed(rule, request, answer)
         if changed is None:
             back.close()
+            raise EOFError
+        if rule.get("change") == "hung":
+            back.write(changed.dump(request.method)[: -(len(changed.body) // 2) or None])
+            await client.read()
             raise EOFError
         back.write(changed.dump(request.method))
         await back.drain()

@@ -183,12 +183,15 @@ class Tree:
                 yield name, found
 
     def below(self, folder: str, depth: int | None) -> Iterator[tuple[str, int]]:
-        """Give all paths below a folder, to a depth from 1 if one is given, and what each is."""
-        begin = f"{folder}/" if folder else ""
-        for name, found in self.children(folder):
-            yield begin + name, found
-            if found == FOLDER and depth != 1:
-                yield from self.below(begin + name, None if depth is None else depth - 1)
+        """Give all paths below a folder, in no order, to a depth from 1 if one is given, and what each is."""
+        waiting = [(folder, depth)]
+        while waiting:
+            folder, left = waiting.pop()
+            for name, found in self.children(folder):
+                path = f"{folder}/{name}" if folder else name
+                yield path, found
+                if found == FOLDER and left != 1:
+                    waiting.append((path, None if left is None else left - 1))
 
     # -- making --------------------------------------------------------------------------------------------
 

@@ -169,11 +169,13 @@ class _FolderFilter:
         def failed(error: OSError) -> None:
             raise app.CommandError(f"{error.filename}: can't be read: {error.strerror}") from None
 
-        for top, folders, names in os.walk(folder, onerror=failed):
+        waiting = [folder]
+        while waiting:
+            # One folder a call: before Python 3.12 `os.walk` calls itself, and folders may be nested deeper than that.
+            top, inside, names = next(os.walk(waiting.pop(), onerror=failed))
             inner = Path(top).relative_to(folder)
-            folders[:] = sorted(name for name in folders if not _fits(inner / name, self._exclude))
+            folders = sorted(name for name in inside if not _fits(inner / name, self._exclude))
             if self._guard.is_own_root(Path(top), folders):
-                folders.clear()
                 continue
             wanted = [name for name in sorted(names) if self._takes(inner / name)]
             self._guard.check(folder, Path(top), folders, wanted)
@@ -185,7 +187,8 @@ class _FolderFilter:
                     left["linked"] += 1
                 elif path.is_file():
                     found.append(str(path))
-            folders[:] = [name for name in folders if not name.startswith(".")]
+            entered = (Path(top, name) for name in reversed(folders) if not name.startswith("."))
+            waiting += [str(path) for path in entered if not path.is_symlink()]
         if left:
             told = " and ".join(f"{count:,} {kind}" for kind, count in sorted(left.items()))
             output.note(f"{folder}: left out {told}; what is named itself is stored")

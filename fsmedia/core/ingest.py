@@ -208,6 +208,7 @@ class MediaUpload:
         self._data: bytes | None = None
         self._stage: Stage | None = None
         self._writer: HashingWriter | None = None
+        telemetry.note_draft(self.reference)
 
     def take(self, data: bytes) -> None:
         """Take all bytes at once, where they are in memory anyway; they need no stage."""
@@ -257,6 +258,7 @@ class MediaUpload:
 
     def settled(self, prepared: StoreOperation | SharedStoreOperation) -> Reference:
         """Note that it is stored and return its reference."""
+        telemetry.forget_draft(self.reference)
         self.reference = Reference(prepared.reference)
         if telemetry.is_observed():
             telemetry.add_facts(
@@ -344,6 +346,7 @@ def store_media(
     with open_source(content, rules()) as source:
         if source.mime_type is not None and not _said(metadata):
             # The source knows better than its content: the name ends in the type, so it is another draft.
+            telemetry.forget_draft(draft.reference)
             draft = MediaUpload(context(), metadata, source.mime_type, content, content.policy_name)
         try:
             if source.data is not None:

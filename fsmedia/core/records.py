@@ -46,6 +46,7 @@ from fsmedia.models import MediaContent, MediaMetadata, MediaRecord, Organizatio
 from fsmedia.models.selection import Selection
 from fsmedia.storage import SEEK_BLOCK, Backend, Entry, ReadableFile
 from fsmedia.storage.address import SCHEME, conf_stores, find_store, is_root, split_media_url
+from fsmedia.storage.errors import storage_error
 from fsmedia.storage.listing import NestedStores
 
 T = TypeVar("T")
@@ -208,22 +209,25 @@ class CheckedFile(ReadableFile):
         """Read up to `size` bytes, all by default; a read that comes to the end compares them."""
         if self._position == 0 and self._hashed == 0 and (size is None or size < 0):
             return self._read_whole()
-        with ErrorContext(self.path):
-            data = self._file.read(-1 if size is None else size)
+        data = self._asked(self._file.read, size)
         self._account(data, at_end=size is None or size < 0 or (not data and size > 0))
         return data
 
     def _read_whole(self) -> bytes:
         data = b""
-        # Whatever is wrong with the first answer shows by the digest, and is looked at below.
-        with suppress(CorruptMediaError, StorageError):
-            data = self._file.read()
+        # Whatever is wrong with the first answer shows by the digest, and is looked at below. What did not come in time
+        # was asked for twice already.
+        try:
+            data = self._asked(self._file.read)
+        except (CorruptMediaError, StorageError) as error:
+            if isinstance(error.__cause__, TimeoutError):
+                raise
         if not self._check.facts.met_by(data):
             # Nothing was handed out yet, so an overwrite under way is read again instead of refused.
             self._file.close()
             with ErrorContext(self.path):
                 self._file = self._reopen()
-                data = self._file.read()
+                data = self._asked(self._file.read)
                 if not self._check.facts.met_by(data):
                     self._check.judge(len(data), sha256(data).hexdigest())
         self._position = self._hashed = len(data)
@@ -232,10 +236,19 @@ class CheckedFile(ReadableFile):
 
     def readline(self, size: int | None = -1, /) -> bytes:
         """Read up to the end of a line."""
-        with ErrorContext(self.path):
-            data = self._file.readline(-1 if size is None else size)
+        data = self._asked(self._file.readline, size)
         self._account(data, at_end=not data and size != 0)
         return data
+
+    def _asked(self, call: Callable[[int], bytes], size: int | None = -1) -> bytes:
+        with ErrorContext(self.path):
+            try:
+                return call(-1 if size is None else size)
+            except OSError as error:
+                # Of a file of this machine: the other storages have said it in our words.
+                if isinstance(error, MediaError):
+                    raise
+                raise storage_error(error, self.path) from error
 
     def _account(self, data: bytes | memoryview, *, at_end: bool) -> None:
         """Add what was just read to the digest, and compare at the end."""
@@ -613,12 +626,8 @@ def read_found(
     end: int | None,
     *,
     verify_reads: VerifyReads,
-    patient: bool = False,
 ) -> bytes | None:
-    """Read a media item, all of it or a range that is counted as in slices; None where there is nothing.
-
-    `patient`: without a limit of time where all of it is read.
-    """
+    """Read a media item, all of it or a range that is counted as in slices; None where there is nothing."""
     where, sidecar, facts = keys.bytes_key(reference), keys.sidecar_key(reference), None
     whole = start is None and end is None
     pointer = keys.pointer_of(reference)
@@ -635,14 +644,14 @@ def read_found(
         facts = facts_of_name(reference) if verify_reads else None
         data = None if answers.heads[0] is None else answers.reads[0]
     elif not (whole and verify_reads):
-        data = backend.read_range(where, start, end, patient=patient and whole)
+        data = backend.read_range(where, start, end)
     elif where != reference or not backend.asynchronous:
         # Sidecar, then bytes, as an overwrite writes them the other way round.
         text = None if where != reference else backend.read(sidecar)
         facts = facts_of_name(reference) or facts_of_sidecar(text, reference)
-        data = backend.read_range(where, None, None, patient=patient)
+        data = backend.read_range(where, None, None)
     else:
-        text, data = backend.fetch(reads=[sidecar, reference], patient=patient).reads
+        text, data = backend.fetch(reads=[sidecar, reference], patient=True).reads
         facts = facts_of_sidecar(text, reference)
     if data is None:
         return None

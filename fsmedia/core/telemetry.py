@@ -10,6 +10,7 @@ import functools
 import inspect
 import logging
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,7 +20,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
-from fsmedia.errors import BulkError, ForeignCall, InvalidMediaError, MediaError, without_secrets
+from fsmedia.errors import BulkError, ForeignCall, InvalidMediaError, MediaError, StorageError, without_secrets
 from fsmedia.models import Event
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Method = TypeVar("Method", bound="Callable[..., Any]")
 _LONGEST_ERROR = 500
+_MOST_DRAFTS = 256
 _PARTS = {"store_many": "store", "retrieve_many": "retrieve", "delete_many": "delete", "enforce_policy": "delete"}
 """Operations on many media items -> what they do with each."""
 _IDS = ("mime_type", "run_id", "conversation_id", "session_id", "message_idx", "part_idx")
@@ -243,6 +245,33 @@ class RunningOperation:
 _SUPPRESSED: Any = object()  # stands in the place of an operation while hooks run: what they do is not reported
 # A context variable: it follows an operation into its coroutines, and each thread has its own.
 _current: ContextVar[RunningOperation | None] = ContextVar("fsmedia_operation", default=None)
+
+
+class Drafts:
+    """The media that a call is about to store, for whoever cancels it and can't wait for its end."""
+
+    def __init__(self) -> None:
+        self.references: deque[str] = deque(maxlen=_MOST_DRAFTS)
+        self.abandoned = False
+
+
+drafts: ContextVar[Drafts | None] = ContextVar("fsmedia_drafts", default=None)
+
+
+def note_draft(reference: str) -> None:
+    """Note the name of a media before its first byte is written; `StorageError` if its call was given up already."""
+    if (found := drafts.get()) is None:
+        return
+    found.references.append(reference)
+    # After the note: whoever gives the call up either reads it, or it is refused here.
+    if found.abandoned:
+        raise StorageError("was cancelled before it began", next_step="store it again", reference=reference)
+
+
+def forget_draft(reference: str) -> None:
+    """Forget a media that is stored."""
+    if (found := drafts.get()) is not None and reference in found.references:
+        found.references.remove(reference)
 
 
 def is_observed() -> bool:

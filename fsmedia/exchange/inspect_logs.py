@@ -17,6 +17,8 @@ from fsmedia.exchange import importing
 from fsmedia.exchange.importing import FoundItem, ImportWords, SourceItem
 from fsmedia.models.selection import shows_words
 from fsmedia.models.urls import read_data_url
+from fsmedia.storage.errors import ErrorTranslator
+from fsmedia.storage.listing import depth_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -81,13 +83,23 @@ def _files(given: Iterable[str | os.PathLike[str]]) -> list[Path]:
     found: dict[Path, None] = {}
     for each in map(Path, given):
         if each.is_dir():
-            below = [path for path in each.rglob("*") if path.suffix in _ENDINGS and not path.is_symlink()]
+            with ErrorTranslator(str(each)):
+                below = [path for path in _below(each) if path.suffix in _ENDINGS and not path.is_symlink()]
             found |= dict.fromkeys(path for path in sorted(below) if path.is_file() and path.name != "logs.json")
         elif each.is_file():
             found[each] = None
         else:
             raise MediaNotFoundError("no such log", next_step="check the path", key=str(each))
     return list(found)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Give all files below a folder; links are not entered."""
+
+    def inside(each: Path) -> Iterable[Path] | None:
+        return each.iterdir() if each == folder or (each.is_dir() and not each.is_symlink()) else None
+
+    return depth_first(folder, inside)
 
 
 def _of_logs(reader: ModuleType, files: list[Path], policy_name: str | None) -> Iterator[FoundItem]:

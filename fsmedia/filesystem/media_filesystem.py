@@ -582,8 +582,43 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         self, path: str, maxdepth: int | None = None, topdown: bool = True, on_error: Any = "omit", **kwargs: Any
     ) -> Iterator[Any]:
         """Walk over folders; from the top not into views, which show the same media again."""
-        kwargs.setdefault("views", False)
-        yield from super().walk(path, maxdepth, topdown, on_error, **kwargs)
+        if maxdepth is not None and maxdepth < 1:
+            raise ValueError("maxdepth must be at least 1")
+        detail, nested = kwargs.pop("detail", False), NestedStores()
+        # Without recursion, as fsspec's own walk has it: folders may be nested deeper than Python's calls.
+        waiting: list[tuple[str, int, Any]] = [(self._key(path), 1, None)]
+        while waiting:
+            key, depth, seen = waiting.pop()
+            if seen is not None:
+                yield seen
+                continue
+            try:
+                infos = self._walked(key, nested, is_top=depth == 1, **kwargs)
+            except OSError as error:
+                if on_error == "raise":
+                    raise
+                if callable(on_error):
+                    on_error(error)
+                continue
+            found: dict[str, dict[str, Any]] = {"directory": {}, "file": {}}
+            for info in infos:
+                found[info["type"]][info["name"][len(key) :].lstrip("/")] = info
+            seen = (key, *(each if detail else list(each) for each in found.values()))
+            if topdown:
+                yield seen
+            else:
+                waiting.append((key, depth, seen))
+            # After the `yield`: who walks may have taken folders out.
+            if maxdepth is None or depth < maxdepth:
+                waiting += [(f"{key}/{name}".lstrip("/"), depth + 1, None) for name in reversed([*seen[1]])]
+
+    def _walked(
+        self, key: str, nested: NestedStores, *, is_top: bool, views: bool = False, **_: Any
+    ) -> list[dict[str, Any]]:
+        """List a folder of a walk; only above its top another store may still lie that was not seen."""
+        if is_top or self._views.of(key) is not None:
+            return self.ls(key, views=views)
+        return self._shown_in(key, nested)
 
     def find(
         self, path: str, maxdepth: int | None = None, withdirs: bool = False, detail: bool = False, **kwargs: Any
@@ -718,7 +753,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     def _read(self, key: str, start: int | None, end: int | None, *, bulk: bool = False) -> bytes:
         key = files.existing_key(key)
         verify = self._verification(key, bulk=bulk)
-        data = records.read_found(self._backend, key, start, end, verify_reads=verify, patient=True)
+        data = records.read_found(self._backend, key, start, end, verify_reads=verify)
         if data is None:
             raise self._missing(key)
         return data
@@ -1475,8 +1510,8 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
             await self._in_thread(self.get_file, rpath, lpath, callback, **kwargs)
 
     async def _walk(self, path: str, maxdepth: int | None = None, on_error: Any = "omit", **kwargs: Any) -> Any:
-        kwargs.setdefault("views", False)
-        async for each in super()._walk(path, maxdepth, on_error, **kwargs):
+        found = self.walk(path, maxdepth, on_error=on_error, **kwargs)
+        while (each := await self._in_thread(next, found, None)) is not None:
             yield each
 
     async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> AsyncMediaFile:

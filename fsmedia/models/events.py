@@ -84,7 +84,8 @@ class Event:
     ----------
     operation, within
         `store`, `retrieve`, `delete`, `get_url`, `open`, ...: the method's name, without `_media`; and the operation
-        that this is a part of.
+        that this is a part of. `cancel`: a coroutine of `AsyncMediaStore` was cancelled while its storage gave no
+        answer; what it is `within` may still happen, and then tells its own event.
     backend, url
         Protocol of the store's URL (`file`, `memory`, `s3`, `gs`, ...), and its root, without user, password or query.
     reference, mime_type, size_bytes, run_id, conversation_id, session_id, message_idx, part_idx

@@ -13,7 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 
 from fsmedia.errors import InvalidReferenceError
-from fsmedia.storage.address import LOCAL
+from fsmedia.storage.address import LOCAL, check_spelling
 from fsmedia.storage.errors import PreconditionFailed, secrets_of, storage_error
 from fsmedia.storage.local import LocalBackend
 from fsmedia.storage.port import (
@@ -70,6 +70,7 @@ def open_backend(
     if not url.strip() or "\0" in url:
         problem = "the root of a store must be a path or a URL"
         raise InvalidReferenceError(problem, next_step="e.g. /data/media or s3://bucket/media")
+    check_spelling(url)
     protocol = get_protocol(url)
     secrets = secrets_of(options, url)
     if protocol in LOCAL:

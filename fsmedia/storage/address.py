@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,7 @@ from fsspec import available_protocols, get_filesystem_class
 from fsspec.config import conf
 
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError
+from fsmedia.models import public_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +33,7 @@ Form = Literal["chain", "name", "plain"]
 _STORE_FIELDS = {"url", "storage_options"}
 _ALIASES = ({"s3", "s3a"}, {"gs", "gcs"}, {"file", "local"}, {"abfs", "abfss", "az", "adl"})
 _ENVIRONMENT = ("FSMEDIA_", "FSSPEC_", "AWS_", "GOOGLE_", "GCSFS_", "STORAGE_EMULATOR_HOST", "AZURE_")
+_ONE_SLASH = re.compile("([a-z][a-z0-9+.-]*):(?!//)/?(.*)", re.IGNORECASE | re.DOTALL)
 URL_VARIABLE = "FSMEDIA_URL"
 """Environment variable with the root URL of the store to open where none is named."""
 STORE_VARIABLE = "FSMEDIA_STORE_"
@@ -74,6 +77,21 @@ def resolve_root(
         )
     found, configured = find_store(name, conf_stores() if stores is None else stores)
     return found, {**configured, **given}
+
+
+def check_spelling(url: str) -> None:
+    """Refuse a root, or a link of a chain, that begins with a protocol and has not both slashes behind the colon.
+
+    It would be a folder of this machine called `s3:`. `file:/x` is one of fsspec's own spellings, and `./s3:/x` a
+    folder. Raises `InvalidReferenceError`.
+    """
+    for link in url.split("::"):
+        found = _ONE_SLASH.fullmatch(link)
+        protocol = "" if found is None else found[1].lower()
+        if found is not None and protocol in available_protocols() and protocol not in LOCAL:
+            right = public_url(f"{protocol}://{found[2] or 'bucket'}")
+            problem = f"{protocol}: begins a URL only with two slashes behind it"
+            raise InvalidReferenceError(problem, next_step=f"write {right}, or begin the name of a folder with ./")
 
 
 def named_stores(configured: Mapping[str, Any] | None) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -233,6 +251,10 @@ class StoreOptions:
 def _joined(protocol: str, path: str, options: dict[str, Any]) -> str:
     """Return the URL of the root of a chain; what fsspec took out of it into the options is taken back."""
     if protocol in LOCAL:
+        # fsspec has taken `s3:/bucket` for a folder, and made it absolute. One that is there was named by its path.
+        with suppress(OSError):
+            if not Path(path).exists():
+                check_spelling(path.removeprefix(f"{Path.cwd()}/"))
         return path
     bare = path.lstrip("/")
     host = options.get("host")

@@ -5,6 +5,8 @@ others one call after another. `S3Backend` and the like replace single primitive
 requests or loses answers.
 """
 
+# Longer than 1,000 lines: the port is one class, its files and stages serve it alone, and each call has one body here.
+
 from __future__ import annotations
 
 import asyncio
@@ -15,7 +17,7 @@ import os
 import re
 import tempfile
 import weakref
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import itemgetter
@@ -39,7 +41,7 @@ from fsmedia.errors import (
 from fsmedia.format import keys
 from fsmedia.models import public_url
 from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, check_absence, refused, secrets_of
-from fsmedia.storage.listing import KeyOrder, Page, level
+from fsmedia.storage.listing import KeyOrder, Page, depth_first, level
 from fsmedia.storage.port import (
     SEEK_BLOCK,
     Backend,
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PATIENCE_BYTES = 2**20
-"""An upload may take the timeout once more for each of these: slow lines are slow, not dead."""
+"""A transfer may take the timeout once more for each of these: slow lines are slow, not dead."""
 CONCURRENCY = 32
 """Requests under way at once for one call on an object store."""
 SPOOL_BYTES = 8 * 2**20
@@ -314,6 +316,13 @@ async def _repeated(call: Callable[[], Awaitable[T]]) -> T:
     return await call()
 
 
+def _size_of(start: int | None, end: int | None) -> int | None:
+    """Return the most bytes that a range has; None where its object's size decides."""
+    if start is None or end is None or (start < 0) != (end < 0):
+        return None
+    return max(0, end - start)
+
+
 async def _has_found(call: Callable[[], Awaitable[object]]) -> bool:
     """Make a call; False where what it is about is not there."""
     try:
@@ -441,12 +450,15 @@ class FsspecBackend(Backend):
         bare = self._root.removeprefix("/")
         return [self.url, *(f"{name}://{bare}" for name in names), *(f"{name}:///{bare}" for name in names)]
 
-    def _ask(self, key: str | None, call: Callable[[], T]) -> T:
-        """Make one call; a call without an answer is made once more, for all of them can be repeated."""
+    def _ask(self, key: str | None, call: Callable[[], T], *, once: bool = False) -> T:
+        """Make one call; a call without an answer is made once more, for all of them can be repeated.
+
+        `once`: it repeats itself.
+        """
         with ErrorTranslator(key, self._secrets):
             try:
                 # Unanswered, so perhaps done: each call must give the same when it is made again.
-                with suppress(TimeoutError, ConnectionError):
+                with nullcontext() if once else suppress(TimeoutError, ConnectionError):
                     return call()
                 return call()
             except FileNotFoundError as error:
@@ -473,14 +485,42 @@ class FsspecBackend(Backend):
         """Run a coroutine function on fsspec's loop and wait, as long as its size allows; None: nobody knows it."""
         if not self.fs.async_impl:
             return _run(function(*args, **options))
-        # The size counts in whole steps, so that small calls keep exactly the timeout that was asked for.
-        patience = None if size is None else self.timeout.total_seconds() * (1 + size // PATIENCE_BYTES)
+        patience = None if size is None else self._patience(size)
         return cast("T", sync(self.fs.loop, function, *args, timeout=patience, **options))
 
+    def _patience(self, size: int) -> float:
+        # The size counts in whole steps, so that small calls keep exactly the timeout that was asked for.
+        return self.timeout.total_seconds() * (1 + size // PATIENCE_BYTES)
+
+    def _read_whole(self, large: Sequence[str], read: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Read objects whose sizes nobody knows, see `_read_patiently`."""
+        if not self.fs.async_impl:
+            return self._ask(large[0], lambda: self._sync(read))
+        patiently = partial(self._read_patiently, large, read)
+        return self._ask(large[0], lambda: self._sync(patiently, size=None), once=True)
+
+    async def _read_patiently(self, large: Sequence[str], read: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Read within the timeout; what does not come in it is asked for once more, as long as the sizes allow.
+
+        So only what is slow, or hangs, costs a look at the sizes.
+        """
+        with suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(self._patience(0)):
+                return await read()
+        async with asyncio.timeout(self._patience(0)):
+            found = await asyncio.gather(*map(self._look, large))
+        size = sum(each.size for each in found if each is not None)
+        async with asyncio.timeout(self._patience(size)):
+            return await read()
+
     def _each(
-        self, key: str | None, jobs: Sequence[Callable[[], Coroutine[Any, Any, T]]], size: int | None = 0
+        self,
+        key: str | None,
+        jobs: Sequence[Callable[[], Coroutine[Any, Any, T]]],
+        size: int = 0,
+        large: Sequence[str] = (),
     ) -> list[T]:
-        """Do several things: at once where the filesystem is asynchronous."""
+        """Do several things: at once where the filesystem is asynchronous; `large`: objects of any size are read."""
         if not self.fs.async_impl:
             return [self._ask(key, partial(self._sync, job)) for job in jobs]
 
@@ -494,8 +534,9 @@ class FsspecBackend(Backend):
 
             return await asyncio.gather(*(one(job) for job in jobs))
 
-        patience = None if size is None else size + len(jobs) // CONCURRENCY * PATIENCE_BYTES
-        return self._ask(key, lambda: self._sync(all_of, size=patience))
+        if large:
+            return self._read_whole(large, all_of)
+        return self._ask(key, lambda: self._sync(all_of, size=size + len(jobs) // CONCURRENCY * PATIENCE_BYTES))
 
     # -- writing -------------------------------------------------------------------------------------------
 
@@ -559,7 +600,7 @@ class FsspecBackend(Backend):
         """Read and look, all at once on an object store."""
         jobs: list[Callable[[], Coroutine[Any, Any, Any]]] = [partial(self._found, self._path(key)) for key in reads]
         jobs += [partial(self._look, key) for key in heads]
-        answers = self._each((*reads, *heads)[0] if jobs else None, jobs, None if patient else 0)
+        answers = self._each((*reads, *heads)[0] if jobs else None, jobs, large=reads if patient else ())
         found = answers[: len(reads)]
         return Fetched([data for data, _ in found], answers[len(reads) :], [token for _, token in found])
 
@@ -616,31 +657,63 @@ class FsspecBackend(Backend):
         """Open with a block size made for seeking; what goes wrong while reading is explained too."""
         # Outside of the block, for there FileNotFoundError would become a StorageError.
         with ErrorTranslator(key, self._secrets), suppress(FileNotFoundError, IsADirectoryError):
-            if size is not None and self.takes_size:
-                return TranslatedFile(self._open_sized(self._path(key), block_size, size), key, self._secrets)
+            if self.takes_size:
+                # Looked up here: an `open` of fsspec's waits for ever for the size.
+                found = self.head(key) if size is None else Entry(key, size)
+                if found is None:
+                    raise FileNotFoundError
+                return self._translated(self._open_sized(self._path(key), block_size, found), key)
             file = self.fs.open(self._path(key), "rb", block_size=block_size, cache_type="readahead")
             # s3fs opens a folder as an empty file.
             if (getattr(file, "details", None) or {}).get("type") != "directory":
-                return TranslatedFile(file, key, self._secrets)
+                return self._translated(file, key)
             file.close()
         raise FileNotFoundError(errno.ENOENT, "no such object", key)
 
-    def _open_sized(self, path: str, block_size: int, size: int) -> Any:
-        """Open a file whose size is known, without a request."""
-        file = self.fs.open(path, "rb", block_size=block_size, cache_type="readahead", size=size)
+    def _translated(self, file: Any, key: str) -> TranslatedFile:
+        def fetch(start: int, end: int) -> bytes:
+            with suppress(TimeoutError, ConnectionError):
+                return self._sync(self._part, file, key, start, end, size=end - start)
+            return self._sync(self._part, file, key, start, end, size=end - start)
+
+        # fsspec's own files wait for ever, and s3fs asks again and again after a minute of silence each.
+        if self.asynchronous and hasattr(file, "cache"):
+            file.cache.fetcher = fetch
+        return TranslatedFile(file, key, self._secrets)
+
+    async def _part(self, file: Any, key: str, start: int, end: int) -> bytes:
+        """Fetch a part of an opened file."""
+        if hasattr(file, "async_fetch_range"):  # of HTTP, which looks whether the server knows ranges
+            return cast("bytes", await file.async_fetch_range(start, end))
+        if (data := await self._range(key, start, end)) is None:
+            raise FileNotFoundError(errno.ENOENT, "no such object", key)
+        return data
+
+    def _open_sized(self, path: str, block_size: int, found: Entry) -> Any:
+        """Open a file whose size is known, without a request; a token is what its parts must have."""
+        file = self.fs.open(path, "rb", block_size=block_size, cache_type="readahead", size=found.size)
         # Without its details s3fs would ask for them at the first read.
-        file.details = {"name": path, "size": size, "type": "file"}
+        file.details = {"name": path, "size": found.size, "type": "file"}
+        if found.token is not None:
+            file.req_kw["IfMatch"] = f'"{found.token}"'
         return file
 
-    def read_range(self, key: str, start: int | None, end: int | None, *, patient: bool = False) -> bytes | None:
+    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Read a part, or all of it."""
-        size = None if patient else 0
+        if (size := _size_of(start, end)) is None:
+            return self._read_whole([key], partial(self._range, key, start, end))
         return self._ask(key, lambda: self._sync(self._range, key, start, end, size=size))
 
     async def read_on_loop(self, key: str, start: int | None, end: int | None) -> bytes | None:
-        """Read a part, or all of it, without a limit of time; what got no answer is asked for once more."""
+        """Read a part, or all of it; what got no answer is asked for once more."""
+        read, size = partial(self._range, key, start, end), _size_of(start, end)
+
+        async def limited() -> bytes | None:
+            async with asyncio.timeout(self._patience(size or 0)):
+                return await read()
+
         with ErrorTranslator(key, self._secrets):
-            return await _repeated(partial(self._range, key, start, end))
+            return await (self._read_patiently([key], read) if size is None else _repeated(limited))
 
     async def _range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         path, served = self._path(key), self.fs.async_impl
@@ -662,13 +735,13 @@ class FsspecBackend(Backend):
         return data
 
     def download(self, key: str, path: str, callback: Any) -> bool:
-        """Download by one request; no limit of time, for nobody knows how much comes."""
+        """Download by one request."""
 
         async def download() -> None:
             with LocalFileContext(path):
                 await self.fs._get_file(self._path(key), path, callback=callback)
 
-        return self._ask(key, lambda: self._sync(_has_found, download, size=None))
+        return self._read_whole([key], partial(_has_found, download))
 
     def local_path(self, key: str) -> str | None:
         """Nothing of this storage lies on this machine."""
@@ -748,15 +821,18 @@ class FsspecBackend(Backend):
         if self.one_level is not None:
             yield from self._key_order.entries(self._pages(prefix))
             return
-        listing = self.children(prefix.rstrip("/"))
-        found: list[tuple[str, Entry | None]] = [(each.key, each) for each in listing.entries]
-        # A folder sorts as the keys in it do: by its name and a slash.
-        found += [(f"{each}/", None) for each in listing.folders]
-        for key, entry in sorted(found, key=itemgetter(0)):
-            if entry is not None:
-                yield entry
-            else:
-                yield from self.entries(key)
+
+        def inside(each: tuple[str, Entry | None]) -> list[tuple[str, Entry | None]] | None:
+            if each[1] is not None:
+                return None
+            listing = self.children(each[0].rstrip("/"))
+            found: list[tuple[str, Entry | None]] = [(each.key, each) for each in listing.entries]
+            # A folder sorts as the keys in it do: by its name and a slash.
+            found += [(f"{each}/", None) for each in listing.folders]
+            return sorted(found, key=itemgetter(0))
+
+        top: tuple[str, Entry | None] = (prefix, None)
+        yield from (entry for _, entry in depth_first(top, inside) if entry is not None)
 
     def _pages(self, folder: str, **options: Any) -> Iterator[Page]:
         raise NotImplementedError(folder, options)

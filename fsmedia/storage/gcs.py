@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 from fsspec.spec import AbstractBufferedFile
 from gcsfs import GCSFileSystem
-from gcsfs.retry import HttpError
 
 from fsmedia.errors import MediaError, StorageError
 from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, UnexpectedAnswerError
@@ -21,6 +20,8 @@ from fsmedia.storage.port import Version, VersionRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from fsmedia.storage.port import Entry
 
 PART_BYTES = 8 * 2**20
 """Size of a part of a large upload, a multiple of 256 KiB as the service asks."""
@@ -89,19 +90,6 @@ class CheckedGCSFileSystem(GCSFileSystem):
         return answer
 
 
-class SizedFile(AbstractBufferedFile):
-    """An object whose size is known; gcsfs's own file asks for it by three requests, told or not."""
-
-    def _fetch_range(self, start: int, end: int) -> bytes:
-        try:
-            return bytes(self.fs.cat_file(self.path, start=start, end=end))
-        except HttpError as error:
-            if str(getattr(error, "code", None)) != "416":
-                raise
-            # The object ends before the range begins. Whoever reads counts what came.
-            return b""
-
-
 class GCSBackend(FsspecBackend):
     """A root in a bucket."""
 
@@ -158,8 +146,9 @@ class GCSBackend(FsspecBackend):
             return False
         return True
 
-    def _open_sized(self, path: str, block_size: int, size: int) -> SizedFile:
-        return SizedFile(self.fs, path, "rb", block_size, cache_type="readahead", size=size)
+    def _open_sized(self, path: str, block_size: int, found: Entry) -> AbstractBufferedFile:
+        # gcsfs's own file asks for the size by three requests, told or not.
+        return AbstractBufferedFile(self.fs, path, "rb", block_size, cache_type="readahead", size=found.size)
 
     async def _read(self, path: str) -> tuple[bytes, str | None]:
         """Read by one request that tells the generation too."""

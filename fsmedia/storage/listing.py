@@ -13,7 +13,7 @@ import tempfile
 from datetime import datetime
 from itertools import chain, islice
 from operator import attrgetter
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
 from fsmedia.errors import InvalidReferenceError, StorageError
 from fsmedia.format import keys
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from fsmedia.storage.port import Backend
 
+T = TypeVar("T")
 SORTED_AT_ONCE = 50_000
 """Entries sorted in memory, some 25 MB; more go to a temporary file in sorted runs."""
 MOST_WAITING = 8 * 2**20
@@ -33,6 +34,20 @@ _READ_AT_ONCE = 64 * 1024
 _KEY = attrgetter("key")
 _NAMED = 10
 _log = logging.getLogger("fsmedia")
+
+
+def depth_first(top: T, inside: Callable[[T], Iterable[T] | None]) -> Iterator[T]:
+    """Give all that lies below a folder and is none itself; `inside` gives what lies in one, None for what is none.
+
+    Without recursion: strangers' folders may be nested deeper than Python's calls.
+    """
+    waiting = [top]
+    while waiting:
+        each = waiting.pop()
+        if (found := inside(each)) is None:
+            yield each
+        else:
+            waiting += reversed([*found])
 
 
 class Page(NamedTuple):

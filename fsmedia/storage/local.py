@@ -20,6 +20,7 @@ import unicodedata
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -28,6 +29,7 @@ from weakref import WeakValueDictionary
 from fsmedia.errors import InvalidReferenceError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.storage.errors import ErrorTranslator, locked, storage_error
+from fsmedia.storage.listing import depth_first
 from fsmedia.storage.port import LONGEST_WAIT, SEEK_BLOCK, Backend, Entry, Exclusion, Fetched, Listing
 
 if TYPE_CHECKING:
@@ -337,20 +339,21 @@ class LocalBackend(Backend):
 
     def _make_folders(self, folder: str) -> None:
         """Make a folder and its parents, each with its mode; another process may make or remove them meanwhile."""
-        self._synced.discard(folder)
-        mode = _MODES[self.permissions][1]
-        try:
-            os.mkdir(folder, mode)
-        except FileExistsError:
-            if os.path.lexists(folder) and not os.path.isdir(folder):
-                raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", folder) from None
-        except FileNotFoundError:
-            self._make_folders(os.path.dirname(folder))
-            with suppress(FileNotFoundError, FileExistsError):  # the caller tries again
+        missing, mode = [folder], _MODES[self.permissions][1]
+        while missing:
+            folder = missing[-1]
+            self._synced.discard(folder)
+            try:
                 os.mkdir(folder, mode)
+            except FileExistsError:
+                if os.path.lexists(folder) and not os.path.isdir(folder):
+                    raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", folder) from None
+            except FileNotFoundError:
+                missing.append(os.path.dirname(folder))
+                continue
+            else:
                 self._remember(folder)
-        else:
-            self._remember(folder)
+            missing.pop()
 
     def _remember(self, folder: str) -> None:
         """Keep in mind the root and the folders above it that were made here, to remove them if nothing comes."""
@@ -407,7 +410,7 @@ class LocalBackend(Backend):
         found = [self._read(key, None, None, LARGEST_READ) for key in reads]
         return Fetched(found, [self.head(key) for key in heads], [None] * len(found))
 
-    def read_range(self, key: str, start: int | None, end: int | None, *, patient: bool = False) -> bytes | None:
+    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Read at a position, without reading what comes before it."""
         return self._read(key, start, end, None)
 
@@ -539,14 +542,18 @@ class LocalBackend(Backend):
             yield from self._walk(f"{prefix.rstrip('/')}/" if prefix else "")
 
     def _walk(self, prefix: str) -> Iterator[Entry]:
-        found = unless_absent(scanned, f"{self.path}/{prefix}") or ()
-        items = [(item, item.is_dir(follow_symlinks=False)) for item in found]
-        # Sorted in memory, folder by folder, as the keys below it sort: the kernel gives names in no order.
-        for item, is_folder in sorted(items, key=lambda item: f"{item[0].name}/" if item[1] else item[0].name):
-            key = prefix + item.name
-            if is_folder:
-                yield from self._walk(f"{key}/")
-            elif (entry := self.entry_at(item, key)) is not None:
+        def inside(each: tuple[str, os.DirEntry[str] | None]) -> list[tuple[str, os.DirEntry[str] | None]] | None:
+            folder, item = each
+            if item is not None and folder[-1] != "/":
+                return None
+            found = unless_absent(scanned, f"{self.path}/{folder}") or ()
+            # Sorted in memory, folder by folder, as the keys below it sort: the kernel gives names in no order.
+            named = ((f"{folder}{each.name}{'/' * each.is_dir(follow_symlinks=False)}", each) for each in found)
+            return sorted(named, key=itemgetter(0))
+
+        top: tuple[str, os.DirEntry[str] | None] = (prefix, None)
+        for key, item in depth_first(top, inside):
+            if item is not None and (entry := self.entry_at(item, key)) is not None:
                 yield entry
 
     def holds(self, folder: str) -> bool:

@@ -56,39 +56,41 @@ class MemoryBackend(FsspecBackend):
 
     def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
         """Open a copy: fsspec hands the same object, with one position, to every reader."""
-        try:
-            return io.BytesIO(self.fs.cat_file(self._path(key)))
-        except FileNotFoundError:
-            raise FileNotFoundError(errno.ENOENT, "no such object", key) from None
+        if (data := self.read_range(key, None, None)) is None:
+            raise FileNotFoundError(errno.ENOENT, "no such object", key)
+        return io.BytesIO(data)
 
     def head(self, key: str) -> Entry | None:
         """Look into the dict."""
-        file = self.fs.store.get(self._path(key))
-        return None if file is None else Entry(key, file.size, file.modified, None)
+        with ErrorTranslator(key):
+            file = self.fs.store.get(self._path(key))
+            return None if file is None else Entry(key, file.size, file.modified, None)
 
     def head_beside(self, key: str, beside: str) -> Entry | None:
         """Look into the dict twice."""
-        return self.head(key) if self._path(beside) in self.fs.store else None
+        return None if self.head(beside) is None else self.head(key)
 
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:
         """Look into the dict."""
         found = [self.read_range(key, None, None) for key in reads]
         return Fetched(found, [self.head(key) for key in heads], [None] * len(found))
 
-    def read_range(self, key: str, start: int | None, end: int | None, *, patient: bool = False) -> bytes | None:
+    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Copy out of the stored bytes."""
-        if (file := self.fs.store.get(self._path(key))) is None:
-            return None
-        return file.getvalue() if start is None and end is None else bytes(file.getbuffer()[start:end])
+        with ErrorTranslator(key):
+            if (file := self.fs.store.get(self._path(key))) is None:
+                return None
+            return file.getvalue() if start is None and end is None else bytes(file.getbuffer()[start:end])
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """List in the order of the keys."""
         begin = f"{self._path(prefix.rstrip('/'))}/"
         size = len(f"{self._path('')}/")
-        for path in sorted(self.fs.store):
-            file = self.fs.store.get(path) if path.startswith(begin) else None
-            if file is not None:
-                yield Entry(path[size:], file.size, file.modified, None)
+        with ErrorTranslator(prefix or None):
+            for path in sorted(self.fs.store):
+                file = self.fs.store.get(path) if path.startswith(begin) else None
+                if file is not None:
+                    yield Entry(path[size:], file.size, file.modified, None)
 
     def children(self, folder: str = "", *, until: str | None = None) -> Listing:
         """Look through all keys once, as the filesystem itself must."""
@@ -98,7 +100,9 @@ class MemoryBackend(FsspecBackend):
         entries: list[Entry] = []
         folders: dict[str, None] = {}
         # A copy of the dict is one step for other threads; a list of pairs is not, collecting garbage may come between.
-        for path, file in self.fs.store.copy().items():
+        with ErrorTranslator(folder or None):
+            found = self.fs.store.copy()
+        for path, file in found.items():
             if not path.startswith(prefix):
                 continue
             name, slash, _ = path[size:].partition("/")
@@ -115,9 +119,10 @@ class MemoryBackend(FsspecBackend):
         """Look for the name, and for names below it."""
         path = self._path(key)
         prefix = f"{path}/"
-        return path in self.fs.pseudo_dirs or any(
-            each.startswith(prefix) for each in (*self.fs.store, *self.fs.pseudo_dirs)
-        )
+        with ErrorTranslator(key or None):
+            return path in self.fs.pseudo_dirs or any(
+                each.startswith(prefix) for each in (*self.fs.store, *self.fs.pseudo_dirs)
+            )
 
     def make_folder(self, key: str) -> None:
         """Note the folder's name."""

@@ -332,11 +332,8 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def read_range(self, key: str, start: int | None, end: int | None, *, patient: bool = False) -> bytes | None:
-        """Read the bytes from start to before end, counted from the end where negative; None: no such file.
-
-        `patient` means no limit of time: nobody knows how much comes, and many read at once.
-        """
+    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        """Read the bytes from start to before end, counted from the end where negative; None: no such file."""
 
     async def read_on_loop(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Do what `read_range` does, awaited on fsspec's loop. Only where `asynchronous`."""

@@ -7,15 +7,18 @@ import asyncio
 import io
 import pickle
 import threading
+import time
 from collections.abc import AsyncGenerator
+from concurrent.futures import wait
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from inspect import iscoroutine
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, errors
+from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, aio, errors
 from fsmedia.format import keys
 from tests.conftest import on, storages
 from tests.contract.specimens import PNG, R1, STORE_JSON, of_size, png, raised, refused, traces, with_sidecars, written
@@ -528,3 +531,118 @@ async def test_a_local_copy_that_is_cancelled_leaves_no_file(store, spool):
     reference = await store.store_media(png(), R1)
     await cancelled_at(Gate(store._store._backend, "fetch"), store.retrieve_media(reference, local_copy=True))
     assert list(spool.iterdir()) == []
+
+
+# A storage that hangs: what was cancelled comes out soon, goes on in its thread, and is told of.
+async def given_up(gate, call):
+    """Give a call up that stands before a gate; it must not be waited for."""
+    task = asyncio.ensure_future(call)
+    await gate.arrived()
+    begun = time.monotonic()
+    await refused(TimeoutError, asyncio.wait_for(task, 0))
+    assert time.monotonic() - begun < 5
+    assert len(aio._ABANDONED) == 1
+
+
+async def all_ended():
+    while aio._ABANDONED:
+        await asyncio.to_thread(wait, [*aio._ABANDONED], PATIENCE)
+        await asyncio.sleep(0)
+
+
+@STEPS
+@pytest.mark.parametrize("way", ["store", "writer", "writer in a write", "shared"])
+async def test_a_store_on_a_storage_that_hung_was_waited_for_and_is_told_of(storage, open_async, step, way, caplog):
+    """`wait_for(store_media, 1)` took as long as the storage liked; who is told in a second must know what may come."""
+    told = []
+    async with open_async(hooks=[told.append], deduplicate=way == "shared") as store:
+        await store.create()
+        if way == "writer in a write":
+            gate = gate_of_writes(store._store, store._store.create_media)
+        elif storage.name == LOCAL and step is is_bytes:
+            gate = Gate(store._store._backend, "sync_file")
+        else:
+            gate = Gate(store._store._backend, "write", lambda key, *_: way == "shared" or step(key))
+        await given_up(gate, in_pieces(store) if way.startswith("writer") else store.store_media(png(), R1))
+        [event] = [each for each in told if each.operation == "cancel"] or [None]
+        if way == "writer in a write":
+            assert event is None, "it will not be stored"
+        else:
+            assert (event.within, event.name) == ("store", "media.cancel")
+            assert event.reference.startswith("runs/r1/")
+            [line] = [each.getMessage() for each in caplog.records if "may still happen" in each.getMessage()]
+            assert line.startswith(f"{event.reference}: store was cancelled")
+        assert not await store.exists("runs/r1/x.png"), "others have threads"
+        gate.open.set()
+        await all_ended()
+        references = [each async for each in store.list()]
+        if way == "writer in a write":
+            assert references == []
+        else:
+            [reference] = references
+            assert keys.file_name(reference) == keys.file_name(event.reference)
+            assert way == "shared" or reference == event.reference
+            assert [each.operation for each in told if each.operation != "exists"] == ["cancel", "store"]
+
+
+def gate_of_writes(store, real):
+    gate = Gate(SimpleNamespace(write=len), "write")
+
+    def made(*arguments):
+        writer = real(*arguments)
+        writer.write = gate
+        return writer
+
+    store.create_media = made
+    return gate
+
+
+async def test_a_store_that_was_cancelled_before_it_had_a_name_never_happens(storage, store, caplog):
+    gate = Gate(store._store, "_write_context")
+    await given_up(gate, store.store_media(png(), R1))
+    assert "store was cancelled" in caplog.text
+    gate.open.set()
+    await all_ended()
+    assert storage.keys() == {STORE_JSON}
+
+
+async def test_reads_of_a_storage_that_hangs_are_left_and_close_their_files(store):
+    reference = await store.store_media(png(), R1)
+    opened, files, gates = store._store.open, [], []
+
+    def gated(reference):
+        files.append(opened(reference))
+        gates.append(Gate(files[-1], "read"))
+        return files[-1]
+
+    gate = Gate(store._store._backend, "open")
+    await given_up(gate, store.open(reference))
+    gate.open.set()
+    await all_ended()
+    store._store.open = gated
+    file = await store.open(reference)
+    await given_up(gates[0], file.read())
+    assert file.closed
+    await refused(ValueError, file.read(), match="closed")
+    await file.close()
+    gates[-1].open.set()
+    await all_ended()
+    made = threading.Event()
+    store._store.open = lambda reference: (gated(reference), made.set())[0]
+    task = asyncio.create_task(every(store.stream(reference)))
+    assert await asyncio.to_thread(made.wait, PATIENCE)
+    await given_up(gates[1], task)
+    gates[-1].open.set()
+    await all_ended()
+    assert [each.closed for each in files] == [True, True]
+
+
+async def test_only_so_many_cancelled_calls_wait_for_their_storages(storage, store, monkeypatch):
+    monkeypatch.setattr(aio, "MOST_ABANDONED", 1)
+    reference = await store.store_media(png(), R1)
+    gate = Gate(store._store._backend, "delete")
+    await given_up(gate, store.delete_media(reference))
+    await refused(errors.StorageError, store.info(reference), match="1 calls that were cancelled still wait")
+    gate.open.set()
+    await all_ended()
+    assert not await store.exists(reference)

@@ -3,6 +3,7 @@
 What can't be listed, or says nothing, is such an error and not a smaller store; on any filesystem of fsspec.
 """
 
+import io
 import logging
 import os
 import pickle
@@ -13,7 +14,8 @@ import time
 import traceback
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
-from itertools import count
+from itertools import chain, count
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -23,7 +25,10 @@ from fsmedia import MediaContent, MediaError, MediaNotFoundError, MediaStore, St
 from fsmedia.storage import open_backend
 from fsmedia.storage.fsspec_backend import FsspecBackend
 from fsmedia.storage.port import Entry
+from tests.conftest import on
 from tests.contract.specimens import AT_ONCE, GONE, PNG, R1, png, put, raised, written
+from tests.servers import WrongAnswer
+from tests.storages import GCS, OBJECT_STORAGES, S3_RCLONE
 from tests.transfers import opened
 
 WRONG_SECRET = "wrong-secret-Xk44"
@@ -306,6 +311,14 @@ def test_a_root_that_does_not_exist_is_empty_but_no_top_that_is_not_found(url):
         list(store.list())
 
 
+def test_folders_nested_1500_deep_on_a_storage_that_is_listed_folder_by_folder(url):
+    store = MediaStore(url)
+    references = [put(store), f"runs/{'d/' * 400}x.txt"]
+    for name in (references[1], f"runs/{'d/' * 1500}x.txt"):
+        MemoryFileSystem().pipe_file(f"{store._backend._root}/{name}", b"x")
+    assert sorted(store.list()) == sorted(references)
+
+
 def test_an_empty_answer_counts_when_it_comes_twice(url):
     """fsspec's FTP lists nothing when the server has closed an idle connection, and fails only at the next call."""
     store, _ = filled(url)
@@ -397,3 +410,157 @@ def test_a_silent_storage_is_given_up(url, options):
         assert time.monotonic() - begun < 20
     assert "longer timeout" in caught.value.next_step
     assert "secret-5678" not in str(caught.value)
+
+
+class BreakingStore(dict):
+    """What fsspec's memory keeps its files in, whose connection breaks after so many looks."""
+
+    left = None
+
+    @classmethod
+    def look(cls):
+        if cls.left is not None:
+            cls.left -= 1
+            if cls.left < 0:
+                raise RESET
+
+    def __getattribute__(self, name):
+        if name in ("get", "pop", "copy", "items", "keys", "values"):
+            BreakingStore.look()
+        return super().__getattribute__(name)
+
+    def __getitem__(self, key):
+        self.look()
+        return super().__getitem__(key)
+
+    def __setitem__(self, key, value):
+        self.look()
+        super().__setitem__(key, value)
+
+    def __contains__(self, key):
+        self.look()
+        return super().__contains__(key)
+
+    def __iter__(self):
+        self.look()
+        return super().__iter__()
+
+    def __delitem__(self, key):
+        self.look()
+        super().__delitem__(key)
+
+
+TEXT = "runs/r1/a.txt"
+OPERATIONS = {
+    "cp_file": lambda fs: fs.cp_file(TEXT, "runs/r1/b.txt"),
+    "copy": lambda fs: fs.copy("runs", "other", recursive=True),
+    "mv": lambda fs: fs.mv(TEXT, "runs/r1/b.txt"),
+    "mv of a folder": lambda fs: fs.mv("runs", "other", recursive=True),
+    "cat": lambda fs: fs.cat_file(TEXT),
+    "cat of a part": lambda fs: fs.cat_file(TEXT, 1, 2),
+    "open": lambda fs: fs.open(TEXT).read(),
+    "write": lambda fs: written_into(fs, "wb"),
+    "append": lambda fs: written_into(fs, "ab"),
+    "pipe": lambda fs: fs.pipe({TEXT: b"x", "runs/r1/b.txt": b"y"}),
+    "touch": lambda fs: fs.touch(TEXT),
+    "put": lambda fs: fs.put_file(__file__, TEXT),
+    "get": lambda fs: fs.get_file(TEXT, os.devnull),
+    "info": lambda fs: fs.info(TEXT),
+    "metadata": lambda fs: fs.metadata(TEXT),
+    "setxattrs": lambda fs: fs.setxattrs(TEXT, {"user.a": 1}),
+    "exists": lambda fs: fs.exists(TEXT),
+    "isdir": lambda fs: fs.isdir("runs"),
+    "ls": lambda fs: fs.ls("runs/r1"),
+    "ls of a view": lambda fs: fs.ls("by-run"),
+    "find": lambda fs: fs.find(""),
+    "walk": lambda fs: list(fs.walk("", on_error="raise")),
+    "glob": lambda fs: fs.glob("**"),
+    "rm_file": lambda fs: fs.rm_file(TEXT),
+    "rm": lambda fs: fs.rm("runs", recursive=True),
+    "mkdir": lambda fs: fs.mkdir("runs/r7/x"),
+    "rmdir": lambda fs: fs.rmdir("empty"),
+}
+
+
+def written_into(fs, mode):
+    with fs.open(TEXT, mode) as file:
+        file.write(b"hey")
+
+
+@pytest.mark.parametrize("protocol", ["memory", "failing"])
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+def test_a_connection_that_breaks_is_an_error_of_ours_for_all_that_media_filesystems_do(
+    url, monkeypatch, operation, protocol
+):
+    """`cp` and `mv` on memory let the storage's own `ConnectionResetError` through, and so did nearly all others."""
+    broke = 0
+    for looks in chain(range(12), range(12, 60, 7)):
+        monkeypatch.setattr(MemoryFileSystem, "store", BreakingStore())
+        monkeypatch.setattr(MemoryFileSystem, "pseudo_dirs", [""])
+        fs = MediaStore(url.replace("failing", protocol)).create().fs
+        fs.pipe_file(TEXT, b"abc")
+        fs.mkdir("empty")
+        BreakingStore.left = looks
+        try:
+            operation(fs)
+        except MediaError as error:
+            broke += "Connection reset by peer" in str(error)
+        finally:
+            BreakingStore.left = None
+    assert broke or (protocol == "failing" and operation is OPERATIONS["mkdir"])
+
+
+class FailingDisk(io.FileIO):
+    def readinto(self, _=None):
+        raise OSError(5, "Input/output error")
+
+    readall = readinto
+
+
+def test_a_disk_that_fails_in_the_middle_of_a_file_is_an_error_of_ours(local_storage, tmp_path):
+    store = opened(local_storage)
+    name = put(store)
+    store._backend.open = lambda key, **_: io.BufferedReader(FailingDisk(Path(local_storage.url, key)))
+    for read in (lambda file: file.read(), lambda file: file.read(3), lambda file: file.readline()):
+        error = raised(StorageError, read, store.open(name), match="Input/output error")
+        assert error.reference == name
+    raised(StorageError, list, store.stream(name), match="Input/output error")
+
+
+WAYS_TO_READ = {
+    "open": lambda store, name: store.open(name).read(),
+    "a part of an open file": lambda store, name: store.open(name).read(10),
+    "lines": lambda store, name: store.open(name).readline(),
+    "read": lambda store, name: store.read(name),
+    "a part": lambda store, name: store.read(name, 5, 20),
+    "the end": lambda store, name: store.read(name, -20, None),
+    "stream": lambda store, name: list(store.stream(name)),
+    "retrieve": lambda store, name: store.retrieve_media(name).read_bytes(),
+    "local copy": lambda store, name: store.retrieve_media(name, local_copy=True),
+    "cat": lambda store, name: store.fs.cat_file(name),
+    "cat of a part": lambda store, name: store.fs.cat_file(name, 5, 20),
+    "cat of many": lambda store, name: store.fs.cat([name]),
+    "open of media://": lambda store, name: store.fs.open(name).read(),
+    "a cache of fsspec's": lambda store, name: store.fs.open(name, cache_type="bytes").read(10),
+}
+
+
+@on(S3_RCLONE, GCS, of=OBJECT_STORAGES)
+def test_a_body_that_hung_in_the_middle_was_waited_for_200_seconds(storage, tmp_path):
+    """By an open file; a whole read had no limit at all."""
+    name = put(opened(storage, deduplicate=storage.name == GCS))
+    store = opened(storage, timeout=timedelta(seconds=0.2))
+    ways = {**WAYS_TO_READ, "get": lambda store, name: store.fs.get_file(name, tmp_path / "got")}
+    where = r"r1/00[^/]*\.png($|\?)|/data/"
+    hung = WrongAnswer("GET", where, change="hung")
+    for way, read in ways.items():
+        begun = time.monotonic()
+        with storage.server.answering(hung):
+            raised(StorageError, read, store, name, match="no answer in time")
+        # Asked for twice, a fifth of a second each.
+        assert 0.3 < time.monotonic() - begun < 2, way
+    store = opened(storage, timeout=timedelta(seconds=2))
+    for way in ("open", "cat", "get"):
+        with storage.server.answering(WrongAnswer("GET", where, change="hung", times=1)), storage.counted() as requests:
+            ways[way](store, name)
+        assert requests["get"] >= 2, way

@@ -1,7 +1,11 @@
 """Listing: every filter, the order, the limit, what is held, what is newest, and what it costs."""
 
+import asyncio
 import json
+import os
+import subprocess
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -207,6 +211,71 @@ def test_what_is_held_can_be_asked_for(storage, deduplicate):
     store.delete_many([made[0]])
     storage.remove(f"{made[5]}.meta")
     assert list(store.list(held=True)) == sorted([made[1], made[2]])
+
+
+DEEP = 1500
+"""Folders in each other: more than Python's calls go deep, and one-letter names still fit into a path."""
+
+
+def nested(folder: Path) -> list[str]:
+    """Nest folders, and put files into some; return the names of those that can be a reference's end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    here = os.open(folder, os.O_RDONLY)
+    for depth in range(1, DEEP + 1):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+        if depth in (100, 400, DEEP):
+            with open("x.txt", "wb", opener=lambda name, flags: os.open(name, flags, dir_fd=here)) as file:  # noqa: B023
+                file.write(b"%d" % depth)
+    os.close(here)
+    return [f"{'d/' * depth}x.txt" for depth in (100, 400)]
+
+
+@pytest.fixture
+def deep(local_storage, tmp_path):
+    """Give a store with nested folders where media lie and where a view is, and nested folders beside it."""
+    store = opened(local_storage)
+    references = [put(store)]
+    for top in ("runs/r1", "by-run"):
+        references += [f"{top}/{name}" for name in nested(Path(local_storage.url, top))]
+    nested(tmp_path / "tree")
+    yield store, sorted(references)
+    # Before Python 3.12 `shutil.rmtree`, as pytest calls it, does not get that deep.
+    subprocess.run(["rm", "-rf", *tmp_path.iterdir()], check=True)
+
+
+def test_folders_nested_1500_deep_ended_every_listing(deep, tmp_path):
+    """`RecursionError`, of Python's own calls, whoever made the folders; a walk that got through took minutes."""
+    store, references = deep
+    fs, root = store.fs, Path(store.url)
+    assert sorted(store.list()) == fs.find("") == references
+    walked = list(fs.walk("runs"))
+    below = [name for name in references if name.startswith("runs/")]
+    assert sorted(f"{top}/{name}" for top, _, names in walked for name in names) == below
+    assert sorted(fs.walk("runs", topdown=False)) == sorted(walked)
+    assert asyncio.run(walked_async(fs, "runs")) == walked
+    assert fs.glob("runs/**/*.*") == below
+    shown = [name for name in references if name.startswith("by-run/")]
+    assert set(shown) < set(fs.find("by-run"))
+    assert {f"{top}/{name}" for top, _, names in fs.walk("by-run") for name in names} == set(fs.find("by-run"))
+    assert store.stats().media == len(references)
+    assert store.verify(deep=True).media == len(references)
+    for _ in range(2):
+        assert store.sync_to(tmp_path / "mirror", delete=True).examined == len(references)
+    assert not store.enforce_policy().failed
+    assert not store.adopt().failed
+    for words in (["ls"], ["store", tmp_path / "tree", "--run", "r2"], ["import", "folder", tmp_path / "tree"]):
+        done = fsmedia(words[0], *words[1:], "--store", root)
+        assert done.exit_code == 0, (words, done.stderr)
+    assert len(list(store.list(run_id="r2"))) == 3
+    fs.rm("runs/r1", recursive=True)
+    assert not fs.exists(references[-1])
+
+
+async def walked_async(fs, top):
+    return [each async for each in fs._walk(top)]
 
 
 def test_what_holds_cost(object_storage):

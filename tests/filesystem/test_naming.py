@@ -17,10 +17,12 @@ import pytest
 from fsspec.config import conf
 
 from fsmedia import InvalidMediaError, InvalidReferenceError, MediaContent, MediaFileSystem, MediaMetadata, MediaStore
+from fsmedia.exchange import import_folder
 from tests.contract.specimens import raised
 from tests.filesystem.children import round_trip
 from tests.filesystem.conftest import made, opened
 from tests.servers import HOST, RcloneServer, free_port, packaged_binary
+from tests.surfaces.commands import fsmedia
 
 FORMS = {
     "root": lambda: fsspec.open("media://x", root="rel/m"),
@@ -285,6 +287,52 @@ def test_a_pickle_needs_no_import_in_the_other_process(local_storage):
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, input=pickle.dumps(fs), capture_output=True, timeout=60, check=True)
     assert done.stdout.strip() == b"hey"
+
+
+@pytest.mark.parametrize(
+    ("written", "right"),
+    [
+        *(("s3:/bucket", "s3://bucket"), ("s3:bucket", "s3://bucket"), ("gs:/x", "gs://x"), ("http:/x", "http://x")),
+        *(("memory:/m", "memory://m"), ("S3:/b/c", "s3://b/c"), ("s3:", "s3://bucket"), ("zip://a::s3:/b", "s3://b")),
+        ("ftp:/user:secret@host/x", "ftp://host/x"),
+    ],
+)
+def test_a_url_with_one_slash_became_a_folder_called_s3(store, tmp_path, monkeypatch, written: str, right: str):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FSMEDIA_STORE_LAB", written)
+    uses = {
+        "store": lambda: MediaStore(written),
+        "name": lambda: MediaStore("@lab"),
+        "sync": lambda: store.sync_to(written),
+        "import": lambda: import_folder(store, written),
+        "root": lambda: MediaFileSystem(root=written, skip_instance_cache=True),
+        "name in a URL": lambda: fsspec.open("media://@lab/x", "wb"),
+    }
+    if "::" not in written:
+        uses |= {"path": lambda: MediaStore(Path(written)), "chain": lambda: fsspec.open(f"media://k::{written}", "wb")}
+    for name, use in uses.items():
+        error = raised(InvalidReferenceError, use)
+        assert f"write {right}" in error.next_step, name
+        assert "secret" not in str(error)
+    monkeypatch.setenv("FSMEDIA_URL", written)
+    assert f"write {right}" in raised(InvalidReferenceError, MediaStore).next_step
+    for words in (["ls"], ["ls", "--store", written], ["sync", store.url, written]):
+        done = fsmedia(*words)
+        assert (done.exit_code, f"write {right}" in done.stderr) == (1, True), words
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("root", ["./a:b", "a:b", "./s3:b", "C:/x", "file:{}/x", "file:x", "local:x"])
+def test_a_folder_with_a_colon_in_its_name_is_a_store(tmp_path, monkeypatch, root: str):
+    monkeypatch.chdir(tmp_path)
+    store = MediaStore(root.format(tmp_path)).create()
+    reference = store.store_media(MediaContent.from_bytes(b"hey", "text/plain"), MediaMetadata(run_id="r1"))
+    with fsspec.open(store.media_url(reference)) as file:
+        assert file.read() == b"hey"
+    name = root.removeprefix("file:").removeprefix("local:").format("").lstrip("/")
+    assert (tmp_path / name / reference).is_file()
+    with fsspec.open(f"media://{reference}::{tmp_path / name}") as file:
+        assert file.read() == b"hey"
 
 
 def test_a_list_is_no_name(store):

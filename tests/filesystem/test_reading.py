@@ -7,6 +7,7 @@ import threading
 import wave
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from fsmedia import MediaStore, errors
 from fsmedia.core import records
 from fsmedia.filesystem import media_filesystem
 from fsmedia.format.keys import VIEWS
-from fsmedia.storage import SEEK_BLOCK, Exclusion, open_backend
+from fsmedia.storage import SEEK_BLOCK, Exclusion
+from fsmedia.storage.fsspec_backend import FsspecBackend
 from tests.conftest import on
 from tests.contract.specimens import R1, png, put, raised
 from tests.filesystem.conftest import DATA, EVERYWHERE, QUICK, files_in, made, opened, written
 from tests.protocol.faults import files_of_at_most
 from tests.protocol.wire import costs, counted
+from tests.servers import WrongAnswer
 from tests.storages import LOCAL, MEMORY, S3_RCLONE, S3_SEAWEED
 from tests.surfaces.specimens import sound
 
@@ -443,16 +446,24 @@ def test_coroutines_take_by_position_what_those_of_fsspec_take(fs, tmp_path):
     assert fs.find("") == ["put/top.txt"]
 
 
-def test_a_cat_takes_as_long_as_it_needs_a_read_as_it_may_and_one_request_no_thread(rclone_storage):
-    """`cat` of one large media ended at the timeout of small requests, and some of `MediaStore.read` at none."""
+def test_a_whole_read_takes_as_long_as_its_size_allows_and_one_request_no_thread(rclone_storage, monkeypatch):
+    """`cat` of one large media ended at the timeout of small requests, and then at none at all."""
     made(rclone_storage)
-    opened(rclone_storage).pipe_file("runs/r1/x.txt", b"hey")
-    brief = timedelta(microseconds=1)
+    data = bytes(3 * 2**20)
+    opened(rclone_storage).pipe({"runs/r1/x.txt": b"hey", "runs/r1/large.bin": data})
+    asked, patience = [], FsspecBackend._patience
+    monkeypatch.setattr(FsspecBackend, "_patience", lambda self, size: asked.append(size) or patience(self, size))
     for verify_reads in (True, False):
-        assert opened(rclone_storage, verify_reads=verify_reads, timeout=brief).cat("runs/r1/x.txt") == b"hey"
-        hurried = open_backend(rclone_storage.url, rclone_storage.options, timeout=brief)
-        with pytest.raises(errors.StorageError, match="no answer in time"):
-            records.read_found(hurried, "runs/r1/x.txt", None, None, verify_reads=verify_reads)
+        fs = opened(rclone_storage, verify_reads=verify_reads, timeout=timedelta(seconds=2))
+        assert fs.cat(["runs/r1/x.txt"]) == {"runs/r1/x.txt": b"hey"}
+        assert max(asked) < 2**20
+        for read in (fs.cat, partial(records.read_found, fs._backend, start=None, end=None, verify_reads=verify_reads)):
+            asked.clear()
+            with rclone_storage.server.answering(WrongAnswer("GET", r"large\.bin($|\?)", change="hung", times=1)):
+                assert read("runs/r1/large.bin") == data
+            assert max(asked) >= len(data)
+            assert patience(fs._backend, max(asked)) == 8
+        asked.clear()
     # Two changes of threads took a quarter of the time of a small read, of which bulk calls make thousands.
     fs = opened(rclone_storage, skip_instance_cache=True)
     assert sync(fs.loop, fs._cat_file, "runs/r1/x.txt", bulk=True) == b"hey"

@@ -189,7 +189,7 @@ class SteppingBackend(Backend):
     def read(self, key: str) -> bytes | None:
         return self.read_range(key, None, None)
 
-    def read_range(self, key: str, start: int | None, end: int | None, *, patient: bool = False) -> bytes | None:
+    def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         return self._step("read", key, lambda: self.cells.data(key, start, end))
 
     def open(self, key: str, *, block_size: int = 0, size: int | None = None) -> BinaryIO:
