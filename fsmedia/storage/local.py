@@ -28,7 +28,7 @@ from weakref import WeakValueDictionary
 from fsmedia.errors import InvalidReferenceError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.storage.errors import ErrorTranslator, locked, storage_error
-from fsmedia.storage.port import LONGEST_WAIT, SEEK_BLOCK, Backend, Entry, Exclusion, Fetched, Listing
+from fsmedia.storage.port import LONGEST_WAIT, SEEK_BLOCK, Backend, Entry, Exclusion, Fetched, Listing, refuse_larger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,8 +43,6 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getatt
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for somebody's pipe of that name
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
 _ATTEMPTS = 100
-LARGEST_READ = 2**28
-"""Bytes of a small file (sidecar, settings, PromptKit's index) that are read whole at most."""
 _REMEMBERED = 10_000
 _CHUNK = 2**20
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -404,7 +402,7 @@ class LocalBackend(Backend):
 
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:
         """Read and look, one after another."""
-        found = [self._read(key, None, None, LARGEST_READ) for key in reads]
+        found = [refuse_larger(key, self._read(key, None, None, keys.largest(key))) for key in reads]
         return Fetched(found, [self.head(key) for key in heads], [None] * len(found))
 
     def read_range(self, key: str, start: int | None, end: int | None, *, patient: bool = False) -> bytes | None:
@@ -419,11 +417,11 @@ class LocalBackend(Backend):
                 found = os.fstat(descriptor)
                 if not stat.S_ISREG(found.st_mode):
                     return None
-                if most is not None and found.st_size > most:
-                    raise OSError(errno.EFBIG, f"{found.st_size} bytes are too many for a sidecar or settings")
                 if start is not None or end is not None:
                     begin, stop, _ = slice(start, end).indices(found.st_size)
                     return os.pread(descriptor, max(0, stop - begin), begin)
+                if most is not None and found.st_size > most:
+                    return os.read(descriptor, most + 1)
                 # One byte more than it had: who appends meanwhile is read to the end.
                 data = os.read(descriptor, found.st_size + 1)
                 while len(data) > found.st_size and (more := os.read(descriptor, _CHUNK)):

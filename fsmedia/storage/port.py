@@ -322,7 +322,11 @@ class Backend(ABC):
 
     @abstractmethod
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:
-        """Read small objects whole and look at others, in one round trip where the storage can; `patient`: any size."""
+        """Read small objects whole and look at others, in one round trip where the storage can.
+
+        No more of an object is read than `keys.largest` says and one byte: see `refuse_larger`. `patient` means no
+        limit of time: bytes of media, of any size, are among them.
+        """
 
     @abstractmethod
     def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
@@ -496,6 +500,18 @@ def missing_package(protocol: str, extra: str | None, error: Exception) -> Stora
     """Return the error that names the package a URL needs."""
     hint = INSTALL[extra] if extra else f"install the fsspec filesystem for {protocol}://"
     return StorageError(f"{protocol}:// needs a package that is not installed ({error})", next_step=hint)
+
+
+def refuse_larger(key: str, data: bytes | None) -> bytes | None:
+    """Return what was read of a small object, with one byte past its limit if it has more: then `StorageError`.
+
+    Where `keys.is_read_cut` says so it is returned as it is, and its readers refuse it.
+    """
+    limit = keys.largest(key)
+    if data is None or limit is None or len(data) <= limit or keys.is_read_cut(key):
+        return data
+    problem = f"is larger than {limit} bytes, so it is not what belongs there, and is not read"
+    raise StorageError(problem, next_step="look who wrote it, and move it away", key=key)
 
 
 def storage_time(backend: Backend) -> datetime | None:
