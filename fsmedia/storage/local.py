@@ -3,6 +3,9 @@
 Private files are 0600 and folders 0750; shared ones are what the umask leaves of 0666 and 0777. Nothing is chmodded: a
 setgid folder gives its group to what is made in it.
 
+What is opened, written, moved or removed is reached by descriptors, from the root down: a path is followed anew by each
+call, and whoever can write here may put a symlink in the place of a folder between a look and its use.
+
 `durability="fsync"` makes each step durable before the next begins: the file before its rename, the folder after
 it, and the parent of each new folder. `"rename"` leaves that to the kernel: safe against a killed process, not
 against a power cut.
@@ -41,6 +44,12 @@ T = TypeVar("T")
 _MODES = {"private": (0o600, 0o750), "shared": (0o666, 0o777)}
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for somebody's pipe of that name
+# O_PATH asks for no permission to list the folder; where there is none the way needs it.
+_FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
+_LINKED = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
+"""What systems say of a symlink where O_NOFOLLOW asks for none, and of a file where a folder is asked for."""
+_SWAPS = 8
+"""How often a way is followed anew on which somebody swaps folders and links."""
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
 _ATTEMPTS = 100
 _REMEMBERED = 10_000
@@ -48,16 +57,6 @@ _CHUNK = 2**20
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _IN_USE = (*_ABSENT, errno.ENOTEMPTY, errno.EEXIST)
-
-
-def open_file(path: str, flags: int) -> int:
-    """Open a regular file, and nothing else of that name."""
-    # Opened first, then looked at: between a look and an opening the name may become a pipe that nobody writes to.
-    descriptor = os.open(path, flags | os.O_NONBLOCK)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    raise FileNotFoundError(errno.ENOENT, "no regular file", path)
 
 
 def unless_absent(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -88,12 +87,11 @@ def entry_of(key: str, found: os.stat_result) -> Entry:
 class LocalStage:
     """A temporary file beside its target; gone or renamed, never left, unless the process is killed."""
 
-    def __init__(self, backend: LocalBackend, key: str, descriptor: int, temporary: str, target: str) -> None:
+    def __init__(self, backend: LocalBackend, key: str, descriptor: int, temporary: str) -> None:
         self._backend = backend
         self._key = key
         self._descriptor: int | None = descriptor
         self._temporary: str | None = temporary
-        self._target = target
         self._owner = os.getpid()
 
     def write(self, data: bytes | memoryview) -> None:
@@ -119,7 +117,7 @@ class LocalStage:
     def retarget(self, key: str) -> None:
         """Choose another key, in any folder: the root is one file system."""
         self._key = key
-        self._target = self._backend.prepared(key)
+        self._backend.prepared(key)
 
     def ready(self) -> None:
         """Make the bytes durable now, so that only the rename is left."""
@@ -133,12 +131,13 @@ class LocalStage:
             # The bytes are durable before they have a name: after a power cut no name leads to a part of them.
             temporary = self._finish()
             try:
-                os.rename(temporary, self._target)
+                self._backend.move(temporary, self._key)
             except FileNotFoundError:
                 # Another's delete took the folder away as empty since it was chosen.
-                os.rename(temporary, self._backend.prepared(self._key))
+                self._backend.prepared(self._key)
+                self._backend.move(temporary, self._key)
             self._temporary = None
-            self._backend.sync_folder(os.path.dirname(self._target))
+            self._backend.sync_folder(self._backend.folder_path(self._key))
 
     def commit_new(self, content_type: str) -> bool:
         """Give the file its name unless something has it."""
@@ -146,18 +145,18 @@ class LocalStage:
             temporary = self._finish()
             # A link refuses a name that is taken, in one step; a rename replaces it.
             try:
-                os.link(temporary, self._target)
+                self._backend.link(temporary, self._key)
             except FileExistsError:
                 return False
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
                 # A file system without hard links: looking first is the best it can do.
-                if os.path.lexists(self._target):
+                if os.path.lexists(self._backend.local_path(self._key)):
                     return False
-                os.rename(temporary, self._target)
+                self._backend.move(temporary, self._key)
                 self._temporary = None
-            self._backend.sync_folder(os.path.dirname(self._target))
+            self._backend.sync_folder(self._backend.folder_path(self._key))
             return True
 
     def discard(self) -> None:
@@ -169,9 +168,9 @@ class LocalStage:
             with suppress(OSError):
                 os.close(descriptor)
         if temporary is not None and os.getpid() == self._owner:  # a forked child leaves it to its parent
-            with suppress(OSError):  # what can't be removed is hidden, and a leftover
-                os.unlink(temporary)
-            self._backend.prune(os.path.dirname(temporary))
+            with suppress(OSError, MediaError):  # what can't be removed is hidden, and a leftover
+                self._backend.unlink(temporary)
+            self._backend.prune(self._backend.folder_path(temporary))
 
     def _open_descriptor(self) -> int:
         if self._descriptor is None:
@@ -295,7 +294,7 @@ class LocalBackend(Backend):
         with ErrorTranslator(source):
             old, new = self._inside(source), self.prepared(target)
             try:
-                os.rename(old, new)
+                self.move(source, target)
             except FileNotFoundError:
                 return False
             for folder in {os.path.dirname(old), os.path.dirname(new)}:
@@ -305,16 +304,17 @@ class LocalBackend(Backend):
     def stage(self, key: str) -> LocalStage:
         """Open a temporary file in the folder of the key."""
         with ErrorTranslator(key):
-            folder, _, name = self._inside(key).rpartition("/")
+            folder = os.path.dirname(self._inside(key))
             for _ in range(_ATTEMPTS):
-                temporary = f"{folder}/{keys.temporary_name()}"
+                temporary = f"{key[: key.rfind('/') + 1]}{keys.temporary_name()}"
                 try:
-                    descriptor = os.open(temporary, _NEW, self.file_mode)
+                    with self.at(temporary) as (above, name):
+                        descriptor = os.open(name, _NEW, self.file_mode, dir_fd=above)
                 except FileNotFoundError:
                     # Absent, or removed as empty by somebody's delete between the making and the opening.
                     self._make_folders(folder)
                     continue
-                stage = LocalStage(self, key, descriptor, temporary, f"{folder}/{name}")
+                stage = LocalStage(self, key, descriptor, temporary)
                 try:
                     self._sync_once(folder)
                 except BaseException:
@@ -336,19 +336,22 @@ class LocalBackend(Backend):
     def _make_folders(self, folder: str) -> None:
         """Make a folder and its parents, each with its mode; another process may make or remove them meanwhile."""
         self._synced.discard(folder)
-        mode = _MODES[self.permissions][1]
         try:
-            os.mkdir(folder, mode)
+            self._mkdir(folder)
         except FileExistsError:
             if os.path.lexists(folder) and not os.path.isdir(folder):
                 raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", folder) from None
         except FileNotFoundError:
             self._make_folders(os.path.dirname(folder))
             with suppress(FileNotFoundError, FileExistsError):  # the caller tries again
-                os.mkdir(folder, mode)
+                self._mkdir(folder)
                 self._remember(folder)
         else:
             self._remember(folder)
+
+    def _mkdir(self, folder: str) -> None:
+        with self._above(folder) as (descriptor, name):
+            os.mkdir(name, _MODES[self.permissions][1], dir_fd=descriptor)
 
     def _remember(self, folder: str) -> None:
         """Keep in mind the root and the folders above it that were made here, to remove them if nothing comes."""
@@ -411,7 +414,7 @@ class LocalBackend(Backend):
 
     def _read(self, key: str, start: int | None, end: int | None, most: int | None) -> bytes | None:
         with ErrorTranslator(key):
-            if (descriptor := unless_absent(os.open, self._inside(key), _READ)) is None:
+            if (descriptor := unless_absent(self._opened, key, _READ)) is None:
                 return None
             try:
                 found = os.fstat(descriptor)
@@ -446,9 +449,17 @@ class LocalBackend(Backend):
 
     def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
         """Open the file; the operating system reads ahead as it likes."""
-        path = self._inside(key)
+
+        def opened(_: str, flags: int) -> int:
+            # Opened first, then looked at: between a look and an opening the name may become a pipe that nobody writes.
+            descriptor = self._opened(key, flags | os.O_NONBLOCK)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return descriptor
+            os.close(descriptor)
+            raise FileNotFoundError(errno.ENOENT, "no regular file", key)
+
         try:
-            file = open(path, "rb", opener=open_file)  # noqa: SIM115 - the caller closes it
+            file = open(self.local_path(key), "rb", opener=opened)  # noqa: SIM115 - the caller closes it
         except OSError as error:
             if error.errno in (*_ABSENT, errno.EISDIR):
                 raise FileNotFoundError(errno.ENOENT, "no such file", key) from None
@@ -572,7 +583,9 @@ class LocalBackend(Backend):
         """Remove the folder if it is empty."""
         with ErrorTranslator(key):
             try:
-                os.rmdir(self._inside(key))
+                self._inside(key)
+                with self.at(key) as (descriptor, name):
+                    os.rmdir(name, dir_fd=descriptor)
             except OSError as error:
                 if error.errno not in _IN_USE:
                     raise
@@ -610,7 +623,7 @@ class LocalBackend(Backend):
         """Remove a file; return its folder, and whether there was one."""
         path = self._inside(key)
         try:
-            os.unlink(path)
+            self.unlink(key)
         except OSError as error:
             # Systems differ in the error they give for a folder.
             if os.path.isdir(path):
@@ -630,9 +643,10 @@ class LocalBackend(Backend):
         while len(folder) >= shortest:
             self._synced.discard(folder)
             try:
-                os.rmdir(folder)
-            except OSError as error:
-                if error.errno not in _ABSENT:
+                with self._above(folder) as (descriptor, name):
+                    os.rmdir(name, dir_fd=descriptor)
+            except (OSError, MediaError) as error:
+                if getattr(error, "errno", None) not in _ABSENT:
                     return  # not empty, or not ours to remove: it does no harm
             folder = os.path.dirname(folder)
 
@@ -667,15 +681,82 @@ class LocalBackend(Backend):
             raise
         return found
 
-    def _check_link(self, key: str) -> None:
+    def _opened(self, key: str, flags: int) -> int:
+        """Open what is at a key, refused as by `_inside`; links that stay inside are resolved, then not followed."""
+        place = key
+        for _ in range(_SWAPS):
+            try:
+                return self._walked(place, flags)
+            except OSError as error:
+                if error.errno not in _LINKED:
+                    raise
+                failed = error
+            place = self._check_link(key)
+        if self._seen(key) is None:
+            raise failed
+        raise OSError(errno.ELOOP, "folders on its way are swapped for symlinks all the time")
+
+    def _walked(self, place: str, flags: int) -> int:
+        """Open what is at a place below the root, folder by folder; a symlink on its way is an error, see `_LINKED`."""
+        folder = os.open(self.path, _FOLDER)
+        try:
+            *parents, name = place.split("/") if place else ["."]
+            for part in parents:
+                above, folder = folder, os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+                os.close(above)
+            return os.open(name, flags | os.O_NOFOLLOW, dir_fd=folder)
+        finally:
+            os.close(folder)
+
+    @contextmanager
+    def at(self, key: str) -> Iterator[tuple[int, str]]:
+        """Give the descriptor of a key's folder, and the key's name in it."""
+        parent, _, name = key.rpartition("/")
+        folder = self._opened(parent, _FOLDER)
+        try:
+            yield folder, name
+        finally:
+            os.close(folder)
+
+    @contextmanager
+    def _above(self, path: str) -> Iterator[tuple[int | None, str]]:
+        """Do what `at` does for a path; the root itself, and what is above it, has its whole path for a name."""
+        if len(path) <= len(self.path):
+            yield None, path
+            return
+        with self.at(path[len(self.path) + 1 :]) as found:
+            yield found
+
+    def folder_path(self, key: str) -> str:
+        """Return the path of a key's folder."""
+        return os.path.dirname(f"{self.path}/{key}")
+
+    def move(self, source: str, target: str) -> None:
+        """Rename a file, whose new folder is there."""
+        with self.at(source) as (old, name), self.at(target) as (new, new_name):
+            os.rename(name, new_name, src_dir_fd=old, dst_dir_fd=new)
+
+    def link(self, source: str, target: str) -> None:
+        """Give a file a second name, unless that is taken."""
+        with self.at(source) as (old, name), self.at(target) as (new, new_name):
+            os.link(name, new_name, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
+
+    def unlink(self, key: str) -> None:
+        """Remove a file."""
+        with self.at(key) as (folder, name):
+            os.unlink(name, dir_fd=folder)
+
+    def _check_link(self, key: str) -> str:
+        """Return the place below the root that the symlinks on the way of a key lead to, refused if it is outside."""
         root = os.path.realpath(self.path)
         real = os.path.realpath(f"{self.path}/{key}")
         there = real[len(root) + 1 :]
         # A link to a sidecar would show it as a media, unless it stands for the sidecar of a linked media.
-        shows = keys.is_hidden(there) and not (keys.is_sidecar(key) and keys.is_sidecar(there))
+        shows = there != key and keys.is_hidden(there) and not (keys.is_sidecar(key) and keys.is_sidecar(there))
         if not real.startswith(f"{root}/") or shows:
             problem = "a symlink on its way leads out of the store's media"
             raise InvalidReferenceError(problem, next_step="replace the link by a real folder or file", key=key)
+        return there
 
 
 LOCK_PATIENCE = 30.0
@@ -729,7 +810,9 @@ class LockFiles:
             raise locked(name)
         try:
             with ErrorTranslator(key):
-                descriptor = self._locked(self._backend.prepared(key), name)
+                self._backend.prepared(key)
+                with self._backend.at(key) as (folder, file):
+                    descriptor = self._locked(folder, file, name)
             try:
                 yield
             finally:
@@ -738,14 +821,14 @@ class LockFiles:
         finally:
             lock.release()
 
-    def _locked(self, path: str, name: str) -> int:
+    def _locked(self, folder: int, file: str, name: str) -> int:
         """Return a descriptor of the file that lies there, locked: somebody may have taken it away meanwhile."""
         until, pause = time.monotonic() + LOCK_PATIENCE, _FIRST_WAIT
         while True:
-            descriptor = _open_lock(path, self._backend.file_mode)
+            descriptor = _open_lock(folder, file, self._backend.file_mode)
             try:
                 fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                if os.path.samestat(os.fstat(descriptor), os.stat(file, dir_fd=folder)):
                     _open.add(descriptor)
                     return descriptor
             except OSError as error:
@@ -759,16 +842,15 @@ class LockFiles:
             pause = min(2 * pause, LONGEST_WAIT / 20)
 
 
-def _open_lock(path: str, mode: int) -> int:
+def _open_lock(folder: int, file: str, mode: int) -> int:
     try:
-        return os.open(path, _LOCK)
+        return os.open(file, _LOCK, dir_fd=folder)
     except FileNotFoundError:
-        descriptor = os.open(path, _LOCK | os.O_CREAT, mode)
-    folder = os.path.dirname(path)
-    owner = os.stat(os.path.dirname(folder))
+        descriptor = os.open(file, _LOCK | os.O_CREAT, mode, dir_fd=folder)
+    owner = os.stat("..", dir_fd=folder)
     if os.geteuid() == 0 and owner.st_uid != 0:
         # A sweep that root runs must not keep those out whose store it is: a lock is opened for writing.
-        os.chown(folder, owner.st_uid, owner.st_gid)
+        os.chown(".", owner.st_uid, owner.st_gid, dir_fd=folder)
         os.chown(descriptor, owner.st_uid, owner.st_gid)
     return descriptor
 
