@@ -15,7 +15,6 @@ import io
 import math
 import os
 import re
-import tempfile
 import weakref
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -40,6 +39,7 @@ from fsmedia.errors import (
 )
 from fsmedia.format import keys
 from fsmedia.models import public_url
+from fsmedia.models.content import temporary_file
 from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, check_absence, refused, secrets_of
 from fsmedia.storage.listing import KeyOrder, Page, level
 from fsmedia.storage.port import (
@@ -229,7 +229,8 @@ class BufferedStage:
         self._key = key
         self._buffer = bytearray()
         self._file: BinaryIO | None = None
-        self._owner = 0
+        self._path = Path()
+        self._remove: Callable[[], object] = int  # nothing
         self._size = 0
 
     def write(self, data: bytes | memoryview) -> None:
@@ -240,10 +241,16 @@ class BufferedStage:
                 self._buffer += data
                 return
             if self._file is None:
-                file = tempfile.NamedTemporaryFile(prefix="fsmedia-", delete=False)  # noqa: SIM115 - `discard` closes it
-                self._file = cast("BinaryIO", file)
-                self._owner = getpid()
-                weakref.finalize(self, _remove, self._file.name, self._owner)
+                file = temporary_file()
+                self._file, self._path = cast("BinaryIO", file), Path(file.name)
+                # A killed process leaves nothing where a file is opened by its descriptor, which has a position of its
+                # own only on Linux; elsewhere it has a name as long as it is needed.
+                unnamed = Path(f"/proc/self/fd/{file.fileno()}")
+                if unnamed.exists():
+                    self._path.unlink()
+                    self._path = unnamed
+                else:
+                    self._remove = weakref.finalize(self, _remove, file.name, getpid())
                 self._file.write(self._buffer)
                 self._buffer = bytearray()
             self._file.write(data)
@@ -282,7 +289,7 @@ class BufferedStage:
             return
         with ErrorTranslator(self._key):
             self._file.flush()
-        self._backend.put_file(self._key, Path(self._file.name), self._size, content_type)
+        self._backend.put_file(self._key, self._path, self._size, content_type)
 
     def commit_new(self, content_type: str) -> bool:
         """Send everything if nothing is at the key; a large file can only look first."""
@@ -298,7 +305,7 @@ class BufferedStage:
         self._buffer = bytearray()
         file, self._file = self._file, None
         if file is not None:
-            _remove(file.name, self._owner)
+            self._remove()
             with suppress(OSError):  # it flushes, and the disk may be full; nobody wants these bytes any more
                 file.close()
 
