@@ -50,6 +50,7 @@ from fsmedia.storage.port import (
     Fetched,
     Listing,
     ReadableFile,
+    StorageClock,
     VersionRules,
     Write,
     refuse_larger,
@@ -456,6 +457,12 @@ class FsspecBackend(Backend):
         """What the options say; filesystems call it by several names."""
         named = (self._storage_options, self._storage_options.get("client_kwargs") or {})
         return next((str(each["endpoint_url"]) for each in named if each.get("endpoint_url")), None)
+
+    @property
+    def skew(self) -> timedelta:
+        """What the dates of answers tell, where the filesystem behind shows them."""
+        clock = getattr(self.fs, "clock", None)
+        return clock.skew if isinstance(clock, StorageClock) else timedelta(0)
 
     def roots(self) -> Sequence[str]:
         """Return the URL, and the URL with the filesystem's other protocol names."""

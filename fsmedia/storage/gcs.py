@@ -18,7 +18,7 @@ from fsmedia.format import keys
 from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, UnexpectedAnswerError
 from fsmedia.storage.fsspec_backend import FsspecBackend, headers_of_answer, lifetime_of_url, read_up_to
 from fsmedia.storage.listing import Page, pages
-from fsmedia.storage.port import Version, VersionRules
+from fsmedia.storage.port import StorageClock, Version, VersionRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -69,8 +69,13 @@ def _proof(method: str, path: str, args: tuple[str, ...], asked: dict[str, Any])
 class CheckedGCSFileSystem(GCSFileSystem):
     """gcsfs, but what is no answer raises; gcsfs takes most of it for an empty one."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.clock = StorageClock()
+
     async def _request(self, method: str, path: str, *args: Any, **asked: Any) -> Any:
         status, headers, info, contents = await super()._request(method, path, *args, **asked)
+        self.clock.note_date(headers, "Date")
         proved = True
         if method == "DELETE" and status != 204:
             # The emulator answers 200 and `null`. Nothing, or anything else, says nothing about the object.
@@ -100,6 +105,7 @@ class CheckedGCSFileSystem(GCSFileSystem):
         where = {"params": self._get_params(asked), "headers": self._get_headers(None)}
         async with self.session.get(self.url(path), timeout=self.requests_timeout, **where) as answer:
             data = await read_up_to(answer.content.read, most)
+            self.clock.note_date(answer.headers, "Date")
             validate_response(answer.status, data, path)
             if not _is_of_object(answer.headers):
                 raise UnexpectedAnswerError(f"GET was answered with status {answer.status} and without an ETag")

@@ -21,7 +21,7 @@ import threading
 import time
 import unicodedata
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ParamSpec, TypeVar
@@ -31,11 +31,20 @@ from weakref import WeakValueDictionary
 from fsmedia.errors import InvalidReferenceError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.storage.errors import ErrorTranslator, locked, storage_error
-from fsmedia.storage.port import LONGEST_WAIT, SEEK_BLOCK, Backend, Entry, Exclusion, Fetched, Listing, refuse_larger
+from fsmedia.storage.port import (
+    LONGEST_WAIT,
+    SEEK_BLOCK,
+    Backend,
+    Entry,
+    Exclusion,
+    Fetched,
+    Listing,
+    StorageClock,
+    refuse_larger,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from datetime import timedelta
     from typing import Literal
 
 P = ParamSpec("P")
@@ -206,12 +215,18 @@ class LocalBackend(Backend):
         self._synced: set[str] = set()
         self._durability = durability
         self._locks: LockFiles | None = None
+        self._clock = _clocks.setdefault(self.path, StorageClock())
 
     def __reduce__(self) -> tuple[object, ...]:
         return partial(LocalBackend, durability=self._durability), (self.path,), {"permissions": self.permissions}
 
     def __repr__(self) -> str:
         return f"LocalBackend({self.path!r}, durability={self._durability!r})"
+
+    @property
+    def skew(self) -> timedelta:
+        """What the files tell that are written: known from the first one on."""
+        return self._clock.skew
 
     def roots(self) -> Sequence[str]:
         """Return the folder as given, as a URL, and with its symlinks resolved."""
@@ -314,6 +329,9 @@ class LocalBackend(Backend):
                     # Absent, or removed as empty by somebody's delete between the making and the opening.
                     self._make_folders(folder)
                     continue
+                # A disk that several machines share has the clock of one of them.
+                if self._clock.is_wanted:
+                    self._clock.note(datetime.fromtimestamp(os.fstat(descriptor).st_mtime, UTC))
                 stage = LocalStage(self, key, descriptor, temporary)
                 try:
                     self._sync_once(folder)
@@ -866,6 +884,7 @@ class _Shared:
 _LOCK = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _SHARED: WeakValueDictionary[tuple[int, str], _Shared] = WeakValueDictionary()
 _sharing = threading.Lock()
+_clocks: dict[str, StorageClock] = {}
 _open: set[int] = set()
 """Descriptors of lock files that are locked."""
 

@@ -15,7 +15,7 @@ from fsmedia.format import keys
 from fsmedia.storage.errors import PreconditionFailed, UnexpectedAnswerError
 from fsmedia.storage.fsspec_backend import FsspecBackend, headers_of_answer, knows_not, lifetime_of_url, read_up_to
 from fsmedia.storage.listing import Page, pages
-from fsmedia.storage.port import Upload, Version, VersionRules
+from fsmedia.storage.port import StorageClock, Upload, Version, VersionRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -100,9 +100,11 @@ class CheckedS3FileSystem(S3FileSystem):
         super().__init__(*args, **options)
         self.versioned: dict[str, bool] = {}
         """By bucket, what deletions told: where versions are kept each leaves a marker, elsewhere none does."""
+        self.clock = StorageClock()
 
     async def _call_s3(self, method: str, *defaults: Any, **asked: Any) -> Any:
         answer = await super()._call_s3(method, *defaults, **asked)
+        self.clock.note_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}), "date")
         proof = PROOFS.get(method)
         if proof is not None and not proof(answer, asked):
             status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
