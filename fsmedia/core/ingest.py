@@ -166,6 +166,19 @@ class WriteContext:
     """Creates `store.json` if this is the first write; called when nothing can be refused any more."""
     observer: Observer | None = None
 
+    def timestamp(self) -> datetime:
+        """Return the time of what is stored now without one.
+
+        By the clock that was given, believed as a timestamp is; this machine's own is put right by the storage's,
+        for a sweep would take at once what a clock wrote that is hours behind.
+        """
+        now = self.now()
+        if now.tzinfo is None:
+            raise InvalidMediaError(
+                "the store's clock gives naive times", next_step="use now=lambda: datetime.now(UTC)"
+            )
+        return now.astimezone(UTC) + self.backend.skew if self.now is utc_now else now.astimezone(UTC)
+
 
 def stored_name(file_name: str | None, mime_type: str) -> str | None:
     """Return what a file is called once it is stored: what gets a header is no file of raw sound any more."""
@@ -185,12 +198,7 @@ class MediaUpload:
         if self._sound is not None:
             name = stored_name(content.file_name, mime_type)
             mime_type, content = wav.WAV, content.model_copy(update={"file_name": name})
-        now = context.now()
-        if now.tzinfo is None:
-            raise InvalidMediaError(
-                "the store's clock gives naive times", next_step="use now=lambda: datetime.now(UTC)"
-            )
-        now = now.astimezone(UTC)
+        now = context.timestamp()
         timestamp = metadata.timestamp or now
         # The metadata's own policy wins over the content's, and both over the store's default.
         name = metadata.policy_name or policy or configuration.default_policy

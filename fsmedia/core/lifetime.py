@@ -58,7 +58,7 @@ def apply_policy(context: WriteContext, key: str, policy_name: str | None) -> No
                 "has no sidecar to keep a policy in: another program wrote it",
                 next_step="write it through media:// first, or store a copy",
             )
-        now = context.now()
+        now = context.timestamp()
 
         def changed(text: bytes) -> Rewritten:
             sidecar = Sidecar.parse(text, key)
@@ -108,7 +108,7 @@ def _bare_sidecar(record: MediaRecord, context: WriteContext) -> Sidecar:
     # Nobody reads a large file to note a word about it: bytes without a digest are read as they are, as PromptKit's.
     fields = {name: getattr(record, name) for name in METADATA_FIELDS}
     # Nor is its size noted: its program may write it again, and nobody could tell whether the sidecar is wrong then.
-    fields |= {"timestamp": record.timestamp or context.now(), "size_bytes": 0}
+    fields |= {"timestamp": record.timestamp or context.timestamp(), "size_bytes": 0}
     return Sidecar.build(fields, {}, sha256=None, expires_at=None)
 
 

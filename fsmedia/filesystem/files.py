@@ -231,7 +231,7 @@ class FileUpload:
                 raise
             # PromptKit writes any name; the file keeps it, and no policy of ours applies.
             policy = None
-        timestamp = self._timestamp = self._timestamp or context.now()
+        timestamp = self._timestamp = self._timestamp or context.timestamp()
         instant = expires_at(policy, timestamp)
         mime_type = self._mime_type or mime.guess_from_name(self.key) or kept.get("mime_type") or OCTETS
         own = {"mime_type": mime_type, "timestamp": timestamp, "policy_name": name}

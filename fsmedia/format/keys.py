@@ -39,6 +39,12 @@ MAX_KEY: Final = 1024
 """Bytes of a whole key: the limit of S3 and GCS."""
 KEY_RESERVE: Final = 30
 """Bytes kept free in a key for what stands before or after the reference: due entries, `.meta`."""
+MAX_SIDECAR_BYTES: Final = 4 * 2**20
+"""Larger sidecars are refused: they are not ours, and would be read into memory."""
+MAX_SETTINGS_BYTES: Final = 2**20
+"""Larger settings are refused: a few kilobytes are many policies and views."""
+MAX_RECORD_BYTES: Final = 2**28
+"""Larger records are refused. PromptKit's index is one file with some 200 bytes for each content: a million of them."""
 _UNIQUE = "u[0-9a-z]{26}"
 # Crockford's base 32 in lower case: the order of its characters is the order of their values. Two at a time.
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -556,6 +562,24 @@ LOCKS: Final = f"{INTERNAL}/locks"
 def lock_key(name: str) -> str:
     """Return the key of the file that is locked while a name changes; 256 of them do for all names."""
     return f"{LOCKS}/{sha256(name.encode()).hexdigest()[:2]}"
+
+
+def largest(key: str) -> int | None:
+    """Return how many bytes a key's object has at most, so that it can be read whole; None for the bytes of media."""
+    if is_read_cut(key) or (key.startswith(f"{BLOBS}/") and "/refs/" in key):
+        return MAX_SIDECAR_BYTES
+    if key == CONFIGURATION_KEY:
+        return MAX_SETTINGS_BYTES
+    is_record = key == DEDUP_INDEX_KEY or (is_internal(key) and not key.startswith((f"{BLOBS}/", f"{ASIDE}/")))
+    return MAX_RECORD_BYTES if is_record else None
+
+
+def is_read_cut(key: str) -> bool:
+    """Return whether of an object that is too large the beginning is read, which its readers refuse, each by itself.
+
+    One hostile sidecar or hold must not fail the listing of a thousand others, and a damaged hold holds all the same.
+    """
+    return key.endswith(SIDECAR_SUFFIX) or key.startswith((f"{HOLDS}/", f"{QUARANTINE}/"))
 
 
 # -- catalog and quarantine --------------------------------------------------------------------------------

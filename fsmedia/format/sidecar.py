@@ -16,7 +16,7 @@ from pydantic_core import from_json, to_json
 
 from fsmedia.errors import CorruptSidecarError, ForeignCall, InvalidMediaError, InvalidReferenceError, MediaError
 from fsmedia.format import wav
-from fsmedia.format.keys import check_marker, pointer_of
+from fsmedia.format.keys import MAX_SIDECAR_BYTES, check_marker, pointer_of
 from fsmedia.models import (
     CONTENT_FIELDS,
     ContentFields,
@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the sidecar format that this code writes."""
-MAX_SIDECAR_BYTES = 4 * 2**20
-"""Larger sidecars are refused: they are not ours, and would be read into memory."""
-_ROOM = 1024  # bytes that stay free in it: for what a policy, a write and a deletion's mark add later
+_ROOM = 1024  # bytes that stay free below the limit: for what a policy, a write and a deletion's mark add later
 # Attributes stand among the xattrs.
 METADATA_FIELDS = tuple(name for name in MediaMetadata.model_fields if name != "attributes")
 """Names of the metadata in a sidecar, in PromptKit's order."""

@@ -6,8 +6,14 @@ names is released, so a sweep beside stores, deletes and other sweeps never take
 
 from __future__ import annotations
 
+import os
+import re
+import stat
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
@@ -35,6 +41,40 @@ DETAILS: dict[FindingKind, str] = {
 }
 """Kinds of leftovers, and what a finding says of each."""
 _LIVING = "it says that bytes are about to go that are there: no new reference takes them, and that is all"
+
+
+_SPOOLED = re.compile(r"fsmedia-(?:([1-9][0-9]{0,9})-)?[a-z0-9_]{8}(?:\.[^/]*)?")
+SPOOL_GRACE = timedelta(days=1)
+UNSIGNED_GRACE = timedelta(days=7)
+"""Age from which a file in the machine's temporary folder counts as left behind; the second where its name tells no
+process, as those of version 0.1."""
+
+
+def spooled(grace: timedelta) -> Iterator[tuple[str, int]]:
+    """Yield path and size of each file that a dead process of this user left in the machine's temporary folder.
+
+    Only plain files with one name, of this user, 0600, and called as this package calls them. Raises `OSError`.
+    """
+    with os.scandir(tempfile.gettempdir()) as items:
+        for item in items:
+            if (name := _SPOOLED.fullmatch(item.name)) is None:
+                continue
+            found, wait = item.stat(follow_symlinks=False), SPOOL_GRACE if name[1] else UNSIGNED_GRACE
+            ours = found.st_uid == os.geteuid() and found.st_mode == stat.S_IFREG | 0o600 and found.st_nlink == 1
+            # Of some age too: to a container that shares the folder, the number of a living process may mean none.
+            is_old = time.time() - found.st_mtime > max(grace, wait).total_seconds()
+            if ours and is_old and not (name[1] and _lives(int(name[1]))):
+                yield item.path, found.st_size
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @dataclass(slots=True)

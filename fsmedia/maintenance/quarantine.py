@@ -144,7 +144,10 @@ def set_aside(
             raise StorageError("changed while it was copied to quarantine", next_step="verify again", key=key)
     for key, data in (texts or {}).items():
         placed[key] = keys.quarantined_key(folder, key, backend.root_length)
-        backend.write(placed[key], data, _TYPE)
+        if len(data) > keys.MAX_SIDECAR_BYTES:
+            backend.copy(key, placed[key], _TYPE)  # only its beginning was read
+        else:
+            backend.write(placed[key], data, _TYPE)
     shown = {target: key.encode(errors="replace").decode() for key, target in placed.items()}
     note = {"subject": subject, "why": why, "when": context.now.isoformat(), "objects": shown}
     backend.write(keys.quarantine_note(folder), to_json(note, indent=2), "application/json")

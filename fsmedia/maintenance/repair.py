@@ -21,7 +21,7 @@ from fsmedia.core.records import ListedPair
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
-from fsmedia.format.sidecar import MAX_SIDECAR_BYTES, METADATA_FIELDS, Sidecar
+from fsmedia.format.sidecar import METADATA_FIELDS, Sidecar
 from fsmedia.maintenance import leftovers, survey
 from fsmedia.maintenance.leftovers import DETAILS, Cleaner, Generation, GenerationItem, LeftoverItem, ObjectItem
 from fsmedia.maintenance.quarantine import set_aside
@@ -390,7 +390,7 @@ def _again(problem: str, reference: str) -> StorageError:
 def readable_values(data: bytes) -> dict[str, Any]:
     """Return the values of a damaged sidecar, of one that is cut off those before the cut; none if it is no object."""
     found: object = None
-    for is_cut in (False, True) if len(data) <= MAX_SIDECAR_BYTES else ():
+    for is_cut in (False, True) if len(data) <= keys.MAX_SIDECAR_BYTES else ():
         with suppress(ValueError):
             found = from_json(data, allow_inf_nan=False, allow_partial=is_cut)
             if is_cut and isinstance(found, dict) and found:

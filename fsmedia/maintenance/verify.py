@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from pathlib import Path
 from typing import Final, Literal, TypeVar
 
 from fsmedia.catalog.schema import COARSEST
@@ -135,6 +136,7 @@ class Verification:
             self._sweep_leftovers()
         else:
             self._check_all()
+        self._check_spool()
         # A look that repairs nothing frees nothing, and does not ask the bucket what it would keep.
         freed = self._freed if self.repair else 0
         kept = freed > 0 and backend.keeps_versions
@@ -350,6 +352,20 @@ class Verification:
             self._run(repair_window, uploads, _FEW)
         except MediaError as error:
             result.find("upload", "", f"unfinished uploads could not be listed: {error.problem}", harmless=True)
+        self._add(result)
+
+    def _check_spool(self) -> None:
+        """Report what killed processes left in the temporary folder of this machine, and remove it."""
+        context, result = self.context, VerifyResult()
+        detail, plan = "a copy of bytes in the temporary folder of this machine, whose process died", "it is removed"
+        try:
+            for path, size in leftovers.spooled(context.now - context.before):
+                if context.repairs:
+                    Path(path).unlink(missing_ok=True)
+                result.find("temporary", path, detail, plan, done=context.repairs, harmless=True, size_bytes=size)
+        except OSError as error:
+            problem = f"the temporary folder of this machine could not be cleared: {error}"
+            result.find("temporary", error.filename or "", problem, harmless=True)
         self._add(result)
 
     def _check_records(self) -> None:

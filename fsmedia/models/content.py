@@ -68,7 +68,8 @@ def local_copy(chunks: Iterable[bytes], mime_type: str) -> Path:
 
     `StorageError` where the disk takes them not, or not all; nothing is left there then.
     """
-    file = _temporary_file(mime.extension_for(mime_type))
+    with _on_disk():
+        file = temporary_file(mime.extension_for(mime_type))
     path = CopyPath(file.name)
     finalizer = weakref.finalize(path, _remove, file.name, getpid())
     try:
@@ -85,9 +86,9 @@ def local_copy(chunks: Iterable[bytes], mime_type: str) -> Path:
     return path
 
 
-def _temporary_file(suffix: str) -> IO[bytes]:
-    with _on_disk():
-        return tempfile.NamedTemporaryFile(prefix="fsmedia-", suffix=suffix, delete=False)
+def temporary_file(suffix: str = "") -> IO[bytes]:
+    """Make a temporary file (0600) that tells whose it is: by its name `verify` knows those of dead processes."""
+    return tempfile.NamedTemporaryFile(prefix=f"fsmedia-{getpid()}-", suffix=suffix, delete=False)
 
 
 @contextmanager

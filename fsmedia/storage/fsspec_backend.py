@@ -15,7 +15,6 @@ import io
 import math
 import os
 import re
-import tempfile
 import weakref
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
@@ -40,6 +39,7 @@ from fsmedia.errors import (
 )
 from fsmedia.format import keys
 from fsmedia.models import public_url
+from fsmedia.models.content import temporary_file
 from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, check_absence, refused, secrets_of
 from fsmedia.storage.listing import KeyOrder, Page, depth_first, level
 from fsmedia.storage.port import (
@@ -50,8 +50,10 @@ from fsmedia.storage.port import (
     Fetched,
     Listing,
     ReadableFile,
+    StorageClock,
     VersionRules,
     Write,
+    refuse_larger,
 )
 
 if TYPE_CHECKING:
@@ -228,7 +230,8 @@ class BufferedStage:
         self._key = key
         self._buffer = bytearray()
         self._file: BinaryIO | None = None
-        self._owner = 0
+        self._path = Path()
+        self._remove: Callable[[], object] = int  # nothing
         self._size = 0
 
     def write(self, data: bytes | memoryview) -> None:
@@ -239,10 +242,16 @@ class BufferedStage:
                 self._buffer += data
                 return
             if self._file is None:
-                file = tempfile.NamedTemporaryFile(prefix="fsmedia-", delete=False)  # noqa: SIM115 - `discard` closes it
-                self._file = cast("BinaryIO", file)
-                self._owner = getpid()
-                weakref.finalize(self, _remove, self._file.name, self._owner)
+                file = temporary_file()
+                self._file, self._path = cast("BinaryIO", file), Path(file.name)
+                # A killed process leaves nothing where a file is opened by its descriptor, which has a position of its
+                # own only on Linux; elsewhere it has a name as long as it is needed.
+                unnamed = Path(f"/proc/self/fd/{file.fileno()}")
+                if unnamed.exists():
+                    self._path.unlink()
+                    self._path = unnamed
+                else:
+                    self._remove = weakref.finalize(self, _remove, file.name, getpid())
                 self._file.write(self._buffer)
                 self._buffer = bytearray()
             self._file.write(data)
@@ -281,7 +290,7 @@ class BufferedStage:
             return
         with ErrorTranslator(self._key):
             self._file.flush()
-        self._backend.put_file(self._key, Path(self._file.name), self._size, content_type)
+        self._backend.put_file(self._key, self._path, self._size, content_type)
 
     def commit_new(self, content_type: str) -> bool:
         """Send everything if nothing is at the key; a large file can only look first."""
@@ -297,7 +306,7 @@ class BufferedStage:
         self._buffer = bytearray()
         file, self._file = self._file, None
         if file is not None:
-            _remove(file.name, self._owner)
+            self._remove()
             with suppress(OSError):  # it flushes, and the disk may be full; nobody wants these bytes any more
                 file.close()
 
@@ -308,6 +317,19 @@ def _remove(name: str, owner: int) -> None:
         return
     with suppress(OSError):
         Path(name).unlink(missing_ok=True)
+
+
+async def read_up_to(read: Callable[..., Awaitable[bytes]], most: int | None) -> bytes:
+    """Read an answer as it comes, `most` bytes and one; None: to its end.
+
+    Not asked for by a range: servers may give everything all the same, and an empty object has none.
+    """
+    if most is None:
+        return await read()
+    data = bytearray()
+    while piece := await read(min(_CHUNK, most + 1 - len(data))):
+        data += piece
+    return bytes(data)
 
 
 async def _repeated(call: Callable[[], Awaitable[T]]) -> T:
@@ -442,6 +464,12 @@ class FsspecBackend(Backend):
         """What the options say; filesystems call it by several names."""
         named = (self._storage_options, self._storage_options.get("client_kwargs") or {})
         return next((str(each["endpoint_url"]) for each in named if each.get("endpoint_url")), None)
+
+    @property
+    def skew(self) -> timedelta:
+        """What the dates of answers tell, where the filesystem behind shows them."""
+        clock = getattr(self.fs, "clock", None)
+        return clock.skew if isinstance(clock, StorageClock) else timedelta(0)
 
     def roots(self) -> Sequence[str]:
         """Return the URL, and the URL with the filesystem's other protocol names."""
@@ -598,11 +626,14 @@ class FsspecBackend(Backend):
 
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:
         """Read and look, all at once on an object store."""
-        jobs: list[Callable[[], Coroutine[Any, Any, Any]]] = [partial(self._found, self._path(key)) for key in reads]
+        jobs: list[Callable[[], Coroutine[Any, Any, Any]]] = [
+            partial(self._found, self._path(key), keys.largest(key)) for key in reads
+        ]
         jobs += [partial(self._look, key) for key in heads]
         answers = self._each((*reads, *heads)[0] if jobs else None, jobs, large=reads if patient else ())
         found = answers[: len(reads)]
-        return Fetched([data for data, _ in found], answers[len(reads) :], [token for _, token in found])
+        texts = [refuse_larger(key, data) for key, (data, _) in zip(reads, found, strict=True)]
+        return Fetched(texts, answers[len(reads) :], [token for _, token in found])
 
     def store_above(self) -> str | None:
         """Ask for the settings in every folder above, up to the bucket itself: one round trip where there can be."""
@@ -617,16 +648,16 @@ class FsspecBackend(Backend):
     async def _above(self, path: str) -> bytes | None:
         """Read a file above the root; None where there is none, or it may not be looked at."""
         try:
-            return (await self._found(path))[0]
+            return (await self._found(path, keys.MAX_SETTINGS_BYTES))[0]
         except Exception as error:
             if not _is_refusal(error):
                 raise
         return None
 
-    async def _found(self, path: str) -> tuple[bytes | None, str | None]:
+    async def _found(self, path: str, most: int | None) -> tuple[bytes | None, str | None]:
         """Do what `_read` does; None, None where there is nothing."""
         try:
-            return await self._read(path)
+            return await self._read(path, most)
         except (FileNotFoundError, IsADirectoryError) as error:
             self._check_absence(error)
             return None, None
@@ -635,12 +666,20 @@ class FsspecBackend(Backend):
         if not self.fs.async_impl:
             check_absence(error)
 
-    async def _read(self, path: str) -> tuple[bytes, str | None]:
-        """Read a small object whole, with its token where the storage knows conditions."""
-        return await self._cat(path), None
+    async def _read(self, path: str, most: int | None) -> tuple[bytes, str | None]:
+        """Read a small object, `most` bytes and one, with its token where the storage knows conditions; None: whole."""
+        return await self._cat(path, most), None
 
-    async def _cat(self, path: str) -> bytes:
-        return bytes(await self._call("cat_file", path))
+    async def _cat(self, path: str, most: int | None = None) -> bytes:
+        if most is None:
+            return bytes(await self._call("cat_file", path))
+        try:
+            return bytes(await self._call("cat_file", path, start=0, end=most + 1))
+        except Exception as error:
+            # Of an empty object no range can be served.
+            if any(word in str(error) for word in _BAD_RANGE):
+                return b""
+            raise
 
     async def _look(self, key: str) -> Entry | None:
         try:

@@ -11,15 +11,17 @@ from urllib.parse import quote
 
 from fsspec.spec import AbstractBufferedFile
 from gcsfs import GCSFileSystem
+from gcsfs.retry import retry_request, validate_response
 
 from fsmedia.errors import MediaError, StorageError
+from fsmedia.format import keys
 from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, UnexpectedAnswerError
-from fsmedia.storage.fsspec_backend import FsspecBackend, headers_of_answer, lifetime_of_url
+from fsmedia.storage.fsspec_backend import FsspecBackend, headers_of_answer, lifetime_of_url, read_up_to
 from fsmedia.storage.listing import Page, pages
-from fsmedia.storage.port import Version, VersionRules
+from fsmedia.storage.port import StorageClock, Version, VersionRules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from fsmedia.storage.port import Entry
 
@@ -46,6 +48,11 @@ def _is_listing(answer: Any, begin: str) -> bool:
     return all(_is_object(item) and item["name"].startswith(begin) for item in items)
 
 
+def _is_of_object(headers: Mapping[str, str]) -> bool:
+    """Tell whether headers are those of an object's bytes."""
+    return "ETag" in headers or "X-Goog-Generation" in headers
+
+
 def _proof(method: str, path: str, args: tuple[str, ...], asked: dict[str, Any]) -> Callable[[Any], bool] | None:
     """Return what tells a proper answer in JSON from another, by what was asked for; None: not known here."""
     if method == "GET" and path == "b/{}/o":
@@ -64,14 +71,19 @@ def _proof(method: str, path: str, args: tuple[str, ...], asked: dict[str, Any])
 class CheckedGCSFileSystem(GCSFileSystem):
     """gcsfs, but what is no answer raises; gcsfs takes most of it for an empty one."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.clock = StorageClock()
+
     async def _request(self, method: str, path: str, *args: Any, **asked: Any) -> Any:
         status, headers, info, contents = await super()._request(method, path, *args, **asked)
+        self.clock.note_date(headers, "Date")
         proved = True
         if method == "DELETE" and status != 204:
             # The emulator answers 200 and `null`. Nothing, or anything else, says nothing about the object.
             proved = contents.strip() == b"null"
         elif method == "GET" and "alt=media" in path:
-            proved = "ETag" in headers or "X-Goog-Generation" in headers
+            proved = _is_of_object(headers)
         elif method == "POST" and "upload_id=" in path and status in (200, 201):
             # The last part of a large upload; before it the status is 308, and gcsfs takes no body for success.
             proved = contents.lstrip().startswith(b"{") and _is_object(json.loads(contents))
@@ -88,6 +100,20 @@ class CheckedGCSFileSystem(GCSFileSystem):
         if proof is not None and not proof(answer):
             raise UnexpectedAnswerError(f"{method} was answered with JSON of another kind")
         return answer
+
+    async def _read_up_to(self, path: str, most: int | None, **asked: str) -> tuple[bytes, str | None]:
+        """Read an object as `_call` does, and its generation; `most` bytes and one, where gcsfs reads all that come."""
+        await self._set_session()
+        where = {"params": self._get_params(asked), "headers": self._get_headers(None)}
+        async with self.session.get(self.url(path), timeout=self.requests_timeout, **where) as answer:
+            data = await read_up_to(answer.content.read, most)
+            self.clock.note_date(answer.headers, "Date")
+            validate_response(answer.status, data, path)
+            if not _is_of_object(answer.headers):
+                raise UnexpectedAnswerError(f"GET was answered with status {answer.status} and without an ETag")
+            return data, answer.headers.get("x-goog-generation")
+
+    read_up_to = retry_request(retries=GCSFileSystem.retries)(_read_up_to)
 
 
 class GCSBackend(FsspecBackend):
@@ -150,10 +176,9 @@ class GCSBackend(FsspecBackend):
         # gcsfs's own file asks for the size by three requests, told or not.
         return AbstractBufferedFile(self.fs, path, "rb", block_size, cache_type="readahead", size=found.size)
 
-    async def _read(self, path: str) -> tuple[bytes, str | None]:
+    async def _read(self, path: str, most: int | None) -> tuple[bytes, str | None]:
         """Read by one request that tells the generation too."""
-        headers, data = await self.fs._call("GET", self.fs.url(path))
-        return data, headers.get("x-goog-generation")
+        return cast("tuple[bytes, str | None]", await self.fs.read_up_to(path, most))
 
     async def _info(self, path: str) -> dict[str, Any]:
         bucket, _, key = path.partition("/")
@@ -219,8 +244,8 @@ class GCSBackend(FsspecBackend):
                 return
 
     async def _read_version(self, version: Version) -> bytes:
-        asked = ("GET", "b/{}/o/{}?alt=media", *self._split(version.key))
-        return bytes((await self.fs._call(*asked, generation=version.name))[1])
+        path, most = self._path(version.key), keys.largest(version.key)
+        return cast("bytes", (await self.fs.read_up_to(path, most, generation=version.name))[0])
 
     def delete_versions(self, versions: Sequence[Version]) -> dict[Version, MediaError]:
         """Remove by one request each, at once."""

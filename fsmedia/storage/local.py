@@ -3,6 +3,9 @@
 Private files are 0600 and folders 0750; shared ones are what the umask leaves of 0666 and 0777. Nothing is chmodded: a
 setgid folder gives its group to what is made in it.
 
+What is opened, written, moved or removed is reached by descriptors, from the root down: a path is followed anew by each
+call, and whoever can write here may put a symlink in the place of a folder between a look and its use.
+
 `durability="fsync"` makes each step durable before the next begins: the file before its rename, the folder after
 it, and the parent of each new folder. `"rename"` leaves that to the kernel: safe against a killed process, not
 against a power cut.
@@ -18,7 +21,7 @@ import threading
 import time
 import unicodedata
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
@@ -30,11 +33,20 @@ from fsmedia.errors import InvalidReferenceError, MediaError, StorageError, Stor
 from fsmedia.format import keys
 from fsmedia.storage.errors import ErrorTranslator, locked, storage_error
 from fsmedia.storage.listing import depth_first
-from fsmedia.storage.port import LONGEST_WAIT, SEEK_BLOCK, Backend, Entry, Exclusion, Fetched, Listing
+from fsmedia.storage.port import (
+    LONGEST_WAIT,
+    SEEK_BLOCK,
+    Backend,
+    Entry,
+    Exclusion,
+    Fetched,
+    Listing,
+    StorageClock,
+    refuse_larger,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from datetime import timedelta
     from typing import Literal
 
 P = ParamSpec("P")
@@ -43,25 +55,19 @@ T = TypeVar("T")
 _MODES = {"private": (0o600, 0o750), "shared": (0o666, 0o777)}
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for somebody's pipe of that name
+# O_PATH asks for no permission to list the folder; where there is none the way needs it.
+_FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
+_LINKED = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
+"""What systems say of a symlink where O_NOFOLLOW asks for none, and of a file where a folder is asked for."""
+_SWAPS = 8
+"""How often a way is followed anew on which somebody swaps folders and links."""
 _NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
 _ATTEMPTS = 100
-LARGEST_READ = 2**28
-"""Bytes of a small file (sidecar, settings, PromptKit's index) that are read whole at most."""
 _REMEMBERED = 10_000
 _CHUNK = 2**20
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _IN_USE = (*_ABSENT, errno.ENOTEMPTY, errno.EEXIST)
-
-
-def open_file(path: str, flags: int) -> int:
-    """Open a regular file, and nothing else of that name."""
-    # Opened first, then looked at: between a look and an opening the name may become a pipe that nobody writes to.
-    descriptor = os.open(path, flags | os.O_NONBLOCK)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    raise FileNotFoundError(errno.ENOENT, "no regular file", path)
 
 
 def unless_absent(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -92,12 +98,11 @@ def entry_of(key: str, found: os.stat_result) -> Entry:
 class LocalStage:
     """A temporary file beside its target; gone or renamed, never left, unless the process is killed."""
 
-    def __init__(self, backend: LocalBackend, key: str, descriptor: int, temporary: str, target: str) -> None:
+    def __init__(self, backend: LocalBackend, key: str, descriptor: int, temporary: str) -> None:
         self._backend = backend
         self._key = key
         self._descriptor: int | None = descriptor
         self._temporary: str | None = temporary
-        self._target = target
         self._owner = os.getpid()
 
     def write(self, data: bytes | memoryview) -> None:
@@ -123,7 +128,7 @@ class LocalStage:
     def retarget(self, key: str) -> None:
         """Choose another key, in any folder: the root is one file system."""
         self._key = key
-        self._target = self._backend.prepared(key)
+        self._backend.prepared(key)
 
     def ready(self) -> None:
         """Make the bytes durable now, so that only the rename is left."""
@@ -137,12 +142,13 @@ class LocalStage:
             # The bytes are durable before they have a name: after a power cut no name leads to a part of them.
             temporary = self._finish()
             try:
-                os.rename(temporary, self._target)
+                self._backend.move(temporary, self._key)
             except FileNotFoundError:
                 # Another's delete took the folder away as empty since it was chosen.
-                os.rename(temporary, self._backend.prepared(self._key))
+                self._backend.prepared(self._key)
+                self._backend.move(temporary, self._key)
             self._temporary = None
-            self._backend.sync_folder(os.path.dirname(self._target))
+            self._backend.sync_folder(self._backend.folder_path(self._key))
 
     def commit_new(self, content_type: str) -> bool:
         """Give the file its name unless something has it."""
@@ -150,18 +156,18 @@ class LocalStage:
             temporary = self._finish()
             # A link refuses a name that is taken, in one step; a rename replaces it.
             try:
-                os.link(temporary, self._target)
+                self._backend.link(temporary, self._key)
             except FileExistsError:
                 return False
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
                 # A file system without hard links: looking first is the best it can do.
-                if os.path.lexists(self._target):
+                if os.path.lexists(self._backend.local_path(self._key)):
                     return False
-                os.rename(temporary, self._target)
+                self._backend.move(temporary, self._key)
                 self._temporary = None
-            self._backend.sync_folder(os.path.dirname(self._target))
+            self._backend.sync_folder(self._backend.folder_path(self._key))
             return True
 
     def discard(self) -> None:
@@ -173,9 +179,9 @@ class LocalStage:
             with suppress(OSError):
                 os.close(descriptor)
         if temporary is not None and os.getpid() == self._owner:  # a forked child leaves it to its parent
-            with suppress(OSError):  # what can't be removed is hidden, and a leftover
-                os.unlink(temporary)
-            self._backend.prune(os.path.dirname(temporary))
+            with suppress(OSError, MediaError):  # what can't be removed is hidden, and a leftover
+                self._backend.unlink(temporary)
+            self._backend.prune(self._backend.folder_path(temporary))
 
     def _open_descriptor(self) -> int:
         if self._descriptor is None:
@@ -211,12 +217,18 @@ class LocalBackend(Backend):
         self._synced: set[str] = set()
         self._durability = durability
         self._locks: LockFiles | None = None
+        self._clock = _clocks.setdefault(self.path, StorageClock())
 
     def __reduce__(self) -> tuple[object, ...]:
         return partial(LocalBackend, durability=self._durability), (self.path,), {"permissions": self.permissions}
 
     def __repr__(self) -> str:
         return f"LocalBackend({self.path!r}, durability={self._durability!r})"
+
+    @property
+    def skew(self) -> timedelta:
+        """What the files tell that are written: known from the first one on."""
+        return self._clock.skew
 
     def roots(self) -> Sequence[str]:
         """Return the folder as given, as a URL, and with its symlinks resolved."""
@@ -299,7 +311,7 @@ class LocalBackend(Backend):
         with ErrorTranslator(source):
             old, new = self._inside(source), self.prepared(target)
             try:
-                os.rename(old, new)
+                self.move(source, target)
             except FileNotFoundError:
                 return False
             for folder in {os.path.dirname(old), os.path.dirname(new)}:
@@ -309,16 +321,20 @@ class LocalBackend(Backend):
     def stage(self, key: str) -> LocalStage:
         """Open a temporary file in the folder of the key."""
         with ErrorTranslator(key):
-            folder, _, name = self._inside(key).rpartition("/")
+            folder = os.path.dirname(self._inside(key))
             for _ in range(_ATTEMPTS):
-                temporary = f"{folder}/{keys.temporary_name()}"
+                temporary = f"{key[: key.rfind('/') + 1]}{keys.temporary_name()}"
                 try:
-                    descriptor = os.open(temporary, _NEW, self.file_mode)
+                    with self.at(temporary) as (above, name):
+                        descriptor = os.open(name, _NEW, self.file_mode, dir_fd=above)
                 except FileNotFoundError:
                     # Absent, or removed as empty by somebody's delete between the making and the opening.
                     self._make_folders(folder)
                     continue
-                stage = LocalStage(self, key, descriptor, temporary, f"{folder}/{name}")
+                # A disk that several machines share has the clock of one of them.
+                if self._clock.is_wanted:
+                    self._clock.note(datetime.fromtimestamp(os.fstat(descriptor).st_mtime, UTC))
+                stage = LocalStage(self, key, descriptor, temporary)
                 try:
                     self._sync_once(folder)
                 except BaseException:
@@ -339,12 +355,12 @@ class LocalBackend(Backend):
 
     def _make_folders(self, folder: str) -> None:
         """Make a folder and its parents, each with its mode; another process may make or remove them meanwhile."""
-        missing, mode = [folder], _MODES[self.permissions][1]
+        missing = [folder]
         while missing:
             folder = missing[-1]
             self._synced.discard(folder)
             try:
-                os.mkdir(folder, mode)
+                self._mkdir(folder)
             except FileExistsError:
                 if os.path.lexists(folder) and not os.path.isdir(folder):
                     raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", folder) from None
@@ -354,6 +370,10 @@ class LocalBackend(Backend):
             else:
                 self._remember(folder)
             missing.pop()
+
+    def _mkdir(self, folder: str) -> None:
+        with self._above(folder) as (descriptor, name):
+            os.mkdir(name, _MODES[self.permissions][1], dir_fd=descriptor)
 
     def _remember(self, folder: str) -> None:
         """Keep in mind the root and the folders above it that were made here, to remove them if nothing comes."""
@@ -407,7 +427,7 @@ class LocalBackend(Backend):
 
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:
         """Read and look, one after another."""
-        found = [self._read(key, None, None, LARGEST_READ) for key in reads]
+        found = [refuse_larger(key, self._read(key, None, None, keys.largest(key))) for key in reads]
         return Fetched(found, [self.head(key) for key in heads], [None] * len(found))
 
     def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
@@ -416,17 +436,17 @@ class LocalBackend(Backend):
 
     def _read(self, key: str, start: int | None, end: int | None, most: int | None) -> bytes | None:
         with ErrorTranslator(key):
-            if (descriptor := unless_absent(os.open, self._inside(key), _READ)) is None:
+            if (descriptor := unless_absent(self._opened, key, _READ)) is None:
                 return None
             try:
                 found = os.fstat(descriptor)
                 if not stat.S_ISREG(found.st_mode):
                     return None
-                if most is not None and found.st_size > most:
-                    raise OSError(errno.EFBIG, f"{found.st_size} bytes are too many for a sidecar or settings")
                 if start is not None or end is not None:
                     begin, stop, _ = slice(start, end).indices(found.st_size)
                     return os.pread(descriptor, max(0, stop - begin), begin)
+                if most is not None and found.st_size > most:
+                    return os.read(descriptor, most + 1)
                 # One byte more than it had: who appends meanwhile is read to the end.
                 data = os.read(descriptor, found.st_size + 1)
                 while len(data) > found.st_size and (more := os.read(descriptor, _CHUNK)):
@@ -451,9 +471,17 @@ class LocalBackend(Backend):
 
     def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
         """Open the file; the operating system reads ahead as it likes."""
-        path = self._inside(key)
+
+        def opened(_: str, flags: int) -> int:
+            # Opened first, then looked at: between a look and an opening the name may become a pipe that nobody writes.
+            descriptor = self._opened(key, flags | os.O_NONBLOCK)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return descriptor
+            os.close(descriptor)
+            raise FileNotFoundError(errno.ENOENT, "no regular file", key)
+
         try:
-            file = open(path, "rb", opener=open_file)  # noqa: SIM115 - the caller closes it
+            file = open(self.local_path(key), "rb", opener=opened)  # noqa: SIM115 - the caller closes it
         except OSError as error:
             if error.errno in (*_ABSENT, errno.EISDIR):
                 raise FileNotFoundError(errno.ENOENT, "no such file", key) from None
@@ -581,7 +609,9 @@ class LocalBackend(Backend):
         """Remove the folder if it is empty."""
         with ErrorTranslator(key):
             try:
-                os.rmdir(self._inside(key))
+                self._inside(key)
+                with self.at(key) as (descriptor, name):
+                    os.rmdir(name, dir_fd=descriptor)
             except OSError as error:
                 if error.errno not in _IN_USE:
                     raise
@@ -619,7 +649,7 @@ class LocalBackend(Backend):
         """Remove a file; return its folder, and whether there was one."""
         path = self._inside(key)
         try:
-            os.unlink(path)
+            self.unlink(key)
         except OSError as error:
             # Systems differ in the error they give for a folder.
             if os.path.isdir(path):
@@ -639,9 +669,10 @@ class LocalBackend(Backend):
         while len(folder) >= shortest:
             self._synced.discard(folder)
             try:
-                os.rmdir(folder)
-            except OSError as error:
-                if error.errno not in _ABSENT:
+                with self._above(folder) as (descriptor, name):
+                    os.rmdir(name, dir_fd=descriptor)
+            except (OSError, MediaError) as error:
+                if getattr(error, "errno", None) not in _ABSENT:
                     return  # not empty, or not ours to remove: it does no harm
             folder = os.path.dirname(folder)
 
@@ -676,15 +707,82 @@ class LocalBackend(Backend):
             raise
         return found
 
-    def _check_link(self, key: str) -> None:
+    def _opened(self, key: str, flags: int) -> int:
+        """Open what is at a key, refused as by `_inside`; links that stay inside are resolved, then not followed."""
+        place = key
+        for _ in range(_SWAPS):
+            try:
+                return self._walked(place, flags)
+            except OSError as error:
+                if error.errno not in _LINKED:
+                    raise
+                failed = error
+            place = self._check_link(key)
+        if self._seen(key) is None:
+            raise failed
+        raise OSError(errno.ELOOP, "folders on its way are swapped for symlinks all the time")
+
+    def _walked(self, place: str, flags: int) -> int:
+        """Open what is at a place below the root, folder by folder; a symlink on its way is an error, see `_LINKED`."""
+        folder = os.open(self.path, _FOLDER)
+        try:
+            *parents, name = place.split("/") if place else ["."]
+            for part in parents:
+                above, folder = folder, os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+                os.close(above)
+            return os.open(name, flags | os.O_NOFOLLOW, dir_fd=folder)
+        finally:
+            os.close(folder)
+
+    @contextmanager
+    def at(self, key: str) -> Iterator[tuple[int, str]]:
+        """Give the descriptor of a key's folder, and the key's name in it."""
+        parent, _, name = key.rpartition("/")
+        folder = self._opened(parent, _FOLDER)
+        try:
+            yield folder, name
+        finally:
+            os.close(folder)
+
+    @contextmanager
+    def _above(self, path: str) -> Iterator[tuple[int | None, str]]:
+        """Do what `at` does for a path; the root itself, and what is above it, has its whole path for a name."""
+        if len(path) <= len(self.path):
+            yield None, path
+            return
+        with self.at(path[len(self.path) + 1 :]) as found:
+            yield found
+
+    def folder_path(self, key: str) -> str:
+        """Return the path of a key's folder."""
+        return os.path.dirname(f"{self.path}/{key}")
+
+    def move(self, source: str, target: str) -> None:
+        """Rename a file, whose new folder is there."""
+        with self.at(source) as (old, name), self.at(target) as (new, new_name):
+            os.rename(name, new_name, src_dir_fd=old, dst_dir_fd=new)
+
+    def link(self, source: str, target: str) -> None:
+        """Give a file a second name, unless that is taken."""
+        with self.at(source) as (old, name), self.at(target) as (new, new_name):
+            os.link(name, new_name, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
+
+    def unlink(self, key: str) -> None:
+        """Remove a file."""
+        with self.at(key) as (folder, name):
+            os.unlink(name, dir_fd=folder)
+
+    def _check_link(self, key: str) -> str:
+        """Return the place below the root that the symlinks on the way of a key lead to, refused if it is outside."""
         root = os.path.realpath(self.path)
         real = os.path.realpath(f"{self.path}/{key}")
         there = real[len(root) + 1 :]
         # A link to a sidecar would show it as a media, unless it stands for the sidecar of a linked media.
-        shows = keys.is_hidden(there) and not (keys.is_sidecar(key) and keys.is_sidecar(there))
+        shows = there != key and keys.is_hidden(there) and not (keys.is_sidecar(key) and keys.is_sidecar(there))
         if not real.startswith(f"{root}/") or shows:
             problem = "a symlink on its way leads out of the store's media"
             raise InvalidReferenceError(problem, next_step="replace the link by a real folder or file", key=key)
+        return there
 
 
 LOCK_PATIENCE = 30.0
@@ -738,7 +836,9 @@ class LockFiles:
             raise locked(name)
         try:
             with ErrorTranslator(key):
-                descriptor = self._locked(self._backend.prepared(key), name)
+                self._backend.prepared(key)
+                with self._backend.at(key) as (folder, file):
+                    descriptor = self._locked(folder, file, name)
             try:
                 yield
             finally:
@@ -747,14 +847,14 @@ class LockFiles:
         finally:
             lock.release()
 
-    def _locked(self, path: str, name: str) -> int:
+    def _locked(self, folder: int, file: str, name: str) -> int:
         """Return a descriptor of the file that lies there, locked: somebody may have taken it away meanwhile."""
         until, pause = time.monotonic() + LOCK_PATIENCE, _FIRST_WAIT
         while True:
-            descriptor = _open_lock(path, self._backend.file_mode)
+            descriptor = _open_lock(folder, file, self._backend.file_mode)
             try:
                 fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                if os.path.samestat(os.fstat(descriptor), os.stat(file, dir_fd=folder)):
                     _open.add(descriptor)
                     return descriptor
             except OSError as error:
@@ -768,16 +868,15 @@ class LockFiles:
             pause = min(2 * pause, LONGEST_WAIT / 20)
 
 
-def _open_lock(path: str, mode: int) -> int:
+def _open_lock(folder: int, file: str, mode: int) -> int:
     try:
-        return os.open(path, _LOCK)
+        return os.open(file, _LOCK, dir_fd=folder)
     except FileNotFoundError:
-        descriptor = os.open(path, _LOCK | os.O_CREAT, mode)
-    folder = os.path.dirname(path)
-    owner = os.stat(os.path.dirname(folder))
+        descriptor = os.open(file, _LOCK | os.O_CREAT, mode, dir_fd=folder)
+    owner = os.stat("..", dir_fd=folder)
     if os.geteuid() == 0 and owner.st_uid != 0:
         # A sweep that root runs must not keep those out whose store it is: a lock is opened for writing.
-        os.chown(folder, owner.st_uid, owner.st_gid)
+        os.chown(".", owner.st_uid, owner.st_gid, dir_fd=folder)
         os.chown(descriptor, owner.st_uid, owner.st_gid)
     return descriptor
 
@@ -793,6 +892,7 @@ class _Shared:
 _LOCK = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _SHARED: WeakValueDictionary[tuple[int, str], _Shared] = WeakValueDictionary()
 _sharing = threading.Lock()
+_clocks: dict[str, StorageClock] = {}
 _open: set[int] = set()
 """Descriptors of lock files that are locked."""
 

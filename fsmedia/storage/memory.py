@@ -10,9 +10,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from fsmedia.errors import StoreConflictError
+from fsmedia.format import keys
 from fsmedia.storage.errors import ErrorTranslator, locked
 from fsmedia.storage.fsspec_backend import FsspecBackend
-from fsmedia.storage.port import SEEK_BLOCK, Entry, Exclusion, Fetched, Listing
+from fsmedia.storage.port import SEEK_BLOCK, Entry, Exclusion, Fetched, Listing, refuse_larger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,8 +73,12 @@ class MemoryBackend(FsspecBackend):
 
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:
         """Look into the dict."""
-        found = [self.read_range(key, None, None) for key in reads]
+        found = [refuse_larger(key, self._small(key)) for key in reads]
         return Fetched(found, [self.head(key) for key in heads], [None] * len(found))
+
+    def _small(self, key: str) -> bytes | None:
+        limit = keys.largest(key)
+        return self.read_range(key, None, None) if limit is None else self.read_range(key, 0, limit + 1)
 
     def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Copy out of the stored bytes."""

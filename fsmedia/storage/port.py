@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import time
 from abc import ABC, abstractmethod
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
 
 from fsmedia.errors import INSTALL, MediaError, StorageError, StoreConflictError
@@ -22,13 +26,14 @@ from fsmedia.storage.errors import PreconditionFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime
     from typing import Self
 
     from fsmedia.models import Permissions
 
 SEEK_BLOCK = 256 * 1024
 """Bytes that a seek in an opened media fetches; fsspec's default on S3 is 50 MiB."""
+SMALLEST_SKEW = timedelta(minutes=1)
+"""Difference of clocks that makes a difference: due entries are of minutes, and the dates of answers of seconds."""
 _COPY_CHUNK = 2**20
 _NOT_ASKED = object()
 _log = logging.getLogger("fsmedia.retention")
@@ -196,6 +201,41 @@ class Stage(Protocol):
         """Leave nothing behind; does nothing after `commit`."""
 
 
+class StorageClock:
+    """How far this machine's clock is behind a storage's, by what answers tell that come anyway; looked at every hour.
+
+    A clock that is ahead is left alone: what it writes is kept for longer. So neither an answer that was under way for
+    long nor one from a cache can let a media go too early.
+    """
+
+    def __init__(self) -> None:
+        self.skew = timedelta(0)
+        """What to add to this machine's time; zero where that is less than `SMALLEST_SKEW`."""
+        self._again = -math.inf
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it is time to be told."""
+        return monotonic() >= self._again
+
+    def note(self, told: datetime) -> None:
+        """Take what time it is for the storage, aware."""
+        behind = told - datetime.now(UTC)
+        self._again, self.skew = monotonic() + 3600, behind if behind >= SMALLEST_SKEW else timedelta(0)
+        if self.skew:
+            _log.warning(
+                "this machine's clock is %s behind the storage's, whose time counts for what is stored", behind
+            )
+
+    def note_date(self, headers: Mapping[str, str], name: str) -> None:
+        """Take the date of an HTTP answer, where it has one."""
+        if not self.is_wanted:
+            return
+        with suppress(ValueError):  # as good as none
+            told = parsedate_to_datetime(headers.get(name, ""))
+            self.note(told if told.tzinfo else told.replace(tzinfo=UTC))
+
+
 class Backend(ABC):
     """A storage below one root URL."""
 
@@ -241,6 +281,11 @@ class Backend(ABC):
     def endpoint(self) -> str | None:
         """Where the storage is reached; None: where its client looks by itself, or there is only one place."""
         return None
+
+    @property
+    def skew(self) -> timedelta:
+        """How far this machine's clock is behind the storage's, as far as its answers told; see `StorageClock`."""
+        return timedelta(0)
 
     @abstractmethod
     def roots(self) -> Sequence[str]:
@@ -322,7 +367,11 @@ class Backend(ABC):
 
     @abstractmethod
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:
-        """Read small objects whole and look at others, in one round trip where the storage can; `patient`: any size."""
+        """Read small objects whole and look at others, in one round trip where the storage can.
+
+        No more of an object is read than `keys.largest` says and one byte: see `refuse_larger`. `patient` means no
+        limit of time: bytes of media, of any size, are among them.
+        """
 
     @abstractmethod
     def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
@@ -493,6 +542,18 @@ def missing_package(protocol: str, extra: str | None, error: Exception) -> Stora
     """Return the error that names the package a URL needs."""
     hint = INSTALL[extra] if extra else f"install the fsspec filesystem for {protocol}://"
     return StorageError(f"{protocol}:// needs a package that is not installed ({error})", next_step=hint)
+
+
+def refuse_larger(key: str, data: bytes | None) -> bytes | None:
+    """Return what was read of a small object, with one byte past its limit if it has more: then `StorageError`.
+
+    Where `keys.is_read_cut` says so it is returned as it is, and its readers refuse it.
+    """
+    limit = keys.largest(key)
+    if data is None or limit is None or len(data) <= limit or keys.is_read_cut(key):
+        return data
+    problem = f"is larger than {limit} bytes, so it is not what belongs there, and is not read"
+    raise StorageError(problem, next_step="look who wrote it, and move it away", key=key)
 
 
 def storage_time(backend: Backend) -> datetime | None:

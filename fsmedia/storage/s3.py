@@ -11,10 +11,11 @@ from s3fs import S3FileSystem
 from s3fs.core import _error_wrapper, _inner_fetch
 
 from fsmedia.errors import MediaError, StorageError
+from fsmedia.format import keys
 from fsmedia.storage.errors import PreconditionFailed, UnexpectedAnswerError
-from fsmedia.storage.fsspec_backend import FsspecBackend, headers_of_answer, knows_not, lifetime_of_url
+from fsmedia.storage.fsspec_backend import FsspecBackend, headers_of_answer, knows_not, lifetime_of_url, read_up_to
 from fsmedia.storage.listing import Page, pages
-from fsmedia.storage.port import Upload, Version, VersionRules
+from fsmedia.storage.port import StorageClock, Upload, Version, VersionRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -99,9 +100,11 @@ class CheckedS3FileSystem(S3FileSystem):
         super().__init__(*args, **options)
         self.versioned: dict[str, bool] = {}
         """By bucket, what deletions told: where versions are kept each leaves a marker, elsewhere none does."""
+        self.clock = StorageClock()
 
     async def _call_s3(self, method: str, *defaults: Any, **asked: Any) -> Any:
         answer = await super()._call_s3(method, *defaults, **asked)
+        self.clock.note_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}), "date")
         proof = PROOFS.get(method)
         if proof is not None and not proof(answer, asked):
             status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -189,18 +192,18 @@ class S3Backend(FsspecBackend):
         copy = self.fs._copy_basic if size is not None and size <= LARGEST_COPY else self.fs._cp_file
         await copy(path, target)
 
-    async def _cat(self, path: str) -> bytes:
+    async def _cat(self, path: str, most: int | None = None) -> bytes:
         # s3fs asks for the size first where it may read in several parts.
-        return bytes(await self.fs._cat_file(path, max_concurrency=1))
+        return (await self._read(path, most))[0]
 
-    async def _read(self, path: str) -> tuple[bytes, str | None]:
+    async def _read(self, path: str, most: int | None, **asked: str) -> tuple[bytes, str | None]:
         """Read by one request that tells the ETag too, which s3fs keeps to itself."""
         bucket, _, key = path.partition("/")
 
         async def read() -> tuple[bytes, str | None]:
-            answer = await self.fs._call_s3("get_object", Bucket=bucket, Key=key, **self.fs.req_kw)
+            answer = await self.fs._call_s3("get_object", Bucket=bucket, Key=key, **asked, **self.fs.req_kw)
             try:
-                return await answer["Body"].read(), answer.get("ETag")
+                return await read_up_to(answer["Body"].read, most), answer.get("ETag")
             finally:
                 answer["Body"].close()
 
@@ -305,7 +308,7 @@ class S3Backend(FsspecBackend):
                 yield Version(self._named(item["Key"]), item["VersionId"], size, is_current, "Size" not in item)
 
     async def _read_version(self, version: Version) -> bytes:
-        return bytes(await self.fs._cat_file(self._path(version.key), version_id=version.name, max_concurrency=1))
+        return (await self._read(self._path(version.key), keys.largest(version.key), VersionId=version.name))[0]
 
     def delete_versions(self, versions: Sequence[Version]) -> dict[Version, MediaError]:
         """Remove by bulk requests of 1,000, and read the answer for every version."""

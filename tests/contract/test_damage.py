@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import pytest
@@ -74,6 +74,32 @@ def test_a_sidecar_of_megabytes_is_not_one_of_ours(storage, store):
     assert list(store.list()) == [key]
     with store.open(key) as file:
         assert file.read() == PNG
+
+
+def test_what_must_be_small_is_read_by_a_bounded_range(storage, store):
+    """A hold that is too large holds; other records are refused by name; quarantine gets all of a sidecar."""
+    reference = store.store_media(png(), R1)
+    limit = keys.MAX_SIDECAR_BYTES
+    storage.write(keys.hold_key(reference), b"{" + b" " * 2 * limit)
+    assert "can't be read" in str(raised(errors.HeldMediaError, store.delete_media, reference))
+    backend = store._backend
+    assert len(backend.read(keys.hold_key(reference))) == limit + 1
+    storage.remove(keys.hold_key(reference))
+    storage.write(f"{reference}.meta", b"")
+    assert backend.read(f"{reference}.meta") == b""
+    large = b'{"run_id": "r1"}' + b" " * 2 * limit
+    storage.write(f"{reference}.meta", large)
+    assert len(backend.read(f"{reference}.meta")) == limit + 1
+    assert "sidecar" in {
+        each.kind for each in store.verify(repair=True, grace=timedelta(0), nobody_writes=True).findings
+    }
+    assert large in [data for key, data in storage.contents().items() if key.startswith(keys.QUARANTINE)]
+    storage.write(STORE_JSON, json.dumps({"fsmedia": 1}).encode() + b" " * keys.MAX_SETTINGS_BYTES)
+    error = raised(
+        errors.StorageError, lambda: MediaStore(storage.url, storage_options=storage.options).info(reference)
+    )
+    assert error.key == STORE_JSON
+    assert "larger than 1048576 bytes" in str(error)
 
 
 def test_what_promptkit_left_out_is_no_damage(storage, store):

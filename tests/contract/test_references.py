@@ -1,11 +1,15 @@
 """What a reference may be: a path below the root in any spelling of it, and nothing that leads elsewhere."""
 
+import os
+import threading
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from fsmedia import InvalidReferenceError, MediaNotFoundError, MediaStore, StorageError
+from fsmedia import InvalidReferenceError, MediaError, MediaNotFoundError, MediaStore, StorageError
+from fsmedia.storage.local import LocalBackend
 from tests.conftest import on, storages
 from tests.contract.specimens import PNG, STORE_JSON, put, raised, traces, written
 from tests.storages import ALL_STORAGES, GCS, LOCAL, MEMORY, S3_RCLONE
@@ -167,6 +171,66 @@ def test_a_symlink_that_stays_inside_is_followed_but_not_into_what_is_no_media(l
     before = traces(local_storage)
     assert len([*refused(store, "runs/inner/store.json")]) == len(EVERYWHERE)
     assert traces(local_storage) == before
+
+
+@pytest.fixture
+def swapped(local_storage, outside):
+    """Let a thread put a link to the outside in the place of a folder, and take it away, as fast as it can."""
+    folder = Path(local_storage.url) / "runs" / "r1"
+    aside, link, stopping = folder.with_name("aside"), folder.with_name("link"), threading.Event()
+    folder.mkdir(parents=True)
+    link.symlink_to(outside)
+
+    def swap():
+        numbers = count()
+
+        def rename(source, target):
+            while True:
+                try:
+                    return os.rename(source, target)
+                except OSError:  # somebody made the folder anew where it was missing
+                    with suppress(OSError):
+                        os.rename(folder, folder.with_name(f"made-{next(numbers)}"))
+
+        while not stopping.is_set():
+            for source, target in ((folder, aside), (link, folder), (folder, link), (aside, folder)):
+                rename(source, target)
+
+    thread = threading.Thread(target=swap)
+    yield folder, thread
+    stopping.set()
+    thread.join()
+
+
+def test_a_folder_that_is_swapped_for_a_link_leads_nowhere(local_storage, outside, swapped):
+    """23 of 18,300 reads left the root: the way was looked at, then followed a second time."""
+    folder, swapping = swapped
+    for name in ("x.png", "w.png", "gone.png"):
+        (outside / name).write_bytes(b"secret")
+        (folder / name).write_bytes(PNG)
+    before = {path.name: path.read_bytes() for path in outside.iterdir()}
+    backend, found, refusals = LocalBackend(local_storage.url, durability="rename"), [], 0
+
+    def opened():
+        with backend.open("runs/r1/x.png") as file:
+            found.append(file.read())
+
+    calls = [
+        lambda: found.append(backend.read("runs/r1/x.png")), opened,
+        lambda: backend.write("runs/r1/w.png", PNG, ""), lambda: backend.create("runs/r1/new.png", PNG, ""),
+        lambda: backend.rename("runs/r1/w.png", "runs/r1/y.png"), lambda: backend.delete(["runs/r1/gone.png"]),
+        lambda: backend.make_folder("runs/r1/made"), lambda: backend.remove_folder("runs/r1/made"),
+    ]  # fmt: skip
+    swapping.start()
+    for number in range(8_000):
+        try:
+            calls[number % len(calls)]()
+        except (MediaError, FileNotFoundError):
+            refusals += 1
+    assert PNG in found
+    assert set(found) <= {PNG, None}, "bytes of another folder were read"
+    assert refusals > 0
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == before
 
 
 def test_a_symlink_that_leads_in_a_circle_is_an_error_of_this_package(linked):

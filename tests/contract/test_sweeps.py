@@ -3,20 +3,25 @@
 import multiprocessing
 import os
 import threading
+import time
 from collections import Counter
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from datetime import timedelta
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia.core import ingest
 from fsmedia.errors import ReadOnlyStoreError, StorageError, UnknownPolicyError
 from fsmedia.format import keys
 from fsmedia.maintenance import expiry, verify
+from fsmedia.storage import port
 from fsmedia.store import utc_now
 from tests.conftest import on, storages
 from tests.contract.children import come_and_go, pair, sweep_rounds, work
 from tests.contract.specimens import raised
-from tests.storages import LOCAL, MEMORY, S3_RCLONE
+from tests.storages import GCS, LOCAL, MEMORY, S3_RCLONE
 from tests.transfers import opened
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -206,6 +211,53 @@ def test_clocks_that_differ_delete_nothing_unless_by_a_little(sign, storage):
     assert len(near.enforce_policy().deleted) == 10
     fill(storage)
     assert len(wrong.enforce_policy(now=utc_now()).deleted) == 10, "whoever says what time it is is believed"
+
+
+@pytest.mark.parametrize("some_storage", [LOCAL, S3_RCLONE, GCS], indirect=True)
+def test_a_writer_whose_clock_is_two_hours_slow_loses_nothing_at_the_next_sweep(some_storage, monkeypatch, caplog):
+    """What it stored for an hour was due when it was stored; a timestamp or a clock that was given is believed."""
+
+    class Slow(datetime):
+        behind = timedelta(hours=2)
+
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) - cls.behind
+
+    monkeypatch.setattr(ingest, "datetime", Slow)
+    monkeypatch.setattr(port, "datetime", Slow)
+    hours = 1  # since any test has asked this server
+    monkeypatch.setattr(port, "monotonic", lambda: time.monotonic() + 3601 * hours)
+    store, options = opened(some_storage, default_policy="retain-1hours"), {"storage_options": some_storage.options}
+    with caplog.at_level("WARNING", "fsmedia"):
+        store.create()
+    assert len([line for line in caplog.messages if "clock is 1:59:5" in line or "clock is 2:00:0" in line]) == 1
+
+    def stored(target=store, **given):
+        metadata = MediaMetadata(run_id="r1", **given)
+        reference = target.store_media(MediaContent.from_bytes(b"x", "text/plain"), metadata)
+        return reference, target.info(reference).timestamp - datetime.now(UTC)
+
+    with some_storage.counted() if some_storage.name != LOCAL else nullcontext() as slow:
+        kept, age = stored()
+    assert abs(age) < timedelta(minutes=1)
+    early = datetime.now(UTC) - timedelta(hours=3)
+    assert abs(stored(timestamp=early)[1] + timedelta(hours=3)) < timedelta(minutes=1)
+    given = MediaStore(some_storage.url, **options, now=lambda: early)
+    assert abs(stored(given)[1] + timedelta(hours=3)) < timedelta(minutes=1)
+    store.fs.pipe_file("a.txt", b"text")
+    assert abs(store.info("a.txt").timestamp - datetime.now(UTC)) < timedelta(minutes=1)
+    gone = {each.reference for each in opened(some_storage, clock=lambda: datetime.now(UTC)).enforce_policy().deleted}
+    assert gone
+    assert kept not in gone
+    # Clocks are compared again every hour, and one that is put right, or ahead, is left alone.
+    Slow.behind = timedelta(hours=-2)
+    assert abs(stored()[1] - timedelta(hours=4)) < timedelta(minutes=1)
+    hours = 2
+    stored()
+    with some_storage.counted() if some_storage.name != LOCAL else nullcontext() as right:
+        assert abs(stored()[1] - timedelta(hours=2)) < timedelta(minutes=1)
+    assert slow == right, "no request more"
 
 
 def test_a_dry_run_changes_nothing(storage):

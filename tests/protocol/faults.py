@@ -186,7 +186,13 @@ def faulty_backends(faults: Faults) -> Iterator[None]:
 
 def _passing(name: str) -> Callable[..., Any]:
     def call(self: "FaultyOs", *args: Any, **kwargs: Any) -> Any:
-        paths = tuple(str(arg) for arg in args if isinstance(arg, str))
+        folders = (
+            [kwargs.get(name) for name in ("src_dir_fd", "dst_dir_fd")]
+            if "src_dir_fd" in kwargs
+            else [kwargs.get("dir_fd")]
+        )
+        names = [arg for arg in args if isinstance(arg, str)]
+        paths = tuple(self.path_of(name, folder) for name, folder in zip(names, folders, strict=True))
         return self._faults.change((name, *paths), lambda: getattr(os, name)(*args, **kwargs))
 
     return call
@@ -208,16 +214,24 @@ class FaultyOs:
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
 
-    def open(self, path: str, flags: int, mode: int = 0o777) -> int:
+    def path_of(self, name: str, folder: int | None) -> str:
+        """Return the path of a name in an open folder."""
+        return os.path.normpath(name if folder is None else f"{self._paths[folder]}/{name}")
+
+    def open(self, name: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        path = self.path_of(name, dir_fd)
+
         def do() -> int:
-            descriptor = os.open(path, flags, mode)
+            descriptor = os.open(name, flags, mode, dir_fd=dir_fd)
             self._paths[descriptor] = path
             return descriptor
 
         if flags & os.O_CREAT:
             return self._faults.change(("open", path), do)
         self._faults.look()
-        return do() if flags & os.O_DIRECTORY else os.open(path, flags, mode)  # what is read a file object will close
+        return (
+            do() if flags & os.O_DIRECTORY else os.open(name, flags, mode, dir_fd=dir_fd)
+        )  # what is read a file object will close
 
     def write(self, descriptor: int, data: memoryview) -> int:
         def half() -> int:

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore
+from fsmedia import AsyncMediaStore, MediaContent, MediaError, MediaMetadata, MediaStore
 
 PIECE = 2**20
 
@@ -70,6 +70,14 @@ def stream(store: MediaStore, how: str, source: str, reference: str) -> str:
     raise ValueError(how)
 
 
+def info(store: MediaStore, reference: str) -> str:
+    """Return what is told of a media, or the error."""
+    try:
+        return str(store.info(reference))
+    except MediaError as error:
+        return f"{type(error).__name__}: {error}"
+
+
 def sync(store: MediaStore, ask: dict[str, Any]) -> tuple[int, Any]:
     """Sync, after one tiny media where all clients shall be loaded; return the peak before, and what was done."""
     words = {"storage_options": ask["to_options"], **ask["wishes"]}
@@ -97,6 +105,8 @@ def main() -> None:
     before = peak()
     if ask["how"] == "out-chunks":
         answer = asyncio.run(digest_of_stream(asynchronous, ask["reference"]))
+    elif ask["how"] == "info":
+        answer = info(store, ask["reference"])
     else:
         answer = stream(store, ask["how"], ask["source"], ask["reference"])
     print(json.dumps({"before": before, "after": peak(), "answer": answer}))

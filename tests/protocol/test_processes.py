@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from fsmedia import MediaContent, MediaMetadata
 from fsmedia.format import keys
 from tests.conftest import make_storage
 from tests.servers import RcloneServer
-from tests.storages import LOCAL, S3_RCLONE, LocalStorage, S3Storage, Storage
+from tests.storages import GCS, LOCAL, S3_RCLONE, LocalStorage, S3Storage, Storage
 from tests.transfers import media_of, opened
 
 MIB = 2**20
@@ -102,6 +103,76 @@ def test_the_measure_sees_a_media_in_memory(large: Large, disk: Path) -> None:
     assert digest == large.digest
     assert size > large.size * 0.9
     opened(place).delete_media(reference)
+
+
+@pytest.mark.parametrize("kind", [LOCAL, S3_RCLONE, GCS])
+def test_a_sidecar_of_400_mb_is_not_read_into_memory(
+    kind: str, large: Large, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """It was, on object stores: the limit was looked at when all of it was there."""
+    place = make_storage(kind, request, tmp_path / "media")
+    reference = opened(place).store_media(MediaContent.from_bytes(b"x", "text/plain"), MediaMetadata(run_id="r"))
+    if kind == GCS:
+        place.write(f"{reference}.meta", b" " * 100 * MIB)  # its server keeps all in memory
+    else:
+        folder = Path(place.url) if kind == LOCAL else place.server.data_folder / place.url.removeprefix("s3://")
+        os.truncate(folder / f"{reference}.meta", 400 * MIB)
+    size, answer = added(place, "info", large, reference)
+    assert answer.startswith(f"CorruptSidecarError: {reference}: its sidecar is no JSON (larger than"), answer
+    assert size < BUDGET / 2, f"{size / MIB:.0f} MiB"
+
+
+SPOOLING = """
+import sys
+from fsmedia import MediaContent, MediaMetadata, MediaStore
+store = MediaStore(sys.argv[1])
+writer = store.create_media(MediaMetadata(run_id="r"), "video/mp4").__enter__()
+writer.write(b"secret" * 2**21)
+reference = store.store_media(MediaContent.from_bytes(b"text", "text/plain"), MediaMetadata(run_id="r"))
+path = store.retrieve_media(reference).local_path()
+print(path, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_killed_process_leaves_no_bytes_in_the_temporary_folder_but_copies_that_verify_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed upload left 200 MB there, for good. A copy has a path that was handed out, so it has to stay."""
+    spool, store = tmp_path / "spool", opened(LocalStorage(LOCAL, str(tmp_path / "media")))
+    spool.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(spool))
+    command, pipes = [sys.executable, "-c", SPOOLING, "memory://spooling"], {"stdin": subprocess.PIPE, "text": True}
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(spool)}, **pipes
+    ) as child:
+        copy = Path(child.stdout.readline().strip())
+        assert list(spool.iterdir()) == [copy]
+
+        def told(**wishes: Any) -> list[str]:
+            report = store.verify(**wishes)
+            assert report.whole
+            return [each.key for each in report.findings]
+
+        def made(name: str, days: float, mode: int = 0o600) -> Path:
+            path = copy if name == copy.name else spool / name
+            path.touch()
+            path.chmod(mode)
+            os.utime(path, (time.time() - days * 86400,) * 2)
+            return path
+
+        made(copy.name, 2)
+        assert told(repair=True) == [], "its process lives"
+        child.kill()
+    dead = child.pid
+    old = made("fsmedia-abcd_fgh", 8)  # of an older version
+    kept = [made("fsmedia-abcd_fg1", 2), made(f"fsmedia-{dead}-abcdefg1", 0.5), made("fsmedia-abcd_fg2", 9, 0o644)]
+    kept += [made("fsmedia-bench.txt", 9), made(f"fsmedia-{os.getpid()}-abcdefg3", 9), made("other-abcdefgh", 9)]
+    (spool / "fsmedia-abcd_fg4").symlink_to(kept[0])
+    assert sorted(told()) == sorted(told(repair=True, dry_run=True)) == sorted(map(str, (copy, old)))
+    assert old.exists()
+    told(repair=True)
+    assert {path.name for path in spool.iterdir()} == {*(path.name for path in kept), "fsmedia-abcd_fg4"}
 
 
 # -- a sync, killed ----------------------------------------------------------------------------------------

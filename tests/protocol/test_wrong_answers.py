@@ -66,6 +66,7 @@ def no_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "PROOFS", {})
     monkeypatch.setattr(gcs, "_proof", lambda *_: None)
     monkeypatch.setattr(gcs.CheckedGCSFileSystem, "_request", gcs.GCSFileSystem._request)
+    monkeypatch.setattr(gcs, "_is_of_object", lambda _: True)
     no_brakes(monkeypatch)
 
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from fsmedia import errors, models
 from fsmedia.format import sidecar as sidecars
-from fsmedia.format.keys import CONFIGURATION_KEY
+from fsmedia.format.keys import CONFIGURATION_KEY, MAX_SIDECAR_BYTES
 from fsmedia.format.layout import DEFAULT_TEMPLATES
 from fsmedia.format.policy import KEEP_FOREVER, expires_at, find_policy, named_policies
 from fsmedia.format.settings import FORMAT, Configuration, Settings
-from fsmedia.format.sidecar import MAX_SIDECAR_BYTES, Sidecar, timestamp_text
+from fsmedia.format.sidecar import Sidecar, timestamp_text
 from fsmedia.maintenance.sync import overlap
 from fsmedia.models import ContentFields, MediaMetadata, MediaRecord, OrganizationMode, RetentionPolicy
 from fsmedia.storage import open_backend

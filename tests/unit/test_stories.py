@@ -149,7 +149,7 @@ def test_a_huge_sidecar_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "m" / "v.bin").write_bytes(b"x")
     with (tmp_path / "m" / "v.bin.meta").open("wb") as file:
         file.truncate(2**30)
-    raised(OSError, store.info, "v.bin", match="too many")
+    raised(errors.CorruptSidecarError, store.info, "v.bin", match="larger than 4194304 bytes")
 
 
 @pytest.mark.parametrize("url", [b"/tmp/x", 5, ["a"]])
