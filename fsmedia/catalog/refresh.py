@@ -21,7 +21,6 @@ from fsmedia.catalog.schema import (
     schema,
     settings_digest,
     tokens,
-    urls,
 )
 from fsmedia.core import records
 from fsmedia.core.parallel import JobResult, run_windows, windows
@@ -153,13 +152,10 @@ def compared(context: RefreshContext, part: RefreshItem) -> Iterator[RefreshResu
 
 
 def _usable(previous: pa.Table | None, header: TableHeader) -> pa.Table:
-    """Return the old rows that may be kept: none under other settings, with new URLs under another root."""
+    """Return the old rows that may be kept: none under other settings."""
     if previous is None or TableHeader.read(previous.schema.metadata).settings != header.settings:
         return schema().empty_table()
-    if TableHeader.read(previous.schema.metadata).root == header.root:
-        return previous
-    fresh = urls(previous.column("reference"), header.root)
-    return previous.set_column(previous.column_names.index("url"), schema().field("url"), fresh)
+    return previous
 
 
 def _compare_all(

@@ -196,28 +196,109 @@ def schema() -> pa.Schema:
     return arrow().schema([(column.name, types[column.kind]) for column in COLUMNS if column.name != ATTRIBUTES])
 
 
-def conform(file: pq.ParquetFile, header: TableHeader) -> pa.Table:
+def conform(file: pq.ParquetFile, header: TableHeader, root: str, size: int) -> pa.Table:
     """Read a table with exactly our columns and types: others are left out, missing ones are null.
 
-    The column of attributes is taken if it is what the metadata say and `xattrs` can have made; else it is left out,
-    to be made of `xattrs`. A column that can't be turned into ours raises ArrowInvalid or ArrowNotImplementedError.
+    `key` and `url` are made of the reference and the root that was opened: a snapshot is a stranger's, and its URLs are
+    opened by others. The column of attributes is taken if it is what the metadata say and `xattrs` can have made; else
+    it is left out, to be made of `xattrs`. `size` is that of the file. ValueError where it holds much more than a file
+    of that size can; a column that can't be turned into ours raises ArrowInvalid or ArrowNotImplementedError.
     """
     pa, compute, wanted, columns = arrow(), arrow().compute, schema(), header.attributes
-    there = {*file.schema_arrow.names}
-    # What does not fit is not even decoded.
-    fits = columns is not None and ATTRIBUTES in there and file.schema_arrow.field(ATTRIBUTES).type == columns.type()
-    table = file.read([name for name in (*wanted.names, *([ATTRIBUTES] if fits else [])) if name in there])
-    read: list[Any] = [
-        table.column(field.name).cast(field.type) if field.name in there else pa.nulls(len(table), field.type)
-        for field in wanted
-    ]
-    found = pa.table(read, schema=wanted)
+    there, made = {*file.schema_arrow.names}, {"key", "url"}
+    # What does not fit is not even decoded. We write no fields by a dictionary, whose texts could not be counted there.
+    fits = columns is not None and ATTRIBUTES in there - by_dictionary(file)
+    if fits and columns is not None:
+        fits = file.schema_arrow.field(ATTRIBUTES).type == columns.type()
+    names = [name for name in wanted.names if name in there - made] + ([ATTRIBUTES] if fits else [])
+    if "reference" not in names:
+        raise ValueError("it has no references")
+    room = _SMALLEST + _MOST_EXPANSION * size - _least(file, names)
+    read: dict[str, Any] = {}
+    for name in names:
+        read[name] = column = file.read([name]).column(0)
+        # One text in a dictionary stands for any number of rows, so it is counted before they are written out.
+        room -= sum(map(_written_out, column.chunks))
+        if room < 0:
+            raise _too_large(size)
+        if pa.types.is_dictionary(column.type):
+            read[name] = column.cast(pa.string())
+    read["url"], read["key"] = urls(read["reference"], root), _bytes_keys(read["reference"])
+    rows = len(read["reference"])
+    found = pa.table(
+        [read[field.name].cast(field.type) if field.name in read else pa.nulls(rows, field.type) for field in wanted],
+        schema=wanted,
+    )
     if fits:
-        column = table.column(ATTRIBUTES)
+        column = read[ATTRIBUTES]
         column.validate(full=True)  # strangers' text need not be text
         if compute.is_valid(column).equals(compute.is_valid(found.column("xattrs"))):
             return found.append_column(ATTRIBUTES, column).replace_schema_metadata(header.dump())
     return found.replace_schema_metadata(header._replace(attributes=None).dump())
+
+
+_MOST_ROWS: Final = 50_000_000
+_SMALLEST: Final = 2**26
+_MOST_EXPANSION: Final = 64
+"""A snapshot may take so many times its size in memory, and 64 MiB; real ones take some 8 times."""
+_TEXT: Final = "BYTE_ARRAY"
+_WIDTHS: Final = {"BOOLEAN": 1, "INT32": 4, _TEXT: 4}
+_EXPANDING: Final = {"DELTA_BYTE_ARRAY"}  # begins each text with a part of the one before it
+DICTIONARIES: Final = {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
+
+
+def _too_large(size: int) -> ValueError:
+    return ValueError(f"it holds much more than {size:,} bytes can: it was made to fill the memory")
+
+
+def _chunks(file: pq.ParquetFile) -> Iterator[tuple[str, int, Any]]:
+    """Yield the parts of all columns: root of the column, number of rows, and what the file says of the part."""
+    for group in (file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            yield column.path_in_schema.partition(".")[0], group.num_rows, column
+
+
+def _least(file: pq.ParquetFile, names: list[str]) -> int:
+    """Return how many bytes some columns take at least, by what the file says of itself; ValueError for too many."""
+    metadata, taken = file.metadata, 0
+    rows = sum(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
+    if not rows == metadata.num_rows <= _MOST_ROWS:
+        raise ValueError(f"it has {metadata.num_rows:,} rows, at most {_MOST_ROWS:,} are read")
+    for root, count, column in _chunks(file):
+        if root in names:
+            if {*column.encodings} & _EXPANDING:
+                raise ValueError(f"{column.path_in_schema} is encoded as no snapshot is")
+            taken += count * _WIDTHS.get(column.physical_type, 8) + max(0, column.total_uncompressed_size)
+    return taken
+
+
+def by_dictionary(file: pq.ParquetFile) -> set[str]:
+    """Return the columns of text that a part of the file may have written by a dictionary."""
+    return {
+        root
+        for root, _, column in _chunks(file)
+        if column.physical_type == _TEXT and {*column.encodings} & DICTIONARIES
+    }
+
+
+def _written_out(chunk: Any) -> int:
+    """Return how many bytes the texts of a chunk take without its dictionary; 0 for one that has none."""
+    pa, compute = arrow(), arrow().compute
+    if not pa.types.is_dictionary(chunk.type):
+        return 0
+    counted = compute.value_counts(chunk.indices.drop_null())
+    lengths = compute.binary_length(chunk.dictionary).take(counted.field("values"))
+    return int(compute.sum(compute.multiply(lengths.cast("int64"), counted.field("counts"))).as_py() or 0)
+
+
+def _bytes_keys(references: Any) -> Any:
+    """Return where the bytes of references lie."""
+    pa, compute = arrow(), arrow().compute
+    shared = compute.match_substring_regex(references, r"\.[0-9]+-[0-9a-f]{64}-[^/]*$")
+    if not compute.any(shared).as_py():
+        return references
+    found = pa.array([keys.bytes_key(each) for each in references.filter(shared).to_pylist()], pa.string())
+    return compute.replace_with_mask(references.combine_chunks(), shared.combine_chunks(), found)
 
 
 COARSEST: Final = timedelta(seconds=2)

@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fsmedia import models  # its reports are loaded when one is made
 from fsmedia.catalog.refresh import PreviousRows, is_sorted, refresh
-from fsmedia.catalog.schema import ROW_GROUP, VERSION, TableHeader, arrow, conform, settings_digest, version_of
+from fsmedia.catalog.schema import (
+    ATTRIBUTES,
+    ROW_GROUP,
+    VERSION,
+    TableHeader,
+    arrow,
+    by_dictionary,
+    conform,
+    settings_digest,
+    version_of,
+)
 from fsmedia.catalog.table import Catalog, mask
 from fsmedia.errors import MediaError, MediaNotFoundError, StoreConflictError
 from fsmedia.format import keys
@@ -125,6 +135,7 @@ class Snapshot(NamedTuple):
     key: str
     table: pa.Table
     header: TableHeader
+    root: str  # of the store when it was written
     is_newest: bool = True
 
 
@@ -148,7 +159,7 @@ def newest(backend: Backend, entries: list[Entry], *, tolerant: bool = False) ->
         if data is None:
             continue  # went with the grace since it was listed
         try:
-            table, header = _read(data, entry.key)
+            table, header, root = _read(data, entry.key, backend.url)
         except StoreConflictError as error:
             if not tolerant:
                 raise
@@ -157,7 +168,7 @@ def newest(backend: Backend, entries: list[Entry], *, tolerant: bool = False) ->
         except _unreadable() as error:
             _log.warning("%s can't be read (%s): an older one is looked for", entry.key, type(error).__name__)
             continue
-        return Snapshot(entry.key, table, header, entry is entries[-1])
+        return Snapshot(entry.key, table, header, root, entry is entries[-1])
     return None
 
 
@@ -192,7 +203,7 @@ def row_count(backend: Backend) -> int | None:
 def table_of(backend: Backend, key: str) -> pa.Table | None:
     """Read one snapshot, also an old one; None if it is gone. What a damaged one makes pyarrow raise comes out."""
     data = backend.read_range(key, None, None)
-    return None if data is None else _read(data, key)[0]
+    return None if data is None else _read(data, key, backend.url)[0]
 
 
 def publish(backend: Backend, table: pa.Table, time: datetime) -> str:
@@ -275,7 +286,8 @@ def place(backend: Backend, key: str) -> str:
     return backend.local_path(key) or f"{backend.url}/{key}"
 
 
-def _read(data: bytes, key: str) -> tuple[pa.Table, TableHeader]:
+def _read(data: bytes, key: str, root: str) -> tuple[pa.Table, TableHeader, str]:
+    """Read a snapshot of the store at a root; returns its rows, its header with that root, and the root it names."""
     pa, parquet = arrow(), arrow().parquet
     with parquet.ParquetFile(pa.BufferReader(data)) as file:
         metadata = file.schema_arrow.metadata
@@ -286,17 +298,19 @@ def _read(data: bytes, key: str) -> tuple[pa.Table, TableHeader]:
                 next_step="pip install --upgrade fsmedia",
                 key=key,
             )
-        header = TableHeader.read(metadata)
-        table = conform(file, header)
+        header, texts = TableHeader.read(metadata), sorted(by_dictionary(file) - {ATTRIBUTES})
+    written, header = header.root, header._replace(root=root)
+    with parquet.ParquetFile(pa.BufferReader(data), read_dictionary=texts) as file:
+        table = conform(file, header, root, len(data))
     if not is_sorted(table):
         raise ValueError("its rows are not sorted")
-    return table, TableHeader.read(table.schema.metadata)
+    return table, TableHeader.read(table.schema.metadata), written
 
 
 def _same(found: Snapshot, table: pa.Table) -> bool:
     """Tell whether a snapshot has the rows and the metadata of a table, except for its time."""
     header = TableHeader.read(table.schema.metadata)
-    return found.header.root == header.root and found.header.settings == header.settings and found.table.equals(table)
+    return found.root == header.root and found.header.settings == header.settings and found.table.equals(table)
 
 
 _WORTH: Final = {False: 4096, True: 64}

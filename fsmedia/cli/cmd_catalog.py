@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import chain, islice
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -60,7 +61,8 @@ QUERY_HELP = """Ask the catalog by SQL; the table is called media, a row per med
 input.
 
 The catalog is brought up to date first (`--no-refresh`: as it is). `fsmedia catalog show` tells the columns. The SQL is
-DuckDB's; it sees no files and changes nothing in the store. Times are UTC. It needs pyarrow and duckdb.
+DuckDB's; it sees no files and changes nothing in the store. It takes 1 GiB of memory, and then a folder below $TMPDIR
+that goes with it. Times are UTC. It needs pyarrow and duckdb.
 
 Examples:
   fsmedia catalog query "select run_id, count(*), sum(size_bytes) from media group by run_id order by 3 desc"
@@ -78,7 +80,8 @@ _OPTIONS: dict[str, Any] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "python_enable_replacements": False,
-    "temp_directory": "",
+    "memory_limit": "1GiB",  # beside the table itself; what needs more goes to a temporary folder of its own
+    "max_temp_directory_size": "16GiB",
 }
 _LOCKED = "SET TimeZone = 'UTC'; SET enable_external_access = false; SET lock_configuration = true"
 
@@ -170,7 +173,10 @@ def query(
         raise app.CommandError(problem) from None
     found = catalog_of(location, refresh=not no_refresh)
     try:
-        with duckdb.connect(":memory:", config=_OPTIONS) as connection:
+        with (
+            TemporaryDirectory(prefix="fsmedia-query-") as folder,
+            duckdb.connect(":memory:", config={**_OPTIONS, "temp_directory": folder}) as connection,
+        ):
             names, rows = _execute(connection, found, text)
             show = _show_json if as_json else _show_csv if as_csv else _show_table
             show(names, islice(rows, limit))

@@ -177,7 +177,8 @@ def rewritten(storage, change):
     """Change the table of the newest snapshot, its metadata along with it."""
     key = snapshots(storage)[-1]
     sink = pa.BufferOutputStream()
-    parquet.write_table(change(parquet.read_table(pa.BufferReader(storage.read(key)))), sink)
+    table = change(parquet.read_table(pa.BufferReader(storage.read(key))))
+    parquet.write_table(table, sink, use_dictionary=False)
     storage.write(key, sink.getvalue().to_pybytes())
 
 

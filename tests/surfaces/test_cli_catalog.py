@@ -8,6 +8,7 @@ import json
 import os
 import stat
 import sys
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -126,6 +127,21 @@ def test_values_of_every_kind(url: str) -> None:
     assert row["s"]["a"].endswith("Z")
     for words in ([], ["--csv"]):
         exits(0, "catalog", "query", "-s", url, sql, *words)
+
+
+def test_a_query_has_a_limit_and_a_folder_of_its_own(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(url)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    sql = "select name, value from duckdb_settings() where name in ('memory_limit', 'temp_directory')"
+    said = {row["name"]: row["value"] for row in answers("catalog", "query", "-s", url, sql)}
+    assert said["memory_limit"] == "1.0 GiB"
+    assert said["temp_directory"].startswith(str(tmp_path))
+    rows = "select hash(range)::varchar || repeat('x', 2000) t from range(700_000)"
+    (row,) = answers(
+        "catalog", "query", "-s", url, f"select count(*) n from (select t from ({rows}) order by t, t offset 9)"
+    )
+    assert row["n"] == 699_991
+    assert list(tmp_path.glob("fsmedia-query-*")) == []
 
 
 def test_names_of_columns_command_no_terminal(url: str, tmp_path: Path) -> None:
