@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fsmedia import MediaContent, MediaError, MediaMetadata, MediaStore
@@ -180,6 +180,8 @@ NAMES = [
 
 
 @given(strange_text(*NAMES))
+@example(f"media://@{'[' * 40_000}/runs/r1/x.png")
+@example(f"@lab/{'x' * 40_000}")
 def test_names(text: str) -> None:
     references, layouts = store()._references, Configuration().ordered_layouts.values()
     parsers = (
