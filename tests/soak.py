@@ -53,7 +53,7 @@ SERVERS: dict[str, type[S3Server]] = {"seaweed": SeaweedServer, "moto": MotoServ
 ROUND = 60.0  # seconds between two looks at what is owed
 PROGRESS = 10.0
 LATE = 5.0  # seconds for which a server may still work on what a dead client asked
-HANGS = 240.0  # seconds after which a worker that was to stop is taken to hang
+HANGS = 600.0  # seconds after which a worker that was to stop is taken to hang: it may be in a deep verify
 GRACE = timedelta(minutes=10)  # the shortest that a store takes
 BRIEF, LONG = "delete-after-1min", "retain-3days"
 EARLY = timedelta(minutes=4)  # how far ahead sweeps look, so that what is brief is due at once
