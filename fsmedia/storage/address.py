@@ -30,6 +30,7 @@ SCHEME = f"{PROTOCOL}://"
 NAMED = "@"
 LOCAL = ("file", "local")
 Form = Literal["chain", "name", "plain"]
+_SHOWN = 80  # characters of a name that an error quotes: a stranger's may have any number
 _STORE_FIELDS = {"url", "storage_options"}
 _ALIASES = ({"s3", "s3a"}, {"gs", "gcs"}, {"file", "local"}, {"abfs", "abfss", "az", "adl"})
 _ENVIRONMENT = ("FSMEDIA_", "FSSPEC_", "AWS_", "GOOGLE_", "GCSFS_", "STORAGE_EMULATOR_HOST", "AZURE_")
@@ -66,14 +67,14 @@ def resolve_root(
     if root.startswith(SCHEME):
         _, rest, name = split_media_url(root)
         own = f"write the store's own URL, or set {URL_VARIABLE} and leave it out"
-        step = f"write @{name}" if name else "write what stands behind ::" if rest else own
+        step = f"write @{name[:_SHOWN]}" if name else "write what stands behind ::" if rest else own
         raise InvalidReferenceError(f"{SCHEME} is no root of a store", next_step=step)
     if not (isinstance(url, str) and root.startswith(NAMED)):
         return root, given
     name = root.removeprefix(NAMED).rstrip("/")
     if not name or "/" in name:
         raise InvalidReferenceError(
-            "a named store is written @name alone", next_step=f"a folder of that name is ./{root}", key=root
+            "a named store is written @name alone", next_step=f"a folder of that name is ./{root[:_SHOWN]}", key=root
         )
     found, configured = find_store(name, conf_stores() if stores is None else stores)
     return found, {**configured, **given}
@@ -121,8 +122,8 @@ def find_store(name: str, configured: Mapping[str, Any] | None) -> tuple[str, di
     found = known.get(name) or known.get(spelled)
     if found is None:
         names = ", ".join(f"@{each}" for each in sorted(known)) or "none"
-        problem = f"no store is called @{name}; known: {names}"
-        step = f'set {STORE_VARIABLE}{spelled.upper()}, or fsspec.conf["media"]["stores"]'
+        problem = f"no store is called @{name[:_SHOWN]}; known: {names}"
+        step = f'set {STORE_VARIABLE}{spelled[:_SHOWN].upper()}, or fsspec.conf["media"]["stores"]'
         raise InvalidMediaError(problem, next_step=step)
     return found
 
