@@ -181,7 +181,11 @@ def mark_moved(operations: Sequence[DeleteOperation]) -> Failures:
 
 def remove_sidecar(operations: Sequence[DeleteOperation]) -> Failures:
     """Remove the sidecar, under the lock where there is one; where the storage refuses, a mark is taken back."""
-    if _locks_for(operations):
+    try:
+        locks = _locks_for(operations)
+    except MediaError as unknown:
+        return {index: named.anew(unknown) for index in range(len(operations))}
+    if locks:
         # Whoever changes it under the lock has written it before, and it goes, or finds then that it is gone.
         going = [index for index, each in enumerate(operations) if not each.stays]
         failed = named.remove_under_lock([operations[index] for index in going])

@@ -718,12 +718,12 @@ def remove_under_lock(operations: Sequence[DeleteOperation]) -> Failures:
             answers = _remove_locked(some)
         except MediaError as error:
             # Somebody held a lock for too long, or nobody could look: nothing of these was removed, and the others are.
-            answers = {index: _anew(error) for index in range(len(some))}
+            answers = {index: anew(error) for index in range(len(some))}
         failed |= {start + index: error for index, error in answers.items()}
     return failed
 
 
-def _anew(error: MediaError) -> MediaError:
+def anew(error: MediaError) -> MediaError:
     """Return an error of the same kind and words: each operation is given its own reference."""
     anew = type(error)(error.problem, next_step=error.next_step)
     anew.__cause__ = error.__cause__

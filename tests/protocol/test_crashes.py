@@ -194,7 +194,8 @@ def test_forgotten_syncs_are_caught(forgotten: str, tmp_path: Path) -> None:
     assert len(caught) >= 2
     if forgotten == "folders":
         deleted, _ = recorded(world, lambda store: store.delete_media(reference))
-        first = next(number for number, call in enumerate(deleted) if call[0] == "fsync")
+        folder = f"{root}/{reference.rpartition('/')[0]}"
+        first = next(number for number, call in enumerate(deleted) if call[:2] == ("fsync", folder))
         assert check_delete(deleted[:first] + deleted[first + 1 :], root, reference)
 
 
@@ -288,12 +289,16 @@ def test_a_delete_without_an_answer(place: Place, fault: Fault, tmp_path: Path) 
 @LEVELS
 def test_a_sidecar_that_can_not_be_removed_keeps_its_bytes(place: Place, tmp_path: Path) -> None:
     """Only what is known to be gone lets the next step begin."""
-    world = place.world()
-    reference = put(world.open(), "bytes", tmp_path)
-    faults = next(each_answer(place, Fault.FAIL))
-    error = raised(place.run, world, faults, methodcaller("delete_media", reference))
+    for faults in each_answer(place, Fault.FAIL):
+        world = place.world()
+        reference = put(world.open(), "bytes", tmp_path)
+        error = raised(place.run, world, faults, methodcaller("delete_media", reference))
+        if faults.hit[1].endswith(".meta"):
+            break
+        # What comes before it is of a lock, without which nothing is removed either.
+        assert world.check(besides=DATA["bytes"]) == [reference]
     assert faults.hit[1].endswith(f"{reference}.meta")
-    assert len(faults.calls) == 1
+    assert len(faults.calls) == 1 or place.level == "syscalls"
     assert error.reference == reference
     assert world.check(besides=DATA["bytes"]) == [reference]
 
