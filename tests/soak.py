@@ -489,7 +489,9 @@ class Oracle:
         start = Operation("seen", now, now, done=True)
         start.words = {"makes": {name: each.number for name, each in seen.media.items()}}
         start.words["exposes"] = [name for name, each in seen.media.items() if each.brief]
-        holds = [Operation("seen", now, now, done=True, words={"holds": name}) for name in seen.held]
+        # A hold of nothing goes with a repair, once it is as old as the grace, whatever comes to that name meanwhile.
+        holding = [name for name in seen.held if name in seen.media]
+        holds = [Operation("seen", now, now, done=True, words={"holds": name}) for name in holding]
         # Allowed then, or there would be no new beginning.
         self.may_be_torn = {name for name, each in seen.media.items() if each.says != each.number}
         uniques = {unique_of(name) for name in seen.media}

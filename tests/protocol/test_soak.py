@@ -101,3 +101,12 @@ def test_what_is_not_found_while_it_was_owed_is_lost_though_it_was_deleted_later
     missed = ("read", 3, 4, {"reads": NAME, "error": "MediaNotFoundError", "text": "gone"}, False)
     assert oracle_of([MADE, missed, ("delete", 5, 6, {"takes": [NAME]})]).check(Picture()).lost
     assert not oracle_of([MADE, ("delete", 2.5, 6, {"takes": [NAME]}), missed]).check(Picture()).lost
+
+
+def test_a_hold_of_nothing_protects_nothing() -> None:
+    """A repair takes it away; what was copied to its name and deleted after that was called lost."""
+    oracle = oracle_of([])
+    oracle.begin(Picture(held={NAME}), 0)
+    later = oracle_of([MADE, ("delete", 3, 4, {"takes": [NAME]})]).operations
+    oracle.add([each for each in later if each.kind != "seen"])
+    assert oracle.check(Picture()).lost == []
