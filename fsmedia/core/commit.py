@@ -199,6 +199,8 @@ def remove_sidecar(operations: Sequence[DeleteOperation]) -> Failures:
 def _locks_for(operations: Sequence[DeleteOperation]) -> bool:
     """Tell whether sidecars are removed under a lock; asked where it costs no request, and where there is one."""
     backend = operations[0].backend
+    if not keys.is_own_name(operations[0].reference):
+        return False  # those have steps of their own under a lock
     known = backend.known_exclusion
     if known is None and backend.looking_is_free and any(each.seen and each.seen.text for each in operations):
         known = backend.exclusion

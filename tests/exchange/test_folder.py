@@ -112,7 +112,7 @@ def test_what_is_no_media_is_skipped_with_its_reason(memory: MediaStore, tree: P
     assert report.examined == len(FILES) + len(reasons)
 
 
-@pytest.mark.parametrize(("call", "end", "lost"), [("open", "/a.png", 1), ("scandir", "/r1", 4)])
+@pytest.mark.parametrize(("call", "end", "lost"), [("open", "a.png", 1), ("scandir", "/r1", 4)])
 def test_what_can_not_be_read_is_told_and_the_rest_goes_on(memory, tree, call, end, lost: int, monkeypatch) -> None:
     real = getattr(os, call)  # the tests may run as root, who can read everything
 
