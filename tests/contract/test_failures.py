@@ -522,7 +522,8 @@ def test_a_disk_that_fails_in_the_middle_of_a_file_is_an_error_of_ours(local_sto
     name = put(store)
     store._backend.open = lambda key, **_: io.BufferedReader(FailingDisk(Path(local_storage.url, key)))
     for read in (lambda file: file.read(), lambda file: file.read(3), lambda file: file.readline()):
-        error = raised(StorageError, read, store.open(name), match="Input/output error")
+        with store.open(name) as file:
+            error = raised(StorageError, read, file, match="Input/output error")
         assert error.reference == name
     raised(StorageError, list, store.stream(name), match="Input/output error")
 
