@@ -143,8 +143,8 @@ ACTS: dict[str, Callable[[Case], object]] = {
     "holds": Case.holds,
     "repairs": lambda case: case.open().verify(**REPAIR),
 }
-LOCKING = ("overwrites", "changes the policy", "repairs")
-"""What takes the lock of the client's name."""
+LOCKING = ("overwrites", "changes the policy", "repairs", "deletes", "deletes the other")
+"""What takes the lock of a name; memory has one for all."""
 
 
 def each_call(build: Any, act: Any, *errors: type[Exception], locks: bool = False) -> Iterator[tuple[int, Any]]:
