@@ -197,14 +197,11 @@ def remove_sidecar(operations: Sequence[DeleteOperation]) -> Failures:
 
 
 def _locks_for(operations: Sequence[DeleteOperation]) -> bool:
-    """Tell whether sidecars are removed under a lock; asked where it costs no request, and where there is one."""
-    backend = operations[0].backend
-    if not keys.is_own_name(operations[0].reference):
-        return False  # those have steps of their own under a lock
-    known = backend.known_exclusion
-    if known is None and backend.looking_is_free and any(each.seen and each.seen.text for each in operations):
-        known = backend.exclusion
-    return known is Exclusion.LOCK
+    """Tell whether sidecars are removed under a lock: not those of clients' names, whose deletes have their own."""
+    first = operations[0]
+    # To ask makes a file on a disk, which a delete of nothing must not.
+    asks = first.backend.known_exclusion is not None or any(each.seen and each.seen.text for each in operations)
+    return asks and keys.is_own_name(first.reference) and first.backend.locks
 
 
 def remove_bytes(operations: Sequence[DeleteOperation]) -> Failures:
@@ -396,7 +393,7 @@ def rewrite_sidecar(
         raise CorruptSidecarError(
             "its sidecar names no marker of its own", next_step="verify the store", reference=reference
         )
-    if seen is None and keys.is_own_name(reference) and backend.known_exclusion is not Exclusion.LOCK:
+    if seen is None and keys.is_own_name(reference) and not backend.locks:
         return named.write_and_look(backend, reference, changed)
     return named.rewrite(backend, reference, seen, changed, change, rounds=rounds)
 

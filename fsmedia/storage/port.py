@@ -273,6 +273,12 @@ class Backend(ABC):
         return self.exclusion
 
     @property
+    def locks(self) -> bool:
+        """Whether names can be locked; asked only where that costs no request."""
+        known = self.known_exclusion
+        return (self.exclusion if known is None and self.looking_is_free else known) is Exclusion.LOCK
+
+    @property
     def asynchronous(self) -> bool:
         """Whether bulk calls are concurrent, on fsspec's own loop."""
         return False

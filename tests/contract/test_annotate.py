@@ -11,7 +11,7 @@ import pytest
 from fsmedia import AsyncMediaStore, MediaMetadata, MediaStore, errors
 from fsmedia.core import commit
 from fsmedia.format.sidecar import MAX_SIDECAR_BYTES
-from fsmedia.storage import Exclusion, fsspec_backend
+from fsmedia.storage import Exclusion, fsspec_backend, local
 from tests.conftest import on
 from tests.contract.specimens import png, put, raised
 from tests.protocol.wire import costs
@@ -258,3 +258,28 @@ def test_coroutines(memory_storage: Storage) -> None:
 
     reference = put(MediaStore(memory_storage.url))
     assert asyncio.run(annotated(reference)) == [MediaStore(memory_storage.url).info(reference)]
+
+
+@pytest.mark.parametrize("act", ["a delete", "a sync"])
+def test_a_process_that_has_locked_nothing_yet_takes_the_lock(
+    local_storage: Storage, memory_storage: Storage, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    """Whether a disk has locks was known only once a write had asked: the first change of a process went without."""
+    source = opened(memory_storage)
+    reference = put(source)
+    source.sync_to(local_storage.url)
+    source.annotate(reference, {"a": 1})
+    monkeypatch.setattr(local, "_SHARED", {})
+    locked: list[str] = []
+    real = local.LocalBackend.lock
+
+    def lock(backend: Any, names: Any) -> Any:
+        locked.extend(names)
+        return real(backend, names)
+
+    monkeypatch.setattr(local.LocalBackend, "lock", lock)
+    if act == "a sync":
+        assert source.sync_to(local_storage.url).updated == 1
+    else:
+        opened(local_storage).delete_media(reference)
+    assert locked == [reference]
