@@ -11,8 +11,8 @@ from fsmedia.errors import InvalidMediaError
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import ContentFields, MediaMetadata
 from fsmedia.models.attributes import (
-    USER_PREFIX,
     AttributeValue,
+    as_xattrs,
     checked_attributes,
     checked_name,
     checked_value,
@@ -82,11 +82,10 @@ class Annotation:
         """Return a sidecar with these changes; `InvalidMediaError` where they don't go with what it says."""
         there = readable(sidecar.values.get("xattrs") or {})
         changes: dict[str, AttributeValue | None] = dict(self.attributes)
-        for name in self.add.keys() | self.discard.keys():
-            texts = [text for text in _texts(name, there.get(name, [])) if text not in self.discard.get(name, ())]
-            texts += [text for text in self.add.get(name, ()) if text not in texts]
+        for name in {**self.add, **self.discard}:
+            texts = dict.fromkeys([*_texts(name, there.get(name, [])), *self.add.get(name, ())])
             # A list that nothing is left of is as good as none.
-            changes[name] = texts or None
+            changes[name] = [text for text in texts if text not in self.discard.get(name, ())] or None
         new = {**there, **changes}
         if any(value is not None for value in changes.values()):
             try:
@@ -101,7 +100,7 @@ class Annotation:
         if self.described:
             content = {**(sidecar.values.get("content") or {}), **self.described}
             values["content"] = {name: value for name, value in content.items() if value is not None} or None
-        return sidecar.with_values(reference, values, {f"{USER_PREFIX}{name}": each for name, each in changes.items()})
+        return sidecar.with_values(reference, values, as_xattrs(changes))
 
 
 def _texts_by_name(given: Texts) -> dict[str, list[str]]:

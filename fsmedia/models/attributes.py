@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic_core import from_json, to_json
 
@@ -29,6 +29,7 @@ MOST_BYTES = 64 * 1024
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _WILDCARD = re.compile(r"(?<!\\)\*")
 _LARGEST = 2**63
+ValueT = TypeVar("ValueT", AttributeValue, AttributeValue | None)
 _EXACT = 2**53
 """Up to here a double holds every whole number."""
 
@@ -132,7 +133,7 @@ def _valid(values: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, AttributeVa
             continue
 
 
-def as_xattrs(values: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:
+def as_xattrs(values: Mapping[str, ValueT]) -> dict[str, ValueT]:
     """Return attributes as they stand among the xattrs of a sidecar."""
     return {f"{USER_PREFIX}{name}": value for name, value in values.items()}
 

@@ -37,7 +37,9 @@ def test_what_made_it_is_written_down_and_changed(store: MediaStore, storage: St
     )
     before = store.info(reference)
     changes = {"score": 5, "seed": None, "good": False, "cost": 0.02}
-    (found,) = store.annotate(reference, changes, add={"tags": ["day", "night"]}, caption="two cats", provider_id="me")
+    (found,) = store.annotate(
+        reference, changes, add={"tags": ["day", "night", "day"]}, caption="two cats", provider_id="me"
+    )
     wanted = {**MADE, **changes, "tags": ["night", "day"]}
     del wanted["seed"]
     assert found == store.info(reference)
