@@ -76,9 +76,10 @@ def apply_policy(context: WriteContext, key: str, policy_name: str | None) -> No
 def annotate(context: WriteContext, key: str, annotation: Annotation, *, dry_run: bool) -> MediaRecord:
     """Annotate one media item, and return its record with the changes."""
     backend, configuration = context.backend, context.configuration
-    seen, found, bare = named.see(backend, key), None, None
-    if dry_run or seen.text is None:
-        found = records.find(backend, key)
+    found, bare = records.find(backend, key) if dry_run else None, None
+    seen = named.see(backend, key) if found is None else found.seen
+    if seen.text is None:
+        found = found or records.find(backend, key)
         seen, bare = found.seen, _bare_sidecar(records.record_of(found, configuration), context)
     latest = before = Sidecar({})
 
