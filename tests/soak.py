@@ -731,6 +731,10 @@ class Soak:
             self.say(f"deep verify: {'whole' if after.whole else f'not whole: {after}'}")
             if not after.whole:
                 self.faults.append("the store is not whole after its repair")
+                left = {each.key for each in after.findings}
+                for when, findings in (("then", after.findings), ("the repair", report.findings)):
+                    told = [each for each in findings if each.key in left]
+                    self.faults += [f"{when}: {each.kind} {each.key}: {each.detail}; {each.repair}" for each in told]
             seen = self.looker.picture()
             self.verdict = self.oracle.check(seen, mended=True)
             rows = set(store.catalog().to_arrow().column("reference").to_pylist())

@@ -80,6 +80,8 @@ _MODIFIED = ("mtime", "LastModified", "last_modified", "updated", "modified", "c
 _TOKENS = ("ETag", "etag", "md5Hash", "ino")
 _MD5 = re.compile("[0-9a-f]{32}")
 _BAD_RANGE = ("InvalidRange", "416", "Range Not Satisfiable", "not satisfiable")
+_CODES = ("code", "status", "status_code")
+"""Where the errors of gcsfs, aiohttp and Azure keep the status of an answer."""
 
 
 def entry_of(key: str, info: Mapping[str, Any]) -> Entry:
@@ -103,6 +105,26 @@ def _instant(value: Any) -> datetime | None:
     if isinstance(value, datetime):
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
     return None
+
+
+def _is_bad_range(error: Exception, path: str) -> bool:
+    """Tell whether a server says that a range begins behind the end of what lies at a path."""
+    # Names are strangers' and stand in messages: "no such file: .../u416..." is not the status 416.
+    if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError | TimeoutError | ConnectionError):
+        return False
+    answer = getattr(error.__cause__, "response", None)  # botocore's, which s3fs translates
+    codes: list[Any] = [answer.get("Error", {}).get("Code")] if isinstance(answer, dict) else []
+    codes += [getattr(error, name, None) for name in _CODES]
+    if told := [str(code) for code in codes if code]:
+        return any(code in _BAD_RANGE for code in told)
+    return any(word in _without(str(error), path) for word in _BAD_RANGE)
+
+
+def _without(text: str, path: str) -> str:
+    """Cut a path out of a message, as it is and as URLs spell it."""
+    for name in (path, quote(path), quote(path, safe="")):
+        text = text.replace(name, "")
+    return text
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -170,7 +192,7 @@ class TranslatedFile(ReadableFile):
                 raise MediaNotFoundError(problem, next_step="list the store", key=self.path) from None
             except OSError as error:
                 # The file ends before the range begins: less is there than its size said.
-                if not any(word in str(error) for word in _BAD_RANGE):
+                if not _is_bad_range(error, self.path):
                     raise
                 data = b""
         # A short answer to a range, or a page in its place, is not the end of the file: who reads on would ask for
@@ -490,13 +512,14 @@ class FsspecBackend(Backend):
                     return call()
                 return call()
             except FileNotFoundError as error:
-                self._refuse_missing_bucket(error)
+                self._refuse_missing_bucket(error, key)
                 raise
 
-    def _refuse_missing_bucket(self, error: FileNotFoundError) -> None:
+    def _refuse_missing_bucket(self, error: FileNotFoundError, key: str | None) -> None:
         """Raise if a storage says "not found" of the whole bucket, which is no fault of the key that was asked for."""
         bucket = self._bucket
-        if "bucket does not exist" in str(error) or str(error) == f"b/{bucket}/o":  # S3's words, and gcsfs's
+        said = _without(str(error), self._path(key or ""))
+        if "bucket does not exist" in said or str(error) == f"b/{bucket}/o":  # S3's words, and gcsfs's
             problem = f"there is no bucket {bucket!r}, of the root {self.url}"
             step = "check the URL and the endpoint, or make the bucket with the storage's own tools"
             raise StorageError(problem, next_step=step) from None
@@ -677,7 +700,7 @@ class FsspecBackend(Backend):
             return bytes(await self._call("cat_file", path, start=0, end=most + 1))
         except Exception as error:
             # Of an empty object no range can be served.
-            if any(word in str(error) for word in _BAD_RANGE):
+            if _is_bad_range(error, path):
                 return b""
             raise
 
@@ -768,7 +791,7 @@ class FsspecBackend(Backend):
             return None
         except Exception as error:
             # What begins past the end has no bytes; servers call it an error.
-            if served and any(word in str(error) for word in _BAD_RANGE):
+            if served and _is_bad_range(error, path):
                 return b""
             raise
         return data
@@ -1029,7 +1052,7 @@ _EXCLUSIONS: dict[tuple[object, str, str], Exclusion] = {}
 
 def knows_not(error: StorageError) -> bool:
     """Tell whether a server answered that it has no such request; some say 400 to what they do not know."""
-    return any(word in str(error) for word in _NOT_IMPLEMENTED)
+    return any(word in error.problem for word in _NOT_IMPLEMENTED)
 
 
 _NOT_IMPLEMENTED = ("NotImplemented", "not implemented", "MethodNotAllowed", "InvalidArgument", "Not Implemented")

@@ -266,7 +266,7 @@ class S3Backend(FsspecBackend):
                 for item in page.get("Uploads", ()):
                     yield Upload(self._named(item["Key"]), item["UploadId"], item.get("Initiated"))
         except StorageError as error:
-            if not any(word in str(error) for word in _NOT_KNOWN):
+            if not any(word in error.problem for word in _NOT_KNOWN):
                 raise
 
     def abort(self, upload: Upload) -> None:
@@ -275,7 +275,7 @@ class S3Backend(FsspecBackend):
         try:
             self._request(upload.key, "abort_multipart_upload", **ask)
         except StorageError as error:
-            if not isinstance(error.__cause__, FileNotFoundError) and "NoSuchUpload" not in str(error):
+            if not isinstance(error.__cause__, FileNotFoundError) and "NoSuchUpload" not in error.problem:
                 raise
 
     # -- versions ------------------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ class S3Backend(FsspecBackend):
         try:
             answer = self._request(None, "get_bucket_versioning", Bucket=self._bucket, **self.fs.req_kw)
         except StorageError as error:
-            if any(word in str(error) for word in _NOT_KNOWN):
+            if any(word in error.problem for word in _NOT_KNOWN):
                 return VersionRules()
             return VersionRules(None, unknown=error.problem)
         # An answer without a status is that of a bucket which never had versions, and looks like any other XML: what

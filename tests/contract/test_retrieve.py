@@ -4,6 +4,7 @@ import copy
 import pickle
 import stat
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from fsmedia.format import keys
 from tests.conftest import on, storages
 from tests.contract.specimens import GONE, PNG, R1, STORE_JSON, of_size, png, put, raised, traces
 from tests.storages import ALL_STORAGES, GCS, LOCAL, MEMORY, S3_RCLONE
+from tests.transfers import opened
 
 DESCRIBED = {"caption": "a bear", "format": "png", "detail": "low", "duration": 2.5, "bit_rate": 64000, "channels": 1}
 DESCRIBED |= {"width": 640, "height": 480, "fps": 29.97}
@@ -33,6 +35,24 @@ def test_a_retrieved_content_says_what_was_stored(storage, store):
     assert content.storage_reference == (None if local else reference)
     assert content.read_bytes() == PNG
     assert content.base64() == png().base64()
+
+
+@on(*ALL_STORAGES)
+@pytest.mark.parametrize(
+    "run", ["416", "InvalidRange", "Range Not Satisfiable", "not satisfiable", "The specified bucket does not exist"]
+)
+def test_names_that_read_like_answers_of_a_server_are_names(storage, clock, run):
+    """Below a folder named 416 no store could be made: "no such file: /416/..." was taken for the status 416."""
+    store = opened(replace(storage, url=f"{storage.url}/{run}/store"), clock).create()
+    reference = put(store, run)
+    bare, empty, gone = (f"runs/{run}/{run}-{name}.txt" for name in "abc")
+    store.fs.pipe({bare: b"without a sidecar", empty: b""})
+    assert [store.info(each).size_bytes for each in (reference, bare, empty)] == [len(PNG), 17, 0]
+    assert (store.retrieve_media(bare).read_bytes(), store.fs.cat_file(empty)) == (b"without a sidecar", b"")
+    assert (store.fs.cat_file(bare, 17, 20), store.fs.cat_file(bare, 8)) == (b"", b"a sidecar")
+    raised(MediaNotFoundError, store.info, gone)
+    raised(FileNotFoundError, store.fs.cat_file, gone, 5, 9)
+    assert store.verify(deep=True).whole
 
 
 def test_two_contents_of_one_media_are_equal_and_their_readers_have_a_position_each(store):
