@@ -10,6 +10,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -207,10 +208,14 @@ class Verification:
                 result.find("bytes", entry.key, detail, YOUNG, harmless=True)
                 continue
             with result.guard(reference):
-                free = backend.head(reference) is None
-                if context.repairs and free:
-                    backend.rename(entry.key, reference)
-                elif context.repairs and (content := read_digest(backend, entry.key, entry.size)) is not None:
+                name = keys.media_key(reference) if keys.is_sidecar(reference) else reference
+                # The rename replaces: where there is a lock, nobody else writes the name between the look and it.
+                with backend.lock([name]) if context.repairs and backend.locks else nullcontext():
+                    free = backend.head(reference) is None
+                    if context.repairs and free:
+                        backend.rename(entry.key, reference)
+                content = read_digest(backend, entry.key, entry.size) if context.repairs and not free else None
+                if content is not None:
                     set_aside(context, reference, detail, objects={entry.key: content})
                     backend.remove(entry.key)
                 plan = "back to its name" if free else "to quarantine: others lie at its name"

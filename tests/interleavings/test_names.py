@@ -12,14 +12,16 @@ import pytest
 
 from fsmedia.core import commit, named
 from fsmedia.core.lifetime import Deleter
+from fsmedia.format import keys
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.maintenance import expiry
 from fsmedia.storage import Exclusion, PreconditionFailed
 from tests.interleavings.cells import SteppingBackend
-from tests.interleavings.meetings import Loss
+from tests.interleavings.meetings import Loss, Scenario
 from tests.interleavings.names import OLD, OTHER, Change, K, N, Names, attribute, delete, move, policy, sweep, write
 from tests.interleavings.schedules import Bounded, Dice, by_turns, straight_on
 from tests.interleavings.turns import Fault, How
+from tests.interleavings.worlds import World
 
 A, B, C = b"bytes of a", b"bytes of b, which are more", b"bytes of c, of yet another length"
 BOTH = {N: OLD, K: OTHER}
@@ -174,3 +176,28 @@ def test_with_a_clause_taken_away(mutant: str, monkeypatch: pytest.MonkeyPatch) 
 def test_with_the_bytes_looked_at_before_the_sidecar(monkeypatch: pytest.MonkeyPatch) -> None:
     settle_by_an_early_look(monkeypatch)
     loses("two writers", "three writers")
+
+
+@pytest.mark.parametrize("what", [N, f"{N}.meta"])
+def test_a_repair_puts_nothing_back_over_a_write(what: str, full_run: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that knew no locks when a sweep died on it: what that had taken aside goes back under the lock."""
+    monkeypatch.setattr(SteppingBackend, "renames", True)
+
+    def build(world: World) -> None:
+        world.exclusion, world.deduplicate = Exclusion.LOCK, False
+        world.open()[0].fs.pipe_file(N, OLD)
+        cells = world.cells
+        cells.rename(what, keys.aside_key(what, 0) or "")
+        if what != N:
+            cells.rename(N, "gone")
+        world.ages()
+        world.act("repair", lambda store: store.verify(repair=True))
+        world.act("write", lambda store: store.fs.pipe_file(N, A))
+
+    scenario = Scenario("aside", build)
+    cells = scenario.world.cells
+    for schedule in chain(Bounded(2).each(20_000 if full_run else 1_500), map(Dice, range(200))):
+        run = scenario.begun(schedule)
+        scenario.end(run)
+        said = Sidecar.parse(cells.data(f"{N}.meta") or b"", N).values
+        assert (cells.data(N), said["size_bytes"]) == (A, len(A)), (run.schedule, run.trace)
