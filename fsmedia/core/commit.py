@@ -199,8 +199,9 @@ def remove_sidecar(operations: Sequence[DeleteOperation]) -> Failures:
 def _locks_for(operations: Sequence[DeleteOperation]) -> bool:
     """Tell whether sidecars are removed under a lock: not those of clients' names, whose deletes have their own."""
     first = operations[0]
-    # To ask makes a file on a disk, which a delete of nothing must not.
-    asks = first.backend.known_exclusion is not None or any(each.seen and each.seen.text for each in operations)
+    # To ask makes a file on a disk, which a delete of nothing must not. Who has not looked may delete something.
+    asks = any(not each.stays and (each.seen is None or each.seen.text) for each in operations)
+    asks = asks or first.backend.known_exclusion is not None
     return asks and keys.is_own_name(first.reference) and first.backend.locks
 
 

@@ -13,7 +13,7 @@ from fsmedia.core import commit
 from fsmedia.format.sidecar import MAX_SIDECAR_BYTES
 from fsmedia.storage import Exclusion, fsspec_backend, local
 from tests.conftest import on
-from tests.contract.specimens import png, put, raised
+from tests.contract.specimens import AT_ONCE, png, put, raised
 from tests.protocol.wire import costs
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_SEAWEED, Storage
 from tests.transfers import opened
@@ -262,7 +262,7 @@ def test_coroutines(memory_storage: Storage) -> None:
     assert asyncio.run(annotated(reference)) == [MediaStore(memory_storage.url).info(reference)]
 
 
-@pytest.mark.parametrize("act", ["a delete", "a sync"])
+@pytest.mark.parametrize("act", ["a delete", "a sync", "a repair", "a delete that has not looked"])
 def test_a_process_that_has_locked_nothing_yet_takes_the_lock(
     local_storage: Storage, memory_storage: Storage, monkeypatch: pytest.MonkeyPatch, act: str
 ) -> None:
@@ -282,6 +282,11 @@ def test_a_process_that_has_locked_nothing_yet_takes_the_lock(
     monkeypatch.setattr(local.LocalBackend, "lock", lock)
     if act == "a sync":
         assert source.sync_to(local_storage.url).updated == 1
+    elif act == "a repair":
+        local_storage.write(reference, b"other bytes")
+        opened(local_storage).verify(deep=True, repair=True, **AT_ONCE)
+    elif act == "a delete that has not looked":
+        commit.delete([commit.DeleteOperation(opened(local_storage)._backend, reference)])
     else:
         opened(local_storage).delete_media(reference)
     assert locked == [reference]

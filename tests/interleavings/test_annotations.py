@@ -137,6 +137,34 @@ def test_what_expires_has_its_due_entry(exclusion: Exclusion, deduplicate: bool,
             assert keys.due_key(instant, reference) in objects.objects, (run.schedule, run.trace)
 
 
+@pytest.mark.parametrize("deduplicate", [False, True])
+def test_a_repair_that_has_locked_nothing_yet(
+    deduplicate: bool, full_run: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes to quarantine takes along what was written down of it, or stays: nothing is left without bytes."""
+    monkeypatch.setattr(SteppingBackend, "known_exclusion", None)
+    monkeypatch.setattr(SteppingBackend, "looking_is_free", True)
+
+    def build(world: World) -> None:
+        world.exclusion, world.deduplicate = LOCK, deduplicate
+        reference = world.stored()
+        world.cells.put(keys.bytes_key(reference), b"something else")
+        world.ages()
+        world.act("note", lambda store: store.annotate(reference, {"noted": 1}))
+        world.act("repair", lambda store: store.verify(deep=True, repair=True))
+
+    scenario = Scenario("repair", build)
+    (reference,), cells = scenario.world.kept, scenario.world.cells
+    for schedule in chain(Bounded(2).each(20_000 if full_run else 2_500), map(Dice, range(300))):
+        run = scenario.begun(schedule)
+        scenario.end(run)
+        shown = f"{reference}.meta" in cells.objects
+        assert shown == (keys.bytes_key(reference) in cells.objects), (run.schedule, run.trace)
+        texts = [each.data for key, each in cells.objects.items() if key.endswith(".meta")]
+        if run.processes[0].error is None:
+            assert any(b"user.noted" in each for each in texts), (run.schedule, run.trace)
+
+
 @pytest.mark.parametrize(("name", "exclusion", "deduplicate"), PLACES)
 def test_a_process_dies_or_hears_nothing(name: str, exclusion: Exclusion, deduplicate: bool, full_run: bool) -> None:
     meeting = Notes(name, exclusion, deduplicate=deduplicate)
