@@ -921,7 +921,8 @@ def _withdraw(backend: Backend, reference: str, seen: Seen) -> None:
 def drop_sidecar(backend: Backend, reference: str, seen: Seen, entry: Entry | None = None) -> None:
     """Remove a sidecar beside no bytes, or beside others than its own; one changed since it was read stays."""
     key = keys.sidecar_key(reference)
-    if keys.is_own_name(reference) or backend.exclusion not in (Exclusion.CONDITIONS, Exclusion.LOCK):
+    # Of a name of our own form too: a sync may have brought its bytes back, and somebody annotated it since.
+    if backend.exclusion not in (Exclusion.CONDITIONS, Exclusion.LOCK):
         delete_one(backend, key)
     elif backend.exclusion is Exclusion.CONDITIONS:
         _withdraw(backend, reference, seen)

@@ -158,14 +158,12 @@ class Repairer:
         backend, context = self.context.backend, self.context
         if keys.is_own_name(reference):
             self._set_aside(reference, state, "its bytes are gone")
-        # The sidecar only, never the bytes: a sync may bring them back in this moment.
-        instant = records.expiry_or_none(seen, reference, context.configuration)
+        # The sidecar only, never the bytes: a sync may bring them back in this moment. Nor the due entry, which a sync
+        # writes before them: it is a hint about nothing, or its only one.
         found = named.see(backend, reference)
         if found.text != seen:
             raise _again(_MENDED, reference)
         named.drop_sidecar(backend, reference, found)
-        if instant is not None:
-            delete_one(backend, keys.due_key(instant, reference))
         # A client or a sync may have written bytes while the sidecar was still there: they must not stay without one.
         back = backend.head(reference)
         content = None if back is None else read_digest(backend, reference, back.size)

@@ -19,7 +19,7 @@ from tests.interleavings.cells import SteppingBackend
 from tests.interleavings.meetings import Loss, Scenario
 from tests.interleavings.schedules import Bounded, Dice, by_turns, straight_on
 from tests.interleavings.turns import Chooser, Crash, Fault, How
-from tests.interleavings.worlds import World, complete
+from tests.interleavings.worlds import SAME, World, complete
 
 LATER = "retain-9days"
 REFUSED = (StoreConflictError, MediaNotFoundError, FileNotFoundError)
@@ -163,6 +163,46 @@ def test_a_repair_that_has_locked_nothing_yet(
         texts = [each.data for key, each in cells.objects.items() if key.endswith(".meta")]
         if run.processes[0].error is None:
             assert any(b"user.noted" in each for each in texts), (run.schedule, run.trace)
+
+
+@pytest.mark.parametrize(("exclusion", "notes"), [(CONDITIONS, False), (LOCK, False), (LOCK, True)])
+def test_a_repair_of_what_a_sync_brings_back(exclusion: Exclusion, notes: bool, full_run: bool) -> None:
+    """It takes neither the due entry that the sync has just written, nor what somebody annotated since."""
+
+    def build(world: World) -> None:
+        world.exclusion, world.deduplicate = exclusion, False
+        reference = world.stored(policy="retain-30days")
+        del world.cells.objects[reference]
+        text = world.cells.objects[f"{reference}.meta"].data
+        rest = (
+            SAME,
+            "text/plain",
+            text,
+            world.cells.clock,
+            Sidecar.parse(text, reference).record(reference, 0).expires_at,
+        )
+        world.ages()
+
+        def sync(store: MediaStore) -> None:
+            commit.raise_first(commit.store([commit.StoreOperation(store._backend, reference, *rest)]))
+
+        world.act("repair", lambda store: store.verify(deep=True, repair=True))
+        world.act("sync", sync)
+        if notes:
+            world.act("note", lambda store: store.annotate(reference, {"noted": 1}))
+
+    scenario = Scenario("back", build)
+    (reference,), cells = scenario.world.kept, scenario.world.cells
+    for schedule in chain(Bounded(2).each(20_000 if full_run else 2_500), map(Dice, range(300))):
+        run = scenario.begun(schedule)
+        scenario.end(run)
+        record = Sidecar.parse(cells.objects[f"{reference}.meta"].data, reference).record(reference, 0)
+        assert record.expires_at is not None
+        assert keys.due_key(record.expires_at, reference) in cells.objects, (run.schedule, run.trace)
+        wrote = [number for number, kind, key in run.trace if key == f"{reference}.meta" and kind in ("write", "put")]
+        # The source's wins over what was written before it.
+        if notes and run.processes[2].error is None and wrote[-1] != 1:
+            assert "noted" in record.attributes, (run.schedule, run.trace)
 
 
 @pytest.mark.parametrize(("name", "exclusion", "deduplicate"), PLACES)
