@@ -330,15 +330,15 @@ def yield_to_deletes(operations: Sequence[StoreOperation]) -> Failures:
 
 
 def _renew(item: StoreOperation, seen: Seen) -> None:
-    """Make the sidecar anew beside the one that is there now; a due entry for another instant comes before it."""
+    """Make the sidecar anew beside the one that is there now; its due entry comes before it."""
     item.seen = seen
     if item.remake is None:
         return
     # What is left of a deletion gives nothing on, nor what lies at a name that had to be free.
     item.before = None if item.exclusive or leaving(seen.text) is not None else seen.text
-    before, (item.sidecar, item.expires_at) = item.expires_at, item.remake(item.before)
-    if item.expires_at != before:
-        put_due_entry(item.backend, item.reference, item.expires_at)
+    item.sidecar, item.expires_at = item.remake(item.before)
+    # Also of the same minute: whoever has deleted meanwhile may have taken it along.
+    put_due_entry(item.backend, item.reference, item.expires_at)
 
 
 def put_bytes(operations: Sequence[StoreOperation]) -> Failures:
@@ -481,6 +481,9 @@ def _put_ready(item: StoreOperation, stage: Stage) -> bool:
             before = None if found.heads[0] is None else found.reads[0]
             if before != item.before:
                 _renew(item, Seen(before))
+            # A delete that had the lock before may have taken along the entry that was written for this.
+            if item.expires_at is not None and backend.head(keys.due_key(item.expires_at, reference)) is None:
+                put_due_entry(backend, reference, item.expires_at)
             stage.commit(item.mime_type)
             if item.sidecar:  # a sync brings other programs' files without one
                 backend.write(keys.sidecar_key(reference), item.sidecar, SIDECAR_TYPE)
@@ -753,6 +756,10 @@ def _remove_locked(operations: Sequence[DeleteOperation]) -> dict[int, MediaErro
             going = {key_of(item.reference): index for index, item in enumerate(operations) if index not in failed}
             answers = backend.delete(going, keep_folders=operations[0].keep_folders) if going else {}
             failed |= {going[key]: error for key, error in answers.items() if key in going}
+        # Before the lock goes: who writes next looks under it for its entry, which may be of the same minute.
+        spent = {key: at for at, each in enumerate(operations) if not own and at not in failed for key in each.due_keys}
+        answers = backend.delete(spent) if spent else {}
+        failed |= {spent[key]: error for key, error in answers.items() if key in spent}
     return failed
 
 

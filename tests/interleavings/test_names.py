@@ -201,3 +201,27 @@ def test_a_repair_puts_nothing_back_over_a_write(what: str, full_run: bool, monk
         scenario.end(run)
         said = Sidecar.parse(cells.data(f"{N}.meta") or b"", N).values
         assert (cells.data(N), said["size_bytes"]) == (A, len(A)), (run.schedule, run.trace)
+
+
+@pytest.mark.parametrize("exclusion", EXACT)
+def test_a_write_beside_a_delete_keeps_its_due_entry(exclusion: Exclusion, full_run: bool) -> None:
+    """Both name the same minute: what is written anew right after it was written may be deleted in between."""
+
+    def build(world: World) -> None:
+        world.exclusion, world.deduplicate = exclusion, False
+        world.open()[0].change_settings(default_policy="retain-30days")
+        world.open()[0].fs.pipe_file(N, OLD)
+        world.act("write", lambda store: store.fs.pipe_file(N, A))
+        world.act("delete", lambda store: store.delete_media(N))
+
+    scenario = Scenario("due", build)
+    cells = scenario.world.cells
+    for schedule in chain(Bounded(2).each(20_000 if full_run else 2_000), map(Dice, range(500))):
+        run = scenario.begun(schedule)
+        scenario.end(run)
+        text = cells.data(f"{N}.meta")
+        if text is None or cells.data(N) is None:
+            continue
+        instant = Sidecar.parse(text, N).record(N, 0).expires_at
+        assert instant is not None
+        assert keys.due_key(instant, N) in cells.objects, (run.schedule, run.trace)
