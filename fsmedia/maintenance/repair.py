@@ -168,6 +168,7 @@ class Repairer:
         back = backend.head(reference)
         content = None if back is None else read_digest(backend, reference, back.size)
         if back is None or content is None:
+            self.result.removed.append(reference)
             return
         fresh = overwritten_sidecar(context, Sidecar(readable_values(seen)), back, content).dump()
         # The due entry first, as in every order: whoever dies here leaves a hint too many.
@@ -365,7 +366,7 @@ class Repairer:
         self._set_aside(reference, state, why, content)
         # The copies are confirmed by now: whoever dies between leaves the media twice, never not at all.
         if state.sidecar is not None:
-            _delete_media(self.context, reference, state.sidecar)
+            _delete_media(self.context, reference, state.sidecar, self.result)
 
     def _rewrite(self, reference: str, sidecar: Sidecar, seen: bytes) -> None:
         """Replace a sidecar by the steps of every change: due entry, sidecar, a look that the bytes are still there."""
@@ -599,12 +600,12 @@ def _set_aside_all(
         elif not context.is_old(backend.head(keys.sidecar_key(user.reference))):
             finding.report(f"once it is older than the grace: {plan}")
         else:
-            finding.mend(plan, partial(_set_aside_user, context, user, detail))
+            finding.mend(plan, partial(_set_aside_user, context, user, detail, finding.result))
     if mark is not None and backend.head(pointer.data_key) is None:
         delete_one(context.backend, mark)  # while the bytes are there it keeps new media away from them
 
 
-def _set_aside_user(context: VerifyContext, user: _BlobUser, why: str) -> None:
+def _set_aside_user(context: VerifyContext, user: _BlobUser, why: str, result: VerifyResult) -> None:
     """Copy a sidecar to quarantine, look that it is still the same and not held, then delete the media."""
     backend, reference = context.backend, user.reference
     key = keys.sidecar_key(reference)
@@ -612,7 +613,7 @@ def _set_aside_user(context: VerifyContext, user: _BlobUser, why: str) -> None:
     sidecar, hold = backend.fetch(reads=[key, keys.hold_key(reference)]).reads
     if sidecar != user.sidecar or hold is not None:
         raise _again("changed while it was set aside", reference)
-    _delete_media(context, reference, sidecar)
+    _delete_media(context, reference, sidecar, result)
 
 
 def repair_window(context: VerifyContext, items: Sequence[RepairItem]) -> VerifyResult:
@@ -797,7 +798,7 @@ def _check_upload(context: VerifyContext, upload: Upload, result: VerifyResult) 
         finding.mend("aborted", partial(context.backend.abort, upload))
 
 
-def _delete_media(context: VerifyContext, reference: str, sidecar: bytes) -> None:
+def _delete_media(context: VerifyContext, reference: str, sidecar: bytes, result: VerifyResult) -> None:
     # The index first: with an entry left, PromptKit would answer its next store of these bytes with nothing.
     promptkit.forget(context.backend, [] if keys.is_own_name(reference) else [reference])
     instant = records.expiry_or_none(sidecar, reference, context.configuration)
@@ -808,3 +809,4 @@ def _delete_media(context: VerifyContext, reference: str, sidecar: bytes) -> Non
     # What somebody writes down after the last look is not in quarantine: under a lock it is found, and stays.
     going.seen, going.still = named.Seen(sidecar), lambda _: False
     commit.raise_first(commit.delete([going]))
+    result.removed.append(reference)

@@ -110,6 +110,7 @@ class VerifyResult(JobResult):
 
     findings: list[Finding] = field(default_factory=list, metadata=PER_WINDOW)
     needs: list[MediaNeeds] = field(default_factory=list, metadata=PER_WINDOW)
+    removed: list[str] = field(default_factory=list, metadata=PER_WINDOW)  # references whose sidecar a repair removed
     broken: list[str] = field(default_factory=list)  # keys of shared bytes that are not what they are called
     media: int = 0
     bytes: int = 0
@@ -182,6 +183,10 @@ class Listing:
     def has_sidecar(self, reference: str) -> bool:
         """Tell whether a sidecar of that name was listed; `Survey` knows only if there are due entries or markers."""
         return hash(reference) in self.sidecars
+
+    def forget(self, reference: str) -> None:
+        """Note that a sidecar which was listed is gone: what else names its media is left over."""
+        self.sidecars.discard(hash(reference))
 
 
 @dataclass(slots=True)

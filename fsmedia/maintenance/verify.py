@@ -255,6 +255,9 @@ class Verification:
         for finding in result.findings:
             self._count(finding)
         survey, configuration = self.survey, self.context.configuration
+        # Entries of other instants, of policies before: they would be leftovers right after this repair.
+        for reference in result.removed:
+            survey.forget(reference)
         for media in result.needs:
             pointer = keys.pointer_of(media.key)
             marker = None if pointer is None or media.marker is None else pointer.marker_key(media.marker)

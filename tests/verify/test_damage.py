@@ -190,7 +190,7 @@ def test_a_copy_that_comes_too_late_is_caught(tmp_path: Path, monkeypatch: pytes
     real = repair.Repairer._set_aside_whole
 
     def late(self: Any, reference: str, look: Any, content: Any, why: str) -> None:
-        repair._delete_media(self.context, reference, look.sidecar)
+        repair._delete_media(self.context, reference, look.sidecar, self.result)
         real(self, reference, look, content, why)
 
     monkeypatch.setattr(repair.Repairer, "_set_aside_whole", late)

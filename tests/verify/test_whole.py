@@ -30,6 +30,27 @@ def spotless(report: VerifyReport) -> bool:
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["plain", "shared"])
+def test_a_repair_leaves_nothing_for_the_next(
+    shared: bool, storage: Storage, open_store: Callable[..., MediaStore]
+) -> None:
+    """Entries of policies before were left over once their media had gone: a store was not whole after its repair."""
+    store = open_store(deduplicate=shared).create()
+    gone, torn = "runs/r1/a.png", put(store, "r1")
+    store.fs.pipe_file(gone, PNG)
+    for policy in ("retain-3days", "retain-7days", "retain-9days"):
+        store.apply_policy(gone, policy)
+        store.apply_policy(torn, policy)
+    for key in (gone, torn):
+        storage.write(keys.due_key(datetime.now(UTC) + timedelta(days=5), key), b"")  # of one that died in between
+    storage.remove(gone)
+    storage.write(keys.bytes_key(torn), OTHER)
+    assert not store.verify(deep=True).whole
+    report = store.verify(deep=True, repair=True, **AT_ONCE)
+    assert (report.left, report.failed) == (0, ())
+    assert spotless(store.verify(deep=True, grace=timedelta(0), nobody_writes=True))
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["plain", "shared"])
 def test_a_store_that_was_used(shared: bool, storage: Storage, open_store: Callable[..., MediaStore]) -> None:
     """Then one whose media were renamed, too; and before that a root in which nothing is."""
     report = open_store().verify(deep=True)
