@@ -53,6 +53,7 @@ SERVERS: dict[str, type[S3Server]] = {"seaweed": SeaweedServer, "moto": MotoServ
 ROUND = 60.0  # seconds between two looks at what is owed
 PROGRESS = 10.0
 LATE = 5.0  # seconds for which a server may still work on what a dead client asked
+LAST = 30.0  # the same before the repair, which is told that nobody writes: a busy server was late by more than LATE
 HANGS = 600.0  # seconds after which a worker that was to stop is taken to hang: it may be in a deep verify
 GRACE = timedelta(minutes=10)  # the shortest that a store takes
 BRIEF, LONG = "delete-after-1min", "retain-3days"
@@ -306,10 +307,11 @@ def work(job: Job) -> None:
 
 # -- what lies there, past the package -------------------------------------------------------------------------------
 class Thing(NamedTuple):
-    """An object: its size, and its MD5 or another tag that changes with its bytes."""
+    """An object: its size, its MD5 or another tag that changes with its bytes, and when it was written."""
 
     size: int
     tag: str
+    modified: float
 
 
 class Folder:
@@ -324,7 +326,7 @@ class Folder:
             for name in files:
                 key = (Path(where) / name).relative_to(self.root).as_posix()
                 data = b"" if key.startswith((".fsmedia/locks/", ".fsmedia/catalog/")) else self.read(key)
-                found[key] = Thing(len(data), hashlib.md5(data).hexdigest())
+                found[key] = Thing(len(data), hashlib.md5(data).hexdigest(), (self.root / key).stat().st_mtime)
         return found
 
     def read(self, key: str) -> bytes:
@@ -340,7 +342,10 @@ class Bucket:
     def things(self) -> dict[str, Thing]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         listed = [each for page in pages for each in page.get("Contents", ())]
-        return {each["Key"]: Thing(each["Size"], each["ETag"].strip('"')) for each in listed}
+        return {
+            each["Key"]: Thing(each["Size"], each["ETag"].strip('"'), each["LastModified"].timestamp())
+            for each in listed
+        }
 
     def read(self, key: str) -> bytes:
         with closing(self.client.get_object(Bucket=self.name, Key=key)["Body"]) as body:
@@ -354,6 +359,7 @@ class Media(NamedTuple):
     says: int | None
     has_sidecar: bool
     brief: bool
+    age: float = 0.0  # seconds since its bytes were written
 
 
 @dataclass
@@ -395,7 +401,8 @@ class Looker:
             sidecar = sidecar if isinstance(sidecar, dict) else {}
             says = numbers("sha256").get(sidecar.get("sha256", ""))
             number = self._number(where, bytes_there)
-            seen.media[name] = Media(number, says, bool(sidecar), sidecar.get("policy_name") == BRIEF)
+            age = time.time() - bytes_there.modified
+            seen.media[name] = Media(number, says, bool(sidecar), sidecar.get("policy_name") == BRIEF, age)
         holds = (text for key, text in texts.items() if key.startswith(".fsmedia/holds/"))
         seen.held = {hold["reference"] for hold in holds if isinstance(hold, dict)}
         return seen
@@ -592,7 +599,8 @@ class Oracle:
             if media.says == media.number or (not unique and not media.has_sidecar and self.owed(name) is None):
                 continue  # a client's bytes without a sidecar are a file of another program's: it speaks of nothing
             if unique or not self._may_be_torn(name) or (mended and media.has_sidecar):
-                verdict.torn.append(f"{name} (content {media.number}, its sidecar says {media.says})")
+                written = f"written {media.age:.0f} s ago"
+                verdict.torn.append(f"{name} (content {media.number}, {written}, its sidecar says {media.says})")
         for name in [*verdict.lost, *verdict.dangling, *verdict.torn][:10]:
             mine = [each for each in self.by_name[name.partition(" ")[0]] if each.lines]
             verdict.histories += [f"{name}:", *(f"    {line}" for each in mine[-12:] for line in each.lines)]
@@ -653,6 +661,7 @@ class Soak:
             self._round(self.begun + self.seconds * (number + 1) / rounds)
             if not self._look():
                 return False
+        threading.Event().wait(LAST - LATE if self.storage == "s3" else 0)
         return self._mend()
 
     def _round(self, ends: float) -> None:
