@@ -408,11 +408,9 @@ class Looker:
         return seen
 
     def _is_document(self, key: str) -> bool:
-        name = key.rpartition("/")[2]
-        inside = key.startswith(".fsmedia/")
-        return key.startswith(".fsmedia/holds/") or (
-            not inside and name.endswith(".meta") and not name.startswith(".tmp-")
-        )
+        if key.rpartition("/")[2].startswith(".tmp-"):
+            return False  # of a writer that died: what it says was never so
+        return key.startswith(".fsmedia/holds/") or (not key.startswith(".fsmedia/") and key.endswith(".meta"))
 
     def _document(self, key: str, tag: str) -> Any:
         if (found := self._read.get((key, tag))) is not None:

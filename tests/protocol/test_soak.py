@@ -44,6 +44,12 @@ def test_a_few_seconds_lose_nothing_and_whatever_is_taken_is_missed(soaked: Soak
         file.unlink()
         assert own in getattr(judged(soaked), what)
         file.write_bytes(data)
+    for stage, own_hold in ((".tmp-u939f5a866fff65220b50c1f449", False), ("5" * 64, True)):
+        file = root / f".fsmedia/holds/{stage}"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps({"reference": own}))
+        assert (own in soaked.looker.picture().held) == own_hold
+        file.unlink()
     said = json.loads(text := sidecar.read_text())
     sidecar.write_text(json.dumps(said | {"sha256": "0" * 64}))
     assert [each.partition(" ")[0] for each in judged(soaked).torn] == [own]
