@@ -199,18 +199,27 @@ def find_pair(backend: Backend, reference: str, find: Callable[[], Pair]) -> Pai
             return found
         backend.wait(attempt)
         found = find()
-    raise StoreConflictError(
+    raise _torn(reference)
+
+
+def _torn(reference: str) -> StoreConflictError:
+    return StoreConflictError(
         "its bytes are not those that its sidecar speaks of: somebody is writing it, or died while writing it",
         next_step="try again; if it stays so, verify the store",
         reference=reference,
     )
 
 
+def _said_of(pair: Pair) -> dict[str, Any]:
+    """Return what a sidecar says of its bytes; empty for another program's, which tells nothing."""
+    said = {} if pair.seen.text is None else Sidecar.parse(pair.seen.text, pair.entry.key).values
+    return said if "sha256" in said else {}
+
+
 def _is_proven(backend: Backend, reference: str, pair: Pair) -> bool:
     """Tell whether a sidecar is that of some bytes: by their digest, of large ones by their size alone."""
-    said = {} if pair.seen.text is None else Sidecar.parse(pair.seen.text, reference).values
-    if "sha256" not in said:
-        return True  # another program's: it tells nothing
+    if not (said := _said_of(pair)):
+        return True
     if pair.entry.size != said.get("size_bytes"):
         return False
     if pair.entry.size > PIECE:
@@ -231,18 +240,23 @@ class CopiedBytes:
     landed: bool = False  # whether bytes of the source, of whatever time, have come to the key
     _stage: Stage | None = None
     _anew: bool = False
+    _digest: str = ""
 
     def ready(self) -> None:
         """Bring the bytes to the storage, where they only get their name by `commit`."""
         self.discard()
-        self._stage = self.backend.stage(self.target)
+        self._stage, digest = self.backend.stage(self.target), sha256()
+        compared = not keys.is_own_name(self.source)
         try:
             with self.backend.open(keys.bytes_key(self.source)) as file:
                 while data := file.read(PIECE):
                     self._stage.write(data)
+                    if compared:
+                        digest.update(data)
         except FileNotFoundError:
             raise _gone(self.source) from None
         self._stage.ready()
+        self._digest = digest.hexdigest()
 
     def commit(self, content_type: str) -> None:
         """Put the bytes there: what was copied is what lay at the source before and after that."""
@@ -266,7 +280,12 @@ class CopiedBytes:
         if keys.is_own_name(self.source):
             return True
         found = self.backend.fetch(reads=[keys.sidecar_key(self.source)], heads=[self.source])
-        return found.reads[0] == self.pair.seen.text and found.heads[0] == self.pair.entry
+        if found.reads[0] != self.pair.seen.text or found.heads[0] != self.pair.entry:
+            return False
+        # Nobody writes under the lock: who wrote these bytes died before their sidecar. A copy would hide that.
+        if (said := _said_of(self.pair)) and said["sha256"] != self._digest:
+            raise _torn(self.source)
+        return True
 
     def look_again(self) -> None:
         """Take note of what lies at the source now."""
