@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from fsmedia.catalog import Catalog
     from fsmedia.core.lifetime import DeletionLog
     from fsmedia.core.telemetry import Hook
-    from fsmedia.display.gallery import By, Comparison, Gallery, GroupBy
+    from fsmedia.display.comparison import By, Comparison
+    from fsmedia.display.gallery import Gallery, GroupBy
     from fsmedia.display.items import Sort
     from fsmedia.filesystem import MediaFileSystem
     from fsmedia.format.settings import Configuration
@@ -991,7 +992,7 @@ class MediaStore:
             What draws it is not installed: the error says which packages.
         """
         how = {"group_by": group_by, "sort": sort, "limit": limit, "progress": progress}
-        made: Gallery = self._draw("gallery_of", Selection(**words), **how)
+        made: Gallery = self._draw("gallery", Selection(**words), **how)
         if interactive:
             made = _display("interactive").InteractiveGallery(made, self._references.open)
         return made
@@ -1016,7 +1017,7 @@ class MediaStore:
         InvalidMediaError
             The runs are one text, none or too many.
         """
-        made: Comparison = self._draw("comparison_of", run_ids, by=by, limit=limit, progress=progress)
+        made: Comparison = self._draw("comparison", run_ids, by=by, limit=limit, progress=progress)
         return made
 
     @observed("adopt")
@@ -1364,9 +1365,9 @@ class MediaStore:
         return content
 
     def _draw(self, name: str, wanted: object, **how: object) -> Any:
-        """Call a function of the display's galleries on this store."""
+        """Return a gallery or a comparison of this store: what the module of that name makes."""
         options = {"now": self._now(), "verify_reads": bool(self._options["verify_reads"]), **how}
-        return getattr(_display("gallery"), name)(self._backend, self._settings_file.refresh(), wanted, **options)
+        return getattr(_display(name), f"{name}_of")(self._backend, self._settings_file.refresh(), wanted, **options)
 
     def _removal(self) -> Deleter:
         return Deleter(self._backend, self._settings_file.configuration, self._now, self._options["deletion_log"])

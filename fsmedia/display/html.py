@@ -9,18 +9,23 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import os
+from contextlib import suppress
 from importlib import resources
+from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from fsmedia.display.previewer import PLAYED, Preview, family_of
-from fsmedia.errors import InvalidMediaError, MediaTooLargeError
+from fsmedia.errors import InvalidMediaError, MediaTooLargeError, StorageError
 from fsmedia.models import MediaContent, mime
 from fsmedia.models.text import sentence, size_text, visible, visible_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from os import PathLike
 
 SHOWN_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/avif")
 """Pictures that browsers show and that can hold no script."""
@@ -89,6 +94,30 @@ def document(title: str, body: Markup) -> str:
         "@media (prefers-color-scheme:dark){{body{{background:#14181d}}}}</style>"
         "</head><body><main>{}</main></body></html>\n"
     ).format(policy, title, body)
+
+
+def save_page(text: str, path: str | PathLike[str]) -> Path:
+    """Write a page to a file, or raise StorageError; whoever reads sees the old file or the new one."""
+    target = Path(path).expanduser()
+    staged = target.with_name(f".fsmedia-{token_hex(8)}.html")
+    try:
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            target.write_text(text, encoding="utf-8")  # /dev/null, a named pipe: written into, never replaced
+            return target
+        # Not tempfile, whose files nobody else may read: a page is shared as any file is.
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        staged.replace(target)
+    except OSError as error:
+        with suppress(OSError):
+            staged.unlink()
+        raise StorageError(
+            f"can't be written ({error.strerror or type(error).__name__})",
+            next_step="choose another path; folders are not made",
+            key=str(target),
+        ) from error
+    return target
 
 
 def icon(family: str) -> Markup:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from fsmedia.catalog import Catalog
-from fsmedia.display.gallery import caption_line, facts, length, player_line, short_name
+from fsmedia.display.card import caption_line, facts, length, player_line, short_name
 from fsmedia.display.html import joined, style, table, view
 from fsmedia.display.previewer import OpenedSource, Preview, family_of, preview_of
 from fsmedia.errors import MediaError

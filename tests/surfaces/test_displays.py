@@ -17,7 +17,7 @@ import pytest
 from fsmedia import MediaContent, MediaMetadata, MediaStore, errors, export_webdataset, import_folder, models
 from fsmedia.aio import AsyncMediaStore
 from fsmedia.cli import output
-from fsmedia.display import gallery as galleries
+from fsmedia.display import card as cards
 from fsmedia.display import items, previewer, summary
 from fsmedia.display.previewer import StoredSource
 from fsmedia.display.reports import ROWS
@@ -197,7 +197,7 @@ def test_a_page_stays_within_its_budget(store: MediaStore, monkeypatch: pytest.M
     for index in range(12):
         put(store, specimens.noise(), "image/png", message_idx=index)
     assert "left out" not in Page(store.gallery().html()).text
-    monkeypatch.setattr(galleries, "BUDGET", 120_000)
+    monkeypatch.setattr(cards, "BUDGET", 120_000)
     html = store.gallery().html()
     found = Page(html)
     assert len(html.encode()) <= 120_000
@@ -205,7 +205,7 @@ def test_a_page_stays_within_its_budget(store: MediaStore, monkeypatch: pytest.M
     pictures = found.count("img")
     assert 0 < pictures < 12
     assert f"{12 - pictures} previews are left out" in found.text
-    monkeypatch.setattr(galleries, "BUDGET", 46_000)
+    monkeypatch.setattr(cards, "BUDGET", 46_000)
     html = store.gallery().html()
     assert len(html.encode()) <= 46_000
     assert 0 < len(Page(html).of("fsm-card")) < 12

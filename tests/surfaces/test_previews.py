@@ -16,7 +16,7 @@ from PIL import Image
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.display import decoders, films, pictures, previewer
-from fsmedia.display.gallery import BUDGET
+from fsmedia.display.card import BUDGET
 from fsmedia.display.previewer import (
     MOST_SOUND,
     MOST_WHOLE,
