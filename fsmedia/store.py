@@ -670,7 +670,8 @@ class MediaStore:
         Parameters
         ----------
         top
-            Most names of runs, types and policies that are told apart, from 1, the largest first; the rest is one sum.
+            Names of runs, types and policies that are told apart, from 1, the largest first; the rest is one sum
+            ("17 other runs"), unless it is one name.
         """
         from fsmedia.catalog import statistics
 

@@ -19,6 +19,7 @@ from fsmedia.errors import InvalidMediaError, StorageError
 from fsmedia.models import base, mime
 from fsmedia.models.attributes import meets
 from fsmedia.models.selection import Selection, SelectionWords, shows_words
+from fsmedia.models.text import plural, shown_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -169,8 +170,9 @@ class Catalog:
             return
         there = sorted(_attribute_names(self._table))
         if name not in there:
-            more = f" and {len(there) - _MOST_NAMES:,} more" if len(there) > _MOST_NAMES else ""
-            step = f"there are {', '.join(there[:_MOST_NAMES])}{more}" if there else "no media has attributes"
+            shown = shown_of(len(there), _MOST_NAMES)
+            more = f" and {len(there) - shown:,} more" if len(there) > shown else ""
+            step = f"there are {', '.join(there[:shown])}{more}" if there else "no media has attributes"
             raise InvalidMediaError(f"no media of this catalog has an attribute {name!r}", next_step=step)
 
     @property
@@ -202,8 +204,8 @@ def _package(name: str) -> Any:
 def statistics(catalog: Catalog, *, now: datetime, top: int) -> StoreStatistics:
     """Add up a catalog; ages and expiries are counted from `now`.
 
-    At most `top` (from 1, else InvalidMediaError) names of runs, types and policies are told apart, the largest first;
-    the rest stands in one sum.
+    `top` (from 1, else InvalidMediaError) names of runs, types and policies are told apart, the largest first; the rest
+    stands in one sum, unless it is one name.
     """
     if not isinstance(top, int) or isinstance(top, bool) or top < 1:
         raise InvalidMediaError(f"top must be a number from 1, not {top!r}")
@@ -213,9 +215,9 @@ def statistics(catalog: Catalog, *, now: datetime, top: int) -> StoreStatistics:
     for kind, (media, size) in _grouped(table, "mime_type").items():
         essence = mime.essence(kind or "")
         types[essence] = (types[essence][0] + media, types[essence][1] + size)
-    runs, other_runs = _largest(_grouped(table, "run_id"), top)
-    kinds, other_kinds = _largest(types, top)
-    policies, other_policies = _largest(_grouped(table, "policy_name"), top)
+    runs, other_runs = _largest(_grouped(table, "run_id"), top, "run")
+    kinds, other_kinds = _largest(types, top, "type")
+    policies, other_policies = _largest(_grouped(table, "policy_name"), top, "policy")
     after = now + timedelta(microseconds=1)  # due: at or before now
     horizons = (("expired", None, after), ("within a day", after, now + DAY), ("within a week", after, now + 7 * DAY))
     expired, within_day, within_week = (_tally(name, _between(table, "expires_at", *ends)) for name, *ends in horizons)
@@ -256,15 +258,19 @@ def _grouped(table: pa.Table, name: str) -> Counts:
     return {value: (media, int(size or 0)) for value, media, size in zip(*columns, strict=True)}
 
 
-def _largest(counts: Mapping[Any, tuple[int, int]], top: int) -> tuple[tuple[Tally, ...], Tally | None]:
-    """Return the names with most bytes, and the sum of the others; None if there are no others."""
+def _largest(counts: Mapping[Any, tuple[int, int]], top: int, what: str) -> tuple[tuple[Tally, ...], Tally | None]:
+    """Return the names with most bytes, and the sum of the others, called "17 other runs"; None: there are no others.
+
+    One name more than `top` stands for itself: a sum of it alone would only hide what it is called.
+    """
     ordered = sorted(counts.items(), key=lambda item: (-item[1][1], -item[1][0], item[0] or ""))
-    named = tuple(models.Tally(name=name or None, media=media, bytes=size) for name, (media, size) in ordered[:top])
-    rest = ordered[top:]
+    shown = shown_of(len(ordered), top)
+    named = tuple(models.Tally(name=name or None, media=media, bytes=size) for name, (media, size) in ordered[:shown])
+    rest = ordered[shown:]
     if not rest:
         return named, None
     media, size = (sum(counted[index] for _, counted in rest) for index in (0, 1))
-    return named, models.Tally(name=f"{len(rest)} other{'s' if len(rest) > 1 else ''}", media=media, bytes=size)
+    return named, models.Tally(name=plural(len(rest), f"other {what}"), media=media, bytes=size)
 
 
 def _between(table: pa.Table, name: str, begin: datetime | None, end: datetime | None) -> pa.Table:

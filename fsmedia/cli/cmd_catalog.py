@@ -21,7 +21,7 @@ from fsmedia.catalog import COLUMNS, Catalog
 from fsmedia.catalog.schema import MIXED, AttributeColumns, arrow
 from fsmedia.cli import app, output
 from fsmedia.errors import INSTALL, MediaError, StorageError
-from fsmedia.models.text import distance_text
+from fsmedia.models.text import distance_text, shown_of
 from fsmedia.store import utc_now
 
 if TYPE_CHECKING:
@@ -91,10 +91,11 @@ def refresh(*, threads: app.Threads = None, as_json: app.AsJson = False, locatio
     with location.open_for_work("media", threads) as (opened, work):
         found = opened.catalog(**work)
     problems = found.problems
-    for reason in list(problems.values())[:_MOST_WARNINGS]:
+    shown = shown_of(len(problems), _MOST_WARNINGS)
+    for reason in list(problems.values())[:shown]:
         output.warning(reason)
-    if len(problems) > _MOST_WARNINGS:
-        output.warning(f"and {len(problems) - _MOST_WARNINGS:,} more; fsmedia catalog query shows the column problem")
+    if len(problems) > shown:
+        output.warning(f"and {len(problems) - shown:,} more; fsmedia catalog query shows the column problem")
     report = cast("CatalogRefresh", found.report)  # there is one: it was refreshed
     output.print_report(report, as_json=as_json, file=_file_of(found), problems=len(problems))
     if report.snapshot and not as_json:

@@ -115,6 +115,7 @@ class _FindingPrinter:
     def __init__(self, *, as_json: bool, everything: bool, planned: bool) -> None:
         self._as_json, self._everything, self._planned = as_json, everything, planned
         self._counts: Counter[str] = Counter()
+        self._after: dict[str, str] = {}  # the first of each kind that is not shown: one that is hidden alone is told
 
     def print(self, finding: Finding) -> None:
         """Print one finding."""
@@ -122,9 +123,13 @@ class _FindingPrinter:
         if self._as_json:
             if self._everything:
                 output.json_line(finding.model_dump(mode="json"))
-        elif self._everything or self._counts[finding.kind] <= output.ROWS:
+        elif self._everything or self._counts[finding.kind] <= output.ROWS + 1:
             what = f"{finding.kind}{' (harmless)' if finding.harmless else ''}"
-            output.line(f"{what}: {finding.key}: {finding.detail}{self._repair_text(finding)}")
+            text = f"{what}: {finding.key}: {finding.detail}{self._repair_text(finding)}"
+            if self._everything or self._counts[finding.kind] <= output.ROWS:
+                output.line(text)
+            else:
+                self._after[finding.kind] = text
 
     def _repair_text(self, finding: Finding) -> str:
         if not finding.repair:
@@ -139,7 +144,8 @@ class _FindingPrinter:
         """Print the report; a terminal, and whoever asked for all, has been given the findings."""
         for kind, count in report.counts.items():
             if not (self._as_json or self._everything) and count > output.ROWS:
-                output.line(f"and {count - output.ROWS:,} more of {kind}; --all shows them")
+                more = f"and {count - output.ROWS:,} more of {kind}; --all shows them"
+                output.line(self._after[kind] if count == output.ROWS + 1 else more)
         told = report if self._as_json else report.model_copy(update={"findings": ()})
         rows = None if self._everything else output.ROWS
         printed = ("findings",) if self._everything else ()

@@ -171,17 +171,20 @@ def print_report(
     `rows`: at most so many of each table; None prints all. `all_by`: the option that shows all. `without`: fields
     that the document leaves out; `more`: what belongs into it beside the fields.
     """
+    from fsmedia.models.text import shown_of
+
     told = report._view()
     for table in () if as_json else told.tables:
         shown = [[table.title, *cells] for cells in table.rows(rows)]
         print_columns(shown, right={place + 1 for place in table.numbers})
         if table.count > len(shown):
             line(f"and {table.count - len(shown):,} more {table.title}; {all_by} shows them")
-    for name, reason in told.failed[:rows]:
+    failed = told.failed if rows is None else told.failed[: shown_of(len(told.failed), rows)]
+    for name, reason in failed:
         text = visible(error_text(reason) if isinstance(reason, Exception) else reason)
         error(text if visible(name) in text else f"{name}: {text}")
-    if rows is not None and len(told.failed) > rows:
-        error(f"and {len(told.failed) - rows:,} more failed; {all_by} shows them")
+    if left := len(told.failed) - len(failed):
+        error(f"and {left:,} more failed; {all_by} shows them")
     if as_json:
         json_line({name: value for name, value in {**document_of(report), **more}.items() if name not in without})
     else:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Self, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fsmedia.errors import InvalidMediaError
-from fsmedia.models.text import minute_text, size_text
+from fsmedia.models.text import minute_text, shown_of, size_text
 
 
 def explain(error: ValidationError, model: str) -> InvalidMediaError:
@@ -135,8 +135,9 @@ class ReportTable:
     more: int = 0
 
     def rows(self, most: int | None = None) -> list[list[str]]:
-        """Return the cells of the first items as text."""
-        return [[_cell_text(head, _value(each, of)) for head, of in self.columns.items()] for each in self.items[:most]]
+        """Return the cells of the first items as text; one more than `most` where only that would be left out."""
+        shown = self.items if most is None else self.items[: shown_of(self.count, most)]
+        return [[_cell_text(head, _value(each, of)) for head, of in self.columns.items()] for each in shown]
 
     @property
     def count(self) -> int:

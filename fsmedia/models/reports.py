@@ -28,6 +28,12 @@ def _freed(size: int, kept: bool | None) -> str:
     return f"{size_text(size)}{', and the bucket keeps them as older versions' if kept else ''}"
 
 
+def _first_of(sources: Sequence[str]) -> str:
+    """Return the first of what was skipped for one reason, and how many others there are: one more is told too."""
+    first, *rest = sources
+    return f"{first} and {f'{len(rest):,} more' if len(rest) > 1 else rest[0]}" if rest else first
+
+
 def _by_reason(items: Sequence[Any], first: str) -> ReportTable:
     """Return a table of what was skipped, with a row for each reason."""
     sources: dict[str, list[str]] = {}
@@ -37,7 +43,7 @@ def _by_reason(items: Sequence[Any], first: str) -> ReportTable:
     columns = {
         "count": lambda row: len(row[1]),
         "why": lambda row: row[0],
-        "what": lambda row: f"{row[1][0]}{f' and {len(row[1]) - 1:,} more' if row[1][1:] else ''}",
+        "what": lambda row: _first_of(row[1]),
     }
     return ReportTable("skipped", rows, columns, "reason")
 

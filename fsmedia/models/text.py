@@ -68,8 +68,15 @@ def length_text(seconds: float) -> str:
 
 
 def plural(count: int, name: str) -> str:
-    """Return a number of things: `1 file`, `1,240 files`; media is its own plural."""
-    return f"{count:,} {name}{'s' if count != 1 and name != 'media' else ''}"
+    """Return a number of things: `1 file`, `1,240 files`, `2 policies`; media is its own plural."""
+    if count != 1 and name != "media":
+        name = f"{name[:-1]}ies" if name.endswith("cy") else f"{name}s"
+    return f"{count:,} {name}"
+
+
+def shown_of(count: int, most: int) -> int:
+    """Return how many of so many things to show: `most`, or all where only one would be left out."""
+    return count if count <= most + 1 else most
 
 
 def visible(text: str, *, most: int = 2000) -> str:

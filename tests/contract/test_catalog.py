@@ -476,13 +476,17 @@ def test_statistics_add_up(local_storage):
     now = OLD + 12 * HOUR
     store, references = filled(local_storage, now=lambda: now)
     records = [store.info(each) for each in references]
-    found = store.stats(top=2)
+    assert [len(store.stats(top=top).by_run) for top in (3, 2, 1)] == [3, 3, 1]  # one name is never a sum
+    found = store.stats(top=1)
     assert (found.media, found.bytes) == (12, sum(each.size_bytes for each in records))
     assert (found.saved_bytes, found.stored_bytes, found.problems) == (0, found.bytes, 0)
     assert found.other_runs is not None
     assert sum(each.media for each in (*found.by_run, found.other_runs)) == 12
-    assert found.other_runs.name == "1 other"
-    assert [(each.name, each.media) for each in found.by_mime_type] == [("image/png", 6), ("text/plain", 6)]
+    assert found.other_runs.name == "2 other runs"
+    assert [(each.name, each.media) for each in store.stats(top=2).by_mime_type] == [
+        ("image/png", 6),
+        ("text/plain", 6),
+    ]
     by_policy = {each.name: each.media for each in store.stats().by_policy}
     assert by_policy == {None: 3, "retain-1hours": 3, "retain-3days": 3, "retain-300days": 3}
     expired = [each.size_bytes for each in records if each.expires_at is not None and each.expires_at <= now]

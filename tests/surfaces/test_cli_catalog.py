@@ -241,7 +241,7 @@ def test_a_store_that_may_only_be_read(url: str, monkeypatch: pytest.MonkeyPatch
 def test_stats(url: str) -> None:
     wanted, none = weekly(url), f"{url}-none"
     text = fsmedia("stats", "-s", url, "--top", "2").stdout
-    tells(text, f"7 media, {7 * len(PNG)} B, as of ", "2 others", "media by run")
+    tells(text, f"7 media, {7 * len(PNG)} B, as of ", "2 other policies", "media by run")
     (found,) = answers("stats", "-s", url)
     assert found["expires_within_week"]["bytes"] == sum(wanted.values()) + len(PNG)  # and the text of r3
     assert found["expired"]["media"] == 1

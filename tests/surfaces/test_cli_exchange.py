@@ -59,10 +59,12 @@ def test_import_folder_with_ids_and_pattern(url: str, tmp_path: Path) -> None:
     assert "put '{run_id}' into it" in refused(fsmedia(*words), 1)
     result = exits(0, *words, "--run", "r9", "--provider", "p", "--policy", "retain-30days")
     assert "skipped  1  its path does not match the pattern  folder:deep/b.png" in result.stdout
+    plant(tree, {"deep/c.png": PNG})
+    tells(fsmedia(*words, "--run", "r9").stdout, "folder:deep/b.png and folder:deep/c.png")
     plant(tree, {".hidden": PNG, **{f"deep/{number}.png": PNG for number in range(3)}})
     first, second, _ = fsmedia(*words, "--run", "r9").stdout.splitlines()
-    assert first.split("  ", 1)[1].startswith("4  its path does not match the pattern  folder:deep/")
-    assert first.endswith(" and 3 more")
+    assert first.split("  ", 1)[1].startswith("5  its path does not match the pattern  folder:deep/")
+    assert first.endswith(" and 4 more")
     assert second.split() == ["skipped", "1", "is", "hidden", "folder:.hidden"]
     store = MediaStore(url)
     records = [store.info(each) for each in store.list(run_id="r9")]

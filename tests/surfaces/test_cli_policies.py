@@ -237,14 +237,14 @@ def test_what_promptkit_may_share_stays_unless_told(url: str, local_storage: Loc
 @pytest.mark.parametrize("threads", [[], ["--threads", "4"]])
 def test_long_tables_end_with_how_many_more(threads: list[str], url: str) -> None:
     store = MediaStore(url)
-    references = sorted(put_due(url) for _ in range(53))
+    references = sorted(put_due(url) for _ in range(54))
     for reference in references[:2]:
         store.hold(reference, "case")
     done = fsmedia("policy", "enforce", "--dry-run", *threads, "-s", url).stdout.splitlines()
     assert len(done) == 50 + 1 + 2 + 1
-    assert "and 1 more would delete; --all shows them" in done
+    assert "and 2 more would delete; --all shows them" in done
     assert "--all" not in fsmedia("policy", "enforce", "--dry-run", "--all", "-s", url).stdout
-    assert len(answers("policy", "enforce", *threads, "-s", url)[0]["deleted"]) == 51
+    assert len(answers("policy", "enforce", *threads, "-s", url)[0]["deleted"]) == 52
     assert list(store.list()) == references[:2]
 
 

@@ -94,6 +94,11 @@ def test_many_findings_are_counted_and_shown_when_asked(url: str, local_storage:
         shown = exits(0, "verify", "-s", url, *words).stdout
         assert len([line for line in shown.splitlines() if line.startswith("file")]) == count
         assert ("and 10 more of file; --all shows them" in shown) == (count == 50)
+    for number in range(9):
+        local_storage.remove(f"runs/r1/{number:03d}.png")
+    shown = exits(0, "verify", "-s", url).stdout
+    assert len([line for line in shown.splitlines() if line.startswith("file")]) == 51
+    assert " more of file" not in shown
 
 
 @pytest.mark.parametrize("words", [[], ["--repair=leftovers"]])

@@ -623,13 +623,14 @@ def test_every_report_has_a_line_and_a_table_and_what_strangers_wrote_into_it_is
     passed = (models.PassedOver(HOSTILE, HOSTILE),)
     report_shown(models.ImportReport(stored=(models.Imported(HOSTILE, "a"),), skipped=passed))
     moved = tuple(models.Moved(f"runs/r1/{index}.png", "x") for index in range(3 * ROWS))
-    page = report_shown(models.SyncReport(moved=moved, copied=len(moved), took=timedelta(seconds=2)))
-    assert f"and {2 * ROWS} more" in page.text
-    assert page.text.count("runs/r1/") == ROWS
+    for count, rows, more in ((ROWS + 1, ROWS + 1, ""), (ROWS + 2, ROWS, "and 2 more")):
+        page = report_shown(models.SyncReport(moved=moved[:count], copied=count, took=timedelta(seconds=2)))
+        assert page.text.count("runs/r1/") == rows
+        assert re.findall(r"and \d+ more", page.text) == [more][: len(more)]
 
 
 def test_text_notebook_terminal_and_json_tell_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    moved = tuple(models.Moved(f"runs/r1/{index}.png", HOSTILE) for index in range(3))
+    moved = tuple(models.Moved(f"runs/r1/{index}.png", HOSTILE) for index in range(4))
     facts = {"target": "s3://bucket", "copied": 3, "stopped": True, "took": timedelta(seconds=90)}
     report = models.SyncReport(**facts, moved=moved, failed=(failing(),))
     assert str(report) in report_shown(report).text
@@ -638,8 +639,10 @@ def test_text_notebook_terminal_and_json_tell_the_same(capsys: pytest.CaptureFix
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     assert [line.split("  ")[:2] for line in lines[:2]] == [["moved", each.old] for each in moved[:2]]
-    assert lines[2:] == ["and 1 more moved; --all shows them", str(report)]
+    assert lines[2:] == ["and 2 more moved; --all shows them", str(report)]
     assert printed.err.count("too large; cut it") == 1
+    output.print_report(report, rows=3, all_by="--all")  # one that would be left out is shown instead
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[:-1]] == ["moved"] * 4
     assert "\x1b" not in printed.out + printed.err
     output.print_report(report, as_json=True, holds=True)
     document = json.loads(capsys.readouterr().out)
