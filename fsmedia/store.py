@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from datetime import timedelta
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, cast, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypeVar, cast, overload
 
 from fsmedia.core import bulk, ingest, lifetime, records
 from fsmedia.core.ingest import MediaWriter, SourceRules, WriteContext, draft_of, utc_now
@@ -19,6 +19,7 @@ from fsmedia.format import keys
 from fsmedia.format.layout import VIEW_MAX_AGE, as_age
 from fsmedia.format.settings import Settings, SettingsWords
 from fsmedia.models import Hold, MediaContent, MediaMetadata, Reference
+from fsmedia.models.base import Origin
 from fsmedia.models.interfaces import LARGEST_DOCUMENT
 from fsmedia.models.selection import Selection, SelectionWords, SubjectWords, shows_words
 from fsmedia.storage import open_backend
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int], object] | None
     ProgressBar = bool | Callable[[int], object]
+
+PicturedT = TypeVar("PicturedT", "Catalog", "MediaRecord", "EnforcementReport", "ImportReport", "Receipt")
 
 __all__ = ["MediaStore", "StoreSettings", "utc_now"]
 
@@ -268,7 +271,7 @@ class MediaStore:
         file, read_only = self._settings_file, self._options["read_only"]
         try:
             found = file.refresh(), self._now()
-            return str(summary.summary_html(self._backend, *found, settled=file.is_settled, read_only=read_only))
+            return str(summary.summary_html(self._origin, *found, settled=file.is_settled, read_only=read_only))
         except MediaError as error:
             return str(summary.failed_html(self.url, error.problem))
 
@@ -470,7 +473,7 @@ class MediaStore:
 
         def record(key: str) -> MediaRecord:
             found = records.find(self._backend, key, with_hold=True)
-            return records.record_of(found, self._settings_file.configuration)
+            return self._pictured(records.record_of(found, self._settings_file.configuration))
 
         return self._references.apply(reference, record)
 
@@ -493,7 +496,7 @@ class MediaStore:
         """
 
         def record(found: records.StoredItem) -> MediaRecord:
-            return records.record_of(found, self._settings_file.configuration)
+            return self._pictured(records.record_of(found, self._settings_file.configuration))
 
         answers = (
             # Alone a media is found under the name that an older version or a sync gave it, too.
@@ -648,8 +651,8 @@ class MediaStore:
         from fsmedia import catalog
 
         if not refresh:
-            return catalog.newest(self._backend)
-        return catalog.refreshed(
+            return self._pictured(catalog.newest(self._backend))
+        found = catalog.refreshed(
             self._backend,
             self._settings_file,
             now=self._now(),
@@ -657,6 +660,7 @@ class MediaStore:
             executor=executor,
             progress=progress,
         )
+        return self._pictured(found)
 
     @observed("stats")
     def stats(
@@ -839,7 +843,7 @@ class MediaStore:
             progress=progress,
             log=self._options["deletion_log"],
         )
-        return sweep.run(self._backend, self._settings_file)
+        return self._pictured(sweep.run(self._backend, self._settings_file))
 
     @observed("hold")
     def hold(self, reference: str, reason: str, *, who: str | None = None) -> None:
@@ -1065,7 +1069,7 @@ class MediaStore:
         from fsmedia.maintenance.adopt import adopt
 
         self._check_writable(dry_run=dry_run)
-        return adopt(
+        adopted = adopt(
             self._backend,
             self._settings_file,
             ids=cast("dict[str, str | None]", words),
@@ -1076,6 +1080,7 @@ class MediaStore:
             executor=executor,
             progress=progress,
         )
+        return self._pictured(adopted)
 
     @observed("verify")
     def verify(
@@ -1301,7 +1306,7 @@ class MediaStore:
             log=self._options["deletion_log"],
             forget_previews=self._forget_previews,
         )
-        return erasure.run(self._backend, self._settings_file)
+        return self._pictured(erasure.run(self._backend, self._settings_file))
 
     @observed("check_receipt")
     def check_receipt(
@@ -1364,6 +1369,15 @@ class MediaStore:
             facts = facts_of_name(key) or facts_of_sidecar(found.sidecar, key) if verify else None
             content.attach(StoredBytes(self._backend, key, content.mime_type, facts=facts, verify_reads=verify))
         return content
+
+    @property
+    def _origin(self) -> Origin:
+        return Origin(self._backend, verify_reads=bool(self._options["verify_reads"]))
+
+    def _pictured(self, thing: PicturedT) -> PicturedT:
+        """Tell a record, a report or a catalog where its media lie: a notebook then shows pictures of them."""
+        thing._origin = self._origin
+        return thing
 
     def _draw(self, name: str, wanted: object, **how: object) -> Any:
         """Return a gallery or a comparison of this store: what the module of that name makes."""

@@ -13,9 +13,11 @@ from importlib import import_module
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Unpack
 
+from pydantic_core import from_json
+
 from fsmedia import models  # its reports are loaded when one is made
 from fsmedia.catalog.schema import ATTRIBUTES, MIXED, AttributeColumns, TableHeader, arrow, attributes_of
-from fsmedia.errors import InvalidMediaError, StorageError
+from fsmedia.errors import InvalidMediaError, MediaNotFoundError, StorageError
 from fsmedia.models import base, mime
 from fsmedia.models.attributes import meets
 from fsmedia.models.selection import Selection, SelectionWords, shows_words
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from fsmedia.models import AttributeValue, CatalogRefresh, Condition, StoreStatistics, Tally
+    from fsmedia.models import AttributeValue, CatalogRefresh, Condition, MediaRecord, StoreStatistics, Tally
 
 _INSTANTS = {"since": "timestamp", "until": "timestamp", "expires_before": "expires_at"}
 DAY = timedelta(days=1)
@@ -114,6 +116,7 @@ class Catalog:
         self._header = TableHeader.read(table.schema.metadata)
         self._file = file
         self.report = report
+        self._origin = base.NOWHERE
 
     @property
     def refreshed_at(self) -> datetime:
@@ -143,9 +146,22 @@ class Catalog:
         """Return the rows as a `pyarrow.Table`, not copied."""
         return self._table
 
-    def to_pandas(self) -> Any:
-        """Return a `pandas.DataFrame`; texts and numbers that may be missing are Arrow-backed."""
-        return self._table.to_pandas(types_mapper=_package("pandas").ArrowDtype)
+    def to_pandas(self, *, thumbnails: bool = False) -> Any:
+        """Return a `pandas.DataFrame`; texts and numbers that may be missing are Arrow-backed.
+
+        Parameters
+        ----------
+        thumbnails
+            Add a column `thumbnail`, the first, that a notebook shows as small pictures. They are read when the table
+            is looked at, of the rows that it shows. Leave it out of what is written into files.
+
+        Raises
+        ------
+        StorageError
+            pandas, or with `thumbnails` what draws them, is not installed.
+        """
+        frame = self._table.to_pandas(types_mapper=_package("pandas").ArrowDtype)
+        return import_module("fsmedia.catalog.frame").pictured(frame, self._origin) if thumbnails else frame
 
     def to_polars(self) -> Any:
         """Return the rows as a `polars.DataFrame`."""
@@ -163,7 +179,11 @@ class Catalog:
         selection = Selection(**words)
         for name in selection.words.get("attributes", {}):
             self._check_attribute(name)
-        return Catalog(self._table.filter(mask(self._table, selection))) if selection.asks() else self
+        if not selection.asks():
+            return self
+        found = Catalog(self._table.filter(mask(self._table, selection)))
+        found._origin = self._origin
+        return found
 
     def _check_attribute(self, name: str) -> None:
         if self._header.attributes is not None and name in self._header.attributes.kinds:
@@ -184,6 +204,32 @@ class Catalog:
 
     def __len__(self) -> int:
         return len(self._table)
+
+    def __getitem__(self, which: int | str) -> MediaRecord:
+        """Return the record of a row, by its number or its reference.
+
+        Raises
+        ------
+        IndexError
+            There is no row of that number.
+        MediaNotFoundError
+            There is no row of that reference.
+        """
+        place = which
+        if isinstance(place, str):
+            place = arrow().compute.index(self._table.column("reference"), place).as_py()
+            if place < 0:
+                raise MediaNotFoundError("the catalog has no such media", next_step="refresh it", reference=str(which))
+        (row,) = self._table.slice(range(len(self))[place], 1).to_pylist()
+        known = {name: row[name] for name in models.MediaRecord.model_fields if row.get(name) is not None}
+        text = known.pop("xattrs", "{}")
+        record = models.MediaRecord(**{**known, "xattrs": from_json(text), "attributes": attributes_of(text)})
+        record._origin = self._origin
+        return record
+
+    def __iter__(self) -> Iterator[MediaRecord]:
+        """Iterate over the records of all rows."""
+        return map(self.__getitem__, range(len(self)))
 
     def __repr__(self) -> str:
         at = f"{self.refreshed_at:%Y-%m-%d %H:%M:%S}Z"

@@ -10,23 +10,33 @@ from markupsafe import Markup
 
 from fsmedia.display.card import (
     BUDGET,
+    CODE,
+    LINE,
+    QUIET,
+    SOFT,
     PreviewBudget,
     bare,
-    card,
+    facts,
+    family,
+    figure,
     fitting,
-    nothing,
-    page_head,
+    length,
+    line,
+    name_of,
     previews_of,
-    room_of_page,
-)
-from fsmedia.display.html import document, joined, save_page, script, style
+    sound,
+    states,
+)  # fmt: skip
+from fsmedia.display.html import document, joined, save_page
 from fsmedia.display.items import GalleryItem, Totals, check_limit, select_items
+from fsmedia.display.previewer import show_in_place
+from fsmedia.display.reports import known_text, panel
 from fsmedia.errors import InvalidMediaError
 from fsmedia.models.selection import Selection
-from fsmedia.models.text import plural, size_text, visible
+from fsmedia.models.text import plural, sentence, size_text, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
     from os import PathLike
     from pathlib import Path
@@ -40,6 +50,10 @@ By = Literal["message", "conversation"]
 """What makes a position in a comparison: message and part, or the conversation too."""
 MOST_RUNS = 12  # runs side by side
 Position = tuple[str, int, int]  # conversation (empty where it does not count), message, part
+_STYLE = Markup(
+    "<style>.fsm-compare .fsm-cell:has(>details[open]){grid-column:1/-1}"
+    ".fsm-compare details[open] :is(img,.fsm-text){max-height:none!important}</style>"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +70,8 @@ class Comparison:
     totals: dict[str, Totals] = field(repr=False)
     by: By
     now: datetime
+
+    _ipython_display_ = show_in_place
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -86,42 +102,68 @@ class Comparison:
         return str(self._page())
 
     def _page(self) -> Markup:
-        positions, missing = self.positions, Markup('<div class="fsm-missing">nothing at this position</div>')
-        room = room_of_page() - 2_500 * len(self.runs)  # for the head of each column: a run's name, escaped
-        kept, room = fitting(map(self._needed, positions), room)
+        positions, missing = self.positions, line("nothing at this position", f"{SOFT};border:{LINE};padding:24px 8px")
+        named = [f"{visible(run, most=200)}: {self._counted(run)}" for run in self.runs]
+        kept, room = fitting(map(self._needed, positions), BUDGET - 20_000 - sum(6 * len(each) + 200 for each in named))
         budget = PreviewBudget(room)
-        rows = [
-            _row(self._named(where), [self._cell(where, run, budget.fit) or missing for run in self.runs])
-            for where in positions[:kept]
-        ]
-        column = Markup('<th scope="col">{}<br><span class="fsm-sum">{}</span></th>')
-        heads = joined(column.format(visible(run, most=200), self._counted(run)) for run in self.runs)
+        rows = joined(self._row(where, budget.fit, missing) for where in positions[:kept])
         counts = ((len(positions) - kept, "position"), (budget.left_out, "preview"))
         left_out = " and ".join(plural(count, name) for count, name in counts if count)
-        notice = Markup('<p class="fsm-note">{} left out: a page holds at most {}.</p>')
-        body = Markup(
-            '<div class="fsm-scroll"><table class="fsm-versus"><thead><tr><th scope="col">Position</th>{}</tr></thead>'
-            "<tbody>{}</tbody></table></div>"
-        ).format(heads, joined(rows))
-        head = page_head(
+        absent = f"{len(self.missing):,} of them missing in a run"
+        return panel(
             f"{plural(len(self.runs), 'run')} side by side",
-            f"{plural(len(positions), 'position')}, {len(self.missing):,} of them missing in a run",
-            notice.format(left_out, size_text(BUDGET)) if left_out else "",
+            f"{plural(len(positions), 'position')}, {absent}",
+            [f"{left_out} left out: a page holds at most {size_text(BUDGET)}." if left_out else ""],
+            Markup('{}<div class="fsm-compare">{}{}</div>').format(
+                _STYLE, joined(map(line, named)), rows or line("No media of these runs here.", f"{SOFT};padding:24px 0")
+            ),
         )
-        return Markup('<div class="fsm fsm-gallery">{}{}<div class="fsm-compared">{}</div></div>{}').format(
-            style(), head, body if rows else nothing("No media of these runs here."), script()
+
+    def _row(self, where: Position, fit: Callable[[Preview], Preview], missing: Markup) -> Markup:
+        """Return what the runs have at a position, each below its run's name: side by side, or stacked on a phone."""
+        cell = Markup('<div class="fsm-cell" style="min-width:0"><div style="{}">{}</div>{}</div>')
+        bold = "font-weight:600;overflow-wrap:anywhere;margin-bottom:4px"
+        cells = (
+            cell.format(bold, visible(run, most=60), joined(self._cell(where, run, fit)) or missing)
+            for run in self.runs
         )
+        return Markup(
+            '<section><h3 style="margin:20px 0 8px;padding:4px 0 0;border:0;border-top:{};font-size:14px;'
+            'font-weight:600;line-height:1.4;{}">{}</h3><div style="display:grid;gap:14px;'
+            'grid-template-columns:repeat(auto-fit,minmax(200px,1fr))">{}</div></section>'
+        ).format(LINE, SOFT, self._named(where), joined(cells))
 
     def _needed(self, where: Position) -> int:
-        row = _row(self._named(where), [self._cell(where, run, bare) for run in self.runs])
-        return len(row.encode()) + 100 * len(self.runs)
+        return len(self._row(where, bare, Markup("")).encode()) + 250 * len(self.runs)
 
-    def _cell(self, where: Position, run: str, fit: Callable[[Preview], Preview]) -> Markup:
-        """Return the cards of a run at a position; `fit` says how much of each preview is shown."""
-        return joined(
-            card(item, fit(preview), self.now, notes=self._same(item, where, run))
-            for item, preview in self._cells.get((run, where), ())
-        )
+    def _cell(self, where: Position, run: str, fit: Callable[[Preview], Preview]) -> Iterator[Markup]:
+        """Yield what a run has at a position; `fit` says how much of each preview is shown.
+
+        Opening it shows the picture as wide as the page, and all that is known of the media item.
+        """
+        for item, preview in self._cells.get((run, where), ()):
+            record, shown, name = item.record, fit(preview), name_of(item.record)
+            kind, caption = family(record), sentence(record.caption or "")
+            label, said = caption or name, known_text(record, most=1_500)
+            yield Markup(
+                '<details class="fsm-card" style="margin:0 0 10px"><summary style="display:block;cursor:pointer" {0}>'
+                '{1}<div style="font-weight:600;overflow-wrap:anywhere;margin-top:4px">{2}</div></summary>'
+                '<div style="{3};white-space:pre-wrap;overflow-wrap:anywhere">{4}</div></details>{5}{6}'
+            ).format(
+                QUIET,
+                figure(shown, kind, label, length(record, kind, shown), height=340),
+                name,
+                CODE,
+                said,
+                sound(shown, label),
+                joined(
+                    [
+                        line(facts(record, kind, shown, record.size_bytes), SOFT),
+                        line(caption),
+                        line(", ".join([*self._same(item, where, run), *states(item, self.now)]), "font-weight:600"),
+                    ]
+                ),
+            )
 
     @cached_property
     def _cells(self) -> dict[tuple[str, Position], list[tuple[GalleryItem, Preview]]]:
@@ -151,12 +193,6 @@ class Comparison:
             if digest and any(found.record.sha256 == digest for found, _ in self._cells.get((other, where), ())):
                 return (f"same bytes as {visible(other, most=40)}",)
         return ()
-
-
-def _row(name: str, cells: Iterable[Markup]) -> Markup:
-    return Markup('<tr><th scope="row">{}</th>{}</tr>').format(
-        name, joined(Markup("<td>{}</td>").format(cell) for cell in cells)
-    )
 
 
 def comparison_of(

@@ -29,6 +29,7 @@ from fsmedia.display.card import (
 )
 from fsmedia.display.html import document, joined, save_page, script, style
 from fsmedia.display.items import GalleryItem, Sort, Totals, select_items
+from fsmedia.display.previewer import show_in_place
 from fsmedia.errors import InvalidMediaError
 from fsmedia.models import MediaRecord
 from fsmedia.models.attributes import condition_text
@@ -72,6 +73,8 @@ class Gallery:
     totals: Totals
     group_by: GroupBy | None
     now: datetime
+
+    _ipython_display_ = show_in_place
 
     def __len__(self) -> int:
         return len(self.items)

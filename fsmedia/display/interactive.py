@@ -12,6 +12,7 @@ import anywidget
 import traitlets
 
 from fsmedia.display.html import asset, playable
+from fsmedia.display.previewer import show_in_place
 from fsmedia.errors import MediaError, MediaTooLargeError
 from fsmedia.models.text import size_text
 
@@ -31,6 +32,8 @@ class InteractiveGallery(anywidget.AnyWidget):
 
     _esm = asset("script.js") + asset("widget.js")
     html = traitlets.Unicode().tag(sync=True)
+
+    _ipython_display_ = show_in_place
 
     def __init__(self, gallery: Gallery, opened: Callable[[str], BinaryIO], **options: Any) -> None:
         super().__init__(html=gallery.html(ask=True), **options)

@@ -371,6 +371,7 @@ _SIDES = ((16, LARGEST_SIDE), (64, 512), (250, 256))
 _SMALLEST = 160
 _AT_ONCE = 16
 _PATIENCE = 0.5  # seconds before a bar is shown
+_bar: tuple[object, Any] | None = None  # the cell and the output of the last bar in a notebook, which is empty now
 _CACHED = "1"  # to be raised when previews are made in another way: the old ones are not found any more
 
 
@@ -596,8 +597,9 @@ def _progress(progress: Progress, total: int) -> Iterator[Callable[[int], object
     """Give a function that is called with the number of previews that are ready.
 
     Without one of the caller's it shows a bar to whoever waits longer than half a second: in a notebook, or on a
-    terminal. Nothing of it stays.
+    terminal. Nothing of it is seen afterwards; `show_in_place` takes a notebook's place of it.
     """
+    global _bar  # noqa: PLW0603 - one process, one notebook
     if callable(progress):
         yield progress
         return
@@ -615,6 +617,8 @@ def _progress(progress: Progress, total: int) -> Iterator[Callable[[int], object
         last, text = now, f"{count} of {total} previews"
         if (show := _notebook()) is not None:
             bar = {"text/html": f"<progress max='{total}' value='{count}'></progress> {text}", "text/plain": ""}
+            if shown is None and (kept := _bar_of_cell()) is not None:
+                shown = kept
             if shown is None:
                 shown = show(bar, raw=True, display_id=True)
             else:
@@ -631,11 +635,41 @@ def _progress(progress: Progress, total: int) -> Iterator[Callable[[int], object
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
         elif shown is not None:
-            shown.update({"text/html": "", "text/plain": ""}, raw=True)
+            # A notebook can't take one output back, only all of a cell. Without data it has no height.
+            shown.update({}, raw=True)
+            _bar = (_cell(), shown)
+
+
+def show_in_place(thing: Any) -> None:
+    """Show what was drawn in the place of the bar that its previews left in this cell, as `_ipython_display_`.
+
+    NotImplementedError, which IPython takes for "as usual", where there is none.
+    """
+    global _bar  # noqa: PLW0603 - one process, one notebook
+    bar = _bar_of_cell()
+    if bar is None:
+        raise NotImplementedError
+    _bar = None
+    bundle = getattr(thing, "_repr_mimebundle_", None)
+    data = bundle() if bundle else {"text/html": thing._repr_html_(), "text/plain": repr(thing)}
+    bar.update(data[0] if isinstance(data, tuple) else data, raw=True)
+
+
+def _bar_of_cell() -> Any | None:
+    """Return the output of a bar that is done, if it stands in the cell that runs."""
+    return _bar[1] if _bar is not None and _bar[0] == _cell() else None
+
+
+def _cell() -> tuple[object, object]:
+    shell = _shell()
+    return shell, getattr(shell, "execution_count", None)
 
 
 def _notebook() -> Any | None:
     """Return IPython's display where a notebook's kernel runs this."""
+    return None if getattr(_shell(), "kernel", None) is None else import_module("IPython.display").display
+
+
+def _shell() -> Any | None:
     ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    return None if getattr(shell, "kernel", None) is None else import_module("IPython.display").display
+    return None if ipython is None else ipython.get_ipython()

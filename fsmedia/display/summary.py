@@ -1,11 +1,12 @@
 """The summary of a store that a notebook shows: what it is, how much lies in it, what goes soon, what was saved.
 
-It must cost little however much there is: a bounded number of listed names, and no sidecar is read. What was not
-listed is said.
+It must cost little however much there is: a bounded number of listed names, and a few pictures. What was not listed is
+said.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from datetime import datetime, timedelta
 from itertools import chain, islice
@@ -14,39 +15,47 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from fsmedia.core import records
-from fsmedia.display.html import joined, table
-from fsmedia.display.reports import panel_html
+from fsmedia.display.card import MOST_READ, SOFT, Seen, line, strip
+from fsmedia.display.html import joined
+from fsmedia.display.reports import beside, panel, table
 from fsmedia.format import keys
 from fsmedia.models import mime
-from fsmedia.models.text import plural, size_text, visible
+from fsmedia.models.text import plural, shown_of, size_text, visible
 from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fsmedia.format.settings import Configuration
+    from fsmedia.models.base import Origin
     from fsmedia.storage import Backend, Entry
 
 MOST_LISTED = 10_000  # names that are listed for a summary: 10 requests on an object store
 SOON = timedelta(hours=24)  # what expires within it is counted, by the days of the due index
+NEWEST = 6  # pictures of a summary
 
 _MOST_DUE = 2_000
 _MOST_TYPES = 8
+_BAR = "display:inline-block;height:8px;border-radius:4px;background:#4a90d9"
 
 
-def summary_html(
-    backend: Backend, configuration: Configuration, now: datetime, *, settled: bool, read_only: bool
-) -> str:
-    """Return the summary of a store; what is told of its media is from the names of a bounded listing."""
+def summary_html(origin: Origin, configuration: Configuration, now: datetime, *, settled: bool, read_only: bool) -> str:
+    """Return the summary of a store; what is told of its media is from the names of a bounded listing.
+
+    Below it stand the newest pictures among them: a read of each sidecar and, the first time, of each picture.
+    """
+    backend = origin.backend
     listed, cut = _first(_media_keys(backend), MOST_LISTED)
     counts, sizes = Counter[str](), Counter[str]()
-    folders, places, shared = set(), set(), 0
+    folders, places, shared, pictures = set(), set(), 0, []
     for item in records.listed(listed):
         key, size = item.entry.key, item.entry.size
         kind = mime.guess_from_name(key) or "unknown type"
         counts[kind] += 1
         sizes[kind] += size
         folders.add(key.rpartition("/")[0])
+        if kind.startswith("image/") and item.has_sidecar and item.entry.modified and size <= MOST_READ // NEWEST:
+            pictures.append(item.entry)
         if keys.pointer_of(key) is not None:
             place = keys.bytes_key(key)
             shared += size if place in places else 0
@@ -73,17 +82,17 @@ def summary_html(
         "read-only" if read_only else "",
         "" if settled else "no store was made here yet",
     ]
-    rows = joined(Markup('<tr><th scope="row">{}</th><td>{}</td></tr>').format(*fact) for fact in facts.items())
-    body = Markup('<div class="fsm-scroll"><table><tbody>{}</tbody></table></div>{}').format(
-        rows, _types(counts, sizes) if counts else ""
-    )
+    newest = heapq.nlargest(NEWEST, pictures, key=lambda entry: (entry.modified, entry.key))
+    tables = [table((), facts.items()), *([_types(counts, sizes)] if counts else [])]
+    seen = strip(origin, [Seen(entry.key) for entry in newest], newest)
     notes = [f"Only the first {MOST_LISTED:,} names were listed." if cut else ""]
-    return panel_html(backend.url, ", ".join(filter(None, words)), notes, body, "fsm-side")
+    told = ", ".join(filter(None, words))
+    return str(panel(backend.url, told, notes, joined([beside(tables), seen])))
 
 
 def failed_html(url: str, problem: str) -> str:
     """Return what is shown of a store that can't be looked at."""
-    return panel_html(url, "", [problem], "")
+    return str(panel(url, "", [problem], Markup("")))
 
 
 def _first(entries: Iterator[Entry], most: int) -> tuple[list[Entry], bool]:
@@ -109,11 +118,12 @@ def _due_keys(backend: Backend, now: datetime) -> Iterator[Entry]:
 def _types(counts: Counter[str], sizes: Counter[str]) -> Markup:
     """Return bytes by type, the most first, each with a bar."""
     largest = max(sizes.values()) or 1
-    bar = Markup('<span class="fsm-bar" style="width:{}px" aria-hidden="true"></span>')
+    bar = Markup('<div style="{};width:{}px"></div>')
+    shown = shown_of(len(sizes), _MOST_TYPES)
     rows = [
-        (visible(kind, most=80), f"{counts[kind]:,}", size_text(size), bar.format(120 * size // largest))
-        for kind, size in sizes.most_common(_MOST_TYPES)
+        (visible(kind, most=80), f"{counts[kind]:,}", size_text(size), bar.format(_BAR, 2 + 120 * size // largest))
+        for kind, size in sizes.most_common(shown)
     ]
-    others = len(sizes) - _MOST_TYPES
-    more = Markup('<p class="fsm-total">and {}</p>').format(plural(others, "other type")) if others > 0 else ""
-    return Markup("<div>{}{}</div>").format(table(("type", "media", "bytes", ""), rows, right=(1, 2)), more)
+    others = len(sizes) - shown
+    more = line(f"and {plural(others, 'other type')}" if others > 0 else "", SOFT)
+    return joined([table(("type", "media", "bytes", ""), rows, right=(1, 2)), more])

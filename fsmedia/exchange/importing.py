@@ -144,7 +144,7 @@ class Importer:
         """Import all items and report what became of them."""
         self._log.take(items, self._import)
         self._flush()
-        return self._log.report()
+        return self.store._pictured(self._log.report())
 
     def _import(self, item: SourceItem) -> None:
         data, head = self._first_bytes(item)

@@ -16,7 +16,7 @@ from operator import or_
 from types import UnionType
 from typing import Annotated, Any, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from fsmedia.errors import InvalidMediaError
 from fsmedia.models.text import minute_text, shown_of, size_text
@@ -83,6 +83,36 @@ class Model(BaseModel):
             return super().model_validate_json(json_data, **options)
         except ValidationError as error:
             raise explain(error, cls.__name__) from None
+
+
+class Origin:
+    """The storage of the media that a record, a report or a catalog names, for whoever shows pictures of them.
+
+    It may know secrets: it is nobody's value, is no part of a copy that leaves the process, and all of them are equal.
+    """
+
+    __slots__ = ("backend", "verify_reads")
+
+    def __init__(self, backend: Any = None, *, verify_reads: bool = True) -> None:
+        self.backend, self.verify_reads = backend, verify_reads
+
+    def __repr__(self) -> str:
+        return "Origin()"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Origin)
+
+    def __hash__(self) -> int:
+        return hash(Origin)
+
+    def __reduce__(self) -> tuple[type[Origin], tuple[()]]:
+        return Origin, ()
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
+
+
+NOWHERE = Origin()
 
 
 def html_of(thing: object) -> str | None:
@@ -171,7 +201,8 @@ def _cell_text(head: str, value: object) -> str:
 class ReportView:
     """What a report tells, wherever it is shown: a title, facts in one line, tables, notes on what they mean.
 
-    `failed` has the names of what went wrong, each with its error, or a text; `warnings` say what looks wrong.
+    `failed` has the names of what went wrong, each with its error, or a text; `warnings` say what looks wrong;
+    `pictured` are references of media that are there, of which pictures help.
     """
 
     title: str
@@ -180,6 +211,7 @@ class ReportView:
     notes: Sequence[str] = ()
     failed: Sequence[tuple[str, Any]] = ()
     warnings: Sequence[str] = ()
+    pictured: Sequence[str] = ()
 
 
 class Report(Model):
@@ -187,6 +219,8 @@ class Report(Model):
 
     # It makes pydantic read the source of each class, so models that every program loads describe their fields in code.
     model_config = ConfigDict(use_attribute_docstrings=True)
+
+    _origin: Origin = PrivateAttr(default=NOWHERE)
 
     def _told(self) -> ReportView:
         """Return what the report alone tells; what all reports tell of their work comes behind."""
@@ -207,7 +241,7 @@ class Report(Model):
             for each in getattr(self, "failed", ())
         ]
         notes, warnings = list(filter(None, told.notes)), list(filter(None, told.warnings))
-        return ReportView(told.title, ", ".join(facts), tables, notes, failed, warnings)
+        return ReportView(told.title, ", ".join(facts), tables, notes, failed, warnings, told.pictured)
 
     def __str__(self) -> str:
         return self._view().facts

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SkipValidation
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, PrivateAttr, SkipValidation
 from pydantic_core import core_schema
 
 from fsmedia.models import mime
 from fsmedia.models.attributes import AttributeValue, checked_attributes
-from fsmedia.models.base import Model, html_of
+from fsmedia.models.base import NOWHERE, Model, Origin, html_of
 from fsmedia.models.text import checked_file_name
 
 if TYPE_CHECKING:
@@ -191,6 +191,8 @@ class MediaRecord(MediaMetadata, ContentFields):
         default=None,
         description="Why nothing may delete or replace it; None: it is not held, or nobody asked (`info` does).",
     )
+
+    _origin: Origin = PrivateAttr(default=NOWHERE)
 
     def _repr_html_(self) -> str | None:
         return html_of(self)

@@ -90,6 +90,7 @@ class EnforcementReport(Report):
             f"({_freed(self.bytes_freed, self.versions_kept)})",
             [ReportTable(verb, self.deleted, gone), ReportTable("skipped", self.skipped, _REASONED)],
             [partial if self.due_index == "partial" else ""],
+            pictured=[each.reference for each in self.deleted] if self.dry_run else (),
         )
 
 
@@ -321,6 +322,7 @@ class ImportReport(Report):
             ],
             ["" if self.examined else "nothing was found there that could be media"],
             warnings=[sweep if due else ""],
+            pictured=() if self.dry_run else [each.reference for each in self.stored],
         )
 
 
@@ -497,6 +499,7 @@ class Receipt(Report):
             ],
             ["" if self.is_complete else "something of the subject stays: erase again once it can go"],
             warnings=["the checksum is not that of the text: it was changed"] if is_changed else [],
+            pictured=[each.reference for each in self.erased] if self.dry_run else (),
         )
 
 

@@ -9,6 +9,8 @@ from unicodedata import category, normalize
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
+    from fsmedia.models.metadata import MediaRecord
+
 _KIB = 1024
 _LONG_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 _MINUTE = 60
@@ -72,6 +74,13 @@ def plural(count: int, name: str) -> str:
     if count != 1 and name != "media":
         name = f"{name[:-1]}ies" if name.endswith("cy") else f"{name}s"
     return f"{count:,} {name}"
+
+
+def place_text(record: MediaRecord) -> str:
+    """Return where a media item stands: `run r1, conversation c1, message 3, part 1`; what says nothing is left out."""
+    ids = (("run", record.run_id), ("conversation", record.conversation_id), ("session", record.session_id))
+    named = [f"{what} {visible(each)}" for what, each in ids if each]
+    return ", ".join([*named, f"message {record.message_idx}", f"part {record.part_idx}"])
 
 
 def shown_of(count: int, most: int) -> int:
