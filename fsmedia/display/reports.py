@@ -105,15 +105,14 @@ def record_html(record: MediaRecord) -> str:
         line(f"{kept}, policy {visible(record.policy_name)}" if record.policy_name else kept, SOFT),
         line(f"held: {visible(record.hold, most=300)}" if record.hold else "", "font-weight:600"),
     )
-    seen = figure(preview, kind, caption or name, length(record, kind, preview))
-    if record._origin.backend is None:
-        seen = Markup("")
+    seen = [figure(preview, kind, caption or name, length(record, kind, preview)), sound(preview, name)]
     marks = [(visible(name), sentence(value_text(value))) for name, value in sorted(record.attributes.items())]
-    known = Markup('<details style="margin-top:6px"><summary style="cursor:pointer;{0}" {1}>All that is known</summary>'
-        '<div style="{2};white-space:pre-wrap;overflow-wrap:anywhere">{3}</div></details>').format(
-        SOFT, QUIET, CODE, known_text(record))  # fmt: skip
-    parts = [joined([seen, sound(preview, name)]) if seen else Markup(""), joined([*told, known])]
-    return str(panel(name, "", [], beside([*filter(None, parts), table((), marks) if marks else Markup("")])))
+    parts = [joined(seen)] * (record._origin.backend is not None) + [joined(told)] + [table((), marks)] * bool(marks)
+    known = Markup(
+        '<details style="margin-top:6px"><summary style="cursor:pointer;{0}" {1}>All that is known</summary>'
+        '<div style="{2};white-space:pre-wrap;overflow-wrap:anywhere">{3}</div></details>'
+    ).format(SOFT, QUIET, CODE, known_text(record))
+    return str(panel(name, "", [], joined([beside(parts), known])))
 
 
 def known_text(record: MediaRecord, *, most: int = 100_000) -> str:

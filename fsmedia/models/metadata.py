@@ -16,11 +16,14 @@ from fsmedia.models.base import NOWHERE, Model, Origin, html_of
 from fsmedia.models.text import checked_file_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydantic import GetCoreSchemaHandler
 
 MAX_ID_LENGTH = 4096
 """Longest id in characters; what does not fit a file name stands in full in the sidecar."""
 _LARGEST_INDEX = 10**9 - 1
+_SHOWN = 40  # characters of a text that is longer than twice as many
 
 
 def checked_text(text: str) -> str:
@@ -194,8 +197,24 @@ class MediaRecord(MediaMetadata, ContentFields):
 
     _origin: Origin = PrivateAttr(default=NOWHERE)
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Show what says something, the reference first; of long texts the beginning, and no attribute twice."""
+        yield "reference", str(self.reference)
+        for name, value in self:
+            if name not in ("reference", "xattrs") and value not in (None, "", {}):
+                yield name, _shortened(value)
+
     def _repr_html_(self) -> str | None:
         return html_of(self)
+
+
+def _shortened(value: Any) -> Any:
+    """Return a value as a repr shows it: long texts cut, times to the second."""
+    if isinstance(value, Mapping):
+        return {name: _shortened(each) for name, each in value.items()}
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}Z"
+    return f"{value[:_SHOWN]}..." if isinstance(value, str) and len(value) > 2 * _SHOWN else value
 
 
 def _whole_seconds(value: timedelta) -> timedelta:

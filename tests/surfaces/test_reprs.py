@@ -16,9 +16,9 @@ from fsmedia.display import card
 from fsmedia.display.summary import NEWEST
 from tests.contract.specimens import raised
 from tests.protocol.wire import counted, opened
-from tests.storages import MemoryStorage, S3Storage, Storage
+from tests.storages import LocalStorage, MemoryStorage, S3Storage, Storage
 from tests.surfaces import specimens
-from tests.surfaces.commands import ROOT, tells
+from tests.surfaces.commands import ROOT, answers, exits, tells
 from tests.surfaces.specimens import HOSTILE, put
 from tests.surfaces.test_browser import browser, visiting  # noqa: F401 - a fixture
 from tests.surfaces.test_displays import Page, shown
@@ -117,6 +117,33 @@ def test_a_table_of_pandas_shows_thumbnails_of_the_rows_it_shows(moto_storage: S
     assert seen(frame.rename(columns={"thumbnail": "caption2"})._repr_html_()) == 0
     joined = frame.merge(pd.DataFrame({"reference": ["x"], "of": [1]}), how="outer", on="reference")
     assert seen(joined.tail(2)._repr_html_()) in (1, 2)
+
+
+def test_nothing_is_a_wall_of_text(local_storage: LocalStorage) -> None:
+    """What is empty is left out, what belongs together stands on one line, and long texts are cut; `--json` has all."""
+    store, prompt = MediaStore(local_storage.url), "a garden " * 500
+    attributes, caption = {"prompt": prompt, "score": 4.5}, "c" * 1_000
+    reference = put(store, specimens.picture(), "image/png", caption=caption, attributes=attributes, provider_id="p")
+    record = store.info(reference)
+    assert repr(record).startswith(f"MediaRecord(reference='{reference}', ")
+    assert len(repr(record)) < 700
+    assert "None" not in repr(record)
+    text = exits(0, "info", reference, "-s", local_storage.url).stdout
+    lines = [line.split(None, 1) for line in text.splitlines()[1:]]
+    heads = ["type", "caption", "from", "time", "expires", "sha256", "attributes", "prompt", "score"]
+    assert [each[0] for each in lines] == [each for each in heads if each != "expires"]
+    assert lines[0][1].startswith("image/png, 400 x 300 pixels, ")
+    assert lines[2][1] == "run r1, conversation c1, message 0, part 0, by p"
+    tells(text, f"... ({len(prompt):,} characters; --json shows all)")
+    assert max(map(len, text.splitlines())) < 400
+    (told,) = answers("info", reference, "-s", local_storage.url)
+    assert (told["attributes"]["prompt"], told["caption"]) == (prompt, caption)
+    page = record._repr_html_()
+    assert page is not None
+    folded, _, rest = page.partition("All that is known")
+    assert prompt[:100] in folded
+    assert prompt not in folded
+    assert prompt[:1_900] in rest
 
 
 # -- tables, in hosts that have styles of their own ---------------------------------------------------------------
