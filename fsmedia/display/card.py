@@ -17,6 +17,7 @@ from fsmedia.display.previewer import Preview, Previewer, PreviewRequest, family
 from fsmedia.errors import MediaError
 from fsmedia.format import keys
 from fsmedia.models import MediaContent, MediaRecord, mime
+from fsmedia.models.base import Origin
 from fsmedia.models.text import (
     distance_text,
     duration_text,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from fsmedia.display.items import GalleryItem
     from fsmedia.display.previewer import Progress
-    from fsmedia.models.base import Origin
     from fsmedia.storage import Backend, Entry
 
 SOON = timedelta(days=7)  # what expires within it is marked
@@ -285,9 +285,10 @@ def badge(text: str, style: str = "", title: str = "") -> Markup:
 
 
 def previews_of(backend: Backend, items: list[GalleryItem], progress: Progress, *, verify_reads: bool) -> list[Preview]:
-    """Return previews of media, in their order."""
-    requests = []
+    """Return previews of media, in their order, and tell the records where theirs come from."""
+    requests, origin = [], Origin(backend, verify_reads=verify_reads)
     for entry, record in ((item.selected.entry, item.record) for item in items):
+        record._origin = origin
         promised = StoredFacts(entry.size, record.sha256) if verify_reads and record.sha256 else None
         requests.append(PreviewRequest(entry, record.detected_mime_type or record.mime_type, promised))
     return Previewer(backend, side_for(len(requests))).of(requests, progress)

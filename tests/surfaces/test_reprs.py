@@ -68,6 +68,7 @@ def test_records_rows_and_what_would_go_show_pictures(store: MediaStore, storage
     assert seen(record._repr_html_()) == 1
     assert catalog[0] == catalog[first] == record.model_copy(update={"hold": None})
     assert [each.reference for each in catalog] == [first, second, third, text]
+    assert [seen(each._repr_html_()) for each in store.gallery(mime_type="image/*").records] == [1, 1, 1]
     assert [seen(each._repr_html_()) for each in (catalog[1], catalog[text], *store.info_many([third]))] == [1, 0, 1]
     assert "# a text" in shown(catalog[-1]).text
     raised(IndexError, catalog.__getitem__, 4)
