@@ -47,7 +47,7 @@ FONT = (
 )
 SOFT = "opacity:.75"  # of the host's own colour: it reads on light and dark
 LINE = "1px solid rgba(128,128,128,.4)"
-CODE = "font-family:var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);font-size:12px"
+CODE = "font-family:monospace;font-size:12px"  # no variable: JupyterLab takes it out where nobody trusts
 QUIET = Markup('data-lm-suppress-shortcuts="true"')  # JupyterLab's one-letter commands spare what has the focus
 
 MOST_READ = 16 * 2**20  # bytes of media of which pictures are shown together: what goes beyond has none

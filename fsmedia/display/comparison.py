@@ -146,7 +146,7 @@ class Comparison:
             kind, caption = family(record), sentence(record.caption or "")
             label, said = caption or name, known_text(record, most=1_500)
             yield Markup(
-                '<details class="fsm-card" style="margin:0 0 10px"><summary style="display:block;cursor:pointer" {0}>'
+                '<details class="fsm-card" style="margin:0"><summary style="display:block;cursor:pointer" {0}>'
                 '{1}<div style="font-weight:600;overflow-wrap:anywhere;margin-top:4px">{2}</div></summary>'
                 '<div style="{3};white-space:pre-wrap;overflow-wrap:anywhere">{4}</div></details>{5}{6}'
             ).format(
@@ -160,7 +160,10 @@ class Comparison:
                     [
                         line(facts(record, kind, shown, record.size_bytes), SOFT),
                         line(caption),
-                        line(", ".join([*self._same(item, where, run), *states(item, self.now)]), "font-weight:600"),
+                        line(
+                            ", ".join([*self._same(item, where, run), *states(item, self.now)]),
+                            "font-weight:600;margin-bottom:10px",
+                        ),
                     ]
                 ),
             )
