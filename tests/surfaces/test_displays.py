@@ -507,6 +507,8 @@ def test_without_the_libraries_a_card_names_them(memory_storage, monkeypatch) ->
     store = MediaStore(memory_storage.url)
     assert store._repr_html_() is None  # the plain text is shown
     raised(errors.MediaError, store.gallery, match="pip install pillow av tinytag")
+    catalog = store.create().catalog()
+    raised(errors.StorageError, catalog.to_pandas, match="pip install pillow av tinytag", thumbnails=True)
 
 
 def test_a_record_shows_what_is_known_and_its_attributes_a_line_each(memory_storage: MemoryStorage) -> None:

@@ -93,7 +93,19 @@ def test_records_rows_and_what_would_go_show_pictures(store: MediaStore, storage
     store.delete_media(third)
     tells(shown(record).text, "bytes were read where")
     tells(shown(catalog[third]).text, "its bytes are gone")
-    assert seen(catalog._repr_html_()) == 1
+    assert (seen(catalog._repr_html_()), seen(store._repr_html_())) == (1, 2)  # with the one that came in
+
+
+def test_pictures_shown_together_are_bounded(store: MediaStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rows, and however large what they name: what goes beyond has no picture, and is not read."""
+    catalog = store.catalog()
+    size = max(each.size_bytes for each in catalog)
+    monkeypatch.setattr(card, "MOST_READ", 2 * size)
+    assert seen(catalog._repr_html_()) == 2
+    plan = store.erase(run_id="r1", dry_run=True)
+    assert seen(plan._repr_html_()) == 2
+    monkeypatch.setattr(card, "MOST_READ", 10)
+    tells(shown(catalog[0]).text, "too large to be shown here")
 
 
 def test_a_table_of_pandas_shows_thumbnails_of_the_rows_it_shows(moto_storage: S3Storage, cache_folder: Path) -> None:
