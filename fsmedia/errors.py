@@ -214,6 +214,6 @@ INSTALL: Final = {
     "s3": "pip install s3fs",
     "gcs": "pip install gcsfs",
     "catalog": "pip install pyarrow duckdb",
-    "notebook": "pip install pillow av tinytag markupsafe pypdfium2",
+    "notebook": "pip install pillow av tinytag markupsafe pypdfium2 markdown-it-py anywidget",
 }
 """What installs the packages of an extra, wherever this package came from: an index, a file or a clone."""

@@ -961,45 +961,77 @@ class MediaStore:
     @shows_words(SelectionWords)
     def gallery(
         self,
+        media: str | Iterable[str] | Catalog | Any = None,
         *,
         group_by: GroupBy | None = "conversation",
         sort: Sort = "position",
         limit: int = 50,
         interactive: bool = False,
+        rate: bool = False,
         progress: ProgressBar = True,
+        held: bool | None = None,
+        newest: int | None = None,
         **words: Unpack[SelectionWords],
     ) -> Gallery:
-        """Show media as cards: preview, facts, policy and expiry, reference, caption; `.save("gallery.html")` keeps it.
+        """Show media as pictures to look through; `.save("gallery.html")` keeps it.
 
-        The words of a selection are those of `list`. One listing finds and counts the media; each that is shown costs
-        its sidecar and, the first time, one read of its bytes. Previews stay in the cache folder of this machine
-        (``$FSMEDIA_CACHE``; "off" keeps none).
+        The words are those of `list`. One listing finds and counts the media; each that is shown costs its sidecar and,
+        the first time, one read of its bytes. Previews stay in the cache folder of this machine (``$FSMEDIA_CACHE``;
+        "off" keeps none).
 
         Parameters
         ----------
+        media
+            Instead of words: a reference or several, a catalog (``store.catalog().filter(...)``), or a DataFrame of
+            pandas or polars with a column `reference`. Two requests each that is shown, and a listing of the holds.
         group_by
             "conversation" (and in it messages), "run" (and in it messages), "message", or None.
         sort
-            "position" takes media in the order of their keys; "newest", "oldest" (these read all sidecars of the
-            selection) and "largest" choose which are shown.
+            "position" takes media in the order of their keys, or in which they are given; "newest", "oldest" (these
+            read all sidecars of the selection) and "largest" choose which are shown.
         limit
-            Most cards. A page holds at most 2 MiB; what does not fit is left out, and it says so.
+            Most media, up to 2,000. A page holds at most 2 MiB: of very many their pictures are smaller, and where it
+            is full it says how many are shown.
         interactive
-            Make a widget whose cards bring full sizes and players from the store when asked; needs anywidget.
+            Make a widget that brings originals from the store when somebody opens one, and tells by `.selected` the
+            references of what is selected; needs anywidget.
+        rate
+            Let the keys 1 to 5 of the widget write the attribute `rating`, and 0 remove it.
         progress
             True shows a bar to whoever waits; a function gets the number of previews that are ready.
+        held, newest
+            As of `list`; `newest` is also the limit.
 
         Raises
         ------
         InvalidMediaError
-            A condition can't be meant.
+            A condition can't be meant, or media and conditions are given.
+        MediaNotFoundError, BulkError
+            Of the given media there are some that are not there; it names the first.
         MediaError
             What draws it is not installed: the error says which packages.
         """
-        how = {"group_by": group_by, "sort": sort, "limit": limit, "progress": progress}
-        made: Gallery = self._draw("gallery", Selection(**words), **how)
+        selection = Selection(**words)
+        if rate:
+            self._check_writable()
+            if not interactive:
+                raise InvalidMediaError("rate=True goes with a widget only", next_step="add interactive=True")
+        if media is not None and (selection.asks() or held is not None or newest is not None):
+            raise InvalidMediaError("either media are given or conditions", next_step="leave one of them out")
+        if held is not None or newest is not None:
+            media, limit = self.list(held=held, newest=newest, **words), limit if newest is None else newest
+        made: Gallery = self._draw(
+            "gallery",
+            self._references,
+            selection,
+            media=media,
+            group_by=group_by,
+            sort=sort,
+            limit=limit,
+            progress=progress,
+        )
         if interactive:
-            made = _display("interactive").InteractiveGallery(made, self._references.open)
+            made = _display("interactive").InteractiveGallery(made, self.annotate if rate else None)
         return made
 
     @observed("compare")
@@ -1022,7 +1054,7 @@ class MediaStore:
         InvalidMediaError
             The runs are one text, none or too many.
         """
-        made: Comparison = self._draw("comparison", run_ids, by=by, limit=limit, progress=progress)
+        made: Comparison = self._draw("comparison", self._backend, run_ids, by=by, limit=limit, progress=progress)
         return made
 
     @observed("adopt")
@@ -1379,10 +1411,10 @@ class MediaStore:
         thing._origin = self._origin
         return thing
 
-    def _draw(self, name: str, wanted: object, **how: object) -> Any:
+    def _draw(self, name: str, store: Backend | References, wanted: object, **how: object) -> Any:
         """Return a gallery or a comparison of this store: what the module of that name makes."""
         options = {"now": self._now(), "verify_reads": bool(self._options["verify_reads"]), **how}
-        return getattr(_display(name), f"{name}_of")(self._backend, self._settings_file.refresh(), wanted, **options)
+        return getattr(_display(name), f"{name}_of")(store, self._settings_file.refresh(), wanted, **options)
 
     def _removal(self) -> Deleter:
         return Deleter(self._backend, self._settings_file.configuration, self._now, self._options["deletion_log"])

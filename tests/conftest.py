@@ -13,8 +13,9 @@ from typing import Any
 
 # The machine's own settings must not reach a test, and s3fs, gcsfs and fsspec read theirs when they are imported.
 FOREIGN = ("AWS_", "FSMEDIA_", "FSSPEC_", "GCSFS_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
-OURS = "FSMEDIA_REQUIRE_BROWSER"  # makes a missing browser a failure, see tests/surfaces/test_browser.py
-for variable in [name for name in os.environ if name.startswith(FOREIGN) and name != OURS]:
+# Make a missing browser a failure, and say where axe-core lies: see tests/surfaces/hosts.py
+OURS = ("FSMEDIA_REQUIRE_BROWSER", "FSMEDIA_AXE")
+for variable in [name for name in os.environ if name.startswith(FOREIGN) and name not in OURS]:
     del os.environ[variable]
 os.environ.update(
     AWS_DEFAULT_REGION="us-east-1",

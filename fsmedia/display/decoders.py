@@ -4,7 +4,8 @@ The bound holds for all that is decoded at once. Children are started when the f
 another, and end with the work that needed them. One that crashes, or takes too long, costs the media that it had. On
 systems without limits of memory (macOS, Windows) the sizes that headers claim are all that bounds it.
 
-A job is a line of JSON; the child asks for ranges of bytes, and answers with a packed preview or a reason.
+A job is a line of JSON; the child asks for ranges of bytes, and answers with a packed preview, and what was made for a
+browser to play or show, or with a reason.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ import sys
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
+from math import inf
 from typing import IO, TYPE_CHECKING, Any
 
 from fsmedia.display import pictures
-from fsmedia.display.previewer import OpenedSource, Preview, RangedFile, Source, UnshowableError, decoding
+from fsmedia.display.previewer import OpenedSource, Preview, RangedFile, Source, UnshowableError, decoding, kind_of
+from fsmedia.models.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +44,11 @@ _FRAME = struct.Struct(">cQQ")
 _LENGTH = struct.Struct(">q")
 _PREVIEW, _REASON, _FAILED, _MEMORY, _READ = b"P", b"U", b"F", b"M", b"R"
 _LONGEST_ANSWER, _LONGEST_REASON = 8 * MIB, 300
+MOST_MADE = 128 * MIB  # bytes that are made for a browser; they lie in the child, too
 _LONGEST_PAGE = 14_400  # points; PDF allows no longer side
+_NO_PASSWORD = 4  # of PDFium's errors
+_HEIF = ("image/heic", "image/heif")
+_LARGE = ("image/webp", "image/avif")
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from fsmedia.display.decoders import serve; serve()"
 )
@@ -68,13 +77,46 @@ class MemoryBudget:
 
 def picture(data: bytes, side: int) -> Preview:
     """Return a small picture; UnshowableError if there is none to show."""
+    kind = kind_of(data) or ""
+    if _is_heif(kind):
+        return _in_child({"function": "thumbnail", "side": side, "kind": kind}, OpenedSource.of(data))[0]
     needed, is_plain = pictures.memory_needed(data, side)
+    if needed > _SHARED and kind in _LARGE:
+        # Pillow holds all of it several times over; FFmpeg, which knows less of the format, once. One at a time.
+        found = poster(OpenedSource.of(data), kind, side, whole=True, needed=_SHARED)
+        return replace(found, kind="picture", duration=None)
     if needed > _SHARED:
         raise UnshowableError(_TOO_LARGE)
     if is_plain and needed <= SHARES[0]:
         with _state.budget.take(needed):
             return pictures.thumbnail(data, side)
-    return _in_child({"function": "thumbnail", "side": side}, OpenedSource.of(data), needed)
+    return _in_child({"function": "thumbnail", "side": side}, OpenedSource.of(data), needed)[0]
+
+
+def converted(data: bytes, side: int) -> tuple[Preview, bytes]:
+    """Return a picture that browsers do not show as one that they do; UnshowableError if there is none."""
+    kind = kind_of(data) or ""
+    needed = 0 if _is_heif(kind) else pictures.memory_needed(data, side)[0]
+    if needed > _SHARED:
+        raise UnshowableError(_TOO_LARGE)
+    return _in_child({"function": "converted", "side": side, "kind": kind}, OpenedSource.of(data), needed)
+
+
+def _is_heif(kind: str) -> bool:
+    if kind in _HEIF and find_spec("pillow_heif") is None:
+        raise UnshowableError("to see it: pip install pillow-heif")
+    return kind in _HEIF
+
+
+def played(source: Source, kind: str, most: int) -> tuple[Preview, bytes]:
+    """Return how a browser plays a film or sound, and the bytes for it where they are not its own; UnshowableError."""
+    job = {"function": "played", "kind": kind, "most": min(most, MOST_MADE), "whole": False}
+    return _in_child(job, source)
+
+
+def markdown(text: str) -> str:
+    """Return Markdown as HTML of a few harmless elements; UnshowableError if it takes too long."""
+    return _in_child({"function": "markdown"}, OpenedSource.of(text.encode()))[1].decode()
 
 
 def embedded(head: bytes, side: int) -> Preview:
@@ -86,19 +128,20 @@ def embedded(head: bytes, side: int) -> Preview:
         raise UnshowableError("too large to be read for a preview") from error
 
 
-def poster(source: Source, kind: str, side: int, *, whole: bool) -> Preview:
+def poster(source: Source, kind: str, side: int, *, whole: bool, needed: int = 0) -> Preview:
     """Return a frame of a film; UnshowableError if there is none. If not read whole it is read in a few blocks."""
-    return _in_child({"function": "poster", "kind": kind, "side": side, "whole": whole}, source)
+    job = {"function": "poster", "kind": kind, "side": side, "whole": whole, "blocks": _FILM_BLOCKS}
+    return _in_child(job, source, needed)[0]
 
 
-def outline(data: bytes, kind: str) -> Preview:
+def outline(source: Source, kind: str) -> Preview:
     """Return the outline of a sound; UnshowableError if there is none."""
-    return _in_child({"function": "outline", "kind": kind}, OpenedSource.of(data))
+    return _in_child({"function": "outline", "kind": kind, "whole": False}, source)[0]
 
 
 def page(data: bytes, side: int) -> Preview:
     """Return the first page of a PDF; UnshowableError if there is none."""
-    return _in_child({"function": "page", "side": side}, OpenedSource.of(data))
+    return _in_child({"function": "page", "side": side}, OpenedSource.of(data))[0]
 
 
 @contextmanager
@@ -119,23 +162,23 @@ def children() -> Iterator[None]:
             child.close()
 
 
-def _in_child(job: dict[str, Any], source: Source, needed: int = 0) -> Preview:
+def _in_child(job: dict[str, Any], source: Source, needed: int = 0) -> tuple[Preview, bytes]:
     reason = "it can't be decoded"
     for share in (each for each in SHARES if each >= needed):
         with children(), _state.budget.take(share):
-            kind, answer = _ask({**job, "memory": share, "size": source.size}, source)
+            kind, answer, made = _ask({**job, "memory": share, "size": source.size}, source)
         if kind == _PREVIEW:
             if (found := Preview.unpack(answer)) is None:
                 break
-            return found
+            return found, made
         reason = _TOO_LARGE if kind == _MEMORY else answer[:_LONGEST_REASON].decode(errors="replace")
         if kind == _REASON:
             break
     raise UnshowableError(reason)
 
 
-def _ask(job: dict[str, Any], source: Source) -> tuple[bytes, bytes]:
-    """Have a child do a job; return the kind of its answer, and the answer."""
+def _ask(job: dict[str, Any], source: Source) -> tuple[bytes, bytes, bytes]:
+    """Have a child do a job; return the kind of its answer, the answer, and what it made."""
     state = _state
     with state.lock:
         child = state.waiting.pop() if state.waiting else None
@@ -144,12 +187,12 @@ def _ask(job: dict[str, Any], source: Source) -> tuple[bytes, bytes]:
         answer = child.run(job, source)
     except OSError:
         if child is None:
-            return _REASON, b"no process could be started to decode it"
+            return _REASON, b"no process could be started to decode it", b""
         is_late = child.is_late
         child.close()
         if is_late:
-            return _REASON, f"takes longer than {SECONDS:.0f} s to decode".encode()
-        return _FAILED, b"the process that decoded it ended: it is broken, or too large"
+            return _REASON, f"takes longer than {SECONDS:.0f} s to decode".encode(), b""
+        return _FAILED, b"the process that decoded it ended: it is broken, or too large", b""
     except BaseException:
         if child is not None:
             child.close()
@@ -171,7 +214,7 @@ class _Child:
             stderr=subprocess.DEVNULL,
         )
 
-    def run(self, job: dict[str, Any], source: Source) -> tuple[bytes, bytes]:
+    def run(self, job: dict[str, Any], source: Source) -> tuple[bytes, bytes, bytes]:
         """Do a job; OSError where the child ended, or was ended, without an answer."""
         asked, answers = self._process.stdin, self._process.stdout
         if asked is None or answers is None:
@@ -184,7 +227,8 @@ class _Child:
             while True:
                 kind, first, second = _FRAME.unpack(_received(answers, _FRAME.size))
                 if kind != _READ:
-                    return kind, _received(answers, min(first, _LONGEST_ANSWER))
+                    answer = _received(answers, min(first, _LONGEST_ANSWER))
+                    return kind, answer, _received(answers, min(second, MOST_MADE))
                 try:
                     data = source.part(first, min(second, source.size))
                 except Exception:  # noqa: BLE001 - a storage's; to a decoder it is as if the file ended there
@@ -271,29 +315,65 @@ def serve() -> None:
     while line := asked.readline():
         job = json.loads(line)
         _limit_memory(job["memory"])
+        made = b""
         try:
-            kind, answer = _PREVIEW, _decoded(job, _ParentSource(job["size"], asked, answers)).pack()
+            found, made = _decoded(job, _ParentSource(job["size"], asked, answers))
+            kind, answer = _PREVIEW, found.pack()
         except UnshowableError as error:
             # Many libraries do not say that it was memory which failed them: with more it may be shown.
             kind, answer = _REASON if error.__cause__ is None else _FAILED, str(error).encode()
         except MemoryError:
             kind, answer = _MEMORY, b""
-        _send(answers, _FRAME.pack(kind, len(answer), 0), answer)
+        _send(answers, _FRAME.pack(kind, len(answer), len(made)), answer, made)
 
 
-def _decoded(job: dict[str, Any], source: Source) -> Preview:
+def _decoded(job: dict[str, Any], source: Source) -> tuple[Preview, bytes]:
     function = job["function"]
     data = source.part(0, source.size) if job.get("whole", True) else b""
+    if job.get("kind") in _HEIF:
+        with suppress(ImportError):
+            import_module("pillow_heif").register_heif_opener(thumbnails=False)
+    made, found = b"", Preview()
     if function == "thumbnail":
-        return pictures.thumbnail(data, job["side"])
-    if function == "page":
-        return _drawn(data, job["side"])
-    from fsmedia.display import films
+        found = pictures.thumbnail(data, job["side"])
+    elif function == "converted":
+        found, made = pictures.converted(data, job["side"])
+    elif function == "page":
+        found = _drawn(data, job["side"])
+    elif function == "markdown":
+        made = _rendered(data.decode()).encode()
+    else:
+        from fsmedia.display import films
 
-    if function == "outline":
-        return films.outline(io.BytesIO(data), job["kind"])
-    file: Any = io.BytesIO(data) if job["whole"] else RangedFile(source, _FILM_BLOCKS)
-    return films.poster(file, job["kind"], job["side"])
+        file: Any = io.BytesIO(data) if job["whole"] else RangedFile(source, job.get("blocks", inf))
+        if function == "played":
+            found, made = films.played(file, job["kind"], job["most"])
+        elif function == "outline":
+            found = films.outline(file, job["kind"])
+        else:
+            found = films.poster(file, job["kind"], job["side"])
+    return found, made
+
+
+def _rendered(text: str) -> str:
+    """Return Markdown as HTML: no element or picture of the text's own, and links as text that tells where it leads."""
+    from markdown_it import MarkdownIt
+
+    def opened(renderer: Any, tokens: Any, index: int, options: Any, _env: Any) -> str:
+        token = tokens[index]
+        token.tag, token.attrs = "span", {"title": visible(str(token.attrGet("href") or ""), most=500)}
+        return str(renderer.renderToken(tokens, index, options, _env))
+
+    def closed(*_: Any) -> str:
+        return "</span>"
+
+    made = (
+        MarkdownIt("commonmark", {"html": False, "langPrefix": ""}).enable(["table", "strikethrough"]).disable("image")
+    )
+    made.add_render_rule("link_open", opened)
+    made.add_render_rule("link_close", closed)
+    with decoding("it can't be rendered"):
+        return str(made.render(text))
 
 
 def _drawn(data: bytes, side: int) -> Preview:
@@ -301,7 +381,12 @@ def _drawn(data: bytes, side: int) -> Preview:
     import pypdfium2
 
     with decoding("its first page can't be drawn"):
-        document = pypdfium2.PdfDocument(data)
+        try:
+            document = pypdfium2.PdfDocument(data)
+        except pypdfium2.PdfiumError as error:
+            if error.err_code == _NO_PASSWORD:
+                raise UnshowableError("it is encrypted: open it with its password elsewhere") from None
+            raise
         first = document[0]
         longest = max(first.get_size())
         if not 0 < longest <= _LONGEST_PAGE:

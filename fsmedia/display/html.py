@@ -9,29 +9,32 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import io
+import json
 import os
+import sys
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from fsmedia.display.previewer import PLAYED, Preview, family_of
-from fsmedia.errors import InvalidMediaError, MediaTooLargeError, StorageError
-from fsmedia.models import MediaContent, mime
-from fsmedia.models.text import sentence, size_text, visible, visible_lines
+from fsmedia.display.originals import original_of
+from fsmedia.display.previewer import OpenedSource, Preview, preview_of
+from fsmedia.errors import StorageError
+from fsmedia.models import MediaContent
+from fsmedia.models.text import sentence, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from os import PathLike
 
-SHOWN_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/avif")
-"""Pictures that browsers show and that can hold no script."""
+    from fsmedia.display.originals import Original
 
-_HEAD = 8192
 _MOST_TEXT = 200_000
+_POSTER_SIDE = 640
 _ICONS = {
     "image": "M5 8h36v30H5zM5 32l11-11 9 9 6-6 10 10M31 17a3 3 0 1 0 .1 0",
     "audio": "M17 34V12l20-4v22M17 34a5 4 0 1 1-5-4 5 4 0 0 1 5 4M37 30a5 4 0 1 1-5-4 5 4 0 0 1 5 4",
@@ -55,34 +58,62 @@ def joined(parts: Iterable[Markup]) -> Markup:
 
 @functools.cache
 def asset(name: str) -> str:
-    """Return a file of this package: the style, the script."""
+    """Return a file of this package."""
     return resources.files("fsmedia.display").joinpath(name).read_text(encoding="utf-8")
 
 
-def style(extra: str = "") -> Markup:
-    """Return the style element; the text is this package's own."""
-    return Markup("<style>{}</style>").format(_trusted(asset("style.css") + extra))
+@functools.cache
+def viewer_text() -> str:
+    """Return the module of a page with a gallery: the same for every page, so that a policy can name its digest."""
+    return f"{asset('viewer.js')}\nstart(document);"
 
 
 @functools.cache
-def script_text() -> str:
-    """Return the script of a page: the same for every page, so that a policy can name its digest."""
-    start = 'document.querySelectorAll(".fsm-gallery:not(.fsm-js)").forEach(fsmStart);'
-    return f"(() => {{\n{asset('script.js')}{start}\n}})();"
+def viewer() -> Markup:
+    """Return the elements with the style of the viewer, and the module that starts it in all galleries of a page."""
+    return Markup('<script type="text/css" class="fsm-css">{}</script><script type="module">{}</script>').format(
+        _trusted(asset("viewer.css")), _trusted(viewer_text())
+    )
 
 
-def script() -> Markup:
-    """Return the script element."""
-    return Markup("<script>{}</script>").format(_trusted(script_text()))
+def json_text(value: object) -> str:
+    """Return JSON that may stand in a script element: ASCII without any sign that begins a tag."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def document(title: str, body: Markup) -> str:
-    """Return a whole page whose policy lets nothing be loaded and only this package's script run."""
+def data_script(data: object) -> Markup:
+    """Return the element with the data of a gallery, which nothing runs."""
+    return Markup('<script type="application/json" class="fsm-data">{}</script>').format(_trusted(json_text(data)))
+
+
+def told_of(original: Original) -> dict[str, Any]:
+    """Return all of an original but its bytes, for a viewer; what is empty is left out."""
+    names = ("kind", "type", "text", "html", "why", "name", "peaks", "seconds")
+    return {name: value for name in names if (value := getattr(original, name))}
+
+
+def original_script(index: int, original: Original) -> Markup:
+    """Return the element with an original of a gallery, which nothing runs: bytes in base64, texts as JSON."""
+    told = told_of(original)
+    texts = {name: told.pop(name) for name in ("text", "html") if name in told}
+    content = json_text(texts) if texts else base64.b64encode(original.data).decode()
+    attributes = joined(
+        Markup(' data-{}="{}"').format(name, json_text(value) if name == "peaks" else value)
+        for name, value in told.items()
+    )
+    return Markup('<script type="application/octet-stream" class="fsm-original" data-i="{}"{}>{}</script>').format(
+        index, attributes, _trusted(content)
+    )
+
+
+def document(title: str, body: Markup, code: str = "") -> str:
+    """Return a whole page whose policy lets nothing be loaded, and no script but the code run."""
     # The digest of the one script: a script that anything else brings along does not run.
-    digest = base64.b64encode(hashlib.sha256(script_text().encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    allowed = f"'sha256-{digest}'" if code else "'none'"
     policy = (
-        f"default-src 'none'; img-src data:; media-src data: blob:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data: blob:; media-src data: blob:; style-src 'unsafe-inline'; "
+        f"script-src {allowed}; base-uri 'none'; form-action 'none'"
     )
     return Markup(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -91,7 +122,7 @@ def document(title: str, body: Markup) -> str:
         '<meta name="referrer" content="no-referrer">'
         '<meta name="color-scheme" content="light dark"><title>{}</title>'
         "<style>body{{margin:0;padding:20px max(16px,calc(50vw - 720px));background:#fff}}"
-        "@media (prefers-color-scheme:dark){{body{{background:#14181d}}}}</style>"
+        "@media (prefers-color-scheme:dark){{body{{background:#131518}}}}</style>"
         "</head><body><main>{}</main></body></html>\n"
     ).format(policy, title, body)
 
@@ -123,7 +154,7 @@ def save_page(text: str, path: str | PathLike[str]) -> Path:
 def icon(family: str) -> Markup:
     """Return a drawn sign for a kind of media; it says nothing that the text beside it does not."""
     return Markup(
-        '<svg class="fsm-icon" viewBox="0 0 46 46" fill="none" stroke="currentColor" stroke-width="2" '
+        '<svg viewBox="0 0 46 46" fill="none" stroke="currentColor" stroke-width="2" '
         'stroke-linejoin="round" stroke-linecap="round" aria-hidden="true"><path d="{}"/></svg>'
     ).format(_ICONS[family])
 
@@ -134,118 +165,63 @@ def wave(peaks: tuple[int, ...], label: str) -> Markup:
     halves = [max(1, peak * (middle - 2) // 100) for peak in peaks]
     bars = (f"M{index * _WAVE_STEP + 2} {middle - half}v{2 * half}" for index, half in enumerate(halves))
     return Markup(
-        '<svg class="fsm-wave" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}" '
+        '<svg viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}" '
         'stroke="currentColor" stroke-width="2.4" stroke-linecap="round"><path d="{}"/></svg>'
     ).format(max(1, len(peaks)) * _WAVE_STEP, _WAVE_HEIGHT, label, "".join(bars))
 
 
-def view(preview: Preview, family: str, label: str, length: str = "") -> Markup:
-    """Return what is seen of a media: the upper half of its card.
-
-    `family` is as of `previewer.family_of`, `label` what a screen reader says, `length` that of a film, as text.
-    """
-    if preview.kind == "text":
-        return Markup('<pre tabindex="0" aria-label="{}">{}</pre>').format(f"First lines of {label}", preview.text)
-    parts: list[Markup] = []
-    if preview.image and preview.image_type:
-        picture = Markup(
-            '<details class="fsm-zoom"><summary aria-label="{}"><img src="{}" alt="{}" width="240" '
-            'decoding="async"></summary></details>'
-        )
-        parts.append(picture.format(f"Enlarge {label}", data_url(preview.image_type, preview.image), label))
-    if preview.peaks:
-        parts.append(wave(preview.peaks, f"Outline of {label}"))
-    if preview.sound and preview.sound_type:
-        sound = Markup('<audio controls preload="metadata" src="{}" aria-label="{}"></audio>')
-        parts.append(sound.format(data_url(preview.sound_type, preview.sound), label))
-    if not parts:
-        parts.append(icon(family))
-    if preview.reason:
-        word = "no preview: " if not (preview.image or preview.peaks or preview.sound) else ""
-        parts.append(Markup('<span class="fsm-why">{}{}</span>').format(word, visible(preview.reason, most=300)))
-    if preview.image and length:
-        parts.append(Markup('<span class="fsm-play">&#9654; {}</span>').format(length))
-    return joined(parts)
-
-
-def copied(text: str, label: str) -> Markup:
-    """Return a line of text with a button that copies it as it is; what is seen has no invisible characters."""
-    return Markup(
-        '<div class="fsm-line"><code title="{0}">{0}</code>'
-        '<button type="button" class="fsm-copy" data-copy="{1}" aria-label="{2}">Copy</button></div>'
-    ).format(visible(text), text, label)
-
-
-def table(heads: Iterable[str], rows: Iterable[Iterable[object]], *, right: Iterable[int] = ()) -> Markup:
-    """Return a table; columns of numbers stand to the right."""
-    numbers, cell, place = set(right), Markup("<{0}{1}>{2}</{0}>"), Markup(' class="fsm-right"')
-
-    def line(tag: str, values: Iterable[object]) -> Markup:
-        cells = (cell.format(tag, place if index in numbers else "", value) for index, value in enumerate(values))
-        return Markup("<tr>{}</tr>").format(joined(cells))
-
-    return Markup('<div class="fsm-scroll"><table><thead>{}</thead><tbody>{}</tbody></table></div>').format(
-        line("th", heads), joined(line("td", row) for row in rows)
-    )
-
-
 class Player:
-    """A content at full size, read now; a notebook shows it.
+    """A content at full size, read now; a notebook shows it, or what it looks like and why a browser can't show more.
 
-    MediaTooLargeError if it has more bytes than `max_size` (None: any number), InvalidMediaError if a browser can't
-    show it.
+    It shows at most `max_size` bytes (None: any number); MediaError where the storage fails.
     """
 
     def __init__(self, content: MediaContent, max_size: int | None) -> None:
+        most = sys.maxsize if max_size is None else max_size
         file = content.open()
-        data = file.read() if max_size is None else file.read(max_size + 1)
-        if file is not content.data:
-            file.close()
-        if max_size is not None and len(data) > max_size:
-            raise MediaTooLargeError(
-                f"is larger than {size_text(max_size)}, too much for a notebook",
-                next_step="pass max_size=None to do it all the same, or play .local_path()",
-                reference=content.storage_reference,
-            )
-        self._tag, self._type = playable(data, content.mime_type)
-        self._data = data
+        if file is content.data:  # a caller's stream is read once, and stays open
+            file = io.BytesIO(file.read() if max_size is None else file.read(max_size + 1))
+        with file:
+            self._shown = shown = original_of(file, content, most=most)
+            film = shown.kind in ("none", "video")
+            self._poster = preview_of(OpenedSource(file), content.mime_type, _POSTER_SIDE) if film else Preview()
+            larger = shown.kind == "none" and file.seek(0, io.SEEK_END) > most
+        hint = "; .player(max_size=None) shows it all the same" if larger else ""
+        self._why = f"{shown.why}{hint}" if shown.kind != "none" else f"{shown.why}{hint}; .local_path() is its file"
         self._label = sentence(content.caption or content.mime_type, most=200)
 
     def __repr__(self) -> str:
-        return f"<Player of {size_text(len(self._data))} {self._type}>"
+        shown = self._shown
+        amount = size_text(len(shown.data) or len(shown.text))
+        return f"<Player of {amount} {shown.type}>" if shown.kind != "none" else f"<Player of nothing: {self._why}>"
 
     def _repr_html_(self) -> str:
-        if self._tag == "text":
-            text = visible_lines(self._data[:_MOST_TEXT].decode("utf-8-sig", errors="replace"))
-            inner = Markup('<pre tabindex="0">{}</pre>').format(text)
-        elif self._tag == "image":
-            inner = Markup('<img src="{}" alt="{}">').format(data_url(self._type, self._data), self._label)
-        else:
-            inner = Markup('<{0} controls preload="metadata" src="{1}" aria-label="{2}"></{0}>').format(
-                self._tag, data_url(self._type, self._data), self._label
+        # Styled inline: a host's rules for `pre` and pictures win over a style sheet, and some take sheets out.
+        shown, poster, fits = self._shown, self._poster, "max-width:100%;max-height:80vh"
+        still = data_url(poster.image_type, poster.image) if poster.image_type else ""
+        if shown.kind == "html":
+            inner = Markup("<div>{}</div>").format(_trusted(shown.html))
+        elif shown.kind == "text":
+            scrolls = "font:12px monospace;max-height:70vh;overflow:auto;white-space:pre-wrap;overflow-wrap:anywhere"
+            inner = Markup('<div tabindex="0" data-lm-suppress-shortcuts="true" style="{}">{}</div>').format(
+                scrolls, shown.text[:_MOST_TEXT]
             )
-        return str(Markup('<div class="fsm fsm-player">{}{}</div>').format(style(), inner))
-
-
-def playable(data: bytes, mime_type: str) -> tuple[str, str]:
-    """Return how a browser may be given some bytes: ("image" | "audio" | "video" | "text", type).
-
-    InvalidMediaError if no way is safe and of use.
-    """
-    found = mime.detect(data[:_HEAD])
-    if found in SHOWN_PICTURES:
-        return "image", found
-    if found in PLAYED:
-        family = "video" if found.startswith("video/") and not mime_type.startswith("audio/") else "audio"
-        return family, PLAYED[found]
-    if (found is None or family_of(found) == "text") and mime.is_text(data[:_HEAD]):
-        return "text", "text/plain"
-    raise InvalidMediaError(
-        f"a browser can't show {found or visible(mime.essence(mime_type), most=100)}",
-        next_step="use .local_path() and a program that can",
-    )
+        elif shown.kind in ("audio", "video"):
+            inner = Markup('<{0} controls preload="metadata" src="{1}" aria-label="{2}"{3} style="{4}"></{0}>').format(
+                shown.kind,
+                data_url(shown.type, shown.data),
+                self._label,
+                Markup(' poster="{}"').format(still) if still else "",
+                fits if shown.kind == "video" else "width:100%;max-width:520px",
+            )
+        else:
+            source = data_url(shown.type, shown.data) if shown.data else still
+            picture = Markup('<img src="{}" alt="{}" style="display:block;{}">')
+            inner = picture.format(source, self._label, fits) if source else Markup("")
+        why = Markup('<p style="margin:4px 0;font-size:13px;opacity:.75">{}</p>').format(self._why) if self._why else ""
+        return str(Markup('<div class="fsm">{}{}</div>').format(inner, why))
 
 
 def _trusted(text: str) -> Markup:
-    """Take text as HTML: the style and the script of this package, and nothing that anybody else wrote."""
+    """Take text as HTML: style, script and rendered Markdown of this package, and nothing that anybody else wrote."""
     return Markup(text)  # noqa: S704 - the one place where text becomes HTML without being escaped

@@ -1,4 +1,4 @@
-"""The media of a gallery: one listing, and a sidecar each for those that are shown.
+"""The media of a gallery: one listing, and a sidecar each for those that are shown; or the media of given references.
 
 Nothing is read twice: a sidecar that selecting took is not asked for again.
 """
@@ -9,25 +9,27 @@ import heapq
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from fsmedia.core import holds, records
-from fsmedia.core.parallel import windows
-from fsmedia.errors import CorruptSidecarError, InvalidMediaError
+from fsmedia.catalog import Catalog
+from fsmedia.core import bulk, holds, records
+from fsmedia.core.parallel import attempt, windows
+from fsmedia.errors import CorruptSidecarError, InvalidMediaError, MediaError
 from fsmedia.format import keys
+from fsmedia.models.text import visible
 from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from fsmedia.core.records import SelectedItem
+    from fsmedia.core.records import References, SelectedItem, StoredItem
     from fsmedia.format.settings import Configuration
     from fsmedia.models import MediaRecord
     from fsmedia.models.selection import Selection
-    from fsmedia.storage import Backend
+    from fsmedia.storage import Backend, Entry
 
 Sort = Literal["position", "newest", "oldest", "largest"]
-"""In the order of the keys (which is that of messages), by timestamp, or by size."""
+"""In the order of the keys (which is that of messages) or of given references, by timestamp, or by size."""
 MOST_COUNTED = 100_000  # media that are counted for a gallery's total; beyond it says "more than"
 MOST_SHOWN = 2_000  # largest limit of a gallery: a page of more is no use
 _BATCH = 64
@@ -35,19 +37,22 @@ _BATCH = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryItem:
-    """A media of a gallery: what the listing said and what the store knows of it.
+    """A media of a gallery: what the storage said of its bytes and what the store knows of it.
 
     Where something is wrong with its sidecar (`problem`), the record speaks by path alone.
     """
 
     record: MediaRecord
-    selected: SelectedItem
+    entry: Entry
     held: bool = False
     problem: str = ""
 
 
 class Totals(NamedTuple):
-    """How many media and bytes a selection has, shown or not; `more`: counting stopped before the end."""
+    """How many media and bytes a selection has, shown or not; `more`: counting stopped before the end.
+
+    Of given references that nobody looked at the bytes are not known: `size` is 0.
+    """
 
     media: int
     size: int
@@ -58,9 +63,7 @@ def select_items(
     backend: Backend, configuration: Configuration, selection: Selection, *, limit: int, sort: Sort
 ) -> tuple[list[GalleryItem], Totals]:
     """Return the media to show, in order, and the totals of the whole selection."""
-    check_limit(limit)
-    if sort not in get_args(Sort):
-        raise InvalidMediaError(f"unknown sort {sort!r}", next_step=f"use one of {', '.join(get_args(Sort))}")
+    _check(limit, sort)
     counts = Counter[str]()
     counter = _counted(records.selected(backend, configuration, selection, nested=NestedStores()), counts)
     if sort == "position":
@@ -70,15 +73,66 @@ def select_items(
         largest = heapq.nsmallest(limit, counter, key=lambda each: (-each.entry.size, each.entry.key))
         shown = list(_read(backend, configuration, largest))
     else:
-        newest = sort == "newest"
-        shown = heapq.nsmallest(
-            limit,
-            _read(backend, configuration, counter),
-            key=lambda each: (_age(each.record, newest=newest), each.record.reference),
-        )
+        shown = _first(_read(backend, configuration, counter), sort, limit)
     if shown and (held := holds.held(backend)):
         shown = [replace(each, held=keys.hold_key(each.record.reference) in held) for each in shown]
     return shown, Totals(counts["media"], counts["size"], bool(counts["more"]))
+
+
+def referenced_items(
+    references: References, configuration: Configuration, wanted: Iterable[str], *, limit: int, sort: Sort
+) -> tuple[list[GalleryItem], Totals]:
+    """Return the media of given references to show, in order, and their totals; what is not there is an error.
+
+    For the order in which they are given no more are looked at than are shown.
+    """
+    _check(limit, sort)
+    wanted = list(dict.fromkeys(wanted))
+    looked = wanted[:limit] if sort == "position" else wanted
+    backend = references.backend
+
+    def item(found: StoredItem) -> GalleryItem:
+        return replace(_item(found.entry, found.sidecar, configuration), held=found.hold is not None)
+
+    def by_other_name(key: str) -> GalleryItem:
+        return item(references.apply(key, lambda name: records.find(backend, name, with_hold=True)))
+
+    answers = [
+        attempt(by_other_name, key) if key and isinstance(found, MediaError) else attempt(item, found)
+        for key, found in bulk.find(backend, looked, references.key, _BATCH, with_holds=True)
+    ]
+    if len(answers) == 1 and isinstance(answers[0], MediaError):
+        raise answers[0]
+    shown: list[GalleryItem] = bulk.collected(answers, "raise")
+    size = sum(each.entry.size for each in shown) if len(looked) == len(wanted) else 0
+    return shown if sort == "position" else _first(shown, sort, limit), Totals(len(wanted), size, more=False)
+
+
+def references_in(media: Any) -> list[str]:
+    """Return the references that a caller gives: one, several, a catalog, or a table with a column of them."""
+    table: Any = media.to_arrow() if isinstance(media, Catalog) else [media] if isinstance(media, str) else media
+    names = getattr(table, "column_names", getattr(table, "columns", None))
+    if names is not None and "reference" not in list(names):
+        has = ", ".join(visible(str(name), most=60) for name in list(names)[:20])
+        raise InvalidMediaError("the table has no column `reference`", next_step=f"it has {has or 'none'}")
+    column = table if names is None else table["reference"]
+    try:
+        found = column.to_pylist() if hasattr(column, "to_pylist") else list(column)
+    except TypeError:
+        raise InvalidMediaError(
+            f"a {type(media).__name__} names no media",
+            next_step="give references, a catalog, or a DataFrame with a column `reference`",
+        ) from None
+    for index, each in enumerate(found):
+        if not isinstance(each, str):
+            raise InvalidMediaError(f"reference {index} is a {type(each).__name__}", next_step="each must be a str")
+    return found
+
+
+def _check(limit: object, sort: object) -> None:
+    check_limit(limit)
+    if sort not in get_args(Sort):
+        raise InvalidMediaError(f"unknown sort {sort!r}", next_step=f"use one of {', '.join(get_args(Sort))}")
 
 
 def check_limit(limit: object) -> None:
@@ -97,18 +151,29 @@ def _read(backend: Backend, configuration: Configuration, chosen: Iterable[Selec
         read = dict(zip(asked, records.read_sidecars(backend, asked), strict=True))
         for each in batch:
             data = read.get(each.entry.key, each.text)
-            if data is None and each.listed.has_sidecar:
-                continue
-            problem = "its sidecar can't be read"
-            try:
-                if not isinstance(data, Exception):
-                    record = records.record_of(records.StoredItem(each.entry, data), configuration)
-                    yield GalleryItem(record=record, selected=each)
-                    continue
-            except CorruptSidecarError as error:
-                problem = error.problem
-            record = records.foreign_record(each.entry, configuration)
-            yield GalleryItem(record=record, selected=each, problem=problem)
+            if data is not None or not each.listed.has_sidecar:
+                yield _item(each.entry, data, configuration)
+
+
+def _item(entry: Entry, data: bytes | MediaError | None, configuration: Configuration) -> GalleryItem:
+    """Return a media by its sidecar, as it was read; by its path where that can't be."""
+    problem = "its sidecar can't be read"
+    try:
+        if not isinstance(data, Exception):
+            return GalleryItem(record=records.record_of(records.StoredItem(entry, data), configuration), entry=entry)
+    except CorruptSidecarError as error:
+        problem = error.problem
+    return GalleryItem(record=records.foreign_record(entry, configuration), entry=entry, problem=problem)
+
+
+def _first(items: Iterable[GalleryItem], sort: Sort, limit: int) -> list[GalleryItem]:
+    """Return so many items that come first in an order which is not that of their keys."""
+
+    def rank(item: GalleryItem) -> tuple[float, str]:
+        value = -item.entry.size if sort == "largest" else _age(item.record, newest=sort == "newest")
+        return value, item.record.reference
+
+    return heapq.nsmallest(limit, items, key=rank)
 
 
 def _age(record: MediaRecord, *, newest: bool) -> float:

@@ -7,6 +7,7 @@ waited for is bounded here and in the modules that decode.
 from __future__ import annotations
 
 import base64
+import codecs
 import hashlib
 import io
 import json
@@ -19,6 +20,7 @@ from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,21 +44,23 @@ if TYPE_CHECKING:
 Kind = Literal["picture", "sound", "film", "text", "none"]
 MOST_SOUND = 256 * 1024  # bytes of a sound that may stand in a page
 PEAKS = 96  # columns of the outline of a sound
+_SVG = "image/svg+xml"
 _MAGIC = b"fsmedia preview 2\n"
 _MOST_PICTURE = 4 * 2**20
 _MOST_TEXT = 8192
-_PICTURES = {b"RIFF": "image/webp", b"\x89PNG": "image/png"}
+_PICTURES = {b"RIFF": "image/webp", b"\x89PNG": "image/png", b"<svg": _SVG}
 _DIGEST = 32
-_BLOCK = 2**20
+_BLOCK, _BLOCKS_KEPT = 2**20, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
     """What is shown of one media.
 
-    A small picture as WebP or PNG of this package's own making, and the original's size in pixels; seconds; the outline
-    of a sound, `PEAKS` numbers from 0 to 100; the bytes of a short sound as they are, and their type, of a fixed list;
-    the first lines of a document, its pages; and why there is no more to see.
+    A small picture as WebP or PNG of this package's own making, or SVG that it wrote anew, whether something shows
+    through it, and the original's size in pixels; seconds; the outline of a sound, `PEAKS` numbers from 0 to 100; the
+    bytes of a short sound as they are, and their type, of a fixed list; the first lines of a document, its pages; and
+    why there is no more to see.
     """
 
     # For `unpack`: what lies in a cache may be anybody's.
@@ -72,6 +76,7 @@ class Preview:
     sound_type: str = ""
     text: Annotated[str, Field(max_length=_MOST_TEXT)] = ""
     pages: int | None = None
+    alpha: bool = False
     reason: str = ""
 
     @property
@@ -103,10 +108,20 @@ class Preview:
             found = _PACKED.validate_json(body)
         except ValueError:
             return None
-        return found if not found.image or found.image_type else None
+        known = not found.image or (found.image_type and (found.image_type != _SVG or _is_redrawn(found.image)))
+        return found if known else None
 
 
 _PACKED = TypeAdapter(Preview)
+
+
+def _is_redrawn(image: bytes) -> bool:
+    """Return whether an SVG is what this package writes, which writes the same of it again."""
+    pictures = _optional_module("pictures")
+    try:
+        return pictures is not None and pictures.drawing(image).image == image
+    except UnshowableError:
+        return False
 
 
 class UnshowableError(Exception):
@@ -190,12 +205,12 @@ class OpenedSource(Source):
 
 
 class RangedFile:
-    """A large media as what PyAV reads: blocks of 1 MiB, which are kept, and OSError after so many."""
+    """A large media as what PyAV reads: blocks of 1 MiB, of which a few are kept, and OSError after so many."""
 
-    def __init__(self, source: Source, most_blocks: int) -> None:
+    def __init__(self, source: Source, most_blocks: float) -> None:
         self._source = source
         self._blocks: dict[int, bytes] = {}
-        self._most_blocks = most_blocks
+        self._left = most_blocks
         self._position = 0
 
     def read(self, size: int) -> bytes:
@@ -204,8 +219,11 @@ class RangedFile:
             return b""
         number, inside = divmod(self._position, _BLOCK)
         if number not in self._blocks:
-            if len(self._blocks) >= self._most_blocks:
+            self._left -= 1
+            if self._left < 0:
                 raise OSError("more of the file would have to be read than a preview is worth")
+            if len(self._blocks) >= _BLOCKS_KEPT:
+                del self._blocks[next(iter(self._blocks))]
             self._blocks[number] = self._source.part(number * _BLOCK, min((number + 1) * _BLOCK, self._source.size))
         data = self._blocks[number][inside : inside + size]
         self._position += len(data)
@@ -357,22 +375,27 @@ PLAYED = {
     "video/x-m4v": "video/mp4",
 }  # fmt: skip
 """What browsers play, by what the bytes are: the type to give them."""
-_HEAD = 8192
+HEAD = 8192  # bytes from which is told what a media is
 _LINES_READ = 4096
 _LINES, _COLUMNS = 16, 160
 _EMBEDDED = 2**20
 _PDF = "application/pdf"
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
+_KANA = re.compile("[\u3041-\u30fe]")
 _TEXTS = {
     "application/json", "application/ld+json", "application/xml", "application/x-yaml", "application/yaml",
     "application/toml", "application/javascript", "application/x-ndjson", "application/jsonl", "application/sql",
     "image/svg+xml", "application/xhtml+xml", "application/x-sh", "application/csv", "application/x-ipynb+json",
 }  # fmt: skip
-_SIDES = ((16, LARGEST_SIDE), (64, 512), (250, 256))
-_SMALLEST = 160
+_SIDES = ((16, LARGEST_SIDE), (64, 512), (250, 256), (500, 160), (1000, 88))
+_SMALLEST = 64  # a photograph is about 700 bytes: 1,500 of them fit into a page of 2 MiB
+_MOST_DRAWING = 16 * 1024  # bytes of an SVG that is its own preview, written anew
+_MOST_READ_DRAWING = 256 * 1024
 _AT_ONCE = 16
 _PATIENCE = 0.5  # seconds before a bar is shown
 _bar: tuple[object, Any] | None = None  # the cell and the output of the last bar in a notebook, which is empty now
-_CACHED = "1"  # to be raised when previews are made in another way: the old ones are not found any more
+_CACHED = "2"  # to be raised when previews are made in another way: the old ones are not found any more
 
 
 class PreviewRequest(NamedTuple):
@@ -407,7 +430,7 @@ class Previewer:
         with nullcontext() if decoders is None else decoders.children():
             try:
                 futures = {executor.submit(self._one, each): index for index, each in enumerate(requests)}
-                with _progress(progress, len(requests)) as advance:
+                with progress_bar(progress, len(requests)) as advance:
                     for count, future in enumerate(as_completed(futures), 1):
                         found[futures[future]] = future.result()
                         advance(count)
@@ -428,7 +451,7 @@ class Previewer:
                 return Preview(reason=error.problem)  # not kept: the storage may answer the next time
         if self._side >= LARGEST_SIDE:
             return whole
-        preview = _reduced(whole, self._side)
+        preview = reduced_preview(whole, self._side)
         if preview is not whole:
             self._cache.put(self._parts(request, self._side), preview)
         return preview
@@ -463,8 +486,10 @@ def preview_of(source: Source, mime_type: str, side: int) -> Preview:
     try:
         if source.size == 0:
             made = Preview(reason="it is empty")
+        elif kind == _SVG:
+            made = _drawing(source.whole(_MOST_READ_DRAWING))
         elif family == "text":
-            made = _text(source.part(0, _LINES_READ + 1))
+            made = _text(source.part(0, _LINES_READ + 1), kind)
         elif kind == _PDF:
             made = _page(source, side)
         elif family == "file":
@@ -500,10 +525,12 @@ def _preview_by_bytes(source: Source, family: str, side: int) -> Preview:
         return Preview(kind="sound", reason=f"{size_text(source.size)} are not read for an outline")
     # A large picture may hold a small one near its start; a large film is read block by block.
     data = source.part(0, _EMBEDDED) if large else source.whole(MOST_WHOLE)
-    found = mime.detect(data[:_HEAD]) or ""
+    found = kind_of(data) or ""
     seen = family_of(found) if found else family
-    if seen == "text":
-        made = _text(data[: _LINES_READ + 1])
+    if found == _SVG:
+        made = _drawing(data)
+    elif seen == "text":
+        made = _text(data[: _LINES_READ + 1], found)
     elif seen == "image":
         made = _decoded("pictures", "embedded" if large else "picture", Preview(), "it", data, side)
     elif seen == "audio" and not large:
@@ -522,21 +549,79 @@ def _page(source: Source, side: int) -> Preview:
     if find_spec("pypdfium2") is None or find_spec("PIL") is None:
         return Preview(reason=f"to see its first page: {INSTALL['notebook']}")
     data = source.whole(MOST_WHOLE)
-    if mime.detect(data[:_HEAD]) != _PDF:
+    if mime.detect(data[:HEAD]) != _PDF:
         return Preview(reason="the bytes are no PDF")
     return _decoded("pictures", "page", Preview(), "it", data, side)
 
 
-def _text(data: bytes) -> Preview:
+def kind_of(data: bytes) -> str | None:
+    """Return the MIME type that the first bytes show, as `mime.detect`; also of MPEG-TS, whose mark is one letter."""
+    return mime.detect(data[:HEAD]) or ("video/mp2t" if data[:565:188] == b"GGGG" else None)
+
+
+def text_of(data: bytes, *, cut: bool = False) -> str | None:
+    """Return bytes as text: UTF-8, UTF-16 with its mark, else what is surely Shift-JIS or Latin-1; None for no text.
+
+    `cut`: more bytes follow, and the last character may not be whole.
+    """
+    if data[:2] in _UTF16:
+        with suppress(UnicodeDecodeError):
+            text = data[: len(data) & ~1].decode("utf-16", errors="ignore" if cut else "strict")
+            return None if _CONTROLS.search(text[:HEAD].encode()) else text
+    if not data or _CONTROLS.search(data[:HEAD]):
+        return None
+    for encoding in ("utf-8-sig", "cp932", "cp1252"):
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError as error:
+            if not cut or error.start < len(data) - 4 or not error.start:
+                continue
+            text = data[: error.start].decode(encoding, errors="ignore")
+        # Kana are two bytes of which no other language makes sense; European text is mostly ASCII.
+        strange = len(text) - len(text.encode("ascii", errors="ignore"))
+        if encoding == "utf-8-sig" or (_KANA.search(text) if encoding == "cp932" else 2 * strange <= len(text)):
+            return text
+    return data.decode("utf-8-sig", errors="replace") if mime.is_text(data) else None
+
+
+def pretty_json(text: str) -> str:
+    """Return JSON with a line for each value; text that is none, or would not keep each of its numbers, as it is."""
+    try:
+        return json.dumps(json.loads(text, parse_float=_exact), indent=2, ensure_ascii=False)
+    except (ValueError, ArithmeticError, RecursionError):
+        return text
+
+
+def _exact(number: str) -> float:
+    if Decimal(repr(float(number))) != Decimal(number):
+        raise ValueError
+    return float(number)
+
+
+def _text(data: bytes, kind: str) -> Preview:
     """Return the first lines, as text and nothing else, whatever language they are written in."""
     cut = len(data) > _LINES_READ
-    data = data[:_LINES_READ]
-    if not mime.is_text(data):
+    text = text_of(data[:_LINES_READ], cut=cut)
+    if text is None:
         return Preview(reason="the bytes are no text")
-    lines = data.decode("utf-8-sig", errors="ignore" if cut else "replace").splitlines()
+    if kind.endswith("json") and not cut:
+        text = pretty_json(text)
+    lines = text.splitlines()
     shown = "\n".join(line[:_COLUMNS] for line in lines[:_LINES])
     more = "\n..." if cut or len(lines) > _LINES else ""
     return Preview(kind="text", text=visible_lines(shown) + more)
+
+
+def _drawing(data: bytes) -> Preview:
+    """Return a small SVG as an image that runs nothing; its first lines where it can't be one, and why."""
+    lines = _text(data[: _LINES_READ + 1], _SVG)
+    if len(data) > _MOST_READ_DRAWING or _optional_module("pictures") is None:
+        return lines
+    try:
+        drawn: Preview = import_module("fsmedia.display.pictures").drawing(data)
+    except UnshowableError as error:
+        return replace(lines, reason=str(error))
+    return drawn if len(drawn.image) <= _MOST_DRAWING else replace(lines, width=drawn.width, height=drawn.height)
 
 
 def _decoded(module: str, function: str, otherwise: Preview, what: str, *args: Any, **words: Any) -> Preview:
@@ -556,7 +641,7 @@ def _sound(data: bytes, kind: str) -> Preview:
     if _optional_module("films") is None:
         return made if playable else replace(made, reason=f"to see its outline: {INSTALL['notebook']}")
     try:
-        found = import_module("fsmedia.display.decoders").outline(data, kind)
+        found = import_module("fsmedia.display.decoders").outline(OpenedSource.of(data), kind)
     except UnshowableError as error:
         return replace(made, duration=_tagged_duration(data), reason=str(error))
     return replace(made, peaks=found.peaks, duration=found.duration)
@@ -580,9 +665,9 @@ def _optional_module(name: str) -> Any | None:
         return None
 
 
-def _reduced(preview: Preview, side: int) -> Preview:
+def reduced_preview(preview: Preview, side: int) -> Preview:
     """Return a preview with a smaller picture; itself where it has none."""
-    if not preview.image:
+    if not preview.image or preview.image_type == _SVG:
         return preview
     pictures = import_module("fsmedia.display.pictures")
     try:
@@ -593,7 +678,7 @@ def _reduced(preview: Preview, side: int) -> Preview:
 
 
 @contextmanager
-def _progress(progress: Progress, total: int) -> Iterator[Callable[[int], object]]:
+def progress_bar(progress: Progress, total: int) -> Iterator[Callable[[int], object]]:
     """Give a function that is called with the number of previews that are ready.
 
     Without one of the caller's it shows a bar to whoever waits longer than half a second: in a notebook, or on a

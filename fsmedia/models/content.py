@@ -443,9 +443,11 @@ class MediaContent(ContentFields):
         return base.html_of(self)
 
     def player(self, *, max_size: int | None = INLINE_LIMIT) -> Any:
-        """Return what plays or shows it at full size in a notebook; refuses more than `max_size` bytes (None: any).
+        """Return what plays or shows it at full size in a notebook, up to `max_size` bytes (None: any number).
 
-        The bytes are read now and stand in the notebook with it.
+        The bytes are read now and stand in the notebook with it. What browsers do not play or show is put into another
+        container or format where that is possible, else a small picture stands there, and why; MediaError where the
+        storage fails.
         """
         return base.player_of(self, max_size=max_size)
 

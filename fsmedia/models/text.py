@@ -101,10 +101,10 @@ def sentence(text: str, *, most: int = 400) -> str:
     return visible(" ".join(text[: 4 * most].split()), most=most)
 
 
-def visible_lines(text: str) -> str:
-    """Return text with its lines and tabs, all else as `visible`."""
+def visible_lines(text: str, *, most: int = 2000) -> str:
+    """Return text with its lines, of at most so many characters, and tabs; all else as `visible`."""
     lines = text.replace("\r\n", "\n").expandtabs(4).split("\n")
-    return "\n".join(visible(line) for line in lines)
+    return "\n".join(visible(line, most=most) for line in lines)
 
 
 def safe_file_name(path: str) -> str | None:

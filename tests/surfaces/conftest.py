@@ -1,6 +1,8 @@
 """What the tests of commands and displays share: places to work in, and the storages they run over."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,6 +10,7 @@ from fsmedia import MediaStore
 from tests.conftest import storages
 from tests.storages import LOCAL, S3_RCLONE, LocalStorage, Storage
 from tests.surfaces.commands import places
+from tests.surfaces.hosts import chromium
 
 storage = storages(LOCAL, S3_RCLONE)
 """A folder and a bucket: words and pictures are the same over any storage."""
@@ -44,3 +47,9 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("FSMEDIA_CACHE", str(folder))
     return folder / "previews"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Give a browser; skip, or fail where one is required, without."""
+    yield from chromium()

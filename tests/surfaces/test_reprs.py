@@ -19,9 +19,9 @@ from tests.protocol.wire import counted, opened
 from tests.storages import LocalStorage, MemoryStorage, S3Storage, Storage
 from tests.surfaces import specimens
 from tests.surfaces.commands import ROOT, answers, exits, tells
-from tests.surfaces.specimens import HOSTILE, put
-from tests.surfaces.test_browser import browser, visiting  # noqa: F401 - a fixture
-from tests.surfaces.test_displays import Page, shown
+from tests.surfaces.specimens import HOSTILE, Page, put
+from tests.surfaces.test_browser import visiting
+from tests.surfaces.test_displays import shown
 
 PICTURES = "data:image/webp;base64,", "data:image/png;base64,"
 
@@ -172,7 +172,7 @@ LINES = """cell => {
 }"""
 
 
-def test_a_hosts_styles_do_not_win_and_words_stay_whole(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_a_hosts_styles_do_not_win_and_words_stay_whole(browser: Any, tmp_path: Path) -> None:
     finding = models.Finding(kind="catalog", key="runs/r1/" + 60 * "long", detail="out of step", repair="refresh it")
     report = models.VerifyReport(findings=(finding,), counts={"catalog": 1}, left=1)
     things = [report, MediaContent.from_text("print('a')  # " + "x" * 80), MediaContent.from_bytes(specimens.picture())]
@@ -192,7 +192,7 @@ def test_a_hosts_styles_do_not_win_and_words_stay_whole(browser: Any, tmp_path: 
 # -- comparisons ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("scripts", [True, False])
 def test_a_comparison_stacks_on_a_phone_and_stands_side_by_side_on_a_desk(
-    browser: Any,  # noqa: F811
+    browser: Any,
     memory_storage: MemoryStorage,
     scripts: bool,
     tmp_path: Path,
