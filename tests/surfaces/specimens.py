@@ -158,17 +158,26 @@ def paper(pages: int = 2) -> bytes:
 
 def locked_paper() -> bytes:
     """A PDF that nobody has the password of."""
+    lock = b"<</Filter/Standard/V 1/R 2/P -4/O<%s>/U<%s>>>" % (b"11" * 32, b"22" * 32)
+    return _paper_of(lock, end=b"/Encrypt 4 0 R/ID[<00><00>]")
+
+
+def hostile_paper() -> bytes:
+    """A PDF that tells its reader to run a script, and to open an address, when it is opened."""
+    script = b"<</S/JavaScript/JS(app.alert\\(1\\);document.title='ran')/Next<</S/URI/URI(http://127.0.0.1:9/ran)>>>>"
+    return _paper_of(script, root=b"/OpenAction 4 0 R/AA<</O 4 0 R>>")
+
+
+def _paper_of(last: bytes, *, root: bytes = b"", end: bytes = b"") -> bytes:
     parts = [
-        b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 99 99]>>",
-        b"<</Filter/Standard/V 1/R 2/P -4/O<%s>/U<%s>>>" % (b"11" * 32, b"22" * 32),
+        b"<</Type/Catalog/Pages 2 0 R%s>>" % root, b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 99 99]>>", last,
     ]  # fmt: skip
     made, table = b"%PDF-1.4\n", b"xref\n0 5\n0000000000 65535 f \n"
     for number, part in enumerate(parts, 1):
         table += b"%010d 00000 n \n" % len(made)
         made += b"%d 0 obj%s endobj\n" % (number, part)
-    end = b"trailer<</Size 5/Root 1 0 R/Encrypt 4 0 R/ID[<00><00>]>>\nstartxref\n%d\n%%%%EOF\n" % len(made)
-    return made + table + end
+    return made + table + b"trailer<</Size 5/Root 1 0 R%s>>\nstartxref\n%d\n%%%%EOF\n" % (end, len(made))
 
 
 DRAWN = b'<svg xmlns="http://www.w3.org/2000/svg" width="30" height="20"><rect width="9" height="9"/></svg>'

@@ -48,7 +48,11 @@ def store(jupyter: Jupyter) -> MediaStore:
     put(made, b"# Plan\n\nSome **bold** words", "text/markdown", message_idx=62, caption="a plan")
     hostile = {"caption": f"</script>{HOSTILE}", "provider_id": HOSTILE, "attributes": {"said": HOSTILE}}
     for index, (data, kind) in enumerate(
-        [(specimens.SVG, "image/svg+xml"), (specimens.HTML, "text/html"), (specimens.paper(), "application/pdf")]
+        [
+            (specimens.SVG, "image/svg+xml"),
+            (specimens.HTML, "text/html"),
+            (specimens.hostile_paper(), "application/pdf"),
+        ]
     ):
         put(made, data, kind, message_idx=70 + index, **hostile)
     put(made, specimens.picture((90, 90)), "image/png", run_id="r2", caption="picture of another run")
