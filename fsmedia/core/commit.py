@@ -290,8 +290,9 @@ DELETE: DeleteSteps = (mark_moved, remove_sidecar, remove_bytes, remove_due)
 _REMOVED: DeleteSteps = (named.look_after_removal, remove_due)
 DELETE_NAMED: DeleteSteps = (named.look_before_removal, remove_bytes, remove_sidecar, *_REMOVED)
 DELETE_CAUGHT: DeleteSteps = (named.look_before_removal, named.catch_bytes, named.catch_sidecar, *_REMOVED)
-# Under the mark or the lock also the due entry: who writes next may need one of the same minute, and writes it again.
-DELETE_MARKED: DeleteSteps = (named.mark_leaving, remove_bytes_under_mark, remove_due, remove_marked_sidecar)
+# The due entry last: by it a sweep finds, and finishes, what died with a mark.
+DELETE_MARKED: DeleteSteps = (named.mark_leaving, remove_bytes_under_mark, remove_marked_sidecar, remove_due)
+# Under the lock also the due entry: who writes next may need one of the same minute, and looks for it.
 DELETE_LOCKED: DeleteSteps = (named.remove_under_lock,)
 # The sidecar twice: a rewrite between the two looks at the marker, finds it, and would leave a sidecar behind.
 DELETE_SHARED: DeleteSteps = (

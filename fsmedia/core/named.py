@@ -186,11 +186,12 @@ class Pair(NamedTuple):
     seen: Seen  # the sidecar; without text for another program's file
 
 
-def find_pair(backend: Backend, reference: str, find: Callable[[], Pair]) -> Pair:
+def find_pair(backend: Backend, reference: str, target: str, find: Callable[[], Pair]) -> Pair:
     """Look for a media whose sidecar speaks of its bytes; while somebody writes it, it is waited, but not for ever."""
     found = find()
-    if keys.is_own_name(reference) or backend.exclusion is Exclusion.LOCK:
-        return found  # never overwritten; or looked at again under the lock
+    # Never overwritten; or looked at again under the lock, which names of our own form are not written under.
+    if keys.is_own_name(reference) or (backend.exclusion is Exclusion.LOCK and not keys.is_own_name(target)):
+        return found
     for attempt in range(LOOKS):
         if leaving(found.seen.text) is not None:
             at_rest(backend, reference, found.seen)
@@ -205,7 +206,7 @@ def find_pair(backend: Backend, reference: str, find: Callable[[], Pair]) -> Pai
 def _torn(reference: str) -> StoreConflictError:
     return StoreConflictError(
         "its bytes are not those that its sidecar speaks of: somebody is writing it, or died while writing it",
-        next_step="try again; if it stays so, verify the store",
+        next_step="try again; if it stays so, verify the store, deep and with repair",
         reference=reference,
     )
 
@@ -289,7 +290,7 @@ class CopiedBytes:
 
     def look_again(self) -> None:
         """Take note of what lies at the source now."""
-        self.pair = find_pair(self.backend, self.source, self.find)
+        self.pair = find_pair(self.backend, self.source, self.target, self.find)
         self._anew = True
 
     def take_change(self) -> bool:
@@ -647,6 +648,7 @@ def _mark(item: DeleteOperation) -> None:
                 if item.still is not None:
                     raise overtaken("was deleted by somebody else")
                 item.stays = True
+                item.due_keys = ()  # its entry went with it; one of the same minute is that of the other
             return
         if _put_mark(item, seen):
             _look_at_bare(item)

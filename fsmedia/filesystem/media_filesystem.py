@@ -1153,7 +1153,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
 
             with ErrorContext(source):
                 try:
-                    pair = find_pair(self._backend, source, find)
+                    pair = find_pair(self._backend, source, target, find)
                 except (InvalidReferenceError, MediaNotFoundError):
                     if not self._backend.is_folder(source):
                         raise files.not_found(source) from None

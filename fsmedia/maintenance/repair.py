@@ -670,6 +670,9 @@ def _still_there(context: VerifyContext, item: LeftoverItem) -> LeftoverItem | N
     gone = {entry.key for entry, head in zip(entries, heads, strict=True) if head is None}
     # Once more: what one wrong answer calls gone would be left out of the report.
     gone = {key for key in gone if context.backend.head(key) is None}
+    if isinstance(item, ObjectItem) and not gone:
+        # By its time now: a sync may have written the same due entry anew since it was listed.
+        return item._replace(entry=heads[0] or item.entry)
     if not gone:
         return item
     if not isinstance(item, GenerationItem):

@@ -257,19 +257,20 @@ def test_a_sync_that_heals_what_a_client_has_half_written(storage, source, monke
 
 
 @EXACT
+@pytest.mark.parametrize("target", ["runs/r2/copy.bin", "runs/r2/0000_00_u01m836r9g7eygaqez4kbe8w012.bin"])
 @pytest.mark.parametrize("new", [b"BYTES", NEW], ids=["of one size", "of another"])
-def test_what_a_writer_left_that_died_is_neither_copied_nor_moved(storage, filled, new, monkeypatch):
+def test_what_a_writer_left_that_died_is_neither_copied_nor_moved(storage, filled, new, target, monkeypatch):
     """On a disk both went along to the new name, where nothing tells any more that a writer had died."""
     monkeypatch.setattr(type(filled._backend), "wait", lambda *_: None)
     storage.write(NAME, new)
     before_it = storage.contents()
     for act in (filled.fs.cp_file, filled.fs.mv):
-        error = raised(StoreConflictError, act, NAME, "runs/r2/copy.bin", match="or died while writing it")
+        error = raised(StoreConflictError, act, NAME, target, match="or died while writing it")
         assert (error.reference, "verify" in error.next_step) == (NAME, True)
     assert storage.contents() == before_it
     opened(storage).verify(deep=True, repair=True, **AT_ONCE)
-    filled.fs.mv(NAME, "runs/r2/copy.bin")
-    assert (storage.read("runs/r2/copy.bin"), torn(storage)) == (new, set())
+    filled.fs.mv(NAME, target)
+    assert (storage.read(target), torn(storage)) == (new, set())
 
 
 @EXACT

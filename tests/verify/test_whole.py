@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from fsmedia import AsyncMediaStore, InvalidMediaError, MediaContent, MediaMetadata, MediaStore, ReadOnlyStoreError
 from fsmedia.format import keys
@@ -18,7 +19,7 @@ from fsmedia.models import VerifyReport
 from tests.contract.specimens import AT_ONCE, PNG, raised, traces
 from tests.golden.conftest import ORGANIZATIONS, adopt
 from tests.protocol.wire import counted
-from tests.storages import LOCAL, LocalStorage, S3Storage, Storage, switch_looks
+from tests.storages import LOCAL, MEMORY, LocalStorage, MemoryStorage, S3Storage, Storage, switch_looks
 from tests.transfers import opened, shared_in_place
 from tests.verify.damages import OTHER, changed, damage, filled, put
 
@@ -212,6 +213,23 @@ def test_an_executor_sees_the_same(kind: str, local_storage: LocalStorage) -> No
         mended = store.verify(repair=True, executor=executor, **AT_ONCE)
     assert mended.whole
     assert spotless(store.verify(deep=True))
+
+
+def test_a_repair_leaves_the_due_entry_that_a_sync_has_just_written_again() -> None:
+    """It went by the time that the listing had told, and an expiring media was left that no sweep would find."""
+    storage = MemoryStorage(MEMORY, f"memory://due-{keys.new_unique()}")
+    store = opened(storage).create()
+    reference = put(store, "r1", policy="retain-7days")
+    put(store, "r2")
+    (entry,) = (key for key in storage.keys() if key.startswith(keys.DUE))  # noqa: SIM118 - no dict
+    storage.remove(reference)
+    for file in MemoryFileSystem.store.values():
+        file.modified = datetime.now(UTC) - timedelta(days=3)
+    synced = {"missing-bytes": lambda: storage.write(entry, b"")}
+    report = store.verify(repair=True, found=lambda each: synced.get(each.kind, bool)())
+    assert (report.counts, report.left) == ({"missing-bytes": 1, "due": 1}, 0)
+    assert entry in storage.keys()  # noqa: SIM118 - no dict
+    storage.clear()
 
 
 def test_a_worker_that_dies_is_told(local_storage: LocalStorage) -> None:
