@@ -401,6 +401,9 @@ class Looker:
             sidecar = sidecar if isinstance(sidecar, dict) else {}
             says = numbers("sha256").get(sidecar.get("sha256", ""))
             number = self._number(where, bytes_there)
+            if says != number and sidecar:
+                # A listing may be behind what is there: both are read before they count as torn.
+                says, number = self._both(name, where)
             age = time.time() - bytes_there.modified
             seen.media[name] = Media(number, says, bool(sidecar), sidecar.get("policy_name") == BRIEF, age)
         holds = (text for key, text in texts.items() if key.startswith(".fsmedia/holds/"))
@@ -419,6 +422,12 @@ class Looker:
             return json.loads(self.place.read(key))
         except ValueError:
             return None
+
+    def _both(self, name: str, where: str) -> tuple[int | None, int | None]:
+        """Return which contents a sidecar and the bytes are by reading both, whatever a listing says."""
+        sidecar = json.loads(self.place.read(f"{name}.meta"))
+        number = numbers("sha256").get(hashlib.sha256(self.place.read(where)).hexdigest())
+        return numbers("sha256").get(sidecar.get("sha256", "")), number
 
     def _number(self, key: str, thing: Thing) -> int | None:
         if (found := numbers("md5").get(thing.tag)) is not None:
