@@ -128,9 +128,12 @@ class Workers:
 
     def _abandon(self, future: Future[Any], answer: list[T], undo: Callable[[], object]) -> None:
         def ended(_: Future[Any]) -> None:
-            _ABANDONED.discard(future)
-            undo()
-            answer.clear()
+            # Last: until what it has begun is undone it has not ended.
+            try:
+                undo()
+            finally:
+                answer.clear()
+                _ABANDONED.discard(future)
 
         _ABANDONED.add(future)
         future.add_done_callback(ended)
