@@ -1280,6 +1280,7 @@ class Lightbox {
     this.remark.textContent = "";
     const original = async () => {
       const got = await this.originals.get(index);
+      // What to know of what is shown: the page of several, sound that is left out, that it is cut off.
       if (turn === this.turn && got.kind !== "none") this.remark.textContent = got.why ?? "";
       return got;
     };
@@ -1333,8 +1334,6 @@ class Lightbox {
   }
 
   async put(item, got, index) {
-    // What to know of what is shown: the page of several, sound that is left out, that it is cut off.
-    if (got.kind !== "none") this.say(got.why ?? "", true);
     if (got.kind === "text" || got.kind === "html") return this.use(new Text(got));
     const original = async () => got;
     if (got.kind === "audio") return this.use(new Sound(item, original));
