@@ -120,12 +120,14 @@ def references_in(media: Any) -> list[str]:
         found = column.to_pylist() if hasattr(column, "to_pylist") else list(column)
     except TypeError:
         raise InvalidMediaError(
-            f"a {type(media).__name__} names no media",
+            f"{type(media).__name__} names no media",
             next_step="give references, a catalog, or a DataFrame with a column `reference`",
         ) from None
     for index, each in enumerate(found):
         if not isinstance(each, str):
-            raise InvalidMediaError(f"reference {index} is a {type(each).__name__}", next_step="each must be a str")
+            raise InvalidMediaError(
+                f"reference {index} is of type {type(each).__name__}", next_step="each must be a str"
+            )
     return found
 
 
