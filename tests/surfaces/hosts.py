@@ -214,7 +214,7 @@ class Jupyter:
     def opened(self, browser: Any, host: str, path: Path, **options: Any) -> Iterator[Visit]:
         """Open a notebook with a new kernel, and check at the end what must hold wherever it is read."""
         context = browser.new_context(**{"viewport": {"width": 1400, "height": 900}, **options})
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         context.add_init_script(STRANGERS)
         visit = Visit(context.new_page(), (self.url, self.url.replace("http", "ws"), "data:", "blob:"))
         place = str(path.relative_to(self.folder))

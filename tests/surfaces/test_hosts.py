@@ -82,16 +82,17 @@ def ran(host: str, kept: str, jupyter: Jupyter, browser: Any, store: MediaStore)
 @pytest.fixture(scope="module")
 def again(host: str, kept: str, ran: Visit, jupyter: Jupyter, browser: Any) -> Iterator[Visit]:
     """Give the notebook, opened again with another kernel."""
-    path = jupyter.copied(jupyter.folder / kept, f"again-{kept}", trusted=True)
-    with jupyter.opened(browser, host, path) as visit:
-        visit.outputs(REPORT).last.wait_for()
-        yield visit
+    yield from _reopened(jupyter, browser, host, kept, trusted=True)
 
 
 @pytest.fixture(scope="module")
 def mailed(host: str, kept: str, ran: Visit, jupyter: Jupyter, browser: Any) -> Iterator[Visit]:
     """Give the notebook as somebody opens it whom it was sent to: nothing in it is trusted."""
-    path = jupyter.copied(jupyter.folder / kept, f"mailed-{kept}", trusted=False)
+    yield from _reopened(jupyter, browser, host, kept, trusted=False)
+
+
+def _reopened(jupyter: Jupyter, browser: Any, host: str, kept: str, *, trusted: bool) -> Iterator[Visit]:
+    path = jupyter.copied(jupyter.folder / kept, f"{'again' if trusted else 'mailed'}-{kept}", trusted=trusted)
     with jupyter.opened(browser, host, path) as visit:
         visit.outputs(REPORT).last.wait_for()
         yield visit
