@@ -107,12 +107,17 @@ def violations(page: Any, scope: str | None = None) -> list[str]:
 class Visit:
     """A notebook in a host: its page, and what a reader does with the whole of it."""
 
-    def __init__(self, page: Any, ours: tuple[str, ...]) -> None:
-        self.page = page
+    def __init__(self, page: Any, address: str, ours: tuple[str, ...]) -> None:
+        self.page, self._address = page, address
         self.wrong: list[str] = []
         self.elsewhere: list[str] = []
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
         page.on("request", lambda asked: None if asked.url.startswith(ours) else self.elsewhere.append(asked.url))
+
+    def load(self) -> None:
+        """Load the page, or load it again, and return when its kernel is there."""
+        self.page.goto(self._address)
+        self.page.wait_for_function(READY)
 
     def check(self) -> None:
         """Nothing was asked for elsewhere, nothing failed, no stranger's code ran."""
@@ -139,6 +144,12 @@ class Visit:
     def asked(self, code: str) -> str:
         """Run code in the kernel of the notebook, and return what it prints."""
         return str(self.page.evaluate(ASKED, code))
+
+    def wait(self, expression: str, value: str) -> None:
+        """Wait until an expression in the kernel is printed as a value: what widgets are told it hears in a thread."""
+        self.page.wait_for_function(
+            f"async ([code, value]) => (await ({ASKED})(code)).trim() === value", arg=[f"print({expression})", value]
+        )
 
 
 class Jupyter:
@@ -216,11 +227,12 @@ class Jupyter:
         context = browser.new_context(**{"viewport": {"width": 1400, "height": 900}, **options})
         context.set_default_timeout(60_000)
         context.add_init_script(STRANGERS)
-        visit = Visit(context.new_page(), (self.url, self.url.replace("http", "ws"), "data:", "blob:"))
         place = str(path.relative_to(self.folder))
+        # `reset`: JupyterLab would open what any page had open, and in front of it.
+        address = f"{self.url}{host}/{place}?reset&token={self._token}"
+        visit = Visit(context.new_page(), address, (self.url, self.url.replace("http", "ws"), "data:", "blob:"))
         try:
-            visit.page.goto(f"{self.url}{host}/{place}?reset&token={self._token}")
-            visit.page.wait_for_function(READY)
+            visit.load()
             yield visit
             visit.check()
         finally:

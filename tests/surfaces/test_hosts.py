@@ -191,8 +191,7 @@ def test_by_keyboard_alone_one_looks_rates_and_selects(ran: Visit, store: MediaS
     page.keyboard.press("Escape")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("x")
-    picked = [each.rsplit("/", 1)[1][:4] for each in ran.asked("print(*gallery.selected)").split()]
-    assert picked == ["0002", "0003"]
+    ran.wait("*(each.rpartition('/')[2][:4] for each in gallery.selected)", "0002 0003")
     references = list(store.list(run_id="r1"))
     assert [store.info(each).attributes.get("rating") for each in references[:3]] == [None, 4, None]
     ran.check()
@@ -282,10 +281,12 @@ def test_it_is_as_dark_as_its_host(host: str, ran: Visit) -> None:
 def test_a_page_that_is_loaded_again_finds_its_kernel_and_what_was_rated(host: str, ran: Visit) -> None:
     stars = ran.outputs(LIVE).last.locator(".stars")
     before = stars.count()
-    card(ran, LIVE, 7 if host == LAB else 9).focus()  # the store is the same
+    number = 7 if host == LAB else 9  # the store is the same
+    card(ran, LIVE, number).focus()
     ran.page.keyboard.press("5")
     stars.nth(before).wait_for()
-    ran.page.reload()  # of a notebook that was saved before
+    ran.wait(f"gallery.records[{number}].attributes.get('rating')", "5")
+    ran.load()  # a notebook that was saved before
     ran.outputs(LIVE).last.locator(".card").first.wait_for(state="attached")
     ran.outputs(LIVE).last.scroll_into_view_if_needed()  # hosts draw nothing that is out of view
     stars.nth(before).wait_for()
