@@ -882,11 +882,14 @@ class MediaStore:
     def externalize(self, document: Any, metadata: MediaMetadata, *, at_least: int = 1) -> Any:
         """Store the media in an LLM message, or in many, and return it with references in their place.
 
-        Base64 is taken out where OpenAI's, Anthropic's, Gemini's and PromptKit's messages have it, and in whatever else
-        has `data` beside a MIME type. In its place stands
+        Base64, or bytes, are taken out where the messages of OpenAI, Anthropic, Gemini, Bedrock, Mistral, Ollama, MCP,
+        LangChain, pydantic-ai, the Vercel AI SDK, PromptKit and others have them; every string that is a data: URL; and
+        base64 of 10,000 characters and more that stands beside a MIME type or begins with the magic number of a file.
+        JSON text in strings is looked through too. In its place stands
         ``media://<reference>#fsmedia=1;sha256=<digest>;as=<spelling>``, which every method here takes as a reference,
         and which `inline` turns into the very same text again. In PromptKit's `media` the field is then called
-        `storage_reference`. Nothing else changes; base64 that would not come out the same stays.
+        `storage_reference`. Nothing else changes; base64 that would not come out the same stays. Where 10,000
+        characters of it and more stay, a warning is logged; `externalize_text` lists them.
 
         The same media is stored once for a document, however often it stands in it: whoever deletes it deletes it for
         all of these places. `message_idx` and `part_idx` are counted from those of the metadata, by the place in the

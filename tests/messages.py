@@ -32,7 +32,7 @@ OPENAI_CHAT = {
     "messages": [
         {"role": "system", "content": "Be brief."},
         said(
-            {"type": "text", "text": url(b"not a media: text")},
+            {"type": "text", "text": url(b"a text that is a whole URL", "text/plain")},
             {"type": "image_url", "image_url": {"url": url(PNG), "detail": "low"}},
             {"type": "input_audio", "input_audio": {"data": b64(WAV), "format": "wav"}},
             {"type": "file", "file": {"filename": "a.pdf", "file_data": url(b"%PDF-1.7", "application/pdf")}},
@@ -85,7 +85,7 @@ MCP = {
 }
 
 DOCUMENTS = {
-    "openai-chat": (OPENAI_CHAT, 5), "openai-responses": (OPENAI_RESPONSES, 5),
+    "openai-chat": (OPENAI_CHAT, 6), "openai-responses": (OPENAI_RESPONSES, 5),
     "openai-realtime": (OPENAI_REALTIME, 1), "openai-images": (OPENAI_IMAGES, 1), "anthropic": (ANTHROPIC, 2),
     "gemini": (GEMINI, 2), "promptkit": (PROMPTKIT, 1), "mcp": (MCP, 2),
 }  # fmt: skip

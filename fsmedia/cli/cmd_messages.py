@@ -17,6 +17,7 @@ from fsmedia.models.interfaces import LARGEST_DOCUMENT
 from fsmedia.models.text import size_text
 
 _STREAM = "-"
+_SHOWN = 20
 MessageFile = Annotated[str, typer.Argument(metavar="FILE", help="JSON or JSON Lines; - reads standard input.")]
 OutputFile = Annotated[Path | None, typer.Option("--output", "-o", metavar="OUT", help="Write the result here.")]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the file by the result.")]
@@ -83,9 +84,12 @@ def shown_name(file: str) -> str:
 
 EXTERNALIZE_HELP = """Store the base64 media of LLM messages (JSON or JSON Lines), and put references in their place.
 
-Parts of OpenAI's, Anthropic's, Gemini's and PromptKit's messages are known. Everything else in the file stays as it is,
-character for character, and `fsmedia messages inline` puts the media back the same way. The result goes to standard
-output, to `-o OUT`, or with `--in-place` into the file itself, which is only replaced when all is stored.
+The messages of OpenAI, Anthropic, Gemini, Bedrock, Mistral, Ollama, MCP, LangChain, pydantic-ai, the Vercel AI SDK and
+others are known, session files of Codex and Claude Code, data: URLs wherever they stand, JSON text in strings, and
+base64 of 10,000 characters that stands beside a MIME type or begins as a file does. Everything else in the file stays
+as it is, character for character; what stays and is large is named. `fsmedia messages inline` puts the media back the
+same way. The result goes to standard output, to `-o OUT`, or with `--in-place` into the file itself, which is only
+replaced when all is stored.
 
 Message and part stand in the names of the media. One that is in the file several times is stored once.
 
@@ -134,8 +138,10 @@ def externalize(
     elif dry_run:
         for each in done.taken_out:
             output.line(f"would take out  {size_text(each.size_bytes)}  {each.mime_type}  {each.where}")
-    for where in done.kept:
+    for where in done.kept[:_SHOWN]:
         output.note(f"stays as it is: {where}")
+    if len(done.kept) > _SHOWN:
+        output.note(f"and {len(done.kept) - _SHOWN:,} more, which --json names")
     output.note(f"{done}")
 
 
@@ -171,8 +177,8 @@ def inline(
         output.json_line({"path": str(target), "characters": len(result)})
 
 
-HELP = """Parts of OpenAI's, Anthropic's, Gemini's, MCP's and PromptKit's messages are known. What comes back is the
-file as it was, byte for byte.
+HELP = """The messages of OpenAI, Anthropic, Gemini, MCP and many others are known; see `fsmedia messages externalize
+--help`. What comes back is the file as it was, byte for byte.
 
 Examples:
   fsmedia messages externalize chat.json --run r1 --in-place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -9,10 +10,12 @@ from typing import Any, NamedTuple
 from fsmedia.core.bulk import collected
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys, messages
-from fsmedia.format.messages import Edit, InlineReference, JsonObject, MediaField
+from fsmedia.format.messages import Change, InlineReference, JsonText, MediaField
 from fsmedia.format.wav import HEADER_BYTES
 from fsmedia.models import Externalized, MediaContent, MediaMetadata, Reference, TakenOut
 from fsmedia.models.interfaces import LARGEST_DOCUMENT, MessageStore
+
+_log = logging.getLogger("fsmedia")
 
 
 def externalize(store: MessageStore, document: Any, metadata: MediaMetadata, *, at_least: int = 1) -> Any:
@@ -20,8 +23,9 @@ def externalize(store: MessageStore, document: Any, metadata: MediaMetadata, *, 
     scan = _scan(messages.media_fields(document), at_least)
     _check_markers(store, scan.markers)
     references = _stored(store, scan.found, metadata)
-    named = ((each.place, each.place.field, each.marker(references)) for each in scan.found)
-    return messages.edited(document, {place.path: (field.replaced or field.key, text) for place, field, text in named})
+    if scan.left:
+        _log.warning("base64 stays in the document at %d places, the first of them %s", len(scan.left), scan.left[0])
+    return messages.rewritten(document, (each.change(references) for each in scan.found))
 
 
 def externalize_text(
@@ -32,14 +36,13 @@ def externalize_text(
         raise InvalidMediaError(
             f"the text has over {LARGEST_DOCUMENT} characters", next_step="cut it into its messages"
         )
-    scan = _scan(messages.media_fields(messages.parse_json(text)), at_least, text)
+    source = JsonText(text)
+    scan = _scan(messages.media_fields(messages.parse_json(text), source), at_least)
     _check_markers(store, scan.markers)
     references = {} if dry_run else _stored(store, scan.found, metadata)
-    edits: list[Edit] = []
-    for each in scan.found if not dry_run else ():
-        edits += _edits(each.place, each.place.field.replaced, messages.token(each.marker(references), ""))
+    changes = [each.change(references) for each in scan.found if not dry_run]
     return Externalized(
-        text=messages.spliced(text, edits),
+        text=messages.rewritten(None, changes, source),
         dry_run=dry_run,
         taken_out=tuple(
             TakenOut(each.place.where, references.get(each.media, ""), each.mime_type, each.size, each.digest)
@@ -52,16 +55,15 @@ def externalize_text(
 
 def inline(store: MessageStore, document: Any, *, at_most: int = LARGEST_DOCUMENT) -> Any:
     """Put media back into a parsed document; see `MediaStore.inline`."""
-    texts = _texts(store, document, at_most)
-    return messages.edited(document, {place.path: (_old_name(place), text) for place, _, text in texts})
+    return messages.rewritten(document, _restored(store, messages.media_fields(document), at_most))
 
 
 def inline_text(store: MessageStore, text: str, *, at_most: int = LARGEST_DOCUMENT) -> str:
     """Put media back into JSON text; see `MediaStore.inline_text`."""
-    edits: list[Edit] = []
-    for place, marker, old in _texts(store, messages.parse_json(text), at_most):
-        edits += _edits(place, _old_name(place), messages.token(old, marker.spelling))
-    return messages.spliced(text, edits)
+    source = JsonText(text)
+    places = messages.media_fields(messages.parse_json(text), source)
+    restored: str = messages.rewritten(None, _restored(store, places, at_most), source)
+    return restored
 
 
 class _Found(NamedTuple):
@@ -79,53 +81,45 @@ class _Found(NamedTuple):
         """What is the same for two places that get one reference."""
         return self.digest, self.mime_type
 
-    def marker(self, references: dict[tuple[str, str], Reference]) -> str:
-        """Return the text that stands in its place."""
-        return str(InlineReference(references[self.media], self.digest, self.spelling, self.head))
+    def change(self, references: dict[tuple[str, str], Reference]) -> Change:
+        """Return the change that puts its reference in its place."""
+        marker = InlineReference(references[self.media], self.digest, self.spelling, self.head)
+        field = self.place.field
+        return Change(self.place, field.key if field.replaced is None else field.replaced, str(marker))
 
 
 class _Scan(NamedTuple):
-    """What a document holds: media to take out, markers of media that were, and where media stay as they are."""
+    """What a document holds: media to take out, markers of media that were, and where media stay as they are.
+
+    `left` are those of the last that are large, and that nobody asked to keep.
+    """
 
     found: list[_Found]
     markers: list[tuple[MediaField, InlineReference]]
     kept: list[str]
+    left: list[str]
 
 
-def _scan(places: Iterator[MediaField], at_least: int, source: str = "") -> _Scan:
-    """Sort the places of a document; `source` is its text, where it is one."""
+def _scan(places: Iterator[MediaField], at_least: int) -> _Scan:
+    """Sort the places of a document."""
     if not isinstance(at_least, int) or at_least < 1:
         raise InvalidMediaError(f"at_least must be a number of bytes from 1, not {at_least!r}")
-    scan = _Scan([], [], [])
+    scan = _Scan([], [], [], [])
     for place in places:
-        marker = place.marker
-        content = None if marker is not None else place.content()
-        if marker is not None:
+        if (marker := place.marker) is not None:
             scan.markers.append((place, marker))
-        elif content is not None:
-            slash, values, is_plain = messages.slashed(place.text, source), place.values, True
-            if place.field.replaced is not None and isinstance(values, JsonObject):
-                # The field's name will be another, and must be put back as it was.
-                is_plain = messages.slashed(values.names[place.field.key], source) == ""
-            if slash is None or len(content.data) < at_least or not is_plain:
-                scan.kept.append(place.where)
-                continue
-            facts = (content.digest, content.mime_type, len(content.data), content.spelling + slash, content.head)
+            continue
+        content = place.content()
+        escapes = place.escapes if content is not None and place.has_plain_name else None
+        is_small = content is not None and len(content.data) < at_least
+        if content is not None and escapes is not None and not is_small:
+            facts = (content.digest, content.mime_type, len(content.data), content.spelling + escapes, content.head)
             scan.found.append(_Found(place, *facts))
+        elif content is not None or place.is_large:
+            scan.kept.append(place.where)
+            if place.is_large and not is_small:
+                scan.left.append(place.where)
     return scan
-
-
-def _old_name(place: MediaField) -> str:
-    return "data" if place.field.replaced else place.field.key
-
-
-def _edits(place: MediaField, name: str | None, text: str) -> Iterator[Edit]:
-    """Give the edits of a field's text, and of its name where that is another."""
-    value = place.values[place.field.key]
-    yield Edit(value.start, value.end, text)
-    if name is not None and name != place.field.key and isinstance(place.values, JsonObject):
-        old = place.values.names[place.field.key]
-        yield Edit(old.start, old.end, messages.token(name, ""))
 
 
 def _check_markers(store: MessageStore, markers: Sequence[tuple[MediaField, InlineReference]]) -> None:
@@ -167,23 +161,30 @@ def _stored(store: MessageStore, found: Sequence[_Found], metadata: MediaMetadat
     return {each.media: reference for each, reference in zip(wanted, answers, strict=True)}
 
 
-def _texts(store: MessageStore, document: Any, at_most: int) -> Iterator[tuple[MediaField, InlineReference, str]]:
-    """Give the places of references with the texts that stood there."""
-    known: dict[InlineReference, str] = {}
+def _restored(store: MessageStore, places: Iterator[MediaField], at_most: int) -> Iterator[Change]:
+    """Give the changes that put what stood at places of references there again."""
+    known: dict[InlineReference, str | bytes] = {}
     total = 0
-    for place in messages.media_fields(document):
+    for place in places:
         marker = place.marker
         if marker is None:
             continue
         if marker not in known:
-            text = messages.encoded(_bytes(store, marker, place), marker.spelling)
-            known[marker] = text if marker.head is None else f"{marker.head},{text}"
+            data = _bytes(store, marker, place)
+            text = data if marker.spelling == messages.RAW else messages.encoded(data, marker.spelling)
+            known[marker] = text if marker.head is None else f"{marker.head},{text!s}"
+        if place.source is not None and isinstance(known[marker], bytes):
+            raise InvalidMediaError(
+                f"at {place.where} stood bytes, which JSON text can't hold",
+                next_step="parse the text, and use inline",
+                reference=marker.reference,
+            )
         total += len(known[marker])
         if total > at_most:
             raise InvalidMediaError(
                 f"the document would grow by more than {at_most} characters", next_step="allow more: at_most=..."
             )
-        yield place, marker, known[marker]
+        yield Change(place, "data" if place.field.replaced else place.field.key, known[marker], marker.spelling)
 
 
 def _bytes(store: MessageStore, marker: InlineReference, place: MediaField) -> bytes:

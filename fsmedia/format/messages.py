@@ -1,9 +1,10 @@
 """Messages of LLM APIs: the fields that hold media, base64 in its usual spellings, and references in their place.
 
-From the bottom up: the fields of an object that may hold a media item (`fields_of`), base64 that is written again as it
-was (`decoded`, `encoded`), the reference that stands in its place (`InlineReference`), the walk over a document
-(`media_fields`, `edited`), and JSON text whose other parts stay as they are (`parse_json`, `spliced`). Nothing is
-recursive, so no depth of nesting breaks it.
+From the bottom up: the table of the fields that hold base64 (`_SHAPES`) and what is media elsewhere (`fields_of`),
+base64 that is written again as it was (`decoded`, `encoded`), the reference that stands in its place
+(`InlineReference`), the walk over a document and the JSON text in its strings (`media_fields`), and the document, or
+its text, with other fields and everything else as it was (`rewritten`). Nothing is recursive, so no depth of nesting
+breaks it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,17 @@ import base64
 import binascii
 import json
 import re
-from dataclasses import dataclass
-from functools import reduce
+from array import array
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
 from hashlib import sha256
+from itertools import chain, pairwise
 from operator import getitem
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
 
 from fsmedia.errors import InvalidMediaError
 from fsmedia.format import wav
@@ -24,86 +31,207 @@ from fsmedia.models import mime
 from fsmedia.models.urls import valid_mime_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
-URL_FIELDS = ("url", "uri", "image_url", "video_url", "audio_url", "file_url")
-_TYPE_FIELDS = ("media_type", "mime_type", "mimeType", "MIMEType")
-_ENCODED_FIELDS = {"b64_json": "image/png", "partial_image_b64": "image/png", "bytesBase64Encoded": "", "blob": ""}
+LARGE = 10_000
+"""Characters of base64, or bytes, from which a field of an unknown shape is media, and what stays is reported."""
+STORED = "storage_reference"
+_PROMPTKIT = "media"
+_OCTETS = "application/octet-stream"
+_SOUND = "input_audio output_audio audio"
+_TYPE_FIELDS = ("media_type", "mime_type", "mimeType", "MIMEType", "mediaType")
 _AUDIO_FORMATS = {
     "wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "opus": "audio/ogg", "aac": "audio/aac",
     "ogg": "audio/ogg", "m4a": "audio/mp4", "webm": "audio/webm", "pcm16": "audio/pcm", "pcm": "audio/pcm",
 }  # fmt: skip
-_AUDIO_PARTS = ("input_audio", "output_audio", "audio")
-_PROMPTKIT = "media"
-STORED = "storage_reference"
+
+
+class _Shape(NamedTuple):
+    """Fields of one name that hold base64: how they are told from others, and their type where nothing else says it.
+
+    `types` are values of `type` beside the field, `under` names of the field that their object is the value of; one of
+    both must fit where any is given. `typed`: a MIME type must stand beside it. `marked`: the bytes must begin with a
+    magic number, for the field holds names and addresses too. A string in a list has the name `*`.
+    """
+
+    name: str
+    types: str = ""
+    under: str = ""
+    typed: bool = False
+    marked: bool = False
+    fallback: str = _OCTETS
+
+
+# What holds a data: URL needs no row, and neither does what stands beside a MIME type and begins with a magic number.
+_SHAPES = (
+    # Gemini, Anthropic, MCP, LangChain v0, pydantic-ai, Vercel AI SDK, PromptKit
+    _Shape("data", typed=True),
+    # OpenAI Chat and Responses, of which Qwen has the first too
+    _Shape("data", types=_SOUND, under=_SOUND, fallback="audio/pcm"),
+    _Shape("file_data"),
+    _Shape("result", types="image_generation_call", fallback="image/png"),
+    # Realtime of OpenAI (24 kHz mono if nothing else is said), Qwen and Mistral; OpenAI's speech; Nova Sonic
+    _Shape("audio", types=f"{_SOUND} input_audio_buffer.append session.input_audio_buffer.append input_audio.append "
+           "session.input_audio.append speech.audio.delta", fallback="audio/pcm"),
+    _Shape("delta", types="response.audio.delta response.output_audio.delta session.output_audio.delta",
+           fallback="audio/pcm"),
+    _Shape("content", under="audioInput audioOutput", fallback="audio/pcm"),
+    # OpenAI Images, Vertex AI, Gemini
+    _Shape("b64_json", fallback="image/png"), _Shape("partial_image_b64", fallback="image/png"),
+    _Shape("bytesBase64Encoded"), _Shape("imageBytes", typed=True), _Shape("image_bytes", typed=True),
+    _Shape("videoBytes", typed=True), _Shape("video_bytes", typed=True),
+    # MCP; LangChain v1, Claude Code; Bedrock Converse and A2A before 1.0; A2A; OTel GenAI
+    _Shape("blob"), _Shape("base64"), _Shape("bytes", under="source file"), _Shape("raw", typed=True),
+    _Shape("content", types="blob"),
+    # Mistral; ElevenLabs, Google
+    _Shape("input_audio", types=_SOUND), _Shape("audio_data"), _Shape("image_base64"), _Shape("audio_base64"),
+    _Shape("audioContent"),
+    # Vercel AI SDK, LlamaIndex, Qwen; Ollama, Titan
+    _Shape("image", types="image input_image_buffer.append", marked=True), _Shape("image", typed=True),
+    _Shape("*", under="images", marked=True),
+)  # fmt: skip
+_BY_NAME: dict[str, list[_Shape]] = {}
+for _shape in _SHAPES:
+    _BY_NAME.setdefault(_shape.name, []).append(_shape)
 
 
 class Field(NamedTuple):
-    """One field that may hold a media item: its name in the object, and the MIME type that the object says, if any.
+    """One field that may hold a media item: its name or index, and the MIME type that stands beside it, if any.
 
-    It holds base64 alone, or (`is_url`) a data: URL, or (`is_bare` too) either. `replaced` is the name that it gets
-    with a reference in it, where that is another; `fallback` the type where neither the object nor the bytes tell.
+    A `known` one holds media by its name, others by what they hold. `replaced` is the name that it gets with a
+    reference in it, where that is another; `fallback` the type where neither the object nor the bytes tell. One that is
+    `ambiguous` has a name that stands twice: which is meant, nobody can tell.
     """
 
-    key: str
+    key: str | int
     mime_type: str = ""
-    is_url: bool = False
-    is_bare: bool = False
+    known: bool = True
+    marked: bool = False
     replaced: str | None = None
-    fallback: str = "application/octet-stream"
+    fallback: str = _OCTETS
+    ambiguous: bool = False
 
 
-def fields_of(values: Mapping[str, Any], under: str | None) -> list[Field]:
-    """Return the fields of an object, which is the value of the field `under`, that may hold media."""
-    found = [Field(key, is_url=True) for key in URL_FIELDS if isinstance(values.get(key), str)]
-    if isinstance(values.get("file_data"), str):
-        name = values.get("filename")
-        said = mime.guess_from_name(name) if isinstance(name, str) else None
-        found.append(Field("file_data", said or "", is_url=True, is_bare=True))
-    if (data := _data_field(values, under)) is not None:
-        found.append(data)
+class _Said(NamedTuple):
+    """What an object says of its fields: its `type`, and a MIME type, in a field that is for one or in any."""
+
+    type: str
+    typed: str | None
+    beside: str
+
+
+_TYPE_LIKE = re.compile(r"(?:image|audio|video|application|text|font|model)/[!-~][ -~]{0,200}")
+
+
+def fields_of(
+    values: Mapping[str, Any] | Sequence[Any], under: str | None, above: Mapping[str, Any]
+) -> Iterator[Field]:
+    """List the fields of an object, or the items of a list, that may hold media.
+
+    It is the value of the field `under`, in the object `above`.
+    """
+    named = values if isinstance(values, Mapping) else {}
+    said = _said(named)
+    for key, text in named.items() or enumerate(values):
+        if not isinstance(text, _TEXTS) or (named and not isinstance(key, str)):
+            continue
+        if getattr(values, "repeats", False):
+            if len(text) >= LARGE:
+                yield Field(key, ambiguous=True)
+            continue
+        field = _promptkit(key, values, under, said) or _known(key, values, under, above, said)
+        if field is not None and not field.marked:
+            yield field
+        elif _may_be_media(text, told=field is not None or said.typed is not None or said.beside != ""):
+            yield Field(key, said.typed or said.beside, known=False)
+
+
+def _said(values: Mapping[str, Any]) -> _Said:
     kind = values.get("type")
-    if kind == "image_generation_call" and isinstance(values.get("result"), str):
-        output = values.get("output_format")
-        named = f"image/{output}" if isinstance(output, str) and output in ("png", "jpeg", "webp") else ""
-        found.append(Field("result", named, fallback="image/png"))
-    if kind in _AUDIO_PARTS and isinstance(values.get("audio"), str):
-        found.append(Field("audio", fallback="audio/pcm"))  # Realtime: its default, 24 kHz mono
-    for key, fallback in _ENCODED_FIELDS.items():
-        if isinstance(values.get(key), str):
-            found.append(Field(key, _type_of(values), fallback=fallback or "application/octet-stream"))
-    return found
+    typed: str | None = next((said for key in _TYPE_FIELDS if isinstance(said := values.get(key), str) and said), None)
+    if typed is not None:
+        typed = "" if typed.endswith("/*") else _valid(typed)  # the Vercel AI SDK lets image/* stand for any
+    texts = [text for text in values.values() if isinstance(text, str) and _TYPE_LIKE.fullmatch(text)]
+    return _Said(kind if isinstance(kind, str) else "", typed, next((text for text in texts if _valid(text)), ""))
 
 
-def _data_field(values: Mapping[str, Any], under: str | None) -> Field | None:
-    """Return the field `data` if something beside it says that it holds media; under PromptKit's other name too."""
-    said = _type_of(values)
-    if under == _PROMPTKIT and said and ("data" in values) != (STORED in values):
-        key = "data" if "data" in values else STORED
-        return Field(key, said, replaced=STORED) if isinstance(values[key], str) else None
-    if not isinstance(values.get("data"), str) or values.get("type") == "text":
-        return None
-    if said:
-        return Field("data", said)
-    form = values.get("format")
-    if isinstance(form, str) and form.lower() in _AUDIO_FORMATS and under in _AUDIO_PARTS:
-        return Field("data", _AUDIO_FORMATS[form.lower()])
-    is_sound = under in _AUDIO_PARTS or values.get("type") in _AUDIO_PARTS
-    return Field("data", fallback="audio/pcm") if is_sound else None
-
-
-def _type_of(values: Mapping[str, Any]) -> str:
-    """Return the MIME type that an object names, if it is valid."""
-    said = next((said for key in _TYPE_FIELDS if isinstance(said := values.get(key), str) and said), "")
+def _valid(said: str) -> str | None:
     try:
-        return said and mime.check(said)
+        return mime.check(said)
     except InvalidMediaError:
-        return ""
+        return None
+
+
+def _promptkit(key: str | int, values: Any, under: str | None, said: _Said) -> Field | None:
+    """Return the field of PromptKit's `media` that holds base64, or its reference, under either name."""
+    fits = under == _PROMPTKIT and said.typed and key in ("data", STORED) and ("data" in values) != (STORED in values)
+    return Field(key, said.typed or "", replaced=STORED) if fits else None
+
+
+def _known(key: str | int, values: Any, under: str | None, above: Mapping[str, Any], said: _Said) -> Field | None:
+    """Return the field if the table has it."""
+    for shape in _BY_NAME.get(key if isinstance(key, str) else "*", ()):
+        told = shape.types or shape.under
+        if told and said.type not in shape.types.split() and under not in shape.under.split():
+            continue
+        if not shape.typed or (said.typed is not None and said.type != "text"):
+            kind = said.typed or _named_type(shape, values, above if under == "source" else {})
+            return Field(key, kind, marked=shape.marked, fallback=shape.fallback)
+    return None
+
+
+def _named_type(shape: _Shape, values: Any, above: Mapping[str, Any]) -> str:
+    """Return the MIME type that a format or the name of a file says; Bedrock has the format one level up."""
+    for each in (values, above) if isinstance(values, Mapping) else ():
+        for name in ("format", "output_format"):
+            if isinstance(form := each.get(name), str):
+                sound = _AUDIO_FORMATS.get(form.lower()) if shape.fallback == "audio/pcm" else None
+                if found := sound or mime.guess_from_name(f".{form}"):
+                    return found
+    file = values.get("filename") if isinstance(values, Mapping) else None
+    return (mime.guess_from_name(file) if isinstance(file, str) else None) or ""
+
+
+def _may_be_media(text: str | bytes | bytearray | memoryview, *, told: bool) -> bool:
+    """Return whether a field that no table knows is worth a look: a large one, a URL, or a magic number if `told`."""
+    if len(text) >= LARGE:
+        return True
+    if not isinstance(text, str):
+        return told and _is_marked(bytes(text[:64]))
+    if text[:5].lower() == "data:" or text.startswith("media://"):
+        return True
+    if not told or len(text) < 16 or not _LOOKS.fullmatch(text):
+        return False
+    try:
+        start = text[:96].translate(_PLAIN)
+        return _is_marked(base64.b64decode(start[: len(start) // 4 * 4]))
+    except binascii.Error:
+        return False
+
+
+def _is_marked(head: bytes) -> bool:
+    """Return whether bytes begin with a magic number that random ones would not begin with."""
+    return head[:2] not in _SHORT_MAGIC and mime.detect(head) is not None
+
+
+_TEXTS = (str, bytes, bytearray, memoryview)
+_PLAIN = str.maketrans("-_", "+/", "\r\n")
+_SHORT_MAGIC = {b"\xff" + bytes([each]) for each in (0x0A, *range(0xE0, 0x100)) if each != 0xD8} | {
+    b"MZ",
+    b"\x1f\x9d",
+    b"\x1f\xa0",
+    b"%!",
+}
 
 
 # -- base64 ------------------------------------------------------------------------------------------------
 
-SPELLING = re.compile(r"b64(?:url)?(?:\+bare)?(?:\+[1-9][0-9]{0,3}[nr])?(?:\+end)?(?:\+slash)?")
+SPELLING = re.compile(
+    r"raw|b64(?:url)?(?:\+bare)?(?:\+[1-9][0-9]{0,3}[nr])?(?:\+end)?(?:\+any)?(?:\+(?:slash|plus|equals)[1-4]?)*"
+)
+RAW = "raw"
+"""Bytes in a parsed document, as SDKs hand them over."""
+_ANY = "+any"  # stood in a field of no known name
 _LOOKS = re.compile(r"[A-Za-z0-9+/_\-\r\n]+={0,2}(?:\r?\n)?")
 _LONGEST_LINE = 9999
 
@@ -159,7 +287,7 @@ def encoded(data: bytes, spelling: str) -> str:
 
 # -- references in the place of media ----------------------------------------------------------------------
 
-_HEAD = r"data:[!-\"$-+\--~]{0,250};base64"  # printable ASCII but comma and hash, so that nothing is read two ways
+_HEAD = r"data:[ -\"$-+\--~]{0,250};base64"  # printable ASCII but comma and hash, so that nothing is read two ways
 _MARKER = re.compile(
     rf"media://(?P<reference>.+)#fsmedia=1;sha256=(?P<digest>[0-9a-f]{{64}});as=(?P<spelling>{SPELLING.pattern})"
     rf"(?:;head=(?P<head>(?i:{_HEAD})))?",
@@ -203,6 +331,43 @@ _HEAD_BYTES = 4096
 Path = tuple[str | int, ...]
 
 
+class JsonText:
+    """JSON text: that of a document, or that in a string of one, and of one in that."""
+
+    def __init__(self, text: str, outer: JsonText | None = None, path: Path = (), depth: int = 0) -> None:
+        self.text, self.outer, self.path, self.depth = text, outer, path, depth
+
+    @cached_property
+    def _escapes(self) -> tuple[array[int], array[int]]:
+        """Where each escape ends in this text, and how many characters more all up to it take outside."""
+        ends, shifts, shift = array("q"), array("q"), 0
+        if self.outer is not None and isinstance(self.text, JsonString):
+            first = self.text.start + 1
+            for found in _ESCAPE.finditer(self.outer.text, first, self.text.end - 1):
+                shift += len(found[0]) - 1
+                ends.append(found.end() - first - shift)
+                shifts.append(shift)
+        return ends, shifts
+
+    def outward(self, position: int) -> int:
+        """Return where a position of this text stands in the one that it is a string of."""
+        ends, shifts = self._escapes
+        count = bisect_right(ends, position)
+        first = self.text.start + 1 if isinstance(self.text, JsonString) else 0
+        return first + position + (shifts[count - 1] if count else 0)
+
+    @property
+    def chain(self) -> list[JsonText]:
+        """Itself and the texts around it, the outermost last."""
+        found = [self]
+        while (outer := found[-1].outer) is not None:
+            found.append(outer)
+        return found
+
+
+_ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)")
+
+
 class InlineMedia(NamedTuple):
     """The media item in a field: its bytes, their MIME type, and how to write them again."""
 
@@ -219,39 +384,64 @@ class InlineMedia(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MediaField:
-    """One field of a document that may hold a media item, or a reference in its place: its object and its text."""
+    """One field of a document that may hold a media item, or a reference in its place: its object and what it holds.
+
+    `source` is the JSON text that it stands in; None in a parsed document.
+    """
 
     path: Path
-    values: Mapping[str, Any]
+    values: Mapping[str, Any] | Sequence[Any]
     field: Field
-    text: str
+    text: str | bytes | bytearray | memoryview
+    source: JsonText | None = None
 
     @property
     def where(self) -> str:
-        """The place as people write it: `$.messages[3].content[1].source.data`."""
-        return json_path(self.path)
+        """The place as people write it: `$.messages[3].content[1].source.data`; in JSON text in a string behind a >."""
+        return " > ".join(map(json_path, self._paths))
+
+    @property
+    def _paths(self) -> list[Path]:
+        around = self.source.chain if self.source is not None else []
+        # A document's text has no place of its own; that in a string of a parsed document has.
+        return [*(each.path for each in reversed(around) if each.path), self.path]
 
     @property
     def marker(self) -> InlineReference | None:
         """The reference that stands here; None if none does."""
-        found = InlineReference.parse(self.text)
-        fits = found and ((found.head is not None) == self.field.is_url or (self.field.is_bare and found.head is None))
-        return found if fits else None
+        found = InlineReference.parse(self.text) if isinstance(self.text, str) else None
+        if found is None or self.field.ambiguous:
+            return None
+        # Base64 alone was only taken out of a field of another name with a word about it: others may quote a reference.
+        told = self.field.known or found.head is not None or _ANY in found.spelling or found.spelling == RAW
+        return found if told else None
 
     def content(self) -> InlineMedia | None:
         """Return the media item in the field; None if there is none, or one that could not be put back as it is."""
-        if self.field.key != "data" and self.field.replaced is not None:
-            return None  # PromptKit's own reference
-        if not self.field.is_url or (self.field.is_bare and self.text[:5].lower() != "data:"):
-            found = decoded(self.text)
-            return None if found is None else self._typed(found, self.field.mime_type, None)
-        head, comma, body = self.text.partition(",")
-        if not comma or not HEAD.fullmatch(head):
+        text = self.text
+        if self.field.ambiguous or not text or (self.field.key != "data" and self.field.replaced is not None):
+            return None  # the last is PromptKit's own reference
+        if not isinstance(text, str):
+            return self._accepted(DecodedText(text, RAW)) if isinstance(text, bytes) else None
+        head, comma, body = text.partition(",") if text[:5].lower() == "data:" else ("", "", text)
+        if head == "" or (found := decoded(body)) is None or not comma or not HEAD.fullmatch(head):
+            return None if head else self._accepted(decoded(text))
+        kind = unquote(head[len("data:") : -len(";base64")])
+        if kind[:1] in ("", ";"):
+            told = kind == "" and (self.field.mime_type or mime.detect(found.data[:_HEAD_BYTES]))
+            kind = told or f"text/plain{kind}"
+        said = valid_mime_type(kind) or valid_mime_type(kind.partition(";")[0])
+        return None if said is None else self._typed(found, said, head)
+
+    def _accepted(self, found: DecodedText | None) -> InlineMedia | None:
+        """Return what a field holds that is no URL, if its name or its content says that it is a media item."""
+        if found is None or self.field.known:
+            return found and self._typed(found, self.field.mime_type, None)
+        told = self.field.mime_type and len(self.text) >= LARGE
+        if not told and not _is_marked(found.data[:_HEAD_BYTES]):
             return None
-        kind = head[len("data:") : -len(";base64")]
-        said = valid_mime_type(f"text/plain{kind}" if kind[:1] in ("", ";") else kind)
-        found = decoded(body)
-        return None if found is None or said is None else self._typed(found, said, head)
+        spelling = found.spelling if found.spelling == RAW else f"{found.spelling}{_ANY}"
+        return self._typed(found._replace(spelling=spelling), self.field.mime_type, None)
 
     def _typed(self, found: DecodedText, said: str, head: str | None) -> InlineMedia | None:
         mime_type = said or mime.detect(found.data[:_HEAD_BYTES]) or self.field.fallback
@@ -262,19 +452,59 @@ class MediaField:
         return InlineMedia(found.data, mime_type, found.spelling, head)
 
     @property
+    def is_large(self) -> bool:
+        """Whether so much of the field is base64, or bytes, that it is worth a word where it stays."""
+        text = self.text
+        if len(text) < LARGE:
+            return False
+        return not isinstance(text, str) or text[:5].lower() == "data:" or _LONG_RUN.search(text) is not None
+
+    @property
+    def escapes(self) -> str | None:
+        """How JSON text spells the field's string: empty if plainly; None if it could not be written again."""
+        if self.source is None or not isinstance(self.text, JsonString):
+            return ""
+        start, end, made, flags = self.text.start + 1, self.text.end - 1, str(self.text), ""
+        for level, each in enumerate(self.source.chain):
+            raw, made = each.text[start:end], json.dumps(made)[1:-1]
+            if raw != made:
+                for name, (plain, escaped) in _SPELLED.items():
+                    if escaped in raw:
+                        flags += f"+{name}{level or ''}"
+                        made = made.replace(plain, escaped)
+            if raw != made:
+                return None
+            if each.outer is not None:
+                start, end = each.outward(start), each.outward(end)
+        return flags
+
+    @property
+    def has_plain_name(self) -> bool:
+        """Whether the field's name, where it will be another, is spelled plainly."""
+        if self.field.replaced is None or self.source is None or not isinstance(self.values, JsonObject):
+            return True
+        name = self.values.names[str(self.field.key)]
+        return replace(self, text=name).escapes == ""
+
+    @property
     def indices(self) -> tuple[int | None, int | None]:
         """Which message and which part it is in, as far as the path says so."""
         message = part = None
-        for name, number in zip(self.path, self.path[1:], strict=False):
+        path: Path = tuple(chain.from_iterable(self._paths))
+        for name, number in pairwise(path):
             if not isinstance(number, int):
                 continue
             if message is None and name in _MESSAGE_LISTS:
                 message = number
             elif part is None and isinstance(name, str):
                 part = number
-        if message is None and self.path and isinstance(self.path[0], int):
-            message = self.path[0]
+        if message is None and path and isinstance(path[0], int):
+            message = path[0]
         return message, part
+
+
+_LONG_RUN = re.compile(rf"[A-Za-z0-9+/_=\r\n-]{{{LARGE},}}")
+_EMBEDDED = 4  # levels of JSON text in strings, of which each escapes anew
 
 
 def json_path(path: Path) -> str:
@@ -284,46 +514,122 @@ def json_path(path: Path) -> str:
     return f"${text}" if len(text) <= 300 else f"$...{text[-250:]}"
 
 
-def media_fields(document: Any) -> Iterator[MediaField]:
-    """List the fields of a document that may hold media, in its order; InvalidMediaError if it is nested too deeply."""
-    waiting: list[Iterator[tuple[Path, Any, str | None]]] = [iter([((), document, None)])]
+class _Node(NamedTuple):
+    path: Path | None  # None for the list that holds the document
+    value: Any
+    under: str | None = None
+    above: Mapping[str, Any] = MappingProxyType({})
+    source: JsonText | None = None
+
+    def at(self, key: str | int) -> Path:
+        return () if self.path is None else (*self.path, key)
+
+
+def media_fields(document: Any, source: JsonText | None = None) -> Iterator[MediaField]:
+    """List the fields of a document that may hold media, in its order; InvalidMediaError if it is nested too deeply.
+
+    `source` is the text that it was read from. JSON text in its strings is looked through too.
+    """
+    waiting: list[Iterator[_Node | MediaField]] = [_contents(_Node(None, [document], source=source))]
     while waiting:
         if (found := next(waiting[-1], None)) is None:
             waiting.pop()
-            continue
-        path, value, under = found
-        if len(path) > DEEPEST:
+        elif isinstance(found, MediaField):
+            yield found
+        elif found.path is not None and len(found.path) > DEEPEST:
             raise InvalidMediaError(f"the document is nested over {DEEPEST} levels deep, or holds itself")
-        if isinstance(value, dict):
-            yield from _fields_in(path, value, under)
-        waiting.append(_children(path, value))
+        else:
+            waiting.append(_contents(found))
 
 
-def _children(path: Path, value: Any) -> Iterator[tuple[Path, Any, str | None]]:
+_CONTAINERS = (dict, list, tuple)
+
+
+def _contents(node: _Node) -> Iterator[_Node | MediaField]:
+    """Give what is in an object or list: JSON text in its strings, its fields, and the objects and lists in it."""
+    value = node.value
+    above = value if isinstance(value, dict) else {}
+    read = set()
     # One after the other: the paths of all at once would be many times the text.
-    if isinstance(value, dict):
-        for key, each in value.items():
-            if isinstance(each, dict | list | tuple) and isinstance(key, str):
-                yield (*path, key), each, key
-    elif isinstance(value, list | tuple):
-        for number, each in enumerate(value):
-            if isinstance(each, dict | list | tuple):
-                yield (*path, number), each, None
+    for key, each in above.items() or enumerate(value):
+        if isinstance(each, str) and (inner := _embedded(each, node, key)) is not None:
+            read.add(key)
+            yield inner
+    for field in fields_of(value, node.under, node.above):
+        if field.key not in read:
+            yield MediaField(node.at(field.key), value, field, value[field.key], node.source)
+    for key, each in above.items() or enumerate(value):
+        if isinstance(each, _CONTAINERS) and (not above or isinstance(key, str)):
+            # Strings of a list are told by its name, objects in it are not.
+            yield _Node(node.at(key), each, str(key) if above else None, above, node.source)
 
 
-def _fields_in(path: Path, values: dict[str, Any], under: str | None) -> Iterator[MediaField]:
-    if getattr(values, "repeats", False):
-        return  # which of two fields of one name is meant, nobody can tell
-    for field in fields_of(values, under):
-        if text := values[field.key]:
-            yield MediaField((*path, field.key), values, field, text)
+def _embedded(text: str, node: _Node, key: str | int) -> _Node | None:
+    """Return the document in a string that is JSON text, None where it is none."""
+    if not _LOOKS_LIKE_JSON.match(text) or text.rstrip(" \t\r\n")[-1] not in "}]":
+        return None
+    depth = 1 if node.source is None else node.source.depth + 1
+    if depth > _EMBEDDED:
+        return None
+    try:
+        return _Node((), parse_json(text), source=JsonText(text, node.source, node.at(key), depth))
+    except InvalidMediaError:
+        return None
 
 
-def edited(document: Any, edits: Mapping[Path, tuple[str, str]]) -> Any:
-    """Return the document with other fields: path -> name and text of the field that takes its place.
+_LOOKS_LIKE_JSON = re.compile(r"[ \t\r\n]*[\[{]")
+
+
+class Change(NamedTuple):
+    """What a field is to hold, and in JSON text the spelling of that."""
+
+    place: MediaField
+    name: str | int
+    value: str | bytes
+    spelling: str = ""
+
+
+def rewritten(document: Any, changes: Iterable[Change], source: JsonText | None = None) -> Any:
+    """Return the document, or its text if that is given, with other fields and all else as it was."""
+    edits: dict[JsonText, list[Edit]] = {}
+    paths: dict[Path, tuple[str | int, Any]] = {}
+    for change in changes:
+        place = change.place
+        if place.source is None:
+            paths[place.path] = change.name, change.value
+        else:
+            edits.setdefault(place.source.chain[-1], []).extend(_edits(change))
+    if source is not None:
+        return spliced(source.text, edits.get(source, ()))
+    for text, found in edits.items():
+        paths[text.path] = text.path[-1] if text.path else "", spliced(text.text, found)
+    return edited(document, paths)
+
+
+def _edits(change: Change) -> Iterator[Edit]:
+    """Give the edits of a field's string, and of its name where that is another, in the outermost text."""
+    place, key = change.place, change.place.field.key
+    pieces = [(place.text, change.value, change.spelling)]
+    if change.name != key and isinstance(place.values, JsonObject):
+        pieces.append((place.values.names[str(key)], str(change.name), ""))
+    for old, new, spelling in pieces:
+        if not isinstance(old, JsonString) or not isinstance(new, str) or place.source is None:
+            continue
+        start, end, made = old.start + 1, old.end - 1, new
+        for level, each in enumerate(place.source.chain):
+            made = token(made, spelling, level)
+            if each.outer is not None:
+                start, end = each.outward(start), each.outward(end)
+        yield Edit(start, end, made)
+
+
+def edited(document: Any, edits: Mapping[Path, tuple[str | int, Any]]) -> Any:
+    """Return the document with other fields: path -> name and value of the field that takes its place.
 
     What is not on the way to a field is the same object as before; nothing is changed in place.
     """
+    if () in edits:
+        return edits[()][1]
     # The changes by the depth, and the path, of the object that they are in.
     levels: list[dict[Path, dict[str | int, tuple[str | int, Any]]]] = [
         {} for _ in range(max(map(len, edits), default=0))
@@ -349,7 +655,7 @@ def edited(document: Any, edits: Mapping[Path, tuple[str, str]]) -> Any:
 # -- JSON text ---------------------------------------------------------------------------------------------
 
 _BOM = "\ufeff"
-_SLASH = "+slash"
+_SPELLED = {"slash": ("/", "\\/"), "plus": ("+", "\\u002B"), "equals": ("=", "\\u003d")}  # as PHP, .NET and Gson write
 _TOKEN = re.compile(
     r"[ \t\n\r]*(?:([{}\[\]:,])"
     r'|("[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*")'
@@ -473,20 +779,13 @@ class _JsonBuilder:
             inner[name] = value
 
 
-def slashed(text: str, source: str) -> str | None:
-    """Return how a string's token is spelled: empty as in plain JSON, `+slash` with escaped slashes; else None."""
-    if not isinstance(text, JsonString):
-        return ""
-    raw, plain = source[text.start : text.end], json.dumps(str(text))
-    if raw == plain:
-        return ""
-    return _SLASH if raw == plain.replace("/", "\\/") else None
-
-
-def token(text: str, spelling: str) -> str:
-    """Return the token of a string, spelled as it was."""
-    plain = json.dumps(text)
-    return plain.replace("/", "\\/") if spelling.endswith(_SLASH) else plain
+def token(text: str, spelling: str, level: int = 0) -> str:
+    """Return what stands between the quotes of a string, spelled as it was so many levels out."""
+    made, flags = json.dumps(text)[1:-1], spelling.split("+")
+    for name, (plain, escaped) in _SPELLED.items():
+        if f"{name}{level or ''}" in flags:
+            made = made.replace(plain, escaped)
+    return made
 
 
 def spliced(source: str, edits: Iterable[Edit]) -> str:

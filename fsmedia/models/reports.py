@@ -703,7 +703,9 @@ class Externalized(Model):
     already: int = 0
     """Places where such a reference stood before."""
     kept: tuple[str, ...] = ()
-    """Places whose base64 stays: too small, or spelled so that it could not be put back as it is."""
+    """Places whose base64 stays: smaller than asked for, spelled so that it could not be put back as it is, or nothing
+    says what it is; of the last only texts of 10,000 characters and more.
+    """
 
     @property
     def bytes_taken(self) -> int:
@@ -712,7 +714,9 @@ class Externalized(Model):
 
     def __str__(self) -> str:
         verb = "would take out" if self.dry_run else "took out"
-        return f"{verb} {len(self.taken_out)} media ({self.bytes_taken} bytes), {self.already} were references already"
+        kept = f", {len(self.kept)} stay as they are" if self.kept else ""
+        already = f"{self.already} were references already"
+        return f"{verb} {len(self.taken_out)} media ({self.bytes_taken} bytes), {already}{kept}"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"
