@@ -1,8 +1,9 @@
 """A completion hook for OpenTelemetry's GenAI instrumentations: `OTEL_INSTRUMENTATION_GENAI_COMPLETION_HOOK=fsmedia`.
 
 Inputs, outputs, system instructions and tool definitions become JSON media, the pictures and sounds in them media of
-their own, which the JSON names by URL. Span and event get `gen_ai.input.messages_ref` and its like, as from the hook
-that the instrumentations bring along. The interface is that of opentelemetry-util-genai.
+their own, which the JSON names by URL: blob and uri parts, and what stands in the results and arguments of tools. Span
+and event get `gen_ai.input.messages_ref` and its like, as from the hook that the instrumentations bring along. The
+interface is that of opentelemetry-util-genai.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from opentelemetry.util.genai.completion_hook import CompletionHook
 from opentelemetry.util.genai.types import BlobPart, InputMessage, MessagePart, OutputMessage, ToolDefinition, UriPart
 from opentelemetry.util.genai.utils import gen_ai_json_dumps
 
-from fsmedia.errors import MediaError
+from fsmedia.errors import InvalidMediaError, MediaError
 from fsmedia.exchange.uploader import BackgroundUploader, logged_failure, span_metadata, timeout_of
+from fsmedia.format import messages
+from fsmedia.format.messages import Change
 from fsmedia.models.urls import read_data_url
 
 if TYPE_CHECKING:
@@ -62,7 +65,7 @@ class StoreCompletionHook(CompletionHook):
                 "inputs": call.messages(inputs, 0),
                 "outputs": call.messages(outputs, len(inputs or ())),
                 "system_instruction": call.parts(system_instruction, 0),
-                "tool_definitions": [asdict(each) for each in tool_definitions or ()],
+                "tool_definitions": [call.named(asdict(each), 0, 0) for each in tool_definitions or ()],
             }
             found = {_REFERENCES[name]: call.document(value) for name, value in documents.items() if value}
             references = {name: url for name, url in found.items() if url is not None}
@@ -94,7 +97,25 @@ class _Call:
 
     def parts(self, parts: Sequence[MessagePart] | None, message_idx: int) -> list[dict[str, Any]]:
         """Return the parts of a message with their media handed over; what is refused stays as it is."""
-        return [asdict(self._kept(each, message_idx, index)) for index, each in enumerate(parts or ())]
+        numbered = enumerate(parts or ())
+        return [
+            self.named(asdict(self._kept(each, message_idx, index)), message_idx, index) for index, each in numbered
+        ]
+
+    def named(self, part: dict[str, Any], message_idx: int, part_idx: int) -> dict[str, Any]:
+        """Return a part whose media, of a tool's result say, are handed over and named by their URLs."""
+        changes = []
+        try:
+            # What the part itself holds was looked at already.
+            found = [] if part.get("type") in ("blob", "uri") else list(messages.media_fields(part))
+        except InvalidMediaError:  # nested too deeply
+            return part
+        for place in found:
+            content = None if place.marker is not None else place.content()
+            if content is not None and (url := self._sent(content.data, content.mime_type, message_idx, part_idx)):
+                changes.append(Change(place, place.field.key, url))
+        named: dict[str, Any] = messages.rewritten(part, changes)
+        return named
 
     def _kept(self, part: MessagePart, message_idx: int, part_idx: int) -> MessagePart:
         if isinstance(part, BlobPart):
@@ -106,10 +127,12 @@ class _Call:
                 return part
         else:
             return part
-        metadata = self._metadata.model_copy(update={"message_idx": message_idx, "part_idx": part_idx})
-        digest = hashlib.sha256(data).hexdigest()
-        url = self._uploader.send(data, mime_type or "application/octet-stream", metadata, digest=digest)
+        url = self._sent(data, mime_type or "application/octet-stream", message_idx, part_idx)
         return part if url is None else UriPart(mime_type=mime_type, modality=part.modality, uri=url)
+
+    def _sent(self, data: bytes, mime_type: str, message_idx: int, part_idx: int) -> str | None:
+        metadata = self._metadata.model_copy(update={"message_idx": message_idx, "part_idx": part_idx})
+        return self._uploader.send(data, mime_type, metadata, digest=hashlib.sha256(data).hexdigest())
 
     def document(self, value: list[dict[str, Any]]) -> str | None:
         """Hand over a JSON document, which is made in the background of what is already a copy."""

@@ -78,6 +78,38 @@ def test_a_call_its_messages_and_its_media(storage, exported):
     hook.shutdown()
 
 
+PICTURE_TEXT = base64.b64encode(PNG).decode()
+SHOT = {"type": "image", "data": PICTURE_TEXT, "mimeType": "image/png"}
+RESULTS = {
+    "MCP": [SHOT],
+    "MCP as text": json.dumps({"content": [SHOT]}),
+    "Anthropic": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PICTURE_TEXT}}],
+    "OpenAI as text": json.dumps([{"type": "input_image", "image_url": f"data:image/png;base64,{PICTURE_TEXT}"}]),
+    "bytes": {"image": {"format": "png", "source": {"bytes": PNG}}},
+    "URL": f"data:image/png;base64,{PICTURE_TEXT}",
+}
+
+
+def test_pictures_in_results_of_tools_are_media_too(storage, exported):
+    """Each turn kept all pictures that the turns before had got from tools, as base64."""
+    hook = hook_of(storage)
+    deep = json.loads("[" * 300 + "]" * 300)
+    parts = [*(types.ToolCallResponsePart(each, "id") for each in (*RESULTS.values(), deep))]
+    parts += [types.ToolCallRequestPart({"image": RESULTS["URL"]}, "edit", "id")]
+    parts += [types.ServerToolCallResponsePart({"type": "shot", "output": RESULTS["MCP"]})]
+    span = call(hook, exported, *parts)
+    hook.shutdown()
+    text = read(storage, span.attributes["gen_ai.input.messages_ref"]).decode()
+    assert PICTURE_TEXT not in text
+    store = opened(storage)
+    (picture,) = [each for each in store.list() if store.info(each).mime_type == "image/png"]
+    assert store.retrieve_media(picture).read_bytes() == PNG
+    (message,) = json.loads(text)
+    assert text.count(store.media_url(picture)) == len(parts) - 1
+    assert json.loads(message["parts"][2]["response"])["content"] == [{**SHOT, "data": store.media_url(picture)}]
+    assert message["parts"][len(RESULTS) + 1]["response"] == deep
+
+
 def test_what_made_a_media_is_among_its_attributes(storage, exported):
     hook = hook_of(storage)
     handler = TelemetryHandler(tracer_provider=exported.tracers, completion_hook=hook)
