@@ -119,7 +119,7 @@ HEADS = st.sampled_from([
 ])  # fmt: skip
 URLS = st.builds("{},{}".format, HEADS, TEXTS)
 FORMATS, REFERENCES = st.sampled_from(["wav", "mp3", "?"]), TEXTS | URLS | st.just("runs/r/x.png")
-PARTS = st.one_of(
+BARE = st.one_of(
     st.builds(lambda u: {"type": "image_url", "image_url": {"url": u}}, URLS),
     st.builds(lambda u: {"type": "input_image", "image_url": u}, URLS),
     st.builds(lambda d, f: {"type": "input_audio", "input_audio": {"data": d, "format": f}}, TEXTS, FORMATS),
@@ -133,7 +133,17 @@ PARTS = st.one_of(
     st.builds(lambda d, t: {"media": {"storage_reference": "a/b", "data": d, "mime_type": t}}, TEXTS, TYPES),
     st.builds(lambda d: {"media": {"storage_reference": d, "mime_type": "image/png"}}, REFERENCES),
     st.builds(lambda d: {"b64_json": d}, TEXTS),
+    st.builds(lambda d, u: {"images": [d, u], "any": {"where": u, "mime": "image/png", "what": d}}, TEXTS, URLS),
 )
+
+
+def quoted(part: Any, plain: bool, indent: int | None) -> dict[str, Any]:
+    """Return the message of a tool that gave a part as JSON text."""
+    return {"role": "tool", "content": json.dumps({"é\U0001f600\n": part}, ensure_ascii=plain, indent=indent)}
+
+
+IN_TEXT = st.builds(quoted, BARE, st.booleans(), st.sampled_from([None, 1]))
+PARTS = st.one_of(BARE, BARE, IN_TEXT, st.builds(quoted, IN_TEXT, st.booleans(), st.just(None)))
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 SCALARS = st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS, URLS, st.text(st.characters(codec="utf-8"), max_size=20))
 NAMES = ["messages", "content", "parts", "data", "mime_type", "url", "type", "media", "audio", "input"]
@@ -150,8 +160,9 @@ def json_texts(draw: st.DrawFn) -> str:
     indent = draw(st.sampled_from([None, 0, 2, "\t"]))
     separators = draw(st.sampled_from([None, (",", ":"), (" ,\r\n", " : ")]))
     text = json.dumps(document, ensure_ascii=draw(st.booleans()), indent=indent, separators=separators)
-    if draw(st.booleans()):
-        text = text.replace("/", "\\/")
+    for plain, escaped in (("/", "\\/"), ("=", "\\u003d"), ("\\ud83d\\ude00", "\\uD83D\\uDE00")):
+        if draw(st.booleans()):
+            text = text.replace(plain, escaped)
     numbers = "\n[1E400, -0.0, 1.10, 12345678901234567890123, NaN]\n"
     odd = draw(st.sampled_from(["", "", "\n", numbers, '\n"\\ud800"\n', "{}", "\r\n  "]))
     return draw(st.sampled_from(["", "", "\ufeff", "  \n"])) + text + odd

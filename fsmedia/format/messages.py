@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 LARGE = 10_000
-"""Characters of base64, or bytes, from which a field of an unknown shape is media, and what stays is reported."""
+"""Characters of base64 from which a field of an unknown shape is media, and what stays is reported."""
 STORED = "storage_reference"
 _PROMPTKIT = "media"
 _OCTETS = "application/octet-stream"
@@ -136,7 +136,7 @@ def fields_of(
         if not isinstance(text, _TEXTS) or (named and not isinstance(key, str)):
             continue
         if getattr(values, "repeats", False):
-            if len(text) >= LARGE:
+            if _is_large(text):
                 yield Field(key, ambiguous=True)
             continue
         field = _promptkit(key, values, under, said) or _known(key, values, under, above, said)
@@ -194,7 +194,7 @@ def _named_type(shape: _Shape, values: Any, above: Mapping[str, Any]) -> str:
 
 def _may_be_media(text: str | bytes | bytearray | memoryview, *, told: bool) -> bool:
     """Return whether a field that no table knows is worth a look: a large one, a URL, or a magic number if `told`."""
-    if len(text) >= LARGE:
+    if _is_large(text):
         return True
     if not isinstance(text, str):
         return told and _is_marked(bytes(text[:64]))
@@ -207,6 +207,10 @@ def _may_be_media(text: str | bytes | bytearray | memoryview, *, told: bool) -> 
         return _is_marked(base64.b64decode(start[: len(start) // 4 * 4]))
     except binascii.Error:
         return False
+
+
+def _is_large(text: str | bytes | bytearray | memoryview) -> bool:
+    return len(text) * (3 if isinstance(text, str) else 4) >= LARGE * 3
 
 
 def _is_marked(head: bytes) -> bool:
@@ -437,7 +441,7 @@ class MediaField:
         """Return what a field holds that is no URL, if its name or its content says that it is a media item."""
         if found is None or self.field.known:
             return found and self._typed(found, self.field.mime_type, None)
-        told = self.field.mime_type and len(self.text) >= LARGE
+        told = self.field.mime_type and _is_large(self.text)
         if not told and not _is_marked(found.data[:_HEAD_BYTES]):
             return None
         spelling = found.spelling if found.spelling == RAW else f"{found.spelling}{_ANY}"
@@ -455,7 +459,7 @@ class MediaField:
     def is_large(self) -> bool:
         """Whether so much of the field is base64, or bytes, that it is worth a word where it stays."""
         text = self.text
-        if len(text) < LARGE:
+        if not _is_large(text):
             return False
         return not isinstance(text, str) or text[:5].lower() == "data:" or _LONG_RUN.search(text) is not None
 

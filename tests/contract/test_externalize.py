@@ -1,18 +1,34 @@
 """Media out of LLM messages and back: the same object, the same text, whatever stands around them."""
 
+import base64
 import copy
 import json
+import random
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fsmedia import AsyncMediaStore, MediaContent, MediaMetadata, MediaStore, errors
-from fsmedia.format import keys
+from fsmedia.format import keys, messages
 from fsmedia.format.messages import InlineReference, media_fields
 from tests.conftest import on, storages
 from tests.contract.specimens import raised
-from tests.messages import ANTHROPIC, DOCUMENTS, GEMINI, JSON, OPENAI_CHAT, PARTS, PNG, PROMPTKIT, b64, json_texts, url
+from tests.messages import (
+    ANTHROPIC,
+    DOCUMENTS,
+    GEMINI,
+    JSON,
+    OPENAI_CHAT,
+    PARTS,
+    PNG,
+    PROMPTKIT,
+    WAV,
+    b64,
+    json_texts,
+    url,
+)
 from tests.storages import LOCAL, S3_RCLONE
 from tests.transfers import opened
 
@@ -108,22 +124,100 @@ def lasting():
     return MediaStore("memory://externalized", deduplicate=True)
 
 
-@given(document=st.lists(PARTS, min_size=1, max_size=6) | JSON)
-def test_whatever_goes_out_comes_back(lasting, document):
+@contextmanager
+def large(least):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(messages, "LARGE", least)
+        yield
+
+
+@given(document=st.lists(PARTS, min_size=1, max_size=6) | JSON, least=st.sampled_from([24, messages.LARGE]))
+def test_whatever_goes_out_comes_back(lasting, document, least):
     before = copy.deepcopy(document)
-    made = lasting.externalize(document, R1)
+    with large(least):
+        made = lasting.externalize(document, R1)
     assert document == before
     assert not [place for place in media_fields(made) if place.content() and not place.marker]
     assert text_of(lasting.inline(made)) == text_of(document)
     assert json.loads(json.dumps(made)) == made
 
 
-@given(text=json_texts())
-def test_whatever_text_goes_out_comes_back(lasting, text):
-    answer = lasting.externalize_text(text, R1)
+@given(text=json_texts(), least=st.sampled_from([24, messages.LARGE]))
+def test_whatever_text_goes_out_comes_back(lasting, text, least):
+    with large(least):
+        answer = lasting.externalize_text(text, R1)
+        again = lasting.externalize_text(answer.text, R1)
     assert lasting.inline_text(answer.text) == text
-    again = lasting.externalize_text(answer.text, R1)
     assert (again.text, again.already) == (answer.text, len(answer.taken_out)), "a second time changes nothing"
+
+
+PICTURE = PNG + random.Random(1).randbytes(9_000)  # as base64, as bytes and in any spelling over 10,000 characters
+NOISE = random.Random(2).randbytes(9_000)
+SAFE = base64.urlsafe_b64encode(PICTURE).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"screenshot": b64(PICTURE)}, [b64(PICTURE)], {"a": [[{"b": SAFE}]]}, b64(PICTURE), {"raw": bytes(PICTURE)},
+        {"kind": "video/mp4", "payload": b64(NOISE)}, {"type": "application/x-mine", "payload": NOISE},
+        {"type": "text", "text": b64(PICTURE)}, {"text": url(PNG)}, {"a": {"b": [url(PNG)]}}, url(PNG),
+        {"out": json.dumps({"text": json.dumps([SAFE])})}, json.dumps([url(PNG)]), {"mime": "image/png", "x": b64(PNG)},
+        {"text": "data:image/png;BASE64," + SAFE}, {"text": f"data:image/png;name=a%20b.png;base64,{b64(PNG)}"},
+        {"input_audio": {"data": f"data:;base64,{b64(WAV)}", "format": "wav"}},
+    ],
+    ids=lambda document: str(document)[:50],
+)  # fmt: skip
+def test_media_of_unknown_shapes_go_out_and_come_back(store, document, caplog):
+    made = store.externalize(document, R1)
+    (reference,) = references(made)
+    assert store.retrieve_media(reference).read_bytes() in (PICTURE, NOISE, PNG, WAV)
+    assert store.info(reference).mime_type != "text/plain"
+    back = store.inline(made)
+    assert (back, str(back)) == (document, str(document))
+    assert store.externalize(made, R1) == made
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("document", "large"),
+    [
+        ({"encrypted_content": b64(NOISE)}, True), ({"data": [{"embedding": b64(bytes(range(1, 256)) * 48)}]}, True),
+        ({"signature": b64(NOISE)[:8_000]}, False), ({"sha256": DIGEST, "mime_type": "image/png"}, False),
+        ({"token": "e" * 9_000, "access_token": b64(NOISE).replace("=", "") + ".x"}, True),
+        ({"mime_type": "image/png", "name": "images/cat", "text": "iVBORw0KGgo"}, False),
+        ({"content": f"![x]({url(PICTURE)})"}, True), ({"image": b64(PICTURE) + "!"}, True),
+        ({"a": bytearray(PICTURE)}, True), ({"type": "image", "image": "photos/of/cats"}, False),
+        ({"images": ["photos/cat", "abcd"]}, False), ({"text": "word " * 5_000}, False),
+        ({"text": "[" * 20_000}, False),
+        ({"url": "data:image/svg+xml," + "%3Csvg%20" * 2_000}, True),
+    ],
+    ids=lambda value: str(value)[:50],
+)  # fmt: skip
+def test_what_is_none_stays_and_is_told_if_it_is_large(store, document, large, caplog):
+    assert store.externalize(document, R1) == document
+    assert len(caplog.messages) == large
+    assert list(store.list()) == []
+    if not isinstance(document.get("a"), bytearray):
+        answer = store.externalize_text(json.dumps(document), R1)
+        assert (len(answer.kept), ", 1 stay" in str(answer)) == (large, large)
+        assert all(where.startswith("$.") for where in answer.kept)
+
+
+def test_bytes_come_back_into_a_document_and_are_refused_in_text(store):
+    made = store.externalize({"inline_data": {"mime_type": "image/png", "data": PNG}}, R1)
+    assert store.inline(made)["inline_data"]["data"] == PNG
+    raised(errors.InvalidMediaError, store.inline_text, json.dumps(made), match=r"inline_data.data stood bytes")
+
+
+def test_json_text_in_strings_is_told_by_both_places(store):
+    document = {
+        "messages": [{"content": "?"}, {"content": json.dumps({"content": [GEMINI["contents"][0]["parts"][1]]})}]
+    }
+    answer = store.externalize_text(json.dumps(document), R1)
+    assert answer.taken_out[0].where == "$.messages[1].content > $.content[0].inline_data.data"
+    record = store.info(answer.taken_out[0].reference)
+    assert (record.message_idx, record.part_idx) == (1, 0)
 
 
 def test_everything_else_in_a_text_and_odd_tokens_stay(store):
