@@ -23,7 +23,7 @@ from itertools import chain, pairwise
 from operator import getitem
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from fsmedia.errors import InvalidMediaError
 from fsmedia.format import wav
@@ -230,9 +230,13 @@ _SHORT_MAGIC = {b"\xff" + bytes([each]) for each in (0x0A, *range(0xE0, 0x100)) 
 
 # -- base64 ------------------------------------------------------------------------------------------------
 
+_QUOTED = {"quoted": "", "path": "/", "component": "!*'()", "uri": ";,/?:@&=+$!*'()#"}  # what is left as it is
+_PERCENT = rf"\+(?:{'|'.join(_QUOTED)})"
 SPELLING = re.compile(
-    r"raw|b64(?:url)?(?:\+bare)?(?:\+[1-9][0-9]{0,3}[nr])?(?:\+end)?(?:\+any)?(?:\+(?:slash|plus|equals)[1-4]?)*"
+    r"(?:raw|text|percent" + _PERCENT + r"|b64(?:url)?(?:\+bare)?(?:\+[1-9][0-9]{0,3}[nr])?(?:\+end)?"
+    r"(?:" + _PERCENT + r")?(?:\+any)?)(?:\+(?:slash|plus|equals)[1-4]?)*"
 )
+_LONGEST_PERCENT = 1_000_000  # urllib takes many times the text
 RAW = "raw"
 """Bytes in a parsed document, as SDKs hand them over."""
 _ANY = "+any"  # stood in a field of no known name
@@ -277,6 +281,11 @@ def decoded(text: str) -> DecodedText | None:
 def encoded(data: bytes, spelling: str) -> str:
     """Write bytes in a spelling; that of slashes in JSON text is left to whoever writes JSON."""
     kind, *odd = spelling.split("+")
+    if kind == "text":
+        return data.decode("utf-8", "surrogatepass")
+    safe = next((_QUOTED[each] for each in odd if each in _QUOTED), None)
+    if kind == "percent":
+        return quote(data, safe=safe or "")
     text = (base64.urlsafe_b64encode if kind == "b64url" else base64.b64encode)(data).decode("ascii")
     if "bare" in odd:
         text = text.rstrip("=")
@@ -286,12 +295,24 @@ def encoded(data: bytes, spelling: str) -> str:
             ending = "\r\n" if each[-1] == "r" else "\n"
             width = int(each[:-1])
             text = ending.join(text[start : start + width] for start in range(0, len(text), width))
-    return text + ending if "end" in odd else text
+    text = text + ending if "end" in odd else text
+    return text if safe is None else quote(text, safe=safe)
+
+
+def decoded_url(body: str, *, is_base64: bool) -> DecodedText | None:
+    """Read what stands behind the comma of a data: URL, base64 or text, percent-encoded or not; None as `decoded`."""
+    if "%" not in body:
+        return decoded(body) if is_base64 else DecodedText(body.encode("utf-8", "surrogatepass"), "text")
+    if len(body) > _LONGEST_PERCENT or not body.isascii():
+        return None
+    found = decoded(unquote(body)) if is_base64 else DecodedText(unquote_to_bytes(body), "percent")
+    spelled = [found._replace(spelling=f"{found.spelling}+{name}") for name in _QUOTED] if found is not None else []
+    return next((each for each in spelled if encoded(*each) == body), None)
 
 
 # -- references in the place of media ----------------------------------------------------------------------
 
-_HEAD = r"data:[ -\"$-+\--~]{0,250};base64"  # printable ASCII but comma and hash, so that nothing is read two ways
+_HEAD = r"data:[ -\"$-+\--~]{0,250}"  # printable ASCII but comma and hash, so that nothing is read two ways
 _MARKER = re.compile(
     rf"media://(?P<reference>.+)#fsmedia=1;sha256=(?P<digest>[0-9a-f]{{64}});as=(?P<spelling>{SPELLING.pattern})"
     rf"(?:;head=(?P<head>(?i:{_HEAD})))?",
@@ -428,9 +449,13 @@ class MediaField:
         if not isinstance(text, str):
             return self._accepted(DecodedText(text, RAW)) if isinstance(text, bytes) else None
         head, comma, body = text.partition(",") if text[:5].lower() == "data:" else ("", "", text)
-        if head == "" or (found := decoded(body)) is None or not comma or not HEAD.fullmatch(head):
-            return None if head else self._accepted(decoded(text))
-        kind = unquote(head[len("data:") : -len(";base64")])
+        if head == "":
+            return self._accepted(decoded(text))
+        is_base64 = head[-7:].lower() == ";base64"
+        kind = unquote(head[len("data:") : -7 if is_base64 else None])
+        fits = comma and HEAD.fullmatch(head) and (is_base64 or "/" in kind)
+        if not fits or (found := decoded_url(body, is_base64=is_base64)) is None or not found.data:
+            return None
         if kind[:1] in ("", ";"):
             told = kind == "" and (self.field.mime_type or mime.detect(found.data[:_HEAD_BYTES]))
             kind = told or f"text/plain{kind}"

@@ -5,6 +5,7 @@ import copy
 import json
 import random
 from contextlib import contextmanager
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -153,6 +154,7 @@ def test_whatever_text_goes_out_comes_back(lasting, text, least):
 
 PICTURE = PNG + random.Random(1).randbytes(9_000)  # as base64, as bytes and in any spelling over 10,000 characters
 NOISE = random.Random(2).randbytes(9_000)
+SVG = '<svg xmlns="http://www.w3.org/2000/svg"><circle r="9" fill="#f00"/></svg>'
 SAFE = base64.urlsafe_b64encode(PICTURE).decode().rstrip("=")
 
 
@@ -165,13 +167,15 @@ SAFE = base64.urlsafe_b64encode(PICTURE).decode().rstrip("=")
         {"out": json.dumps({"text": json.dumps([SAFE])})}, json.dumps([url(PNG)]), {"mime": "image/png", "x": b64(PNG)},
         {"text": "data:image/png;BASE64," + SAFE}, {"text": f"data:image/png;name=a%20b.png;base64,{b64(PNG)}"},
         {"input_audio": {"data": f"data:;base64,{b64(WAV)}", "format": "wav"}},
+        [f"data:image/png;base64,{quote(b64(PNG), safe=safe)}" for safe in ("", "/", "!*'()")],
+        [f"data:image/svg+xml;utf8,{SVG}", *(f"data:image/svg+xml,{quote(SVG, safe)}" for safe in ("", "/", "#=:/"))],
     ],
     ids=lambda document: str(document)[:50],
 )  # fmt: skip
 def test_media_of_unknown_shapes_go_out_and_come_back(store, document, caplog):
     made = store.externalize(document, R1)
     (reference,) = references(made)
-    assert store.retrieve_media(reference).read_bytes() in (PICTURE, NOISE, PNG, WAV)
+    assert store.retrieve_media(reference).read_bytes() in (PICTURE, NOISE, PNG, WAV, SVG.encode())
     assert store.info(reference).mime_type != "text/plain"
     back = store.inline(made)
     assert (back, str(back)) == (document, str(document))
@@ -190,7 +194,8 @@ def test_media_of_unknown_shapes_go_out_and_come_back(store, document, caplog):
         ({"a": bytearray(PICTURE)}, True), ({"type": "image", "image": "photos/of/cats"}, False),
         ({"images": ["photos/cat", "abcd"]}, False), ({"text": "word " * 5_000}, False),
         ({"text": "[" * 20_000}, False),
-        ({"url": "data:image/svg+xml," + "%3Csvg%20" * 2_000}, True),
+        ({"url": "data:image/svg+xml," + "%3csvg%20" * 2_000}, True), ({"text": "data: one, two"}, False),
+        ({"text": "data:,x", "a": "data:image/png;base64,", "b": "data:image/png,"}, False),
     ],
     ids=lambda value: str(value)[:50],
 )  # fmt: skip
