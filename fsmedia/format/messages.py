@@ -175,7 +175,7 @@ def _known(key: str | int, values: Any, under: str | None, above: Mapping[str, A
         if told and said.type not in shape.types.split() and under not in shape.under.split():
             continue
         if not shape.typed or (said.typed is not None and said.type != "text"):
-            kind = said.typed or _named_type(shape, values, above if under == "source" else {})
+            kind = said.typed or _named_type(shape, values, above if under == "source" else {}) or said.beside
             return Field(key, kind, marked=shape.marked, fallback=shape.fallback)
     return None
 
@@ -215,17 +215,16 @@ def _is_large(text: str | bytes | bytearray | memoryview) -> bool:
 
 def _is_marked(head: bytes) -> bool:
     """Return whether bytes begin with a magic number that random ones would not begin with."""
-    return head[:2] not in _SHORT_MAGIC and mime.detect(head) is not None
+    # Two bytes are too few, but frames of MP3 and AAC all begin with the same two.
+    is_sure = head[:2] not in _SHORT_MAGIC or (head[:1] == b"\xff" and head.count(head[:2]) >= _FRAMES)
+    return is_sure and mime.detect(head) is not None
 
 
+_FRAMES = 3
 _TEXTS = (str, bytes, bytearray, memoryview)
 _PLAIN = str.maketrans("-_", "+/", "\r\n")
-_SHORT_MAGIC = {b"\xff" + bytes([each]) for each in (0x0A, *range(0xE0, 0x100)) if each != 0xD8} | {
-    b"MZ",
-    b"\x1f\x9d",
-    b"\x1f\xa0",
-    b"%!",
-}
+_SHORT_MAGIC = {b"\xff" + bytes([each]) for each in (0x0A, *range(0xE0, 0x100))}
+_SHORT_MAGIC |= {b"MZ", b"%!", b"\x0bw", b"\x1f\x9d", b"\x1f\xa0"}
 
 
 # -- base64 ------------------------------------------------------------------------------------------------
@@ -460,7 +459,7 @@ class MediaField:
             told = kind == "" and (self.field.mime_type or mime.detect(found.data[:_HEAD_BYTES]))
             kind = told or f"text/plain{kind}"
         said = valid_mime_type(kind) or valid_mime_type(kind.partition(";")[0])
-        return None if said is None else self._typed(found, said, head)
+        return self._typed(found, said or self.field.mime_type, head) if said or is_base64 else None
 
     def _accepted(self, found: DecodedText | None) -> InlineMedia | None:
         """Return what a field holds that is no URL, if its name or its content says that it is a media item."""

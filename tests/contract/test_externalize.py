@@ -153,6 +153,7 @@ def test_whatever_text_goes_out_comes_back(lasting, text, least):
 
 
 PICTURE = PNG + random.Random(1).randbytes(9_000)  # as base64, as bytes and in any spelling over 10,000 characters
+FRAME = b"\xff\xf3\xe4\xc4" + random.Random(3).randbytes(476)
 NOISE = random.Random(2).randbytes(9_000)
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"><circle r="9" fill="#f00"/></svg>'
 SAFE = base64.urlsafe_b64encode(PICTURE).decode().rstrip("=")
@@ -165,7 +166,8 @@ SAFE = base64.urlsafe_b64encode(PICTURE).decode().rstrip("=")
         {"kind": "video/mp4", "payload": b64(NOISE)}, {"type": "application/x-mine", "payload": NOISE},
         {"type": "text", "text": b64(PICTURE)}, {"text": url(PNG)}, {"a": {"b": [url(PNG)]}}, url(PNG),
         {"out": json.dumps({"text": json.dumps([SAFE])})}, json.dumps([url(PNG)]), {"mime": "image/png", "x": b64(PNG)},
-        {"text": "data:image/png;BASE64," + SAFE}, {"text": f"data:image/png;name=a%20b.png;base64,{b64(PNG)}"},
+        {"speech": b64(FRAME * 20)}, {"u": f"data:png;base64,{b64(PNG)}"}, {"text": "data:image/png;BASE64," + SAFE},
+        {"text": f"data:image/png;name=a%20b.png;base64,{b64(PNG)}"},
         {"input_audio": {"data": f"data:;base64,{b64(WAV)}", "format": "wav"}},
         [f"data:image/png;base64,{quote(b64(PNG), safe=safe)}" for safe in ("", "/", "!*'()")],
         [f"data:image/svg+xml;utf8,{SVG}", *(f"data:image/svg+xml,{quote(SVG, safe)}" for safe in ("", "/", "#=:/"))],
@@ -175,7 +177,7 @@ SAFE = base64.urlsafe_b64encode(PICTURE).decode().rstrip("=")
 def test_media_of_unknown_shapes_go_out_and_come_back(store, document, caplog):
     made = store.externalize(document, R1)
     (reference,) = references(made)
-    assert store.retrieve_media(reference).read_bytes() in (PICTURE, NOISE, PNG, WAV, SVG.encode())
+    assert store.retrieve_media(reference).read_bytes() in (PICTURE, NOISE, PNG, WAV, FRAME * 20, SVG.encode())
     assert store.info(reference).mime_type != "text/plain"
     back = store.inline(made)
     assert (back, str(back)) == (document, str(document))
@@ -186,7 +188,8 @@ def test_media_of_unknown_shapes_go_out_and_come_back(store, document, caplog):
 @pytest.mark.parametrize(
     ("document", "large"),
     [
-        ({"encrypted_content": b64(NOISE)}, True), ({"data": [{"embedding": b64(bytes(range(1, 256)) * 48)}]}, True),
+        ({"encrypted_content": b64(NOISE)}, True), ({"sample": b64(b"\xff\xf3" + NOISE)}, True),
+        ({"data": [{"embedding": b64(bytes(range(1, 256)) * 48)}]}, True),
         ({"signature": b64(NOISE)[:8_000]}, False), ({"sha256": DIGEST, "mime_type": "image/png"}, False),
         ({"token": "e" * 9_000, "access_token": b64(NOISE).replace("=", "") + ".x"}, True),
         ({"mime_type": "image/png", "name": "images/cat", "text": "iVBORw0KGgo"}, False),
