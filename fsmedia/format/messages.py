@@ -531,7 +531,8 @@ class MediaField:
         return message, part
 
 
-_LONG_RUN = re.compile(rf"[A-Za-z0-9+/_=\r\n-]{{{LARGE},}}")
+# From the start of a run only: else each of its characters would be a new start, and the search quadratic.
+_LONG_RUN = re.compile(rf"(?<![A-Za-z0-9+/_=\r\n-])[A-Za-z0-9+/_=\r\n-]{{{LARGE}}}")
 _EMBEDDED = 4  # levels of JSON text in strings, of which each escapes anew
 
 

@@ -177,6 +177,7 @@ SAFE = base64.urlsafe_b64encode(PICTURE).decode().rstrip("=")
 def test_media_of_unknown_shapes_go_out_and_come_back(store, document, caplog):
     made = store.externalize(document, R1)
     (reference,) = references(made)
+    assert {store.info(str(marker)).reference for marker in markers(made)} == {reference}
     assert store.retrieve_media(reference).read_bytes() in (PICTURE, NOISE, PNG, WAV, FRAME * 20, SVG.encode())
     assert store.info(reference).mime_type != "text/plain"
     back = store.inline(made)
@@ -196,7 +197,7 @@ def test_media_of_unknown_shapes_go_out_and_come_back(store, document, caplog):
         ({"content": f"![x]({url(PICTURE)})"}, True), ({"image": b64(PICTURE) + "!"}, True),
         ({"a": bytearray(PICTURE)}, True), ({"type": "image", "image": "photos/of/cats"}, False),
         ({"images": ["photos/cat", "abcd"]}, False), ({"text": "word " * 5_000}, False),
-        ({"text": "[" * 20_000}, False),
+        ({"text": "[" * 20_000}, False), ({"text": ("a" * 9_999 + " ") * 1_000}, False),
         ({"url": "data:image/svg+xml," + "%3csvg%20" * 2_000}, True), ({"text": "data: one, two"}, False),
         ({"text": "data:,x", "a": "data:image/png;base64,", "b": "data:image/png,"}, False),
     ],
