@@ -16,6 +16,7 @@ from fsmedia.models import Externalized, MediaContent, MediaMetadata, Reference,
 from fsmedia.models.interfaces import LARGEST_DOCUMENT, MessageStore
 
 _log = logging.getLogger("fsmedia")
+_NAMED = 10
 
 
 def externalize(store: MessageStore, document: Any, metadata: MediaMetadata, *, at_least: int = 1) -> Any:
@@ -24,7 +25,10 @@ def externalize(store: MessageStore, document: Any, metadata: MediaMetadata, *, 
     _check_markers(store, scan.markers)
     references = _stored(store, scan.found, metadata)
     if scan.left:
-        _log.warning("base64 stays in the document at %d places, the first of them %s", len(scan.left), scan.left[0])
+        more = ", ..." if len(scan.left) > _NAMED else ""
+        _log.warning(
+            "base64 stays at %d places of a document: %s", len(scan.left), ", ".join(scan.left[:_NAMED]) + more
+        )
     return messages.rewritten(document, (each.change(references) for each in scan.found))
 
 

@@ -33,6 +33,8 @@ from fsmedia.models.urls import valid_mime_type
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    _Text = str | bytes | bytearray | memoryview | list[int]
+
 LARGE = 10_000
 """Characters of base64 from which a field of an unknown shape is media, and what stays is reported."""
 STORED = "storage_reference"
@@ -86,8 +88,8 @@ _SHAPES = (
     # Mistral; ElevenLabs, Google
     _Shape("input_audio", types=_SOUND), _Shape("audio_data"), _Shape("image_base64"), _Shape("audio_base64"),
     _Shape("audioContent"),
-    # Vercel AI SDK, LlamaIndex, Qwen; Ollama, Titan
-    _Shape("image", types="image input_image_buffer.append", marked=True), _Shape("image", typed=True),
+    # Vercel AI SDK, Qwen; Ollama, Titan
+    _Shape("image", types="image input_image_buffer.append", marked=True),
     _Shape("*", under="images", marked=True),
 )  # fmt: skip
 _BY_NAME: dict[str, list[_Shape]] = {}
@@ -100,7 +102,7 @@ class Field(NamedTuple):
 
     A `known` one holds media by its name, others by what they hold. `replaced` is the name that it gets with a
     reference in it, where that is another; `fallback` the type where neither the object nor the bytes tell. One that is
-    `ambiguous` has a name that stands twice: which is meant, nobody can tell.
+    `left` stays as it is: its name stands twice, and nobody can tell which is meant, or it is a list of numbers.
     """
 
     key: str | int
@@ -109,7 +111,7 @@ class Field(NamedTuple):
     marked: bool = False
     replaced: str | None = None
     fallback: str = _OCTETS
-    ambiguous: bool = False
+    left: bool = False
 
 
 class _Said(NamedTuple):
@@ -132,12 +134,14 @@ def fields_of(
     """
     named = values if isinstance(values, Mapping) else {}
     said = _said(named)
+    if said.type == "Buffer" and isinstance(named.get("data"), list):  # as Node.js writes bytes
+        yield Field("data", left=True)
     for key, text in named.items() or enumerate(values):
         if not isinstance(text, _TEXTS) or (named and not isinstance(key, str)):
             continue
         if getattr(values, "repeats", False):
             if _is_large(text):
-                yield Field(key, ambiguous=True)
+                yield Field(key, left=True)
             continue
         field = _promptkit(key, values, under, said) or _known(key, values, under, above, said)
         if field is not None and not field.marked:
@@ -192,7 +196,7 @@ def _named_type(shape: _Shape, values: Any, above: Mapping[str, Any]) -> str:
     return (mime.guess_from_name(file) if isinstance(file, str) else None) or ""
 
 
-def _may_be_media(text: str | bytes | bytearray | memoryview, *, told: bool) -> bool:
+def _may_be_media(text: _Text, *, told: bool) -> bool:
     """Return whether a field that no table knows is worth a look: a large one, a URL, or a magic number if `told`."""
     if _is_large(text):
         return True
@@ -209,7 +213,7 @@ def _may_be_media(text: str | bytes | bytearray | memoryview, *, told: bool) -> 
         return False
 
 
-def _is_large(text: str | bytes | bytearray | memoryview) -> bool:
+def _is_large(text: _Text) -> bool:
     return len(text) * (3 if isinstance(text, str) else 4) >= LARGE * 3
 
 
@@ -416,7 +420,7 @@ class MediaField:
     path: Path
     values: Mapping[str, Any] | Sequence[Any]
     field: Field
-    text: str | bytes | bytearray | memoryview
+    text: _Text
     source: JsonText | None = None
 
     @property
@@ -434,7 +438,7 @@ class MediaField:
     def marker(self) -> InlineReference | None:
         """The reference that stands here; None if none does."""
         found = InlineReference.parse(self.text) if isinstance(self.text, str) else None
-        if found is None or self.field.ambiguous:
+        if found is None or self.field.left:
             return None
         # Base64 alone was only taken out of a field of another name with a word about it: others may quote a reference.
         told = self.field.known or found.head is not None or _ANY in found.spelling or found.spelling == RAW
@@ -443,7 +447,7 @@ class MediaField:
     def content(self) -> InlineMedia | None:
         """Return the media item in the field; None if there is none, or one that could not be put back as it is."""
         text = self.text
-        if self.field.ambiguous or not text or (self.field.key != "data" and self.field.replaced is not None):
+        if self.field.left or not text or (self.field.key != "data" and self.field.replaced is not None):
             return None  # the last is PromptKit's own reference
         if not isinstance(text, str):
             return self._accepted(DecodedText(text, RAW)) if isinstance(text, bytes) else None
