@@ -454,10 +454,12 @@ class MediaField:
         head, comma, body = text.partition(",") if text[:5].lower() == "data:" else ("", "", text)
         if head == "":
             return self._accepted(decoded(text))
+        if not comma or not HEAD.fullmatch(head):
+            return None
         is_base64 = head[-7:].lower() == ";base64"
         kind = unquote(head[len("data:") : -7 if is_base64 else None])
-        fits = comma and HEAD.fullmatch(head) and (is_base64 or "/" in kind)
-        if not fits or (found := decoded_url(body, is_base64=is_base64)) is None or not found.data:
+        found = decoded_url(body, is_base64=is_base64) if is_base64 or "/" in kind else None
+        if found is None or not found.data:
             return None
         if kind[:1] in ("", ";"):
             told = kind == "" and (self.field.mime_type or mime.detect(found.data[:_HEAD_BYTES]))
