@@ -1,12 +1,15 @@
 """MIME types: which extension a type has, which type a name or the first bytes show, whether both agree.
 
-Pure: answers from tables in this file, the same on every machine (`mimetypes` reads files of the machine), and for
-rare formats from the library `filetype`, which is imported at its first use. Reads and writes nothing.
+Pure: answers from tables in this file, the same on every machine and Python (`mimetypes` reads files of the machine).
+Reads and writes nothing.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import chain
+
+from pydantic_core import from_json
 
 from fsmedia.errors import InvalidMediaError
 
@@ -19,7 +22,7 @@ image/svg+xml .svg .svgz image/svg; image/heic .heic .hif image/heic-sequence im
 image/heif .heif image/heif-sequence image/x-heif; image/avif .avif .avifs image/avif-sequence
 image/bmp .bmp .dib image/x-bmp image/x-ms-bmp image/x-windows-bmp
 image/tiff .tiff .tif image/tif image/x-tiff image/x-tif; image/jxl .jxl image/x-jxl
-image/vnd.microsoft.icon .ico image/x-icon image/ico image/icon
+image/vnd.microsoft.icon .ico image/x-icon image/ico image/icon; image/x-icns .icns image/icns
 image/jp2 .jp2 .jpx image/jpx image/jpeg2000 image/x-jp2
 image/vnd.adobe.photoshop .psd image/x-photoshop image/psd application/x-photoshop; image/x-portable-pixmap .ppm
 image/x-portable-graymap .pgm; image/x-portable-bitmap .pbm; image/x-portable-anymap .pnm
@@ -29,6 +32,7 @@ audio/wav .wav .wave audio/x-wav audio/wave audio/vnd.wave audio/x-pn-wav
 audio/ogg .ogg .oga .spx audio/x-ogg audio/vorbis audio/oga; audio/opus .opus audio/x-opus audio/x-opus+ogg
 audio/webm .weba; audio/flac .flac audio/x-flac; audio/aac .aac .adts audio/aacp audio/x-aac audio/x-hx-aac-adts
 audio/mp4 .m4a .m4b .f4a audio/x-m4a audio/m4a audio/mp4a-latm audio/x-m4b audio/m4b
+audio/ac3 .ac3 audio/x-ac3 audio/a52; audio/eac3 .eac3 .ec3 audio/x-eac3
 audio/aiff .aiff .aif .aifc audio/x-aiff; audio/amr .amr audio/x-amr; audio/amr-wb .awb
 audio/midi .mid .midi audio/mid audio/x-midi audio/x-mid
 audio/pcm .pcm audio/x-pcm audio/raw audio/x-raw audio/l16 audio/l8 audio/l20 audio/l24 audio/pcm16 audio/x-l16
@@ -111,18 +115,24 @@ _RAW = {"audio/pcm", "audio/pcmu", "audio/pcma"}  # samples without a header
 
 _MAGIC = {  # the first 4, 3 or 2 bytes
     b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "riff", b"RF64": "riff",
-    b"BW64": "riff", b"RIFX": "riff", b"%PDF": _PDF, b"OggS": "audio/ogg", b"fLaC": "audio/flac",
+    b"BW64": "riff", b"RIFX": "riff", b"%PDF": "pdf", b"OggS": "audio/ogg", b"fLaC": "audio/flac",
     b"ID3": "audio/mpeg", b"\xff\xfb": "audio/mpeg", b"\xff\xfa": "audio/mpeg", b"\xff\xf3": "audio/mpeg",
     b"\xff\xf2": "audio/mpeg", b"\xff\xf1": "audio/aac", b"\xff\xf9": "audio/aac", b"\x1aE\xdf\xa3": "ebml",
+    **dict.fromkeys([b"\xff\xe2", b"\xff\xe3", b"\xff\xf4", b"\xff\xf5", b"\xff\xfc", b"\xff\xfd"], "audio/mpeg"),
+    b".snd": "audio/basic", b"icns": "image/x-icns",
     b"PK\3\4": _ZIP, b"PK\5\6": _ZIP, b"PK\7\x08": _ZIP, b"\x1f\x8b\x08": _GZIP, b"II*\0": "image/tiff",
     b"MM\0*": "image/tiff", b"II+\0": "image/tiff", b"MM\0+": "image/tiff", b"FORM": "form", b"MThd": "audio/midi",
     b"\0\0\1\0": "image/vnd.microsoft.icon", b"0&\xb2u": "video/x-ms-asf", b"\xd0\xcf\x11\xe0": _OLE, b"BM": "bmp",
     b"\0asm": "application/wasm", b"PAR1": "application/vnd.apache.parquet", b"\x93NUM": "application/x-npy",
     b"ARRO": "application/vnd.apache.arrow.file",
-    b"{\\rt": "application/rtf", b"\x28\xb5\x2f\xfd": "application/zstd", b"8BPS": "image/vnd.adobe.photoshop",
+    b"{\\rt": "rtf", b"\x28\xb5\x2f\xfd": "application/zstd", b"8BPS": "image/vnd.adobe.photoshop",
     b"caff": "audio/x-caf", b"glTF": "model/gltf-binary", b"\x89HDF": "application/x-hdf5",
 }  # fmt: skip
-_CHUNKS = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}  # of RIFF, at byte 8
+_CHUNKS = {  # of RIFF and FORM, at byte 8
+    b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/x-msvideo", b"AIFF": "audio/aiff",
+    b"AIFC": "audio/aiff",
+}  # fmt: skip
+_VERSIONED = {"pdf": (_PDF, re.compile(rb"%PDF-\d")), "rtf": ("application/rtf", re.compile(rb"\{\\rtf[\d\\]"))}
 _BRANDS = {  # of an ISO media file, at byte 8; any other is taken as MP4
     b"M4A ": "audio/mp4", b"M4B ": "audio/mp4", b"M4P ": "audio/mp4", b"F4A ": "audio/mp4", b"M4V ": "video/x-m4v",
     b"qt  ": "video/quicktime", b"avif": "image/avif", b"avis": "image/avif", b"heic": "image/heic",
@@ -131,8 +141,54 @@ _BRANDS = {  # of an ISO media file, at byte 8; any other is taken as MP4
 }  # fmt: skip
 _BOXES = {b"moov", b"mdat", b"wide", b"free", b"skip", b"styp", b"moof", b"sidx"}  # ISO media without a first `ftyp`
 _DIB_SIZES = {12, 40, 52, 56, 64, 108, 124}
+_RARE = {  # the first 3 to 16 bytes of what only `detect` needs to know
+    b"7z\xbc\xaf\x27\x1c": "application/x-7z-compressed", b"Rar!\x1a\7": "application/vnd.rar",
+    b"BZh": "application/x-bzip2", b"\xfd7zXZ\0": "application/x-xz", b"SQLite format 3\0": "application/vnd.sqlite3",
+    b"wOFF": "font/woff", b"wOF2": "font/woff2", b"\0\1\0\0\0": "font/ttf", b"OTTO\0": "font/otf",
+    b"#!AMR-WB\n": "audio/amr-wb", b"#!AMR\n": "audio/amr", b"FLV\1": "video/x-flv", b"%!PS": "application/postscript",
+    b"\0\0\1\xba": "video/mpeg", b"\0\0\1\xb3": "video/mpeg", b"\0\0\0\x0cjP  ": "image/jp2",
+    b"\xff\x4f\xff\x51": "image/jp2", b"\x76\x2f\x31\1": "image/x-exr", b"#?RADIANCE": "image/vnd.radiance",
+    b"Obj\1": "application/avro", b"\xef\xbb\xbf%PDF-": _PDF, b"\x7fELF": "application/x-executable",
+    b"!<arch>\n": "application/x-unix-archive", b"MSCF\0": "application/vnd.ms-cab-compressed",
+    b"LZIP": "application/x-lzip", b'\x04"M\x18': "application/x-lz4", b"\x1f\x9d": "application/x-compress",
+    b"\xed\xab\xee\xdb": "application/x-rpm", b"gimp xcf": "image/x-xcf", b"II\xbc": "image/vnd.ms-photo",
+}  # fmt: skip
+_LATER = {(257, b"ustar"): "application/x-tar", (128, b"DICM"): "application/dicom"}
+_PORTABLE = "image/x-portable-"
+_MANY = {  # what a format without a magic begins with
+    # Packets of 188 bytes, Blu-ray's with 4 bytes in front.
+    "video/mp2t": rb"(?:.{4})?G(?:.{187}G){2}|.{4}G(?:.{191}G){2}",
+    # AC-3 by its version; rates and sizes that there are.
+    "audio/ac3": rb"\x0bw..[\0-\x25\x40-\x65\x80-\xa5][\0-\x57]", "audio/eac3": rb"\x0bw...[\x58-\x87]",
+    **{  # numbers as text, or as bytes after two sides
+        _PORTABLE + name: rb"P(?:%d(?:[\s\d]|#[^\n]*(?:\n|\Z))+\Z|%d(?=\s)(?:\s|#[^\n]*\n)+\d+\s+\d+\s)" % two
+        for name, two in {"bitmap": (1, 4), "graymap": (2, 5), "pixmap": (3, 6)}.items()
+    },
+    # No colour map, or one; then an origin, two sides, the depth, and two bits that must be 0.
+    "image/x-tga": rb".(?:\0[\2\3\n\x0b]\0{5}|\x01[\x01\t].{4}[\x0f\x10\x18\x20]).{4}(?!\0\0)..(?!\0\0).."
+    rb"[\x08\x0f\x10\x18\x20][\0-?]",
+}  # fmt: skip
+_PATTERNS = {kind: re.compile(pattern, re.DOTALL) for kind, pattern in _MANY.items()}
+_OOXML = {
+    b"word": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    b"xl": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    b"ppt": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+}
+_OOXML_FIRST = (b"[Content_Types].xml", b"_rels/.rels", b"docProps", b"word/", b"xl/", b"ppt/")
+_OOXML_PART = re.compile(rb"PK\x03\x04.{26}(word|xl|ppt)/", re.DOTALL)
+_OLE_STREAMS = {
+    "WordDocument": "application/msword", "PowerPoint Document": "application/vnd.ms-powerpoint",
+    "Workbook": "application/vnd.ms-excel", "__substg1.0_": "application/vnd.ms-outlook",
+}  # fmt: skip
+_OLE_STARTS = {  # of the first stream
+    b"\xec\xa5\xc1\0": "application/msword", b"\t\x08\x10\0": "application/vnd.ms-excel",
+    b"\xa0F\x1d\xf0": "application/vnd.ms-powerpoint", b"\0n\x1e\xf0": "application/vnd.ms-powerpoint",
+    b"\x0f\0\xe8\3": "application/vnd.ms-powerpoint",
+}  # fmt: skip
 _WITH_ID3 = {"audio/mpeg", "audio/aac", "audio/flac"}  # all of them may begin with an ID3 tag
 _SVG = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?=<)(?:[^<]|<[!?])*<(?:svg:)?svg[\s/>]")  # its first element
+_MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?(?:(WEBVTT)(?:\s|\Z)|\s*(<\?xml)\s|\s*(?:<!--(?:(?!-->).)*-->\s*)*"
+                     rb"(<!doctype\s+html|<(?:html|head|body)[\s>]))", re.IGNORECASE | re.DOTALL)  # fmt: skip
 _PRESENTED = ("image/", "audio/", "video/")
 _HEAD, _TEXT_HEAD = 8192, 1024  # how many bytes are looked at
 _NO_CONTROL = bytes({*range(256)} - {*range(32), 127} | {*b"\t\n\f\r\x1b"})  # what UTF-8 text is made of
@@ -157,7 +213,11 @@ _FAMILIES = {
 _FAMILY = {kind: family for family, kinds in _FAMILIES.items() for kind in kinds.split()}
 _COMPRESSED = {_GZIP, "application/x-bzip2", "application/x-xz", "application/zstd"}
 _INSIDE = {"image/svg+xml": {_GZIP}, "application/x-tar": _COMPRESSED}  # .svgz, .tar.gz: what may be wrapped how
-_MADE_OF_TEXT = {_PDF, "application/rtf", "application/postscript", "image/svg+xml"}  # formats whose bytes may be text
+# Formats whose bytes may be text.
+_MADE_OF_TEXT = {
+    _PDF, "application/rtf", "application/postscript", "image/svg+xml", "image/vnd.radiance",
+    *(kind for kind in _PATTERNS if kind.startswith(_PORTABLE)),
+}  # fmt: skip
 
 # Declared as one of these, bytes without its magic are lying; of the others with a header only text is noticed.
 _ALWAYS_MARKED = {
@@ -232,8 +292,34 @@ def guess_from_name(name: str) -> str | None:
 
 
 def guess_from_bytes(head: bytes) -> str | None:
-    """Return the MIME type that the first bytes show, ``text/plain`` for other text, None if they show nothing."""
-    return detect(head) or ("text/plain" if is_text(head) else None)
+    """Return the MIME type that the first 8 KiB show, ``text/plain`` for other text, None if they show nothing.
+
+    Text that is JSON, JSON Lines, XML, HTML or WebVTT is told apart.
+    """
+    return detect(head) or (_text_type(head[:_HEAD]) if is_text(head) else None)
+
+
+def _text_type(head: bytes) -> str:
+    """Return the type of text by how it begins."""
+    found = _MARKUP.match(head)
+    if found is not None:
+        return ("text/vtt", "application/xml", "text/html")[(found.lastindex or 1) - 1]
+    text = head.removeprefix(b"\xef\xbb\xbf").strip()
+    first, _, rest = text.partition(b"\n")
+    if text[:1] in {b"{", b"["}:
+        if rest.lstrip()[:1] in {b"{", b"["} and _is_json(first):
+            return "application/jsonl"
+        if _is_json(text, is_cut=len(head) == _HEAD):
+            return "application/json"
+    return "text/plain"
+
+
+def _is_json(text: bytes, *, is_cut: bool = False) -> bool:
+    try:
+        from_json(text.decode(errors="ignore"), allow_partial=is_cut)
+    except ValueError:
+        return False
+    return True
 
 
 def is_text(head: bytes) -> bool:
@@ -255,8 +341,10 @@ def detect(head: bytes) -> str | None:
     """
     head = head[:_HEAD]
     found = _signature(head)
-    if found in {None, _ZIP, _OLE}:
-        found = _ask_library(head) or found
+    if found is None:
+        found = _rare(head)
+    elif found in {_ZIP, _OLE}:
+        found = _inside(head, found) or found
     elif found == "audio/ogg" and b"theora" in head[:512]:
         found = "video/ogg"
     elif found == "audio/ogg" and head[28:36] == b"OpusHead":
@@ -294,7 +382,7 @@ def _differs(known: str, family: str, head: bytes) -> str | None:
         marked = family in _ALWAYS_MARKED and known != "video/quicktime"  # old QuickTime files begin with any box
         if not marked and (known not in _STANDARD or not (family == "ole" or known.startswith(_PRESENTED))):
             return None
-        if family == "text" or known.startswith("image/x-portable-") or (known == _PDF and b"%PDF-" in head[:1024]):
+        if family == "text" or known.startswith(_PORTABLE) or (known == _PDF and b"%PDF-" in head[:1024]):
             return None
         return "text/plain" if is_text(head) else _OCTETS if marked else None
     same = family == _family(seen) or seen in _INSIDE.get(known, ())
@@ -320,10 +408,11 @@ def _signature(head: bytes) -> str | None:
         return _box(head)
     if "/" in found:
         return found
-    if found == "riff":
+    if found in _VERSIONED:
+        kind, pattern = _VERSIONED[found]
+        return kind if pattern.match(head) else None
+    if found in {"riff", "form"}:
         return _CHUNKS.get(head[8:12])
-    if found == "form":
-        return "audio/aiff" if head[8:12] in {b"AIFF", b"AIFC"} else None
     if found == "ebml":
         return "video/x-matroska" if b"matroska" in head[:64] else "video/webm"
     return "image/bmp" if int.from_bytes(head[14:18], "little") in _DIB_SIZES else None
@@ -344,13 +433,22 @@ def _box(head: bytes) -> str | None:
     return "video/mp4" if box in _BOXES else None
 
 
-def _ask_library(head: bytes) -> str | None:
-    """Return what `filetype` says, in our spelling, without what it says too easily."""
+def _rare(head: bytes) -> str | None:
+    """Return what the rare formats begin with."""
     if head[1:4] == b"*M\x18" and 0x50 <= head[0] <= 0x5F:
-        return "application/zstd"  # which filetype 1.2.0 recurses until it fails
-    import filetype
+        return "application/zstd"  # a frame to skip
+    found = (kind for magic, kind in _RARE.items() if head.startswith(magic))
+    later = (kind for (offset, magic), kind in _LATER.items() if head.startswith(magic, offset))
+    return next(chain(found, later, (kind for kind, pattern in _PATTERNS.items() if pattern.match(head))), None)
 
-    found: str | None = filetype.guess_mime(head)
-    if found == "image/bmp" or (found == "application/postscript" and head[:4] != b"%!PS"):  # 2 bytes: BM, %!
-        return None
-    return _STANDARD.get(found, found) if found else None
+
+def _inside(head: bytes, found: str) -> str | None:
+    """Return which document a ZIP archive or an OLE file is."""
+    if found == _OLE:
+        names = (kind for name, kind in _OLE_STREAMS.items() if name.encode("utf-16-le") in head)
+        return next(names, _OLE_STARTS.get(head[512:516]))
+    if head[30:38] == b"mimetype":
+        kinds = (kind for kind in _FAMILIES["zip"].split() if head.startswith(kind.encode(), 38))
+        return max(kinds, key=len, default=None)
+    part = _OOXML_PART.search(head) if head.startswith(_OOXML_FIRST, 30) else None
+    return None if part is None else _OOXML[part[1]]

@@ -154,7 +154,7 @@ def test_help_shows_the_fields_of_a_model_with_types_and_meaning(kind: type[Base
 # -- imports -----------------------------------------------------------------------------------------------------
 
 HEAVY = [
-    "s3fs", "gcsfs", "pyarrow", "pandas", "PIL", "av", "typer", "rich", "fsspec", "pydantic", "asyncio", "filetype",
+    "s3fs", "gcsfs", "pyarrow", "pandas", "PIL", "av", "typer", "rich", "fsspec", "pydantic", "asyncio", "tinytag",
 ]  # fmt: skip
 NOT_FOR_LOCAL = ["s3fs", "gcsfs", "aiobotocore", "botocore", "aiohttp", "pyarrow", "pandas", "PIL", "typer", "rich"]
 STAGES = """
