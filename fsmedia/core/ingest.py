@@ -23,11 +23,11 @@ from typing import BinaryIO, NamedTuple, Self
 from fsmedia.core import commit, telemetry
 from fsmedia.core.commit import SharedStoreOperation, StoreOperation
 from fsmedia.core.download import open_url
-from fsmedia.core.named import HEAD_BYTES
 from fsmedia.core.telemetry import Observer, RunningOperation
 from fsmedia.errors import ErrorContext, ForeignCall, InvalidMediaError, MediaError, MediaNotFoundError, StorageError
 from fsmedia.format import keys, wav
 from fsmedia.format.keys import Pointer
+from fsmedia.format.measures import HEAD_BYTES, TAIL_BYTES
 from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.format.wav import PcmFormat
@@ -46,7 +46,7 @@ _UNKNOWN_TYPE = "application/octet-stream"
 
 
 class HashingWriter:
-    """Counts and hashes bytes, keeps the first of them, and writes them to a stage.
+    """Counts and hashes bytes, keeps the first and the last of them, and writes them to a stage.
 
     `stage`: where they go; None only counts and hashes. `max_size`: most bytes to take; None takes any number.
     """
@@ -57,14 +57,19 @@ class HashingWriter:
         self._digest = hashlib.sha256()
         self._hasher: ThreadPoolExecutor | None = None
         self.size = 0
-        self.head = b""
+        self._head, self._tail = bytearray(), bytearray()
 
     def write(self, data: bytes | memoryview) -> None:
         """Take bytes, unless they are too many."""
         self.size += len(data)
         refuse_over(self._max_size, self.size)
-        if len(self.head) < HEAD_BYTES:
-            self.head += bytes(data[: HEAD_BYTES - len(self.head)])
+        if len(self._head) < HEAD_BYTES:
+            self._head += data[: HEAD_BYTES - len(self._head)]
+        if self.size > HEAD_BYTES:
+            self._tail += data[-TAIL_BYTES:]
+            # Seldom, for a caller may write byte by byte.
+            if len(self._tail) > 2 * TAIL_BYTES:
+                del self._tail[:-TAIL_BYTES]
         if self._stage is None:
             self._digest.update(data)
         elif len(data) < _WORTH_A_THREAD:
@@ -80,6 +85,16 @@ class HashingWriter:
             finally:
                 # Not before the digest has them, also after an error: the caller may reuse its buffer from here on.
                 hashed.result()
+
+    @property
+    def head(self) -> bytes:
+        """The first bytes."""
+        return bytes(self._head)
+
+    @property
+    def tail(self) -> bytes:
+        """The last bytes, where there are more than the first."""
+        return bytes(self._tail[-TAIL_BYTES:])
 
     def finish(self) -> None:
         """End it: all bytes have come."""
@@ -139,7 +154,7 @@ class WavWriter(HashingWriter):
         if not self._wrapped or sound == self._written:
             return
         header = wav.header(self._form, sound)
-        self.head = header + self.head[len(header) :]
+        self._head[: len(header)] = header
         if self._stage is None:
             raise InvalidMediaError("the size of the sound was not known in time")
         # The header was written and hashed with the wrong length, and a digest can't be changed at its beginning.

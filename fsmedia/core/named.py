@@ -27,6 +27,7 @@ from fsmedia.core import blobs, promptkit
 from fsmedia.core.parallel import attempt_each
 from fsmedia.errors import CorruptSidecarError, MediaError, MediaNotFoundError, StoreConflictError
 from fsmedia.format import keys
+from fsmedia.format.measures import HEAD_BYTES, TAIL_BYTES
 from fsmedia.format.sidecar import Sidecar, leaving, with_leaving, without_leaving
 from fsmedia.models import mime
 from fsmedia.storage import Backend, Entry, Exclusion, PreconditionFailed, Stage, Write
@@ -44,7 +45,6 @@ DEAD_AFTER = timedelta(minutes=10)
 """Age from which a deletion's mark is that of a dead process, by the storage's clock.
 
 No request of it can still be under way then: each is given up after the timeout, once asked again."""
-HEAD_BYTES = 8192  # bytes kept from the beginning of a media, to tell what they are
 PIECE = 8 * 2**20
 _READ_AT_ONCE = 4 * PIECE  # bytes of all media of one step that are held in memory to compare them
 _TRIES = 2
@@ -66,16 +66,17 @@ class Overtaken(StoreConflictError):  # noqa: N818 - what became of a deletion, 
 
 
 class ContentDigest(NamedTuple):
-    """What was read: size, digest, and the first bytes, which tell the type."""
+    """What was read: size, digest, and the first and last bytes, which tell type and measures."""
 
     size: int
     sha256: str
     head: bytes
+    tail: bytes = b""
 
 
 def read_digest(backend: Backend, key: str, size: int) -> ContentDigest | None:
     """Read all bytes of an object; None if it is gone. Its size by the listing spares the request after the last."""
-    digest, start, head = sha256(), 0, b""
+    digest, start, head, tail = sha256(), 0, b"", b""
     while True:
         piece = backend.read_range(key, start, start + PIECE)
         if piece is None:
@@ -83,9 +84,10 @@ def read_digest(backend: Backend, key: str, size: int) -> ContentDigest | None:
         if not start:
             head = piece[:HEAD_BYTES]
         digest.update(piece)
+        tail = (tail + piece[-TAIL_BYTES:])[-TAIL_BYTES:]
         start += len(piece)
         if len(piece) < PIECE or start == size:
-            return ContentDigest(start, digest.hexdigest(), head)
+            return ContentDigest(start, digest.hexdigest(), head, tail)
 
 
 def with_facts(sidecar: Sidecar, reference: str, content: ContentDigest) -> Sidecar:

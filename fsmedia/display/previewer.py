@@ -31,6 +31,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from fsmedia.core.records import ReadCheck, StoredFacts
 from fsmedia.errors import INSTALL, CorruptMediaError, MediaError
 from fsmedia.format import keys
+from fsmedia.format.measures import measure
 from fsmedia.models import mime
 from fsmedia.models.text import size_text, visible_lines
 
@@ -643,18 +644,8 @@ def _sound(data: bytes, kind: str) -> Preview:
     try:
         found = import_module("fsmedia.display.decoders").outline(OpenedSource.of(data), kind)
     except UnshowableError as error:
-        return replace(made, duration=_tagged_duration(data), reason=str(error))
+        return replace(made, duration=measure(kind, data, b"", len(data)).get("duration"), reason=str(error))
     return replace(made, peaks=found.peaks, duration=found.duration)
-
-
-def _tagged_duration(data: bytes) -> float | None:
-    """Return the length that the tags of a sound tell, where decoding it failed; None also without tinytag."""
-    try:
-        with decoding("its tags can't be read"):
-            tags = import_module("tinytag").TinyTag.get(file_obj=io.BytesIO(data))
-    except UnshowableError:
-        return None
-    return float(tags.duration) if tags.duration else None
 
 
 def _optional_module(name: str) -> Any | None:

@@ -6,17 +6,15 @@ survive a rewrite. Pure: bytes in, bytes out.
 
 from __future__ import annotations
 
-import io
-import wave
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pydantic_core import from_json, to_json
 
-from fsmedia.errors import CorruptSidecarError, ForeignCall, InvalidMediaError, InvalidReferenceError, MediaError
-from fsmedia.format import wav
+from fsmedia.errors import CorruptSidecarError, InvalidMediaError, InvalidReferenceError, MediaError
 from fsmedia.format.keys import MAX_SIDECAR_BYTES, check_marker, pointer_of
+from fsmedia.format.measures import measure
 from fsmedia.models import (
     CONTENT_FIELDS,
     ContentFields,
@@ -73,6 +71,10 @@ class ReadBytes(Protocol):
     def head(self) -> bytes:
         """The first of them, with the header of an image or of sound."""
 
+    @property
+    def tail(self) -> bytes:
+        """The last of them, where some formats say how long they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
@@ -127,9 +129,10 @@ class Sidecar:
     ) -> Sidecar:
         """Make the sidecar of bytes that were read: size, digest, type and measures are theirs."""
         kind = metadata["mime_type"]
+        given = {name: value for name, value in vars(content).items() if value is not None}
         return cls.build(
             {**metadata, "size_bytes": read.size},
-            {**vars(content), **measure(content, kind, read.head, read.size)},
+            {**measure(kind, read.head, read.tail, read.size), **given},
             sha256=read.sha256,
             expires_at=expires_at,
             detected_mime_type=mime.agrees(kind, read.head),
@@ -313,46 +316,3 @@ def _model(kind: type[ModelT], fields: dict[str, Any], reference: str) -> ModelT
         return kind(**{name: value for name, value in fields.items() if value is not None})
     except MediaError as error:
         raise _corrupt(f"has wrong values ({error.problem})", reference) from None
-
-
-# Pixels. Whatever says more is damaged, and would not fit the columns of a table.
-_LARGEST_SIDE = 2**31
-
-
-def measure(content: ContentFields, mime_type: str, head: bytes, size: int) -> dict[str, Any]:
-    """Return size, length and the like from the header and the size in bytes, where the content leaves them open."""
-    kind = mime.essence(mime_type)
-    found = _measure_image(head) if kind.startswith("image/") else {}
-    if kind == "audio/wav":
-        found = _measure_wav(head, size)
-    return {name: value for name, value in found.items() if getattr(content, name) is None}
-
-
-def _measure_image(head: bytes) -> dict[str, Any]:
-    width = height = -1
-    # Raises many things at a stranger's bytes; what can't be measured is left out.
-    with ForeignCall():
-        import imagesize  # 14 ms, and only pictures need it
-
-        width, height = imagesize.get(io.BytesIO(head))
-    if not (1 <= width < _LARGEST_SIDE and 1 <= height < _LARGEST_SIDE):
-        return {}
-    return {"width": int(width), "height": int(height)}
-
-
-def _measure_wav(head: bytes, size: int) -> dict[str, Any]:
-    try:
-        with wave.open(io.BytesIO(head)) as sound:
-            frames, rate, channels = sound.getnframes(), sound.getframerate(), sound.getnchannels()
-            width = sound.getsampwidth()
-    except (wave.Error, EOFError, ValueError, ArithmeticError, RuntimeError):
-        return {}
-    if rate < 1 or channels < 1 or frames * channels * width + wav.HEADER_BYTES > size:
-        # A header that was written before the length was known.
-        return {}
-    duration = frames / rate
-    return {
-        "duration": int(duration) if duration.is_integer() else round(duration, 6),
-        "channels": channels,
-        "bit_rate": rate * channels * width * 8,
-    }

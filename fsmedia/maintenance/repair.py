@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 from fsmedia.core import blobs, commit, holds, named, promptkit, records
-from fsmedia.core.named import HEAD_BYTES, ContentDigest, read_digest, with_facts
+from fsmedia.core.named import ContentDigest, read_digest, with_facts
 from fsmedia.core.records import ListedPair
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
+from fsmedia.format.measures import HEAD_BYTES
 from fsmedia.format.sidecar import METADATA_FIELDS, Sidecar
 from fsmedia.maintenance import leftovers, survey
 from fsmedia.maintenance.leftovers import DETAILS, Cleaner, Generation, GenerationItem, LeftoverItem, ObjectItem

@@ -187,6 +187,7 @@ _OLE_STARTS = {  # of the first stream
 }  # fmt: skip
 _WITH_ID3 = {"audio/mpeg", "audio/aac", "audio/flac"}  # all of them may begin with an ID3 tag
 _SVG = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?=<)(?:[^<]|<[!?])*<(?:svg:)?svg[\s/>]")  # its first element
+_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?(?:(WEBVTT)(?:\s|\Z)|\s*(<\?xml)\s|\s*(?:<!--(?:(?!-->).)*-->\s*)*"
                      rb"(<!doctype\s+html|<(?:html|head|body)[\s>]))", re.IGNORECASE | re.DOTALL)  # fmt: skip
 _PRESENTED = ("image/", "audio/", "video/")
@@ -393,6 +394,21 @@ def _differs(known: str, family: str, head: bytes) -> str | None:
     # An unknown type may well be a ZIP or a TIFF inside; only sound for a picture and the like is worth a word.
     both = known.startswith(_PRESENTED) and seen.startswith(_PRESENTED)
     return seen if both and known.startswith("image/") != seen.startswith("image/") else None
+
+
+def read_as(declared: str, head: bytes) -> str | None:
+    """Return the type as which bytes can be read that are declared as another: what they show; None if they lie."""
+    known, seen = _parts(declared)[0], detect(head)
+    if seen is None or _family(known) == _family(seen) or (known in _WITH_ID3 and head[:3] == b"ID3"):
+        return seen or known
+    return None
+
+
+def svg_tag(head: bytes) -> bytes | None:
+    """Return the attributes of the first element if that is `svg`."""
+    head = _COMMENT.sub(b"", head)
+    found = _SVG.match(head)
+    return None if found is None else head[found.end() - 1 :].partition(b">")[0] + b">"
 
 
 def _family(kind: str | None) -> str:
