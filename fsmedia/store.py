@@ -1122,6 +1122,7 @@ class MediaStore:
         self,
         *,
         deep: bool = False,
+        measure: bool = False,
         repair: bool | Literal["leftovers"] = False,
         dry_run: bool = False,
         force: bool = False,
@@ -1147,6 +1148,10 @@ class MediaStore:
         ----------
         deep
             Read all bytes and compare size, digest and type; shared ones once.
+        measure
+            Find media whose sidecar has no width and height in pixels, or no duration in seconds, though their bytes
+            tell it (an older version stored them); with `repair` their sidecars get it. Reads the first 256 KiB and
+            the last 128 KiB of each picture, sound and film that lacks it: up to two requests. What is held stays.
         repair
             Mend what is found. "leftovers" looks at nothing else than what crashes left (bytes, markers and due
             entries without a sidecar, unused shared bytes, temporary files) and mends that, by one listing and no read
@@ -1161,7 +1166,7 @@ class MediaStore:
         Raises
         ------
         InvalidMediaError
-            The grace is too short, or `repair="leftovers"` comes with `deep`.
+            The grace is too short, or `repair="leftovers"` comes with `deep` or `measure`.
         StorageError
             A repair is stopped because so little was listed, or the store can't be listed.
         """
@@ -1176,6 +1181,7 @@ class MediaStore:
             self._settings_file,
             wanted,
             deep=deep,
+            measure=measure,
             repair=repair,
             dry_run=dry_run,
             force=force,

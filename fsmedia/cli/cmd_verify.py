@@ -23,12 +23,16 @@ made complete: PromptKit must have stopped writing for good.
 `--repair=leftovers` lists the store, reads no sidecar, and only removes what crashes left and no media needs, and puts
 back markers that media lack.
 
+`--measure` also reads the first and last bytes of pictures, sound and films whose sidecar tells no size or length, as
+those of older versions; with `--repair` it gets what they say.
+
 A `--grace` shorter than the store's needs `--nobody-writes`: say so only when every program that stores is stopped.
 
 Examples:
   fsmedia verify
   fsmedia verify --deep --threads 4 --store s3://bucket/media
   fsmedia verify --repair --dry-run
+  fsmedia verify --measure && fsmedia verify --measure --repair
   fsmedia verify --repair && echo whole again
   fsmedia verify --repair=leftovers --grace 2d
   fsmedia verify --json | jq .counts
@@ -56,6 +60,9 @@ COMMAND = VerifyCommand
 def verify(
     *,
     deep: Annotated[bool, typer.Option("--deep", help="Read all bytes and compare their digests.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Find sizes and lengths that sidecars lack; `--repair` adds them.")
+    ] = False,
     repair: Annotated[
         Repair | None,
         typer.Option(
@@ -80,8 +87,9 @@ def verify(
     location: app.Store,
 ) -> None:
     """Look over a store."""
-    if repair is Repair.leftovers and deep:
-        raise typer.BadParameter("looks at no media; leave --deep out", param_hint="--repair=leftovers")
+    if repair is Repair.leftovers and (deep or measure):
+        which = "--deep" if deep else "--measure"
+        raise typer.BadParameter(f"looks at no media; leave {which} out", param_hint="--repair=leftovers")
     age = None if grace is None else app.parse_duration(grace, "--grace")
     writes = repair is not None and not dry_run
     printer = _FindingPrinter(as_json=as_json, everything=everything, planned=repair is not None)
@@ -96,6 +104,7 @@ def verify(
         with output.count_progress("verifying", None) as meter:
             report = opened.verify(
                 deep=deep,
+                measure=measure,
                 repair="leftovers" if repair is Repair.leftovers else repair is not None,
                 dry_run=dry_run,
                 force=force,

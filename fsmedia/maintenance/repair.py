@@ -21,7 +21,7 @@ from fsmedia.core.records import ListedPair
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
-from fsmedia.format.measures import HEAD_BYTES
+from fsmedia.format.measures import HEAD_BYTES, TAIL_BYTES, measure
 from fsmedia.format.sidecar import METADATA_FIELDS, Sidecar
 from fsmedia.maintenance import leftovers, survey
 from fsmedia.maintenance.leftovers import DETAILS, Cleaner, Generation, GenerationItem, LeftoverItem, ObjectItem
@@ -88,11 +88,11 @@ class _PendingFinding(NamedTuple):
         """Report it, with what repair does about it."""
         self.result.find(self.kind, self.key, self.detail, repair, done=done, harmless=harmless)
 
-    def mend(self, repair: str, act: Callable[[], object]) -> None:
+    def mend(self, repair: str, act: Callable[[], object], *, harmless: bool = False) -> None:
         """Do a repair where that is asked for, and report it."""
         if self.context.repairs:
             act()
-        self.report(repair, done=self.context.repairs)
+        self.report(repair, done=self.context.repairs, harmless=harmless)
 
 
 @dataclass(slots=True)
@@ -351,6 +351,38 @@ class Repairer:
             if shown is not None:
                 values["detected_mime_type"] = shown
         finding.mend(plan, lambda: self._rewrite(reference, Sidecar(values), seen))
+
+    def unmeasured(
+        self, pair: ListedPair, sidecar: Sidecar, seen: bytes, size: int, read: ContentDigest | None
+    ) -> None:
+        """Report sizes and lengths that the bytes tell and the sidecar lacks, and add them; 0 was none."""
+        reference, kind = pair.key, mime.essence(str(sidecar.values.get("mime_type") or ""))
+        told = sidecar.content_values(reference)
+        wanted = ("width", "height") if kind.startswith("image/") else ("duration",)
+        if not kind.startswith(("image/", "audio/", "video/")) or all(told.get(name) for name in wanted):
+            return
+        if "fsmedia" not in sidecar.values:
+            return  # PromptKit's
+        key, backend = keys.bytes_key(reference), self.context.backend
+        head = read.head if read else backend.read_range(key, 0, HEAD_BYTES) or b""
+        tail = read.tail if read else b""
+        if not read and size > HEAD_BYTES:
+            tail = backend.read_range(key, max(HEAD_BYTES, size - TAIL_BYTES), size) or b""
+        self.result.bytes_read += 0 if read else len(head) + len(tail)
+        found = {name: value for name, value in measure(kind, head, tail, size).items() if not told.get(name)}
+        if not found:
+            return
+        state = self.state_of(reference, seen)
+        if state.sidecar != seen or state.data is None or state.data.size != size:
+            return
+        facts = ", ".join(f"{name} {value}" for name, value in found.items())
+        finding = self._found("measures", reference, f"its bytes tell what its sidecar lacks: {facts}")
+        if state.hold is not None:
+            finding.report(HELD, harmless=True)
+            return
+        values = {**sidecar.values, "content": {**(sidecar.values.get("content") or {}), **found}}
+        plan = "its sidecar gets it"
+        finding.mend(plan, lambda: self._rewrite(reference, Sidecar(values), seen), harmless=True)
 
     # -- steps ---------------------------------------------------------------------------------------------
 

@@ -79,6 +79,7 @@ class VerifyContext:
     now: datetime  # the time that repairs write
     deep: bool = False
     repairs: bool = False  # whether to do what is planned
+    measure: bool = False  # whether sizes and lengths that sidecars lack are read from the bytes
     completing: bool = False  # whether the due index is partial and a repair is planned that makes it complete
 
     def is_old(self, entry: Entry | None) -> bool:

@@ -75,6 +75,7 @@ def verify(
     grace: timedelta,
     *,
     deep: bool,
+    measure: bool = False,
     repair: bool | Literal["leftovers"],
     dry_run: bool,
     force: bool = False,
@@ -85,9 +86,10 @@ def verify(
     """Verify a store; see `MediaStore.verify`."""
     if repair not in (False, True, LEFTOVERS):
         raise InvalidMediaError(f"repair must be True, False or {LEFTOVERS!r}, not {repair!r}")
-    if repair == LEFTOVERS and deep:
+    if repair == LEFTOVERS and (deep or measure):
         raise InvalidMediaError(
-            f"repair={LEFTOVERS!r} looks at no media", next_step="give deep with repair=True, --repair"
+            f"repair={LEFTOVERS!r} looks at no media",
+            next_step=f"give {'deep' if deep else 'measure'} with repair=True, --repair",
         )
     writes = bool(repair) and not dry_run
     # A repair goes by the storage's clock, as the grace does. Without one nothing is written, also not to ask the time.
@@ -102,7 +104,7 @@ def verify(
         with refused.guard(keys.CONFIGURATION_KEY):
             refuse_nesting(backend, is_used=True)
         completing = not refused.failed
-    context = VerifyContext(backend, configuration, before(now, grace), now, deep, writes, completing)
+    context = VerifyContext(backend, configuration, before(now, grace), now, deep, writes, measure, completing)
     survey = Survey(CatalogComparison(backend, settings_file, datetime.now(UTC) - COARSEST))
     verification = Verification(context, settings_file, survey, bool(repair), force, executor, progress, found, refused)
     return verification.run(only_leftovers=repair == LEFTOVERS)
@@ -461,6 +463,9 @@ class _Checker:
         elif sidecar.values.get("size_bytes") != size:
             wrong = CorruptSidecarError("its sidecar speaks of other bytes than its name (another size)")
             self.repairer.broken_sidecar(pair, data, wrong)
+        # Last, for it changes the sidecar that the others compare.
+        if self.context.measure:
+            self.repairer.unmeasured(pair, sidecar, data, size, read if isinstance(read, ContentDigest) else None)
 
     def _needs(self, sidecar: Sidecar, reference: str, modified: datetime | None) -> MediaNeeds:
         """Return the objects that a media needs besides its bytes and its sidecar."""

@@ -95,11 +95,13 @@ class EnforcementReport(Report):
 
 
 FindingKind = Literal[
-    "sidecar", "mismatch", "missing-bytes", "size", "type", "digest", "unmarked", "missing-due", "bytes", "marker",
-    "generation", "mark", "due", "hold", "temporary", "upload", "catalog", "index", "settings", "file", "foreign",
+    "sidecar", "mismatch", "missing-bytes", "size", "type", "digest", "measures", "unmarked", "missing-due", "bytes",
+    "marker", "generation", "mark", "due", "hold", "temporary", "upload", "catalog", "index", "settings", "file",
+    "foreign",
 ]  # fmt: skip
 """What can be wrong. Of media: a sidecar that can't be read, or that speaks of other bytes than its name does
-(`mismatch`); bytes that are gone, or have another size, type or digest than the sidecar says; a marker or a due entry
+(`mismatch`); bytes that are gone, or have another size, type or digest than the sidecar says; sizes and lengths that
+the bytes tell and the sidecar does not (`measures`, only where they were asked for); a marker or a due entry
 that is missing. Of other things: bytes, markers, generations, marks, due entries, holds, temporary files and uploads
 that belong to no media; a catalog out of step; entries of PromptKit's index that lead nowhere; settings; files of
 others that have no sidecar (`file`) or that no store can use (`foreign`)."""
