@@ -1150,8 +1150,8 @@ class MediaStore:
             Read all bytes and compare size, digest and type; shared ones once.
         measure
             Find media whose sidecar has no width and height in pixels, or no duration in seconds, though their bytes
-            tell it (an older version stored them); with `repair` their sidecars get it. Reads the first 256 KiB and
-            the last 128 KiB of each picture, sound and film that lacks it: up to two requests. What is held stays.
+            tell it (an older version stored them); with `repair` their sidecars get it. Reads the first and
+            last 256 KiB of each picture, sound and film that lacks it: up to two requests. What is held stays.
         repair
             Mend what is found. "leftovers" looks at nothing else than what crashes left (bytes, markers and due
             entries without a sidecar, unused shared bytes, temporary files) and mends that, by one listing and no read

@@ -19,8 +19,8 @@ from fsmedia.models import mime
 
 HEAD_BYTES = 256 * 1024
 """First bytes of a media that are looked at: those of a camera's picture have some 100 KiB before the size."""
-TAIL_BYTES = 128 * 1024
-"""Last bytes that are looked at: an Ogg page is up to 65,307 long, and MP4 keeps a table of all frames there."""
+TAIL_BYTES = 256 * 1024
+"""Last bytes that are looked at: MP4 keeps its table of all frames there, 100 KiB for 10 minutes of sound."""
 
 # Pixels, seconds. Whatever says more is damaged, and would not fit the columns of a table.
 _LARGEST_SIDE = 2**31
@@ -160,14 +160,17 @@ def _measure_ogg(view: _View) -> dict[str, Any]:
     if codec is None:
         return {}
     channels, rate, skipped = codec
-    data, last = view.tail or view.head, -1
-    for match in re.finditer(rb"OggS\0(.)(.{8})(.{4})", data, re.DOTALL):
-        number, time = struct.unpack("<I", match[3])[0], struct.unpack("<q", match[2])[0]
-        if number not in codecs:
-            return {}  # another stream follows the first: nobody knows how many lie between
-        if number == serial and time >= 0:
-            last = time
-    return {"duration": (last - skipped) / rate if rate else None, "channels": channels}
+    pages = [
+        struct.unpack("<qI", match[1]) for match in re.finditer(rb"OggS\0.(.{12})", view.head + view.tail, re.DOTALL)
+    ]
+    times = [time for time, number in pages if number == serial and time > 0]
+    # Another stream follows the first, or a broadcast was joined late: nobody knows how long what is missing is.
+    if not times or times[0] > _PAGE_SECONDS * rate or {number for _, number in pages} - codecs.keys():
+        return {"channels": channels}
+    return {"duration": (times[-1] - skipped) / rate, "channels": channels}
+
+
+_PAGE_SECONDS = 60  # no page holds more
 
 
 def _ogg_codec(packet: bytes) -> tuple[int, int, int] | None:

@@ -140,16 +140,17 @@ def streamed_aiff() -> bytes:
     return data[: at + 10] + b"\x7f\xff\xff\xff" + data[at + 14 :]
 
 
-def ogg_flac() -> bytes:
+def ogg_flac(start: int = 0) -> bytes:
     def page(flags: int, granule: int, body: bytes) -> bytes:
         sizes = bytes([*[255] * (len(body) // 255), len(body) % 255])
         return b"OggS\0" + struct.pack("<BqIIIB", flags, granule, 7, 0, 0, len(sizes)) + sizes + body
 
     flac = sounding("flac", "flac", kind="s16")
-    return page(2, 0, b"\x7fFLAC\1\0\0\1" + flac[:42]) + page(4, 96_000, flac[-5000:])
+    return page(2, 0, b"\x7fFLAC\1\0\0\1" + flac[:42]) + page(4, start + 96_000, flac[-5000:])
 
 
-VORBIS = partial(sounding, "ogg", "vorbis", 3, channels=2, settings=(("strict", "experimental"),))
+opus = partial(sounding, "ogg", "libopus", kind="flt")
+vorbis = partial(sounding, "ogg", "vorbis", 3, channels=2, settings=(("strict", "experimental"),))
 FAST, FRAGMENTS = (("moov_size", "20000"),), (("movflags", "frag_keyframe+empty_moov"),)
 PLAIN, VARYING = (("write_xing", "0"),), (("flags", "+qscale"), ("global_quality", "1062"))
 SVG = '<?xml version="1.0"?><!-- <svg width="9" height="9"/> -->\n<svg xmlns="a" {}><rect width="3" height="4"/></svg>'
@@ -191,16 +192,17 @@ FILES: dict[str, tuple[str, Callable[[], bytes], Any]] = {
     "FLAC, streamed": ("audio/flac", lambda: sounding("flac", "flac", kind="s16", pipe=True), None),
     "FLAC behind ID3": ("audio/flac", lambda: tagged(sounding("flac", "flac", kind="s16")), 2),
     "Ogg FLAC": ("audio/ogg", ogg_flac, 2),
-    "Opus": ("audio/opus", lambda: sounding("ogg", "libopus", kind="flt"), 2),
-    "Opus, streamed, 90 seconds": ("audio/ogg", lambda: sounding("ogg", "libopus", 90, kind="flt", pipe=True), 90),
-    "Ogg, one after another": ("audio/ogg", lambda: sounding("ogg", "libopus", kind="flt") + VORBIS(), None),
-    "Ogg Vorbis": ("audio/ogg", VORBIS, 3),
+    "Opus": ("audio/opus", opus, 2),
+    "Opus of a megabyte, streamed": ("audio/ogg", lambda: opus(90, bit_rate=128_000, pipe=True), 90),
+    "Ogg, one after another": ("audio/ogg", lambda: opus() + vorbis(), None),
+    "Ogg, joined late": ("audio/ogg", lambda: ogg_flac(10**9), None),
+    "Ogg Vorbis": ("audio/ogg", vorbis, 3),
     "MP3": ("audio/mpeg", mp3, 2),
     "MP3, varying": ("audio/mpeg", lambda: mp3(seconds=60, settings=VARYING), 60),
-    "MP3, varying, without a table": ("audio/mpeg", lambda: mp3(seconds=90, settings=VARYING, options=PLAIN), None),
+    "MP3, varying, without a table": ("audio/mpeg", lambda: mp3(seconds=150, settings=VARYING, options=PLAIN), None),
     "MP3, short, varying, without a table": ("audio/mpeg", lambda: mp3(settings=VARYING, options=PLAIN), 2),
     "MP3, streamed": ("audio/mpeg", lambda: mp3(seconds=5, rate=24_000, pipe=True), 5),
-    "MP3, streamed, a minute": ("audio/mpeg", lambda: mp3(seconds=60, bit_rate=64_000, pipe=True), 60),
+    "MP3, streamed, 90 seconds": ("audio/mpeg", lambda: mp3(seconds=90, bit_rate=64_000, pipe=True), 90),
     "MP3 that begins with FF E3": ("audio/mpeg", lambda: mp3(rate=8_000, pipe=True), 2),
     "MP3 behind and before a tag": ("audio/mpeg", lambda: tagged(mp3(options=PLAIN)) + b"TAG" + bytes(125), 2),
     "MP2": ("audio/mpeg", lambda: sounding("mp2", "mp2", kind="s16"), 2),
