@@ -129,11 +129,11 @@ def _measure_wav(view: _View) -> dict[str, Any]:
             (samples,) = struct.unpack_from(order + "I", view.head, at)
         elif name == b"data":
             rest = view.size - at
-            count = long if long and count == 0xFFFFFFFF else count
-            count = count if 0 < count <= rest else rest
+            told = long if long and count == 0xFFFFFFFF else count
+            count = told if 0 < told <= rest else rest
             if coded not in _PLAIN:
                 return {"duration": samples / rate if samples < 0xFFFFFFFF else None, "channels": channels}
-            if not rest or not bits or frame != channels * ((bits + 7) // 8):
+            if told > rest == 0 or not bits or frame != channels * ((bits + 7) // 8):
                 return {}
             return {"duration": count // frame / rate, "channels": channels, "bit_rate": rate * frame * 8}
         at += count + count % 2

@@ -99,8 +99,8 @@ def test_every_way_in_gives_the_same_file(memory_storage, tmp_path, data):
     for name, way in ways(data, tmp_path).items():
         reference = way(store)
         told = check(memory_storage, reference, wav_of(data))["content"]
-        seconds = pytest.approx(len(data) // 2 / 24_000, abs=1e-6)
-        assert told == {"duration": seconds, "channels": 1, "bit_rate": 384_000}, name
+        seconds = {"duration": pytest.approx(len(data) // 2 / 24_000, abs=1e-6)} if data else {}
+        assert told == {**seconds, "channels": 1, "bit_rate": 384_000}, name
 
 
 @on(*ALL_STORAGES)
