@@ -151,6 +151,7 @@ def ogg_flac(start: int = 0) -> bytes:
 
 opus = partial(sounding, "ogg", "libopus", kind="flt")
 vorbis = partial(sounding, "ogg", "vorbis", 3, channels=2, settings=(("strict", "experimental"),))
+BIG_JPEG = picture(kind="JPEG") + bytes(600_000)  # a telephone's film behind its picture
 FAST, FRAGMENTS = (("moov_size", "20000"),), (("movflags", "frag_keyframe+empty_moov"),)
 PLAIN, VARYING = (("write_xing", "0"),), (("flags", "+qscale"), ("global_quality", "1062"))
 SVG = '<?xml version="1.0"?><!-- <svg width="9" height="9"/> -->\n<svg xmlns="a" {}><rect width="3" height="4"/></svg>'
@@ -159,7 +160,7 @@ SVG = '<?xml version="1.0"?><!-- <svg width="9" height="9"/> -->\n<svg xmlns="a"
 FILES: dict[str, tuple[str, Callable[[], bytes], Any]] = {
     "JPEG": ("image/jpeg", lambda: picture((640, 480), "JPEG"), (640, 480)),
     "JPEG, 20,000 bytes before its size": ("image/jpeg", lambda: with_parts(picture(kind="JPEG"), 20_000), (400, 300)),
-    "JPEG, 200,000 bytes before": ("image/jpeg", lambda: with_parts(picture(kind="JPEG"), 200_000), (400, 300)),
+    "JPEG, 200,000 bytes before": ("image/jpeg", lambda: with_parts(BIG_JPEG, 200_000), (400, 300)),
     "JPEG, a million bytes before its size": ("image/jpeg", lambda: with_parts(picture(kind="JPEG"), 10**6), None),
     "JPEG, turned": ("image/jpeg", turned_jpeg, (300, 400)),
     "TIFF, its directory at the end": ("image/tiff", tiff, (400, 300)),
