@@ -1,4 +1,4 @@
-"""`fsmedia import`: import results of PromptArena, trees of files, logs of inspect_ai, and what `export` wrote."""
+"""`fsmedia import`: import results of PromptArena, trees of files, logs of others, and what `export` wrote."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 from collections.abc import Callable
@@ -8,7 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from fsmedia.cli import app, output
-from fsmedia.exchange import import_folder, import_imagefolder, import_inspect, import_promptarena, import_webdataset
+from fsmedia.exchange import (
+    import_claude_code,
+    import_codex,
+    import_folder,
+    import_imagefolder,
+    import_inspect,
+    import_promptarena,
+    import_webdataset,
+)
 from fsmedia.exchange.folders import DEFAULT_PATTERN
 from fsmedia.models import ImportReport
 
@@ -53,6 +61,29 @@ A log is a .eval or .json file, or a folder of them. The run is the evaluation's
 Examples:
   fsmedia import inspect logs/ --store ./media
   fsmedia import inspect logs/*.eval --policy retain-30days --json
+"""
+
+CLAUDE_CODE_HELP = """Import the media in session logs of Claude Code; the logs themselves stay as they are.
+
+DIR is ~/.claude/projects, or a folder in it. The run is the session, and the conversation the session or its agent; the
+attributes `tool` and `model` say what a media is a result of. `--dry-run` says what base64 costs: how many media each
+session holds, their bytes, and how much smaller its log would be. To take base64 out of a log: `fsmedia messages`.
+
+Examples:
+  fsmedia import claude-code ~/.claude/projects --dry-run --store ./media
+  fsmedia import claude-code ~/.claude/projects --store ./media --policy retain-30days
+"""
+
+CODEX_HELP = """Import the media in session logs of Codex; the logs themselves stay as they are.
+
+DIR is ~/.codex/sessions, or a folder in it. The run is the session; the attributes `tool` and `model` say how a media
+came about. `--dry-run` says what base64 costs: how many media each session holds, their bytes, and how much smaller its
+log would be. Copies of a picture in events and compacted histories are skipped. To take base64 out of a log: `fsmedia
+messages`.
+
+Examples:
+  fsmedia import codex ~/.codex/sessions --dry-run --store ./media
+  fsmedia import codex ~/.codex/sessions/2026/11 --store ./media --json
 """
 
 IMAGEFOLDER_HELP = """Import what `fsmedia export imagefolder` and `audiofolder` wrote, or any imagefolder with a table.
@@ -132,6 +163,22 @@ def inspect(
     _run(location, import_inspect, logs, as_json=as_json, **settings)
 
 
+def _logs_command(run_import: Callable[..., ImportReport], kind: str) -> Callable[..., None]:
+    """Return the command of a format of session logs, which tell all ids."""
+
+    def command(
+        *,
+        path: Annotated[str, typer.Argument(metavar="DIR", help=kind)],
+        settings: Settings,
+        as_json: app.AsJson = False,
+        location: app.Store,
+    ) -> None:
+        """Import session logs."""
+        _run(location, run_import, path, as_json=as_json, **settings)
+
+    return command
+
+
 def _described_command(run_import: Callable[..., ImportReport], kind: str) -> Callable[..., None]:
     """Return the command of a format whose tables tell of each media."""
 
@@ -170,6 +217,8 @@ group = app.command_group(
         ("promptarena", promptarena, PROMPTARENA_HELP),
         ("folder", folder, FOLDER_HELP),
         ("inspect", inspect, INSPECT_HELP),
+        ("claude-code", _logs_command(import_claude_code, "The folder of the logs."), CLAUDE_CODE_HELP),
+        ("codex", _logs_command(import_codex, "The folder of the logs."), CODEX_HELP),
         ("imagefolder", _described_command(import_imagefolder, "The folder of the export."), IMAGEFOLDER_HELP),
         ("webdataset", _described_command(import_webdataset, "The folder of the shards."), WEBDATASET_HELP),
     )

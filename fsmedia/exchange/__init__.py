@@ -7,6 +7,8 @@ where it was. There is no other memory of an import. Exporters take what a selec
 
 from __future__ import annotations
 
+from fsmedia.exchange.claude_code import import_claude_code
+from fsmedia.exchange.codex import import_codex
 from fsmedia.exchange.folders import import_folder
 from fsmedia.exchange.imagefolder import export_audiofolder, export_imagefolder, import_imagefolder
 from fsmedia.exchange.inspect_logs import import_inspect
@@ -14,6 +16,6 @@ from fsmedia.exchange.promptarena import import_promptarena
 from fsmedia.exchange.webdataset import export_webdataset, import_webdataset
 
 __all__ = [
-    "export_audiofolder", "export_imagefolder", "export_webdataset", "import_folder", "import_imagefolder",
-    "import_inspect", "import_promptarena", "import_webdataset",
+    "export_audiofolder", "export_imagefolder", "export_webdataset", "import_claude_code", "import_codex",
+    "import_folder", "import_imagefolder", "import_inspect", "import_promptarena", "import_webdataset",
 ]  # fmt: skip

@@ -426,10 +426,11 @@ class MediaField:
     @property
     def where(self) -> str:
         """The place as people write it: `$.messages[3].content[1].source.data`; in JSON text in a string behind a >."""
-        return " > ".join(map(json_path, self._paths))
+        return " > ".join(map(json_path, self.paths))
 
     @property
-    def _paths(self) -> list[Path]:
+    def paths(self) -> list[Path]:
+        """The path, after those of the strings whose JSON text it is in, the outermost first."""
         around = self.source.chain if self.source is not None else []
         # A document's text has no place of its own; that in a string of a parsed document has.
         return [*(each.path for each in reversed(around) if each.path), self.path]
@@ -524,7 +525,7 @@ class MediaField:
     def indices(self) -> tuple[int | None, int | None]:
         """Which message and which part it is in, as far as the path says so."""
         message = part = None
-        path: Path = tuple(chain.from_iterable(self._paths))
+        path: Path = tuple(chain.from_iterable(self.paths))
         for name, number in pairwise(path):
             if not isinstance(number, int):
                 continue

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from fsmedia.models.reports import FindingKind as FindingKind
     from fsmedia.models.reports import Imported as Imported
     from fsmedia.models.reports import ImportReport as ImportReport
+    from fsmedia.models.reports import InlineCost as InlineCost
     from fsmedia.models.reports import Moved as Moved
     from fsmedia.models.reports import NotImported as NotImported
     from fsmedia.models.reports import PassedOver as PassedOver

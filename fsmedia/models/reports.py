@@ -276,6 +276,40 @@ class NotImported(Model):
     error: Failure
 
 
+class InlineCost(NamedTuple):
+    """What base64 costs in the logs of one session; of a log only the lines that could be read count.
+
+    `media`: places that hold media, copies too. `saved_bytes`: how much smaller the logs would be, about, with
+    references in these places, as `externalize` writes them.
+    """
+
+    session: str
+    media: int = 0
+    base64_bytes: int = 0
+    log_bytes: int = 0
+    saved_bytes: int = 0
+
+
+_INLINE: Columns = {
+    "session": "session",
+    "media": "media",
+    "size": "base64_bytes",
+    "of": lambda each: f"of {size_text(each.log_bytes)}",
+    "less": lambda each: f"{size_text(each.saved_bytes)} less with references",
+}
+
+
+def _inline_text(costs: Sequence[InlineCost]) -> str:
+    if not costs:
+        return ""
+    of = size_text(sum(each.log_bytes for each in costs))
+    return (
+        f"base64 of {sum(each.media for each in costs):,} media takes "
+        f"{size_text(sum(each.base64_bytes for each in costs))} of the {of} of logs that hold it; with references they "
+        f"would be {size_text(sum(each.saved_bytes for each in costs))} smaller"
+    )
+
+
 class ImportReport(Report):
     """What one import or adoption did, or in a dry run would do."""
 
@@ -300,6 +334,8 @@ class ImportReport(Report):
     """New media that are older than their policy keeps them: the next sweep deletes them."""
     skipped: tuple[PassedOver, ...] = ()
     failed: tuple[NotImported, ...] = ()
+    inline: tuple[InlineCost, ...] = ()
+    """Of session logs what base64 in them costs, the most first."""
     took: timedelta = timedelta(0)
 
     def _told(self) -> ReportView:
@@ -320,9 +356,10 @@ class ImportReport(Report):
                 # Adopted media are called what their files are.
                 ReportTable(verb, self.stored, {"file": "source"} if self.in_place else named),
                 ReportTable("already stored", self.already_stored, named),
+                ReportTable("base64", self.inline, _INLINE, "session"),
                 _by_reason(self.skipped, "source"),
             ],
-            ["" if self.examined else "nothing was found there that could be media"],
+            ["" if self.examined else "nothing was found there that could be media", _inline_text(self.inline)],
             warnings=[sweep if due else ""],
             pictured=() if self.dry_run else [each.reference for each in self.stored],
         )

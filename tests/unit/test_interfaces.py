@@ -216,6 +216,7 @@ def test_an_unknown_word_is_refused(tmp_path: Path) -> None:
         for name, word in (
             ("import_folder", "id"), ("import_imagefolder", "id"), ("import_webdataset", "id"),
             ("import_promptarena", "ids"), ("import_inspect", "ids"), ("import_inspect", "storage_options"),
+            ("import_claude_code", "ids"), ("import_codex", "ids"),
         )
     ]  # fmt: skip
     for name, word, use in rows:
