@@ -61,13 +61,11 @@ class _ClaudeCode(SessionLog):
             return None
         content = message.get("content")
         parts = content if isinstance(content, list) else []
-        tools: list[str | None] = []
+        self.model = self.named(message.get("model")) if kind == "assistant" else None
+        calls = []
         for part in parts:
             told = part if isinstance(part, dict) else {}
             if told.get("type") == "tool_use":
                 self.called(told.get("id"), told.get("name"))
-            tools.append(self.tool(told.get("tool_use_id")))
-        made = kind == "assistant"
-        if made and isinstance(message.get("model"), str):
-            self.model = message["model"]
-        return LogMessage(("message", "content"), parts, tools, self.model, made)
+            calls.append(self.call(told.get("tool_use_id")))
+        return LogMessage(("message", "content"), parts, calls, self.model)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from fsmedia.exchange import importing, session_logs
 from fsmedia.exchange.importing import ImportWords
-from fsmedia.exchange.session_logs import LogMessage, SessionLog
+from fsmedia.exchange.session_logs import LogMessage, SessionLog, ToolCall
 from fsmedia.models.selection import shows_words
 
 if TYPE_CHECKING:
@@ -63,13 +63,15 @@ class _Codex(SessionLog):
         kind, payload = line["type"], line["payload"]
         if kind == "session_meta" and not self._is_named:  # a fork has that of the log it goes on from, too
             self.session, self._is_named = self.named(payload.get("id")) or self.session, True
-        elif kind == "turn_context" and isinstance(payload.get("model"), str):
-            self.model = payload["model"]
+        elif kind == "turn_context":
+            self.model = self.named(payload.get("model"))
         if kind != "response_item":
             return None
         item = payload["type"]
         self.called(payload.get("call_id"), payload.get("name"))
-        tool = _MADE.get(item) or (self.tool(payload.get("call_id")) if item.endswith("_output") else None)
+        call = self.call(payload.get("call_id")) if item.endswith("_output") else ToolCall()
+        if made := item in _MADE:
+            call = ToolCall(_MADE[item], self.model)
         parts = next((each for name in ("content", "output") if isinstance(each := payload.get(name), list)), [])
-        made = item in _MADE or payload.get("role") == "assistant"
-        return LogMessage(("payload",), parts, [tool], self.model, made)
+        made = made or payload.get("role") == "assistant"
+        return LogMessage(("payload",), parts, [call], self.model if made else None)

@@ -38,18 +38,24 @@ _COPY = "is a copy: a message of the session, or what came before, has the same 
 _UNTOLD = "is large base64 that does not say what it is, or is spelled so that it can't be taken out"
 
 
+class ToolCall(NamedTuple):
+    """A call of a tool: its name, and the model that called it; neither where nothing was called."""
+
+    tool: str | None = None
+    model: str | None = None
+
+
 class LogMessage(NamedTuple):
     """One message of a log.
 
-    `root` is the path in its line to the message, `parts` what it is made of, `tools` the tool that each of those is a
-    result of, or one for all. `model` made it, or called the tool; `made` tells which.
+    `root` is the path in its line to the message, `parts` what it is made of, `calls` what each of those is a result
+    of, or one for all. `model` made it.
     """
 
     root: tuple[str, ...]
     parts: list[Any]
-    tools: list[str | None]
+    calls: list[ToolCall]
     model: str | None
-    made: bool
 
     def position(self, path: tuple[str | int, ...]) -> tuple[int, int]:
         """Return which of the parts a path is in, and its position when the parts in parts are counted too."""
@@ -69,7 +75,7 @@ class SessionLog(ABC):
         self.session = name
         self.conversation: str | None = None
         self.model: str | None = None
-        self._tools: dict[str, str] = {}
+        self._calls: dict[str, ToolCall] = {}
 
     @abstractmethod
     def take(self, line: dict[str, Any]) -> LogMessage | None:
@@ -82,13 +88,13 @@ class SessionLog(ABC):
     def called(self, call: object, name: object) -> None:
         """Note a call of a tool, for its result; the oldest are forgotten."""
         if isinstance(call, str) and isinstance(name, str):
-            if len(self._tools) >= _MOST_CALLS:
-                del self._tools[next(iter(self._tools))]
-            self._tools[call] = name
+            if len(self._calls) >= _MOST_CALLS:
+                del self._calls[next(iter(self._calls))]
+            self._calls[call] = ToolCall(name, self.model)
 
-    def tool(self, call: object) -> str | None:
-        """Return the tool that a call was of."""
-        return self._tools.get(call) if isinstance(call, str) else None
+    def call(self, call: object) -> ToolCall:
+        """Return the call that a result names; an empty one if it names none that is known."""
+        return self._calls.get(call, ToolCall()) if isinstance(call, str) else ToolCall()
 
 
 def import_logs(
@@ -131,7 +137,7 @@ class _Reader:
                 continue
             try:
                 yield from self._of_file(file)
-            except (MediaError, OSError) as error:
+            except (MediaError, OSError, ValueError) as error:  # the last: a log that is written anew meanwhile
                 yield importing.not_imported(file.source, error)
 
     def _of_file(self, file: TreeFile) -> Iterator[FoundItem]:
@@ -218,10 +224,9 @@ class _Reader:
         metadata, message = line.metadata, line.message
         if message is not None and path is not None:
             part, position = message.position(path)
-            tool = message.tools[min(part, len(message.tools) - 1)] if message.tools else None
-            model = importing.printable(message.model) if message.model and (message.made or tool) else None
-            about = {"model": model, "tool": tool}
-            metadata = {**metadata, "part_idx": position, "provider_id": model if message.made else None}
+            call = message.calls[min(part, len(message.calls) - 1)] if message.calls else ToolCall()
+            about = {"model": message.model or call.model, "tool": call.tool}
+            metadata = {**metadata, "part_idx": position, "provider_id": message.model}
             metadata["attributes"] = {name: value for name, value in about.items() if value}
         content = {"mime_type": media.mime_type}
         return SourceItem(source, partial(BytesIO, media.data), metadata, content, len(media.data))

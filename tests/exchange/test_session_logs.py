@@ -17,7 +17,7 @@ from fsmedia.models import ImportReport
 from tests.contract.specimens import raised
 from tests.exchange.conftest import PNG
 from tests.storages import Storage
-from tests.surfaces.commands import answers, exits, tells
+from tests.surfaces.commands import HOSTILE, answers, exits, fsmedia, harmless, tells
 
 PDF = b"%PDF-1.4 tiny"
 SESSION, AGENT = "0b54c1a2-6f6e-4d8e-9d1c-6ffb3a5f2a10", "a748733"
@@ -47,7 +47,7 @@ def shown(data: bytes) -> dict[str, Any]:
 def claude(second: int, role: str, content: Any, **line: Any) -> dict[str, Any]:
     message: dict[str, Any] = {"role": role, "content": content}
     if role == "assistant":
-        message["model"] = "claude-opus-4-6"
+        message["model"] = line.pop("model", "claude-opus-4-6")
     time = f"2026-02-08T10:37:{second:02}.500Z"
     return {"type": role, "sessionId": SESSION, "uuid": f"u{second}", "timestamp": time, "message": message, **line}
 
@@ -80,6 +80,7 @@ def of_claude(top: Path) -> Path:
         {"type": "queue-operation", "sessionId": SESSION, "content": [block(picture(0))]},
         claude(1, "user", [{"type": "text", "text": "look"}, block(picture(0)), block(PDF, "document")]),
         claude(2, "assistant", [use, {"type": "tool_use", "id": "t2", "name": "mcp__browser__shot", "input": {}}]),
+        claude(2, "assistant", [{"type": "text", "text": "elsewhere"}], isSidechain=True, model="claude-haiku-4-5"),
         claude(3, "user", [result, other], toolUseResult=told),
         claude(4, "user", "only text", toolUseResult={"type": "pdf", "file": {"base64": b64(PDF + b"2")}}),
     )
@@ -129,15 +130,15 @@ def test_sessions_of_claude_code_become_runs(store: MediaStore, storage: Storage
     assert [each.conversation_id for each in found] == [AGENT, *[SESSION] * 5]
     read = {"tool": "Read", "model": "claude-opus-4-6"}
     assert [facts(each) for each in found] == [
-        (0, 0, None, {}), (0, 1, None, {}), (0, 2, None, {}), (2, 1, None, read),
-        (2, 2, None, {**read, "tool": "mcp__browser__shot"}), (3, 0, None, {}),
+        (0, 0, None, {}), (0, 1, None, {}), (0, 2, None, {}), (3, 1, None, read),
+        (3, 2, None, {**read, "tool": "mcp__browser__shot"}), (4, 0, None, {}),
     ]  # fmt: skip
     data = [store.retrieve_media(each.reference).read_bytes() for each in found]
     assert data == [picture(1), picture(0), PDF, picture(1), picture(2), PDF + b"2"]
     assert found[2].mime_type == "application/pdf"
     assert found[3].timestamp == datetime(2026, 2, 8, 10, 37, 3, 500000, tzinfo=UTC)
-    assert found[3].attributes["source"] == f"claude-code:{SESSION}#5.message.content[0].content[1].source.data"
-    copies = [f"claude-code:{SESSION}#{where}" for where in ("5.toolUseResult.file.base64", "2.content[0].source.data")]
+    assert found[3].attributes["source"] == f"claude-code:{SESSION}#6.message.content[0].content[1].source.data"
+    copies = [f"claude-code:{SESSION}#{where}" for where in ("6.toolUseResult.file.base64", "2.content[0].source.data")]
     assert [(each.source, each.reason) for each in report.skipped] == [(each, COPY) for each in copies]
     assert (report.failed, report.duplicates) == ((), 1)
     # Again nothing is stored, nothing is written, and the logs are as they were.
@@ -236,6 +237,16 @@ def test_no_id_of_a_stranger_leads_out(memory: MediaStore, tmp_path: Path, name:
         report = run_import(memory, tmp_path)
         assert len(report.stored) + len(report.failed) == 1
         assert all(memory.retrieve_media(each.reference).read_bytes() == PNG for each in report.stored)
+
+
+def test_no_name_of_a_stranger_commands_a_terminal(local_storage: Storage, tmp_path: Path) -> None:
+    calls = codex(1, "response_item", type="function_call", name=HOSTILE, call_id=HOSTILE)
+    result = codex(2, "response_item", type="function_call_output", call_id=HOSTILE, output=[shown(PNG)])
+    logs = tmp_path / HOSTILE.replace("/", "")
+    write(logs / "a.jsonl", codex(0, "session_meta", id=HOSTILE), calls, result)
+    write(logs / f"{HOSTILE.replace('/', '')}.jsonl", b"{")
+    for words in (("-n",), ()):
+        harmless(fsmedia("import", "codex", logs, "-s", local_storage.url, *words).output)
 
 
 def test_lines_that_are_too_long_are_refused_and_the_next_is_read(
