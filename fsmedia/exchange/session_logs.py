@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from fsmedia.errors import MediaError
 from fsmedia.exchange import importing
 from fsmedia.exchange.importing import FoundItem, Importer, SourceItem, SourceTree, TreeFile
-from fsmedia.format.messages import InlineMedia, MediaField, media_fields
+from fsmedia.format.messages import InlineMedia, media_fields
 from fsmedia.models import InlineCost
 
 if TYPE_CHECKING:
@@ -187,16 +187,16 @@ class _Reader:
         later: list[tuple[_Line, set[str]]] | None,
         wanted: Callable[[str], bool] = lambda _: True,
     ) -> Iterator[FoundItem]:
-        """Yield the media of a line, those of its message first; what may be a copy of a later one is put off."""
+        """Yield the media of a line; what may be a copy of one in a later message is put off."""
         session, waiting = line.metadata["run_id"], set()
         try:
-            places = [(_path(each), each) for each in media_fields(document)]
+            places = list(media_fields(document))
         except MediaError as error:
             yield importing.not_imported(f"{source}{line.number}", error)
             return
         root = None if line.message is None else line.message.root
-        for path, place in sorted(places, key=lambda each: root is None or each[0][: len(root)] != root):
-            where = place.where
+        for place in places:
+            path, where = tuple(chain.from_iterable(place.paths)), place.where
             named = f"{source}{line.number}{where.removeprefix('$')}"
             if not wanted(where):
                 continue
@@ -253,11 +253,6 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, int, int, bytes | None]]:
         if data is None or data.strip():
             yield number, offset, size, data
         offset += size
-
-
-def _path(place: MediaField) -> tuple[str | int, ...]:
-    """Return the path of a field in its line, through JSON text in strings."""
-    return tuple(chain.from_iterable(place.paths))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -66,6 +66,7 @@ HELPS = {
     "sync": ["fsmedia sync ./media s3://bucket/media --dry-run", "--delete", "--run", "--mapping", "--option",
              "--to-option", "--json"],
     "import promptarena": ["--dry-run"], "import folder": ["--dry-run"], "import inspect": ["--dry-run"],
+    "import claude-code": ["--dry-run", "base64"], "import codex": ["--dry-run", "base64"],
     "export imagefolder": ["--dry-run"], "export audiofolder": ["--dry-run"], "export webdataset": ["--dry-run"],
     "messages externalize": ["--in-place"], "messages inline": ["--in-place"],
 }  # fmt: skip
