@@ -605,8 +605,12 @@ class AsyncMediaStore:
     release = _threaded(MediaStore.release)
     externalize = _threaded(MediaStore.externalize)
     externalize_text = _threaded(MediaStore.externalize_text)
+    externalize_stream = _iterated(
+        MediaStore.externalize_stream, advice="async for piece in store.externalize_stream(...)", most=1
+    )
     inline = _threaded(MediaStore.inline)
     inline_text = _threaded(MediaStore.inline_text)
+    inline_stream = _iterated(MediaStore.inline_stream, advice="async for text in store.inline_stream(...)", most=1)
     gallery = _threaded(MediaStore.gallery)
     compare = _threaded(MediaStore.compare)
     adopt = _threaded(MediaStore.adopt)

@@ -926,6 +926,25 @@ class MediaStore:
 
         return externalize.externalize_text(self, text, metadata, at_least=at_least, dry_run=dry_run)
 
+    def externalize_stream(
+        self, file: BinaryIO, metadata: MediaMetadata, *, at_least: int = 1, dry_run: bool = False
+    ) -> Iterator[Externalized]:
+        """Externalize a file of JSON or JSON Lines of any length, in pieces whose `text` together is the result.
+
+        150 MiB of memory are enough. Up to 4 MiB of text are one piece, with the errors of `externalize_text`;
+        longer text is stored piece by piece, and an error in it is raised when its piece is reached. In longer text a
+        string of over 4 MiB that is no base64, or base64 in lines, stays and is in `kept`, and what media in an object
+        of over 128 KiB are is told by what stands before and near them.
+
+        Parameters
+        ----------
+        file
+            A binary file object, UTF-8; it is read once, to its end.
+        """
+        from fsmedia.core import externalize
+
+        return externalize.externalize_stream(self, file, metadata, at_least=at_least, dry_run=dry_run)
+
     @observed("inline")
     def inline(self, document: Any, *, at_most: int = LARGEST_DOCUMENT) -> Any:
         """Put media back into a message where `externalize` took them out.
@@ -959,6 +978,15 @@ class MediaStore:
         from fsmedia.core import externalize
 
         return externalize.inline_text(self, text, at_most=at_most)
+
+    def inline_stream(self, file: BinaryIO, *, at_most: int = LARGEST_DOCUMENT) -> Iterator[str]:
+        """Put media back into a file of JSON or JSON Lines of any length; the texts together are the result.
+
+        `file` is a binary file object. It raises what `inline_text` does, when the place is reached.
+        """
+        from fsmedia.core import externalize
+
+        return externalize.inline_stream(self, file, at_most=at_most)
 
     @observed("gallery")
     @shows_words(SelectionWords)

@@ -3,63 +3,64 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from tempfile import SpooledTemporaryFile
+from typing import Annotated, BinaryIO
 
 import typer
 
 from fsmedia.cli import app, output
-from fsmedia.errors import BulkError
-from fsmedia.models import MediaMetadata
+from fsmedia.errors import BulkError, MediaError
+from fsmedia.models import Externalized, MediaMetadata, TakenOut
 from fsmedia.models.interfaces import LARGEST_DOCUMENT
 from fsmedia.models.text import size_text
 
 _STREAM = "-"
 _SHOWN = 20
+_IN_MEMORY = 4 << 20
+_COUNTED = 100_000  # different media whose bytes count once
 MessageFile = Annotated[str, typer.Argument(metavar="FILE", help="JSON or JSON Lines; - reads standard input.")]
 OutputFile = Annotated[Path | None, typer.Option("--output", "-o", metavar="OUT", help="Write the result here.")]
 InPlace = Annotated[bool, typer.Option("--in-place", help="Replace the file by the result.")]
 
 
-def read_messages(file: str) -> str:
-    """Read a file as it is: line ends and a byte order mark stay."""
-    if file == _STREAM:
-        data = sys.stdin.buffer.read(LARGEST_DOCUMENT + 1)
-    else:
+@contextmanager
+def opened_messages(file: str) -> Iterator[BinaryIO]:
+    """Open a file, or standard input; line ends and a byte order mark stay."""
+    with ExitStack() as files:
         try:
-            with Path(file).open("rb") as opened:
-                data = opened.read(LARGEST_DOCUMENT + 1)
+            opened = sys.stdin.buffer if file == _STREAM else files.enter_context(Path(file).open("rb"))
         except FileNotFoundError as error:
             raise app.CommandError(output.error_text(error), code=app.NOT_FOUND) from None
-    if len(data) > LARGEST_DOCUMENT:
-        raise app.CommandError(
-            f"{shown_name(file)}: larger than {size_text(LARGEST_DOCUMENT)}; cut it into its messages"
-        )
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise app.CommandError(f"{shown_name(file)}: no UTF-8 at byte {error.start:,}", code=app.FAILED) from None
+        yield opened
 
 
-def write_messages(text: str, target: Path | None) -> None:
-    """Write the result to a file, or to standard output for None; an existing file keeps its mode."""
-    data = text.encode("utf-8", "surrogatepass")
-    if target is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    target = target.resolve()
-    state = target.stat() if target.exists() else None
-    if state is not None and not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
-        target.write_bytes(data)  # /dev/null, a named pipe: to be written into, never replaced
+def write_messages(texts: Iterable[str], target: Path | None) -> None:
+    """Write the result to a file, or to standard output for None, when all of it is there; a file keeps its mode."""
+    state = None
+    if target is not None:
+        target = target.resolve()
+        state = target.stat() if target.exists() else None
+    if target is None or (state is not None and not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode))):
+        with SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+            spool.writelines(text.encode() for text in texts)
+            spool.seek(0)
+            # /dev/null and a named pipe are to be written into, never replaced.
+            with nullcontext(sys.stdout.buffer) if target is None else target.open("wb") as file:
+                shutil.copyfileobj(spool, file)
+                file.flush()
         return
     # What nobody else may read is readable to nobody else on the way there either.
     mode = 0o666 if state is None else 0o600
     with app.temporary_file(target) as beside:
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(data)
+            file.writelines(text.encode() for text in texts)
             file.flush()
             os.fsync(file.fileno())
         if state is not None:
@@ -89,7 +90,7 @@ others are known, session files of Codex and Claude Code, data: URLs wherever th
 base64 of 10,000 characters that stands beside a MIME type or begins as a file does. Everything else in the file stays
 as it is, character for character; what stays and is large is named. `fsmedia messages inline` puts the media back the
 same way. The result goes to standard output, to `-o OUT`, or with `--in-place` into the file itself, which is only
-replaced when all is stored.
+replaced when all is stored. Files of any length go through less than 150 MiB of memory (--json keeps every place).
 
 Message and part stand in the names of the media. One that is in the file several times is stored once.
 
@@ -117,13 +118,21 @@ def externalize(
 ) -> None:
     """Take media out."""
     target = result_path(file, out, in_place=in_place, as_json=as_json and not dry_run)
-    text = read_messages(file)
     metadata = MediaMetadata(**ids, policy_name=policy)
-    with location.open() as opened, output.count_progress("storing media", None):
+    told = _Told(dry_run=dry_run, as_json=as_json)
+    with opened_messages(file) as read, location.open() as opened, output.count_progress("storing media", None):
         app.require_id(opened, ids)
         try:
-            done = opened.externalize_text(text, metadata, at_least=at_least, dry_run=dry_run)
-        except BulkError as error:
+            texts = map(told.add, opened.externalize_stream(read, metadata, at_least=at_least, dry_run=dry_run))
+            if dry_run:
+                deque(texts, maxlen=0)
+            else:
+                write_messages(texts, target)
+        except MediaError as error:
+            if told.taken and not dry_run:
+                output.note(f"{told.taken:,} media of pieces before were stored, and are named by nothing now")
+            if not isinstance(error, BulkError):
+                raise
             for failure in error.errors.values():
                 output.error(output.error_text(failure))
             for reference in error.results.values():
@@ -131,18 +140,45 @@ def externalize(
             raise app.CommandError(
                 f"{len(error.errors):,} media could not be stored; {shown_name(file)} is as it was"
             ) from None
-    if not dry_run:
-        write_messages(done.text, target)
-    if as_json:
-        output.json_line({name: value for name, value in output.document_of(done).items() if name != "text"})
-    elif dry_run:
+    told.show()
+
+
+class _Told:
+    """Sums up what pieces of a file tell; only JSON has every place."""
+
+    def __init__(self, *, dry_run: bool, as_json: bool) -> None:
+        self._dry_run, self._as_json = dry_run, as_json
+        self.taken = self._bytes = self._already = self._kept = 0
+        self._places: list[TakenOut] = []
+        self._stay: list[str] = []
+        self._seen: set[str] = set()
+
+    def add(self, done: Externalized) -> str:
         for each in done.taken_out:
-            output.line(f"would take out  {size_text(each.size_bytes)}  {each.mime_type}  {each.where}")
-    for where in done.kept[:_SHOWN]:
-        output.note(f"stays as it is: {where}")
-    if len(done.kept) > _SHOWN:
-        output.note(f"and {len(done.kept) - _SHOWN:,} more, which --json names")
-    output.note(f"{done}")
+            self._bytes += 0 if each.sha256 in self._seen else each.size_bytes
+            if len(self._seen) < _COUNTED:
+                self._seen.add(each.sha256)
+            if self._dry_run and not self._as_json:
+                output.line(f"would take out  {size_text(each.size_bytes)}  {each.mime_type}  {each.where}")
+        self.taken, self._already = self.taken + len(done.taken_out), self._already + done.already
+        self._kept += len(done.kept)
+        self._places += done.taken_out if self._as_json else ()
+        self._stay += done.kept if self._as_json else done.kept[: max(_SHOWN - len(self._stay), 0)]
+        return done.text
+
+    def show(self) -> None:
+        if self._as_json:
+            places, stay = tuple(self._places), tuple(self._stay)
+            done = Externalized(text="", dry_run=self._dry_run, taken_out=places, already=self._already, kept=stay)
+            output.json_line({name: value for name, value in output.document_of(done).items() if name != "text"})
+        for where in self._stay[:_SHOWN]:
+            output.note(f"stays as it is: {where}")
+        if self._kept > _SHOWN:
+            output.note(f"and {self._kept - _SHOWN:,} more, which --json names")
+        verb = "would take out" if self._dry_run else "took out"
+        kept = f", {self._kept} stay as they are" if self._kept else ""
+        references = f"{self._already} were references already"
+        output.note(f"{verb} {self.taken} media ({self._bytes} bytes), {references}{kept}")
 
 
 INLINE_HELP = """Put media back into LLM messages from which `fsmedia messages externalize` took them.
@@ -169,12 +205,19 @@ def inline(
 ) -> None:
     """Put media back."""
     target = result_path(file, out, in_place=in_place, as_json=as_json)
-    text = read_messages(file)
-    with location.open_existing(read_only=True) as opened, output.count_progress("reading media", None):
-        result = opened.inline_text(text, at_most=at_most)
-    write_messages(result, target)
+    characters = 0
+
+    def counted(texts: Iterator[str]) -> Iterator[str]:
+        nonlocal characters
+        for text in texts:
+            characters += len(text)
+            yield text
+
+    reading = output.count_progress("reading media", None)
+    with opened_messages(file) as read, location.open_existing(read_only=True) as opened, reading:
+        write_messages(counted(opened.inline_stream(read, at_most=at_most)), target)
     if as_json:
-        output.json_line({"path": str(target), "characters": len(result)})
+        output.json_line({"path": str(target), "characters": characters})
 
 
 HELP = """The messages of OpenAI, Anthropic, Gemini, MCP and many others are known; see `fsmedia messages externalize

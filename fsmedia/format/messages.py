@@ -166,9 +166,15 @@ def _valid(said: str) -> str | None:
         return None
 
 
+def _is_part(values: Any) -> bool:
+    return isinstance(values, JsonObject) and values.is_part
+
+
 def _promptkit(key: str | int, values: Any, under: str | None, said: _Said) -> Field | None:
     """Return the field of PromptKit's `media` that holds base64, or its reference, under either name."""
-    fits = under == _PROMPTKIT and said.typed and key in ("data", STORED) and ("data" in values) != (STORED in values)
+    fits = said.typed and key in ("data", STORED) and ("data" in values) != (STORED in values)
+    # Of an object that is read in parts, media are taken out under their own name, but put back from the other.
+    fits = under == _PROMPTKIT and (key == STORED if _is_part(values) else fits)
     return Field(key, said.typed or "", replaced=STORED) if fits else None
 
 
@@ -443,6 +449,8 @@ class MediaField:
             return None
         # Base64 alone was only taken out of a field of another name with a word about it: others may quote a reference.
         told = self.field.known or found.head is not None or _ANY in found.spelling or found.spelling == RAW
+        # What else stands in the object may be in another part of it.
+        told = told or (_is_part(self.values) and self.field.key in _BY_NAME)
         return found if told else None
 
     def content(self) -> InlineMedia | None:
@@ -470,9 +478,9 @@ class MediaField:
 
     def _accepted(self, found: DecodedText | None) -> InlineMedia | None:
         """Return what a field holds that is no URL, if its name or its content says that it is a media item."""
-        if found is None or self.field.known:
+        if found is None or (self.field.known and not _is_part(self.values)):
             return found and self._typed(found, self.field.mime_type, None)
-        told = self.field.mime_type and _is_large(self.text)
+        told = self.field.known or (self.field.mime_type and _is_large(self.text))
         if not told and not _is_marked(found.data[:_HEAD_BYTES]):
             return None
         spelling = found.spelling if found.spelling == RAW else f"{found.spelling}{_ANY}"
@@ -550,15 +558,19 @@ def json_path(path: Path) -> str:
     return f"${text}" if len(text) <= 300 else f"$...{text[-250:]}"
 
 
-class _Node(NamedTuple):
+class Node(NamedTuple):
+    """An object or list of a document, its place, and what is told by what it is in."""
+
     path: Path | None  # None for the list that holds the document
     value: Any
     under: str | None = None
     above: Mapping[str, Any] = MappingProxyType({})
     source: JsonText | None = None
+    first: int = 0  # the index that the first item of a list has, of which others went before
 
     def at(self, key: str | int) -> Path:
-        return () if self.path is None else (*self.path, key)
+        """Return the place of a field or item in it."""
+        return () if self.path is None else (*self.path, key if isinstance(key, str) else self.first + key)
 
 
 def media_fields(document: Any, source: JsonText | None = None) -> Iterator[MediaField]:
@@ -566,7 +578,12 @@ def media_fields(document: Any, source: JsonText | None = None) -> Iterator[Medi
 
     `source` is the text that it was read from. JSON text in its strings is looked through too.
     """
-    waiting: list[Iterator[_Node | MediaField]] = [_contents(_Node(None, [document], source=source))]
+    yield from fields_under(Node(None, [document], source=source))
+
+
+def fields_under(node: Node) -> Iterator[MediaField]:
+    """List the fields of one object or list, and of all in it, as `media_fields` does those of a document."""
+    waiting: list[Iterator[Node | MediaField]] = [_contents(node)]
     while waiting:
         if (found := next(waiting[-1], None)) is None:
             waiting.pop()
@@ -581,7 +598,7 @@ def media_fields(document: Any, source: JsonText | None = None) -> Iterator[Medi
 _CONTAINERS = (dict, list, tuple)
 
 
-def _contents(node: _Node) -> Iterator[_Node | MediaField]:
+def _contents(node: Node) -> Iterator[Node | MediaField]:
     """Give what is in an object or list: JSON text in its strings, its fields, and the objects and lists in it."""
     value = node.value
     above = value if isinstance(value, dict) else {}
@@ -597,10 +614,10 @@ def _contents(node: _Node) -> Iterator[_Node | MediaField]:
     for key, each in above.items() or enumerate(value):
         if isinstance(each, _CONTAINERS) and (not above or isinstance(key, str)):
             # Strings of a list are told by its name, objects in it are not.
-            yield _Node(node.at(key), each, str(key) if above else None, above, node.source)
+            yield Node(node.at(key), each, str(key) if above else None, above, node.source)
 
 
-def _embedded(text: str, node: _Node, key: str | int) -> _Node | None:
+def _embedded(text: str, node: Node, key: str | int) -> Node | None:
     """Return the document in a string that is JSON text, None where it is none."""
     if not _LOOKS_LIKE_JSON.match(text) or text.rstrip(" \t\r\n")[-1] not in "}]":
         return None
@@ -608,7 +625,7 @@ def _embedded(text: str, node: _Node, key: str | int) -> _Node | None:
     if depth > _EMBEDDED:
         return None
     try:
-        return _Node((), parse_json(text), source=JsonText(text, node.source, node.at(key), depth))
+        return Node((), parse_json(text), source=JsonText(text, node.source, node.at(key), depth))
     except InvalidMediaError:
         return None
 
@@ -634,7 +651,7 @@ def rewritten(document: Any, changes: Iterable[Change], source: JsonText | None 
         if place.source is None:
             paths[place.path] = change.name, change.value
         else:
-            edits.setdefault(place.source.chain[-1], []).extend(_edits(change))
+            edits.setdefault(place.source.chain[-1], []).extend(edits_of(change))
     if source is not None:
         return spliced(source.text, edits.get(source, ()))
     for text, found in edits.items():
@@ -642,7 +659,7 @@ def rewritten(document: Any, changes: Iterable[Change], source: JsonText | None 
     return edited(document, paths)
 
 
-def _edits(change: Change) -> Iterator[Edit]:
+def edits_of(change: Change) -> Iterator[Edit]:
     """Give the edits of a field's string, and of its name where that is another, in the outermost text."""
     place, key = change.place, change.place.field.key
     pieces = [(place.text, change.value, change.spelling)]
@@ -690,14 +707,16 @@ def edited(document: Any, edits: Mapping[Path, tuple[str | int, Any]]) -> Any:
 
 # -- JSON text ---------------------------------------------------------------------------------------------
 
-_BOM = "\ufeff"
+BOM = "\ufeff"
 _SPELLED = {"slash": ("/", "\\/"), "plus": ("+", "\\u002B"), "equals": ("=", "\\u003d")}  # as PHP, .NET and Gson write
-_TOKEN = re.compile(
+CHARACTERS = re.compile(r'[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*')
+"""What may stand between the quotes of a string."""
+TOKEN = re.compile(
     r"[ \t\n\r]*(?:([{}\[\]:,])"
-    r'|("[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*")'
+    rf'|("{CHARACTERS.pattern}")'
     r"|(-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|Infinity)|true|false|null|NaN)(?![A-Za-z0-9_.+-]))"
 )
-_BLANK = re.compile(r"[ \t\n\r]*")
+BLANK = re.compile(r"[ \t\n\r]*")
 
 
 class JsonString(str):
@@ -710,14 +729,14 @@ class JsonString(str):
 
 
 class JsonObject(dict[str, Any]):
-    """An object of a document, the tokens of its names, and whether a name stands in it twice."""
+    """An object of a document, the tokens of its names, whether a name stands in it twice, and whether it is a part."""
 
-    __slots__ = ("names", "repeats")
+    __slots__ = ("is_part", "names", "repeats")
 
     def __init__(self) -> None:
         super().__init__()
         self.names: dict[str, JsonString] = {}
-        self.repeats = False
+        self.repeats = self.is_part = False
 
 
 class Edit(NamedTuple):
@@ -733,22 +752,13 @@ def parse_json(text: str) -> Any:
 
     InvalidMediaError says where it is no JSON, or nested too deeply.
     """
-    reader = _JsonBuilder()
-    position = len(_BOM) if text.startswith(_BOM) else 0
-    while found := _TOKEN.match(text, position):
+    reader = JsonBuilder()
+    position = len(BOM) if text.startswith(BOM) else 0
+    while found := TOKEN.match(text, position):
         position = found.end()
-        mark, string, _ = found.groups()
-        if string is not None:
-            value = JsonString(json.loads(string) if "\\" in string else string[1:-1])
-            value.start, value.end = found.span(2)
-            fits = reader.take(value)
-        else:
-            fits = reader.mark(mark) if mark is not None else reader.take(None)
-        if not fits:
+        if not reader.token(found):
             raise _broken(text, found.end() - 1, "does not fit here")
-        if len(reader.open) > DEEPEST:
-            raise InvalidMediaError(f"the document is nested over {DEEPEST} levels deep", next_step="it is no message")
-    rest = _BLANK.match(text, position)
+    rest = BLANK.match(text, position)
     end = rest.end() if rest else position
     if end < len(text) or reader.open or not reader.documents:
         raise _broken(text, end, "ends too early" if end == len(text) else "can't be read")
@@ -761,12 +771,26 @@ def _broken(text: str, position: int, problem: str) -> InvalidMediaError:
     return InvalidMediaError(f"no JSON: line {line}, column {column} {problem}", next_step="give a JSON document")
 
 
-class _JsonBuilder:
+class JsonBuilder:
+    """Documents that are made of tokens, one after the other."""
+
     def __init__(self) -> None:
         self.documents: list[Any] = []
         self.open: list[JsonObject | list[Any]] = []
         self._name: JsonString | None = None
         self._wants = "value"  # also: first (value or ]), name, first name (or }), colon, comma
+
+    def token(self, found: re.Match[str]) -> bool:
+        """Take what `TOKEN` found; False where it may not stand, InvalidMediaError where it nests too deeply."""
+        mark, string, _ = found.groups()
+        if string is not None:
+            value = JsonString(json.loads(string) if "\\" in string else string[1:-1])
+            value.start, value.end = found.span(2)
+            return self.take(value)
+        fits = self.mark(mark) if mark is not None else self.take(None)
+        if len(self.open) > DEEPEST:
+            raise InvalidMediaError(f"the document is nested over {DEEPEST} levels deep", next_step="it is no message")
+        return fits
 
     def take(self, value: Any) -> bool:
         """Take a string, or another value; False where none may stand."""

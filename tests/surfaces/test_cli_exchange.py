@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from fsmedia import MediaStore
-from fsmedia.cli import cmd_messages
 from fsmedia.format import keys
 from tests.contract.specimens import traces
 from tests.exchange.conftest import inline, part, real, write
@@ -343,13 +342,11 @@ def test_hostile_files_are_refused_in_one_line(url: str, tmp_path: Path, data: b
     assert file.read_bytes() == data
 
 
-def test_wrong_usage_is_refused(url: str, chat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_usage_is_refused(url: str, chat: Path, tmp_path: Path) -> None:
     for words in ([chat, "-o", tmp_path / "x"], ["-"]):
         assert "--in-place" in refused(fsmedia("messages", "inline", *words, "--in-place", "-s", url), 2)
     for words in (["messages", "inline"], ["messages", "externalize", "--run", "r1"]):
         assert "none.json: No such file" in refused(fsmedia(*words, tmp_path / "none.json", "-s", url), 3)
-    monkeypatch.setattr(cmd_messages, "LARGEST_DOCUMENT", 100)
-    assert "larger than" in refused(fsmedia("messages", "externalize", chat, "--run", "r1", "-s", url), 1)
 
 
 def test_a_failure_leaves_the_file_as_it_was(url: str, chat: Path, local_storage: LocalStorage) -> None:
