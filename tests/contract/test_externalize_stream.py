@@ -71,6 +71,7 @@ def test_pieces_hold_what_the_whole_holds_and_come_back(store, text, piece, smal
     assert len({each.reference for each in taken}) == len({(each.sha256, each.mime_type) for each in taken})
     assert inlined(store, small) == text
     assert store.inline_text(small) == text
+    assert inlined(store, store.externalize_text(text, R1).text) == text
     assert streamed(store, small)[1] == []  # all are references already
 
 
