@@ -946,8 +946,10 @@ class MediaStore:
         return externalize.externalize_stream(self, file, metadata, at_least=at_least, dry_run=dry_run)
 
     @observed("inline")
-    def inline(self, document: Any, *, at_most: int = LARGEST_DOCUMENT) -> Any:
-        """Put media back into a message where `externalize` took them out.
+    def inline(
+        self, document: Any, *, at_most: int = LARGEST_DOCUMENT, urls: bool = False, expiry: timedelta | None = None
+    ) -> Any:
+        """Put media back into a message where `externalize` took them out, or signed URLs of them.
 
         Parameters
         ----------
@@ -955,38 +957,50 @@ class MediaStore:
             What `json.loads` returned; it is not changed.
         at_most
             Most characters that may be put in, for a small document can name a large media many times.
+        urls
+            Put a signed URL where the API of the message takes one: in the place of any data: URL, and where Anthropic,
+            Gemini, OpenAI's Responses, Mistral, A2A, LangChain and PromptKit have fields for URLs, which get their
+            names. Everywhere else stands base64. Nothing takes URLs out again: keep the message with references.
+            A request or two a media more; the providers must be able to reach the storage.
+        expiry
+            How long the URLs live; None takes the store's `url_expiry`.
 
         Raises
         ------
         MediaNotFoundError
             A media is gone; the error says which, and where it is wanted.
         InvalidMediaError
-            More than `at_most` characters.
+            More than `at_most` characters, or URLs that shall live longer than the storage can sign.
         StorageError
-            A media's bytes are not those that were taken out.
+            A media's bytes are not those that were taken out; or the storage has no URLs that others can open.
         """
         from fsmedia.core import externalize
 
-        return externalize.inline(self, document, at_most=at_most)
+        return externalize.inline(self, document, at_most=at_most, urls=urls, expiry=expiry)
 
     @observed("inline_text")
-    def inline_text(self, text: str, *, at_most: int = LARGEST_DOCUMENT) -> str:
+    def inline_text(
+        self, text: str, *, at_most: int = LARGEST_DOCUMENT, urls: bool = False, expiry: timedelta | None = None
+    ) -> str:
         """Put media back into JSON text: what `externalize_text` was given comes out, character for character.
 
-        It raises what `inline` does, and `InvalidMediaError` for what is no JSON.
+        With `urls` it holds signed URLs, see `inline`. It raises what that does, and `InvalidMediaError` for what is no
+        JSON.
         """
         from fsmedia.core import externalize
 
-        return externalize.inline_text(self, text, at_most=at_most)
+        return externalize.inline_text(self, text, at_most=at_most, urls=urls, expiry=expiry)
 
-    def inline_stream(self, file: BinaryIO, *, at_most: int = LARGEST_DOCUMENT) -> Iterator[str]:
+    def inline_stream(
+        self, file: BinaryIO, *, at_most: int = LARGEST_DOCUMENT, urls: bool = False, expiry: timedelta | None = None
+    ) -> Iterator[str]:
         """Put media back into a file of JSON or JSON Lines of any length; the texts together are the result.
 
         `file` is a binary file object. It raises what `inline_text` does, when the place is reached.
         """
         from fsmedia.core import externalize
 
-        return externalize.inline_stream(self, file, at_most=at_most)
+        return externalize.inline_stream(self, file, at_most=at_most, urls=urls, expiry=expiry)
 
     @observed("gallery")
     @shows_words(SelectionWords)

@@ -186,8 +186,12 @@ INLINE_HELP = """Put media back into LLM messages from which `fsmedia messages e
 The file becomes the one that it was, byte for byte. The result goes to standard output, to `-o OUT`, or with
 `--in-place` into the file itself. A media that is gone is an error, and nothing is written.
 
+With --urls signed URLs stand where the API of the messages takes any, and base64 elsewhere. Whoever has such a URL can
+read that media until it expires, and nothing turns it into a reference again: keep the file with references.
+
 Examples:
   fsmedia messages inline chat-small.json -o chat.json
+  fsmedia messages inline chat-small.json --urls --expires 15m -o request.json
   fsmedia messages inline log.jsonl --in-place
 """
 
@@ -200,11 +204,20 @@ def inline(
     at_most: Annotated[
         int, typer.Option("--at-most", min=1, metavar="BYTES", help="Refuse to put in more than this.")
     ] = LARGEST_DOCUMENT,
+    urls: Annotated[bool, typer.Option("--urls", help="Put in signed URLs where the API takes URLs.")] = False,
+    expires: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="How long they live, e.g. 15m, 12h, 7d; else 1h.")
+    ] = None,
     as_json: app.AsJson = False,
     location: app.Store,
 ) -> None:
     """Put media back."""
     target = result_path(file, out, in_place=in_place, as_json=as_json)
+    if urls and in_place:
+        raise typer.BadParameter("would leave nothing that names the media: write -o OUT", param_hint="--urls")
+    if expires is not None and not urls:
+        raise typer.BadParameter("is that of URLs: add --urls", param_hint="--expires")
+    expiry = None if expires is None else app.parse_duration(expires, "--expires")
     characters = 0
 
     def counted(texts: Iterator[str]) -> Iterator[str]:
@@ -215,7 +228,7 @@ def inline(
 
     reading = output.count_progress("reading media", None)
     with opened_messages(file) as read, location.open_existing(read_only=True) as opened, reading:
-        write_messages(counted(opened.inline_stream(read, at_most=at_most)), target)
+        write_messages(counted(opened.inline_stream(read, at_most=at_most, urls=urls, expiry=expiry)), target)
     if as_json:
         output.json_line({"path": str(target), "characters": characters})
 

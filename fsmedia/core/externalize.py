@@ -12,7 +12,7 @@ from itertools import chain
 from operator import itemgetter
 from tempfile import SpooledTemporaryFile
 from types import MappingProxyType
-from typing import IO, Any, BinaryIO, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypedDict
 
 from fsmedia.core.bulk import collected
 from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError
@@ -22,6 +22,10 @@ from fsmedia.format.messages import Change, InlineReference, JsonString, JsonTex
 from fsmedia.format.wav import HEADER_BYTES
 from fsmedia.models import Externalized, MediaContent, MediaMetadata, Reference, TakenOut
 from fsmedia.models.interfaces import LARGEST_DOCUMENT, MessageStore
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+    from typing import Unpack
 
 _log = logging.getLogger("fsmedia")
 _NAMED = 10
@@ -114,22 +118,30 @@ def _spliced(piece: Piece, edits: Iterable[_Splice]) -> Iterator[str]:
     yield text[position:]
 
 
-def inline(store: MessageStore, document: Any, *, at_most: int = LARGEST_DOCUMENT) -> Any:
+class InlineOptions(TypedDict, total=False):
+    """Options of `MediaStore.inline`."""
+
+    at_most: int
+    urls: bool
+    expiry: timedelta | None
+
+
+def inline(store: MessageStore, document: Any, **options: Unpack[InlineOptions]) -> Any:
     """Put media back into a parsed document; see `MediaStore.inline`."""
-    return messages.rewritten(document, _Restorer(store, at_most).changes(messages.media_fields(document)))
+    return messages.rewritten(document, _Restorer(store, **options).changes(messages.media_fields(document)))
 
 
-def inline_text(store: MessageStore, text: str, *, at_most: int = LARGEST_DOCUMENT) -> str:
+def inline_text(store: MessageStore, text: str, **options: Unpack[InlineOptions]) -> str:
     """Put media back into JSON text; see `MediaStore.inline_text`."""
     source = JsonText(text)
     places = messages.media_fields(messages.parse_json(text), source)
-    restored: str = messages.rewritten(None, _Restorer(store, at_most).changes(places), source)
+    restored: str = messages.rewritten(None, _Restorer(store, **options).changes(places), source)
     return restored
 
 
-def inline_stream(store: MessageStore, file: BinaryIO, *, at_most: int = LARGEST_DOCUMENT) -> Iterator[str]:
+def inline_stream(store: MessageStore, file: BinaryIO, **options: Unpack[InlineOptions]) -> Iterator[str]:
     """Put media back into a file of any length, piece by piece; see `MediaStore.inline_stream`."""
-    restorer = _Restorer(store, at_most, remembered=json_stream.LONG)
+    restorer = _Restorer(store, **options, remembered=json_stream.LONG)
     for piece in json_stream.pieces(file):
         with ExitStack() as files:
             for each in piece.long.values():
@@ -263,20 +275,42 @@ class _Restorer:
     It remembers texts, for one may stand at many places: all of them, or so many characters.
     """
 
-    def __init__(self, store: MessageStore, at_most: int, remembered: int | None = None) -> None:
+    def __init__(
+        self,
+        store: MessageStore,
+        *,
+        at_most: int = LARGEST_DOCUMENT,
+        urls: bool = False,
+        expiry: timedelta | None = None,
+        remembered: int | None = None,
+    ) -> None:
+        if expiry is not None and not urls:
+            raise InvalidMediaError("expiry is that of signed URLs", next_step="give urls=True")
         self._store, self._at_most, self._remembered = store, at_most, remembered
+        self._urls, self._expiry = urls, expiry
         self._known: dict[InlineReference, str | bytes] = {}
+        self._signed: dict[tuple[str, str], str | None] = {}
         self._total = self._kept = 0
 
     def changes(self, places: Iterable[MediaField]) -> Iterator[Change]:
         """Give the changes of a document."""
         for place in places:
             if (marker := place.marker) is not None:
-                yield self._change(place, marker, None)
+                yield from self._with_url(place, marker) or [self._change(place, marker, None)]
 
     def splices(self, places: Iterable[MediaField]) -> Iterator[_Splice]:
         """Give the changes of a text in their order, each read when it is its turn."""
         found = [(place, marker) for place in places if (marker := place.marker) is not None]
+        changes, others = list[Change](), list[tuple[MediaField, InlineReference]]()
+        for each in found:
+            changes += (signed := self._with_url(*each))
+            others += [] if signed else [each]
+        # All at once, for the edits of one URL may stand around other places.
+        edits = sorted(chain.from_iterable(map(messages.edits_of, changes)))
+        urls: Iterator[_Splice] = ((edit.start, edit.end, (edit.text,)) for edit in edits)
+        yield from merge(urls, self._texts(others), key=itemgetter(0))
+
+    def _texts(self, found: list[tuple[MediaField, InlineReference]]) -> Iterator[_Splice]:
         for place, marker in sorted(found, key=_begins):
             file = None
             if marker not in self._known:
@@ -287,6 +321,30 @@ class _Restorer:
                     continue
             for edit in sorted(messages.edits_of(self._change(place, marker, file))):
                 yield edit.start, edit.end, (edit.text,)
+
+    def _with_url(self, place: MediaField, marker: InlineReference) -> list[Change]:
+        """Return the changes that put a URL in its place; none where no URL is wanted, or is taken."""
+        if not self._urls or (put := messages.takes_url(place)) is None:
+            return []
+        key = marker.reference, marker.digest
+        if key not in self._signed:
+            if len(self._signed) >= _KNOWN:
+                self._signed.clear()
+            # Raw sound was stored with a header, so a URL would give other bytes.
+            is_same = self._store.info(keys.check_reference(marker.reference)).sha256 == marker.digest
+            self._signed[key] = self._url(marker.reference) if is_same else None
+        if (url := self._signed[key]) is None:
+            return []
+        self._count(len(url))
+        return put(url)
+
+    def _url(self, reference: str) -> str:
+        url = self._store.get_url(reference, self._expiry)
+        if not url.startswith(("https://", "http://")):
+            problem = "its URL is one of this machine, which no provider of models can open"
+            step = "put the media in as base64, without urls; or keep them in a storage that signs URLs"
+            raise StorageError(problem, next_step=step, reference=reference)
+        return url
 
     def _change(self, place: MediaField, marker: InlineReference, file: IO[bytes] | None) -> Change:
         if (made := self._known.get(marker)) is None:

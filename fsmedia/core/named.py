@@ -42,9 +42,7 @@ DUE_TYPE = "application/octet-stream"  # content type of due entries, which are 
 ROUNDS = 8  # how often a writer tries again whose sidecar was not taken
 LOOKS = 8  # how often it is looked whether somebody's deletion has ended: about five seconds
 DEAD_AFTER = timedelta(minutes=10)
-"""Age from which a deletion's mark is that of a dead process, by the storage's clock.
-
-No request of it can still be under way then: each is given up after the timeout, once asked again."""
+"""Age by the storage's clock from which a deletion's mark is that of a dead process: its requests were given up."""
 PIECE = 8 * 2**20
 _READ_AT_ONCE = 4 * PIECE  # bytes of all media of one step that are held in memory to compare them
 _TRIES = 2

@@ -17,7 +17,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 from hashlib import sha256
 from itertools import chain, pairwise
 from operator import getitem
@@ -31,7 +31,7 @@ from fsmedia.models import mime
 from fsmedia.models.urls import valid_mime_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     _Text = str | bytes | bytearray | memoryview | list[int]
 
@@ -95,6 +95,43 @@ _SHAPES = (
 _BY_NAME: dict[str, list[_Shape]] = {}
 for _shape in _SHAPES:
     _BY_NAME.setdefault(_shape.name, []).append(_shape)
+
+
+class _UrlShape(NamedTuple):
+    """How a field that holds base64 is written with a URL in it.
+
+    `name` becomes `url`. `beside` is a field beside it, with the values it may have and the one that it gets (the same
+    if none is given); `typed` one that must be there too, and `without` one that goes. An object that is the value of
+    `under` gets the name `renamed`.
+    """
+
+    name: str
+    url: str
+    beside: str = ""
+    values: str = ""
+    value: str = ""
+    typed: str = ""
+    without: str = ""
+    under: str = ""
+    renamed: str = ""
+
+
+_BLOCKS = "image audio video file document"
+# The first that fits counts. What holds a data: URL takes another URL, but for `file_data`; Bedrock, Ollama, MCP and
+# sound of OpenAI take none.
+_URL_SHAPES = (
+    _UrlShape("data", "file_uri", under="inline_data", renamed="file_data"),  # Gemini
+    _UrlShape("data", "fileUri", under="inlineData", renamed="fileData"),
+    _UrlShape("data", "url", "type", "base64", "url", typed="media_type", without="media_type"),  # Anthropic
+    _UrlShape("data", "url", "source_type", "base64", "url"),  # LangChain v0
+    _UrlShape("data", "uri", "type", _BLOCKS, typed="mime_type"),  # Gemini Interactions
+    _UrlShape("base64", "url", "type", _BLOCKS),  # LangChain v1
+    _UrlShape("file_data", "file_url", "type", "input_file", without="filename"),  # OpenAI Responses
+    _UrlShape("input_audio", "input_audio", "type", "input_audio"),  # Mistral
+    _UrlShape("bytes", "uri", under="file"), _UrlShape("raw", "url", typed="mediaType"),  # A2A before 1.0, A2A
+    _UrlShape("content", "uri", "type", "blob", "uri"),  # OTel GenAI
+    _UrlShape(STORED, "url", under=_PROMPTKIT),
+)  # fmt: skip
 
 
 class Field(NamedTuple):
@@ -420,14 +457,15 @@ class InlineMedia(NamedTuple):
 class MediaField:
     """One field of a document that may hold a media item, or a reference in its place: its object and what it holds.
 
-    `source` is the JSON text that it stands in; None in a parsed document.
+    `source` is the JSON text that it stands in; None in a parsed document. `above` is the object that its object is in.
     """
 
     path: Path
     values: Mapping[str, Any] | Sequence[Any]
     field: Field
     text: _Text
-    source: JsonText | None = None
+    source: JsonText | None
+    above: Mapping[str, Any]
 
     @property
     def where(self) -> str:
@@ -610,7 +648,7 @@ def _contents(node: Node) -> Iterator[Node | MediaField]:
             yield inner
     for field in fields_of(value, node.under, node.above):
         if field.key not in read:
-            yield MediaField(node.at(field.key), value, field, value[field.key], node.source)
+            yield MediaField(node.at(field.key), value, field, value[field.key], node.source, node.above)
     for key, each in above.items() or enumerate(value):
         if isinstance(each, _CONTAINERS) and (not above or isinstance(key, str)):
             # Strings of a list are told by its name, objects in it are not.
@@ -622,7 +660,8 @@ def _embedded(text: str, node: Node, key: str | int) -> Node | None:
     if not _LOOKS_LIKE_JSON.match(text) or text.rstrip(" \t\r\n")[-1] not in "}]":
         return None
     depth = 1 if node.source is None else node.source.depth + 1
-    if depth > _EMBEDDED:
+    # One that went with a piece before has no place in this one.
+    if depth > _EMBEDDED or (node.source is not None and not isinstance(text, JsonString)):
         return None
     try:
         return Node((), parse_json(text), source=JsonText(text, node.source, node.at(key), depth))
@@ -634,18 +673,48 @@ _LOOKS_LIKE_JSON = re.compile(r"[ \t\r\n]*[\[{]")
 
 
 class Change(NamedTuple):
-    """What a field is to hold, and in JSON text the spelling of that."""
+    """What a field is to be called, None if it is to go, what it is to hold, and in JSON text the spelling of that."""
 
     place: MediaField
-    name: str | int
+    name: str | int | None
     value: str | bytes
     spelling: str = ""
+
+
+def takes_url(place: MediaField) -> Callable[[str], list[Change]] | None:
+    """Return what puts a URL in the place of a reference; None where the API of the message takes none there."""
+    values, key, marker = place.values, place.field.key, place.marker
+    named = values if isinstance(values, dict) and not _is_part(values) else {}
+    for shape in _URL_SHAPES if named else ():
+        if shape.renamed and _is_part(place.above):
+            continue  # the name may be gone already
+        told = (not shape.beside or named.get(shape.beside) in shape.values.split()) and (
+            not shape.typed or isinstance(named.get(shape.typed), str)
+        )
+        if key == shape.name and told and (not shape.under or place.path[-2:-1] == (shape.under,)):
+            return partial(_with_url, place, shape)
+    if marker is not None and marker.head is not None and key != "file_data":
+        return lambda url: [Change(place, key, url)]
+    return None
+
+
+def _with_url(place: MediaField, shape: _UrlShape, url: str) -> list[Change]:
+    changes = [Change(place, shape.url, url)]
+    for name, called, value in ((shape.beside, shape.beside, shape.value), (shape.without, None, "")):
+        text = place.values.get(name) if isinstance(place.values, Mapping) else None
+        if isinstance(text, str) and (value or called is None):
+            field = replace(place, path=(*place.path[:-1], name), field=Field(name), text=text)
+            changes.append(Change(field, called, value))
+    if shape.renamed:
+        around = replace(place, path=place.path[:-1], values=place.above, field=Field(shape.under), text="")
+        changes.append(Change(around, shape.renamed, place.above[shape.under]))
+    return changes
 
 
 def rewritten(document: Any, changes: Iterable[Change], source: JsonText | None = None) -> Any:
     """Return the document, or its text if that is given, with other fields and all else as it was."""
     edits: dict[JsonText, list[Edit]] = {}
-    paths: dict[Path, tuple[str | int, Any]] = {}
+    paths: dict[Path, tuple[str | int | None, Any]] = {}
     for change in changes:
         place = change.place
         if place.source is None:
@@ -662,9 +731,12 @@ def rewritten(document: Any, changes: Iterable[Change], source: JsonText | None 
 def edits_of(change: Change) -> Iterator[Edit]:
     """Give the edits of a field's string, and of its name where that is another, in the outermost text."""
     place, key = change.place, change.place.field.key
-    pieces = [(place.text, change.value, change.spelling)]
-    if change.name != key and isinstance(place.values, JsonObject):
-        pieces.append((place.values.names[str(key)], str(change.name), ""))
+    pieces: list[tuple[object, object, str]] = [(place.text, change.value, change.spelling)]
+    names = place.values.names if isinstance(place.values, JsonObject) else {}
+    if change.name is None:
+        pieces = [(_member(place, names[str(key)]), "", "")]
+    elif change.name != key and names:
+        pieces.append((names[str(key)], str(change.name), ""))
     for old, new, spelling in pieces:
         if not isinstance(old, JsonString) or not isinstance(new, str) or place.source is None:
             continue
@@ -676,15 +748,31 @@ def edits_of(change: Change) -> Iterator[Edit]:
         yield Edit(start, end, made)
 
 
-def edited(document: Any, edits: Mapping[Path, tuple[str | int, Any]]) -> Any:
+def _member(place: MediaField, name: JsonString) -> JsonString | None:
+    """Return a field with the comma behind it, or before it, as what stands between the quotes of a string."""
+    if place.source is None or not isinstance(place.text, JsonString):
+        return None
+    text, found = place.source.text, JsonString()
+    start, end = name.start, place.text.end
+    if behind := _COMMA.match(text, end):
+        end = behind.end()
+    else:
+        start = text.rindex(",", 0, start)
+    found.start, found.end = start - 1, end + 1
+    return found
+
+
+def edited(document: Any, edits: Mapping[Path, tuple[str | int | None, Any]]) -> Any:
     """Return the document with other fields: path -> name and value of the field that takes its place.
+
+    One whose name is None goes.
 
     What is not on the way to a field is the same object as before; nothing is changed in place.
     """
     if () in edits:
         return edits[()][1]
     # The changes by the depth, and the path, of the object that they are in.
-    levels: list[dict[Path, dict[str | int, tuple[str | int, Any]]]] = [
+    levels: list[dict[Path, dict[str | int, tuple[str | int | None, Any]]]] = [
         {} for _ in range(max(map(len, edits), default=0))
     ]
     for path, edit in edits.items():
@@ -696,12 +784,13 @@ def edited(document: Any, edits: Mapping[Path, tuple[str | int, Any]]) -> Any:
             pairs = original.items() if isinstance(original, dict) else enumerate(original)
             made: Any = [fields.get(key, (key, value)) for key, value in pairs]
             if isinstance(original, dict):
-                made = dict(made)
+                made = {name: value for name, value in made if name is not None}
             else:
                 made = (tuple if type(original) is tuple else list)(value for _, value in made)
             if not head:
                 return made
-            levels[len(head) - 1].setdefault(head[:-1], {})[head[-1]] = (head[-1], made)
+            outer = levels[len(head) - 1].setdefault(head[:-1], {})
+            outer[head[-1]] = (outer.get(head[-1], head[-1:])[0], made)
     return document
 
 
@@ -717,6 +806,7 @@ TOKEN = re.compile(
     r"|(-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|Infinity)|true|false|null|NaN)(?![A-Za-z0-9_.+-]))"
 )
 BLANK = re.compile(r"[ \t\n\r]*")
+_COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 
 
 class JsonString(str):

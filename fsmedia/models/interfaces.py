@@ -63,5 +63,8 @@ class MessageStore(Protocol):
     def info(self, reference: str) -> MediaRecord:
         """Return all that is known of a media."""
 
+    def get_url(self, reference: str, expiry: timedelta | None = None) -> str:
+        """Return a URL under which other programs get the bytes."""
+
     def open(self, reference: str) -> BinaryIO:
         """Open a media's bytes for reading."""

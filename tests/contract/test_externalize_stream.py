@@ -12,6 +12,7 @@ import pytest
 
 from fsmedia import AsyncMediaStore, MediaMetadata, errors
 from fsmedia.format import json_stream
+from tests.golden.test_messages import EXAMPLES
 from tests.messages import DOCUMENTS, PNG, b64, url
 from tests.transfers import opened
 
@@ -54,6 +55,14 @@ def streamed(store, text, **options):
 
 def inlined(store, text):
     return "".join(store.inline_stream(io.BytesIO(text.encode())))
+
+
+@pytest.mark.parametrize("piece", [200, 1_000, 4_000])
+def test_references_that_are_cut_off_from_what_stands_around_them_come_back(store, piece, small_pieces, monkeypatch):
+    monkeypatch.setattr(json_stream, "PIECE", piece)
+    text = json.dumps({"messages": list(EXAMPLES.values())})
+    assert inlined(store, store.externalize_text(text, R1).text) == text
+    assert inlined(store, streamed(store, text)[0]) == text
 
 
 @pytest.mark.parametrize("piece", [1_000, 50_000])

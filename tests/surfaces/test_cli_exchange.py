@@ -290,6 +290,22 @@ def test_there_and_back(storage: Storage, at: list[str], chat: Path, tmp_path: P
     assert back.read_bytes() == chat.read_bytes() == TEXT.encode()
 
 
+def test_urls_stand_where_the_api_takes_some(rclone_storage: S3Storage, chat: Path, url: str, tmp_path: Path) -> None:
+    at, out = ["-s", rclone_storage.url, *options_of(rclone_storage)], tmp_path / "request.json"
+    exits(0, "messages", "externalize", chat, "--run", "r1", "--in-place", *at)
+    exits(0, "messages", "inline", chat, "--urls", "--expires", "15m", "-o", out, *at)
+    made = json.loads(out.read_text(encoding="utf-8-sig"))
+    assert "Expires=900&" in made["messages"][1]["content"][1]["image_url"]["url"]
+    assert made["messages"][1]["content"][2] == OPENAI_CHAT["messages"][1]["content"][2]
+    assert "nothing that names" in refused(fsmedia("messages", "inline", chat, "--urls", "--in-place", *at), 2)
+    assert "--urls" in refused(fsmedia("messages", "inline", chat, "--expires", "1h", *at), 2)
+    local = tmp_path / "local.json"
+    exits(0, "messages", "inline", chat, "-o", out, *at)
+    assert out.read_bytes() == TEXT.encode()
+    exits(0, "messages", "externalize", out, "--run", "r1", "-o", local, "-s", url)
+    assert "no provider" in refused(fsmedia("messages", "inline", local, "--urls", "-s", url), 1)
+
+
 def test_in_place_and_through_pipes(url: str, chat: Path) -> None:
     piped = exits(0, "messages", "externalize", "-", "--run", "r1", "-s", url, stdin=TEXT.encode())
     again = fsmedia("messages", "inline", "-", "-s", url, stdin=piped.stdout_bytes)
