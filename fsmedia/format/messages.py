@@ -686,8 +686,10 @@ def takes_url(place: MediaField) -> Callable[[str], list[Change]] | None:
     values, key, marker = place.values, place.field.key, place.marker
     named = values if isinstance(values, dict) and not _is_part(values) else {}
     for shape in _URL_SHAPES if named else ():
-        if shape.renamed and _is_part(place.above):
-            continue  # the name may be gone already
+        if shape.renamed and (_is_part(place.above) or shape.renamed in place.above):
+            continue  # the name is there twice then, or went with the piece before
+        if shape.url != key and shape.url in named:
+            continue
         told = (not shape.beside or named.get(shape.beside) in shape.values.split()) and (
             not shape.typed or isinstance(named.get(shape.typed), str)
         )

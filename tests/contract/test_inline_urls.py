@@ -97,6 +97,8 @@ STAYS = {
     "bedrock": {"image": {"format": "png", "source": {"bytes": b64(PNG)}}},
     "mcp": {"type": "image", "data": b64(PNG), "mimeType": "image/png"},
     "ollama": {"role": "user", "images": [b64(PNG)]},
+    "both": {"source": {"type": "base64", "media_type": "image/png", "data": b64(PNG), "url": "https://example.org"}},
+    "both of Gemini": {"inline_data": {"mime_type": "image/png", "data": b64(PNG)}, "file_data": {}},
     # Stored as WAV: a URL would give other bytes than stood there.
     "raw sound": {"inlineData": {"mimeType": "audio/pcm;rate=24000", "data": b64(bytes(range(200)))}},
 }
