@@ -961,7 +961,8 @@ class MediaStore:
             Put a signed URL where the API of the message takes one: in the place of any data: URL, and where Anthropic,
             Gemini, OpenAI's Responses, Mistral, A2A, LangChain and PromptKit have fields for URLs, which get their
             names. Everywhere else stands base64. Nothing takes URLs out again: keep the message with references.
-            A request or two a media more; the providers must be able to reach the storage.
+            Of a media with a URL no bytes are read: five small requests, of an object store three GETs and two HEADs.
+            The providers must be able to reach the storage.
         expiry
             How long the URLs live; None takes the store's `url_expiry`.
 

@@ -35,7 +35,7 @@ _KNOWN = 10_000  # media of a stream whose references are known: one that stands
 def externalize(store: MessageStore, document: Any, metadata: MediaMetadata, *, at_least: int = 1) -> Any:
     """Store the media of a parsed document and return it with references; see `MediaStore.externalize`."""
     scan = _scan(messages.media_fields(document), at_least)
-    _check_markers(store, scan.markers)
+    _check_markers(store, scan.markers, set())
     references = _stored(store, scan.found, metadata, {})
     if scan.left:
         more = ", ..." if len(scan.left) > _NAMED else ""
@@ -55,6 +55,7 @@ def externalize_text(
         )
     source = JsonText(text)
     scan = _scan(messages.media_fields(messages.parse_json(text), source), at_least)
+    _check_markers(store, scan.markers, set())
     done, changes = _taken_out(store, scan, metadata, {}, dry_run=dry_run)
     return done.model_copy(update={"text": messages.rewritten(None, changes, source)})
 
@@ -64,6 +65,7 @@ def externalize_stream(
 ) -> Iterator[Externalized]:
     """Do the same in a file of any length, piece by piece; see `MediaStore.externalize_stream`."""
     known: dict[tuple[str, str], Reference] = {}
+    checked = set[InlineReference]()
     for piece in json_stream.pieces(file):
         with ExitStack() as files:
             for each in piece.long.values():
@@ -72,6 +74,7 @@ def externalize_stream(
             for found in scan.found:
                 if found.file is not None:
                     files.enter_context(found.file)
+            _check_markers(store, scan.markers, checked)
             done, changes = _taken_out(store, scan, metadata, known, dry_run=dry_run)
             edits = sorted(chain.from_iterable(map(messages.edits_of, changes)))
             for text in _spliced(piece, ((edit.start, edit.end, (edit.text,)) for edit in edits)):
@@ -79,13 +82,14 @@ def externalize_stream(
                 done = Externalized(text="", dry_run=dry_run)
         for oldest in list(known)[:-_KNOWN]:
             del known[oldest]
+        if len(checked) > _KNOWN:
+            checked.clear()
 
 
 def _taken_out(
     store: MessageStore, scan: _Scan, metadata: MediaMetadata, known: dict[tuple[str, str], Reference], *, dry_run: bool
 ) -> tuple[Externalized, list[Change]]:
     """Store what was found, unless it is known; return what is to be told, without the text, and the changes in it."""
-    _check_markers(store, scan.markers)
     references = {} if dry_run else _stored(store, scan.found, metadata, known)
     changes = [each.change(references) for each in scan.found if not dry_run]
     done = Externalized(
@@ -227,9 +231,13 @@ def _long_string(place: MediaField, long: Mapping[int, LongString]) -> LongStrin
     return long.get(place.text.start)
 
 
-def _check_markers(store: MessageStore, markers: Sequence[tuple[MediaField, InlineReference]]) -> None:
-    """Refuse texts that only look like references of ours: `inline` could not put anything in their place."""
-    known: set[InlineReference] = set()
+def _check_markers(
+    store: MessageStore, markers: Sequence[tuple[MediaField, InlineReference]], known: set[InlineReference]
+) -> None:
+    """Refuse texts that only look like references of ours: `inline` could not put anything in their place.
+
+    The known ones were looked at before; others join them.
+    """
     for place, marker in markers:
         plain = marker._replace(spelling="", head=None)
         if plain in known:
@@ -330,7 +338,8 @@ class _Restorer:
         if key not in self._signed:
             if len(self._signed) >= _KNOWN:
                 self._signed.clear()
-            # Raw sound was stored with a header, so a URL would give other bytes.
+            # The record first: documents come from strangers, and who does not know the digest gets no URL of a media.
+            # Of raw sound it is another, for that was stored with a header, and a URL would give other bytes.
             is_same = self._store.info(keys.check_reference(marker.reference)).sha256 == marker.digest
             self._signed[key] = self._url(marker.reference) if is_same else None
         if (url := self._signed[key]) is None:

@@ -43,6 +43,7 @@ ROUNDS = 8  # how often a writer tries again whose sidecar was not taken
 LOOKS = 8  # how often it is looked whether somebody's deletion has ended: about five seconds
 DEAD_AFTER = timedelta(minutes=10)
 """Age by the storage's clock from which a deletion's mark is that of a dead process: its requests were given up."""
+# Each is given up after the timeout, once asked again: none can still be under way then.
 PIECE = 8 * 2**20
 _READ_AT_ONCE = 4 * PIECE  # bytes of all media of one step that are held in memory to compare them
 _TRIES = 2

@@ -15,7 +15,8 @@ from tests.conftest import storages
 from tests.contract.specimens import get, raised
 from tests.golden.test_messages import EXAMPLES
 from tests.messages import DOCUMENTS, PNG, WAV, b64, block, url
-from tests.storages import S3_RCLONE
+from tests.protocol.wire import costs
+from tests.storages import S3_MOTO, S3_RCLONE, S3_SEAWEED
 from tests.transfers import opened
 
 R1 = MediaMetadata(run_id="r1")
@@ -103,7 +104,7 @@ STAYS = {
     "raw sound": {"inlineData": {"mimeType": "audio/pcm;rate=24000", "data": b64(bytes(range(200)))}},
 }
 
-storage = storages(S3_RCLONE)
+storage = storages(S3_RCLONE, of=(S3_MOTO, S3_RCLONE, S3_SEAWEED))  # the others have no URLs, or can't sign here
 
 
 @pytest.fixture
@@ -199,6 +200,18 @@ def test_urls_live_as_long_as_is_said(store):
     (reference,) = store.list()
     store.delete_media(reference)
     raised(MediaNotFoundError, store.inline, small, urls=True, match="no such media")
+
+
+def test_a_url_costs_five_small_requests_and_is_none_of_what_a_stranger_names(store, storage):
+    """A document that names a media, and not its digest, gets nothing of it."""
+    small = store.externalize([IN_PLACE["chat"][0], IN_PLACE["anthropic"][0], IN_PLACE["responses"][0]], R1)
+    (reference,) = store.list()
+    costs(storage, lambda: store.inline(small, urls=True), get=3, head=2)
+    marker = small[0]["image_url"]["url"]
+    guessed = re.sub("sha256=[0-9a-f]{64}", f"sha256={'ab' * 32}", marker)
+    error = raised(StorageError, store.inline, {"image_url": {"url": guessed}}, urls=True, match="not those that stood")
+    assert reference in str(error)
+    assert "http" not in str(error)
 
 
 def test_storages_without_urls_are_named(memory_storage, tmp_path):
