@@ -107,7 +107,8 @@ def test_each_reference_is_a_media_of_its_own(storage, store, clock):
             file.seek(-5, io.SEEK_END)
             assert file.read() == PNG[-5:]
         assert content.local_path().read_bytes() == PNG
-        assert get(store.get_url(reference))[2] == PNG
+        if storage.name not in (MEMORY, GCS):  # which have no URLs, or nothing to sign with
+            assert get(store.get_url(reference))[2] == PNG
         assert store.exists(reference)
     due = below(storage, "due")
     assert {key.partition("runs/")[2] for key in due} == {each.removeprefix("runs/") for each in (first, second)}
@@ -237,6 +238,7 @@ def test_holds_policies_and_attributes(storage, store, pair):
     store.apply_policy(reference, "audit")
     store.fs.setxattrs(reference, {"user.stars": 5})
     after = sidecar_of(storage, reference)
+    after.pop("write", None)  # where conditions keep two writers apart
     assert {**before, "policy_name": "audit", "expires_at": after["expires_at"], "xattrs": {"user.stars": 5}} == after
     assert store.fs.getxattr(reference, "user.stars") == 5
     assert settled(storage, [reference])

@@ -10,7 +10,7 @@ from fsmedia.format.measures import HEAD_BYTES
 from tests.conftest import on, storages
 from tests.contract.specimens import AT_ONCE, R1, raised
 from tests.protocol.wire import counted
-from tests.storages import LOCAL, MEMORY, S3_RCLONE
+from tests.storages import LOCAL, MEMORY, OBJECT_STORAGES, S3_RCLONE
 
 storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
@@ -87,7 +87,7 @@ def test_what_leftovers_are_can_not_be_measured(store):
     assert "measure with repair=True" in error.next_step
 
 
-@on(S3_RCLONE)
+@on(S3_RCLONE, of=OBJECT_STORAGES)
 def test_only_media_that_lack_something_are_read_in_two_ranges(store, storage):
     put = [store.store_media(MediaContent(data=TIFF, mime_type="image/tiff"), R1) for _ in range(3)]
     _, plain = counted(storage, store.verify)
