@@ -22,8 +22,6 @@ os.environ.update(
     AWS_EC2_METADATA_DISABLED="true",
     AWS_CONFIG_FILE=os.devnull,
     AWS_SHARED_CREDENTIALS_FILE=os.devnull,
-    # Else every call on the emulator hangs a minute in a gRPC look-up of the bucket's type.
-    GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT="false",
     FSSPEC_CONFIG_DIR=os.devnull,
     FSMEDIA_CACHE="off",  # tests of the cache name a folder of their own
     NO_PROXY="127.0.0.1,localhost",

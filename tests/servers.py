@@ -187,6 +187,7 @@ class S3Server(Server):
     key: str
     secret: str
     config: dict[str, Any] = {}  # noqa: RUF012 - never changed
+    """What botocore must be told where fsmedia does not do it: in oracles, and in raw filesystems."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -207,8 +208,6 @@ class S3Server(Server):
         bucket = f"media-{next(self._numbers)}"
         self.client.create_bucket(Bucket=bucket)
         options = {"key": self.key, "secret": self.secret, "endpoint_url": self.direct_url if direct else self.url}
-        if self.config:
-            options["config_kwargs"] = dict(self.config)
         return f"s3://{bucket}/{prefix}".rstrip("/"), options
 
     def stop(self) -> None:

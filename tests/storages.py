@@ -62,7 +62,11 @@ class Storage(ABC):
     def filesystem(self) -> fsspec.AbstractFileSystem:
         """Return a new raw fsspec filesystem without listing cache: what the package is compared with."""
         protocol = self.url.partition("://")[0] if "://" in self.url else "file"
-        return fsspec.filesystem(protocol, skip_instance_cache=True, use_listings_cache=False, **self.options)
+        return fsspec.filesystem(protocol, skip_instance_cache=True, use_listings_cache=False, **self.raw_options())
+
+    def raw_options(self) -> dict[str, Any]:
+        """Return the options, and what fsspec's own class needs besides to work at all."""
+        return self.options
 
     def path(self, key: str = "") -> str:
         """Return the path of a key in the words of `filesystem()`."""
@@ -187,6 +191,9 @@ class S3Storage(ObjectStorage):
     def content_type(self, key: str) -> str | None:
         return self.server.client.head_object(**self._place(key))["ContentType"]
 
+    def raw_options(self) -> dict[str, Any]:
+        return {"config_kwargs": self.server.config, **self.options}
+
     def _place(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self.prefix + key}
 
@@ -218,6 +225,12 @@ class GcsStorage(ObjectStorage):
 
     def content_type(self, key: str) -> str | None:
         return json.loads(self._ask("GET", self._place(key))).get("contentType")
+
+    def filesystem(self) -> fsspec.AbstractFileSystem:
+        from gcsfs.core import GCSFileSystem  # takes a second to import
+
+        # fsspec's own choice asks for each bucket's type by gRPC, for a minute on the emulator.
+        return GCSFileSystem(skip_instance_cache=True, use_listings_cache=False, **self.options)
 
     def _place(self, key: str) -> str:
         return f"storage/v1/b/{self.bucket}/o/{urllib.parse.quote(self.prefix + key, safe='')}"

@@ -27,6 +27,7 @@ from urllib.parse import quote
 
 import fsspec
 from fsspec.asyn import sync
+from fsspec.config import apply_config
 from fsspec.utils import get_protocol
 
 from fsmedia.errors import (
@@ -433,13 +434,21 @@ class FsspecBackend(Backend):
             forced = {} if "::" in url else self._forced_options()
             filesystem, path = fsspec.core.url_to_fs(url, **{**self._storage_options, **forced})
         else:
-            given = dict(self._storage_options)
-            # fsspec takes options under the protocol's name too.
-            named = given.pop(get_protocol(url), {})
-            filesystem = kind(**{**kind._get_kwargs_from_urls(url), **named, **given, **self._forced_options()})
+            filesystem = kind(**{**self._options(), **self._forced_options()})
             path = kind._strip_protocol(url)
         self._opened = (os.getpid(), filesystem)
         return filesystem, str(path).rstrip("/")
+
+    def _options(self) -> dict[str, Any]:
+        """Return what to open with, as fsspec reads it: with what stands under the protocol's name, and in its conf."""
+        given, kind = dict(self._storage_options), self.filesystem_class
+        if kind is None or "::" in self._given_url:
+            return given
+        named = given.pop(get_protocol(self._given_url), {})
+        configured: dict[str, Any] = apply_config(
+            kind, {**kind._get_kwargs_from_urls(self._given_url), **named, **given}
+        )
+        return configured
 
     def _forced_options(self) -> dict[str, Any]:
         """Return the options that this storage must have, whatever the caller gave."""
@@ -484,7 +493,8 @@ class FsspecBackend(Backend):
     @property
     def endpoint(self) -> str | None:
         """What the options say; filesystems call it by several names."""
-        named = (self._storage_options, self._storage_options.get("client_kwargs") or {})
+        options = self._options()
+        named = (options, options.get("client_kwargs") or {})
         return next((str(each["endpoint_url"]) for each in named if each.get("endpoint_url")), None)
 
     @property

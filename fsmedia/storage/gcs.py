@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import quote
 
 from fsspec.spec import AbstractBufferedFile
-from gcsfs import GCSFileSystem
+from gcsfs.core import GCSFileSystem
 from gcsfs.retry import retry_request, validate_response
 
 from fsmedia.errors import MediaError, StorageError
@@ -68,6 +68,8 @@ def _proof(method: str, path: str, args: tuple[str, ...], asked: dict[str, Any])
     return None
 
 
+# Not the class that gcsfs chooses: that one asks for each bucket's type by gRPC, at every call, and a minute long where
+# only HTTP passes. What a hierarchical bucket has more than another is folders of its own, and none are asked for here.
 class CheckedGCSFileSystem(GCSFileSystem):
     """gcsfs, but what is no answer raises; gcsfs takes most of it for an empty one."""
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from urllib.parse import unquote_plus
 
+from botocore.configprovider import ConfiguredEndpointProvider
+from botocore.session import Session
 from s3fs import S3FileSystem
 from s3fs.core import _error_wrapper, _inner_fetch
 
@@ -34,6 +37,8 @@ _PARTS_AT_ONCE = 4
 _BULK = 1000
 # The last: servers that have no uploads.
 _NOT_KNOWN = ("NotImplemented", "MethodNotAllowed", "not implemented", "NoSuchUpload")
+_CHECKSUMS = ("request_checksum_calculation", "response_checksum_validation")
+_PAYER = "x-amz-request-payer"
 
 
 def _is_listing(answer: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
@@ -93,6 +98,13 @@ PROOFS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], bool]] = {
 """What an answer with status 2xx must hold to be one; a bulk delete is compared key by key where it is asked for."""
 
 
+def _pay_in_query(request: Any, signature_version: str, **_: Any) -> None:
+    """Move who pays from a header into the query of a URL that is signed: nobody who opens one sends that header."""
+    if str(signature_version).endswith("-query") and _PAYER in request.headers:
+        request.params = {**request.params, _PAYER: request.headers[_PAYER]}
+        del request.headers[_PAYER]
+
+
 class CheckedS3FileSystem(S3FileSystem):
     """s3fs, but what is no answer raises; s3fs and botocore take most of it for an empty one."""
 
@@ -103,7 +115,8 @@ class CheckedS3FileSystem(S3FileSystem):
         self.clock = StorageClock()
 
     async def _call_s3(self, method: str, *defaults: Any, **asked: Any) -> Any:
-        answer = await super()._call_s3(method, *defaults, **asked)
+        # A bucket whose requesters pay wants to hear it in each request that knows the word; s3fs says it in some.
+        answer = await super()._call_s3(method, self.req_kw, *defaults, **asked)
         self.clock.note_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}), "date")
         proof = PROOFS.get(method)
         if proof is not None and not proof(answer, asked):
@@ -114,6 +127,13 @@ class CheckedS3FileSystem(S3FileSystem):
             marked = any(each.get("DeleteMarker") is True for each in gone)
             self.versioned[asked["Bucket"]] = marked or self.versioned.get(asked["Bucket"], False)
         return answer
+
+    async def _url(self, path: str, *args: Any, **options: Any) -> Any:
+        if self.req_kw:
+            await self.set_session()
+            client = await self.get_s3(self.split_path(path)[0])
+            client.meta.events.register("before-sign.s3.GetObject", _pay_in_query, unique_id="fsmedia-payer")
+        return await super()._url(path, *args, **self.req_kw, **options)
 
 
 class S3Backend(FsspecBackend):
@@ -129,8 +149,21 @@ class S3Backend(FsspecBackend):
 
     def _forced_options(self) -> dict[str, Any]:
         """Sign URLs by version 4, as every region takes them; botocore falls back to version 2 unless told."""
-        given = self._storage_options.get("config_kwargs") or {}
-        return {**self.options, "config_kwargs": {"signature_version": "s3v4", **given}}
+        given = self._options().get("config_kwargs") or {}
+        return {**self.options, "config_kwargs": {"signature_version": "s3v4", **self._checksums(), **given}}
+
+    def _checksums(self) -> dict[str, str]:
+        """Return botocore's settings for checksums where an endpoint is given, by options, environment or profile.
+
+        Servers that are not AWS answer a range with the checksum of the whole object, or refuse one behind a body; and
+        fsmedia has its own SHA-256. What the environment or the profile says of checksums stays.
+        """
+        options = self._options()
+        session = options.get("session") or Session(profile=options.get("profile"))
+        profile = session.get_scoped_config()
+        endpoint = self.endpoint or ConfiguredEndpointProvider(session.full_config, profile, "s3").provide()
+        chosen = [name for name in _CHECKSUMS if os.environ.get(f"AWS_{name.upper()}") or profile.get(name)]
+        return {name: "when_required" for name in _CHECKSUMS if endpoint and name not in chosen}
 
     def _lists_unordered(self) -> bool:
         return self._bucket.endswith(UNORDERED_BUCKETS)
@@ -201,7 +234,7 @@ class S3Backend(FsspecBackend):
         bucket, _, key = path.partition("/")
 
         async def read() -> tuple[bytes, str | None]:
-            answer = await self.fs._call_s3("get_object", Bucket=bucket, Key=key, **asked, **self.fs.req_kw)
+            answer = await self.fs._call_s3("get_object", Bucket=bucket, Key=key, **asked)
             try:
                 return await read_up_to(answer["Body"].read, most), answer.get("ETag")
             finally:
@@ -218,7 +251,7 @@ class S3Backend(FsspecBackend):
     async def _info(self, path: str) -> dict[str, Any]:
         bucket, _, key = path.partition("/")
         # One request also where nothing is: s3fs then looks for a folder of that name by a listing.
-        found = await self.fs._call_s3("head_object", Bucket=bucket, Key=key, **self.fs.req_kw)
+        found = await self.fs._call_s3("head_object", Bucket=bucket, Key=key)
         return {**found, "size": found["ContentLength"], "type": "file"}
 
     def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
@@ -240,7 +273,7 @@ class S3Backend(FsspecBackend):
 
     def _page(self, folder: str, method: str = "list_objects_v2", **options: Any) -> dict[str, Any]:
         bucket, path = self._split(folder.rstrip("/"))
-        asked = {"Bucket": bucket, "Prefix": f"{path}/" if path else "", **self.fs.req_kw, **options}
+        asked = {"Bucket": bucket, "Prefix": f"{path}/" if path else "", **options}
         return cast("dict[str, Any]", self._request(folder or None, method, **asked))
 
     def _marked_pages(self, folder: str, method: str, second: str) -> Iterator[dict[str, Any]]:
@@ -271,7 +304,7 @@ class S3Backend(FsspecBackend):
 
     def abort(self, upload: Upload) -> None:
         """Abort a multipart upload."""
-        ask = {**self._object(upload.key), "UploadId": upload.name, **self.fs.req_kw}
+        ask = {**self._object(upload.key), "UploadId": upload.name}
         try:
             self._request(upload.key, "abort_multipart_upload", **ask)
         except StorageError as error:
@@ -283,7 +316,7 @@ class S3Backend(FsspecBackend):
     def version_rules(self) -> VersionRules:
         """Ask the bucket; one whose versioning is suspended has the versions of before."""
         try:
-            answer = self._request(None, "get_bucket_versioning", Bucket=self._bucket, **self.fs.req_kw)
+            answer = self._request(None, "get_bucket_versioning", Bucket=self._bucket)
         except StorageError as error:
             if any(word in error.problem for word in _NOT_KNOWN):
                 return VersionRules()
