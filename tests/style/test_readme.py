@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests import storages
+from tests.conftest import SERVED
 from tests.style.project import PACKAGE, ROOT, run, run_python
 from tests.surfaces.commands import tells
 
@@ -153,3 +155,17 @@ def test_every_package_is_on_the_map() -> None:
     told = contributing[contributing.index("## The map") : contributing.index("## How to add")]
     rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     tells(told, *(f"`{room}`" for room in rooms - {"__init__"}))
+
+
+def test_the_storages_that_are_named_tested_are_those_of_the_suite() -> None:
+    """Each storage of the suite has a row of its own, and a row that names none says that it is not tested."""
+    page = PAGES["storages.md"].read_text()
+    (header, _, *rows), *_ = (table.splitlines() for table in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE))
+    assert header.endswith("| tested as |")
+    told = [row.strip("| ").rpartition("|")[2].strip() for row in rows]
+    tested = [each.strip("`") for each in told if each.startswith("`")]
+    assert [each for each in told if not each.startswith(("`", "not tested"))] == []
+    # What tests/storages.py calls a storage is a name in capitals, and the fixtures make each of them.
+    names = {value for name, value in vars(storages).items() if name.isupper() and isinstance(value, str)}
+    assert sorted(tested) == sorted(names)
+    assert names <= {*SERVED, storages.LOCAL, storages.MEMORY}
