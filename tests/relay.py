@@ -20,6 +20,7 @@ them:
   asked and only its answer is replaced.
 - `change="empty"|"short"|"flipped"|"closed"`: the server's answer without its bytes, with half of them, with one bit
   of each 64th of them changed, or not at all: the connection is closed.
+- `change="hidden"`: the server's answer, but a 404 becomes a 403, as S3 answers to who may not list.
 - `change="hung"`: half of the bytes of the server's answer, and then nothing, until the client closes the connection.
 - `change="first"`: the answer to the first request of the same target since the rule was made (a stale page).
 - `change="repeated"`, only of listings: the first page again and again, each time with its own token.
@@ -47,6 +48,7 @@ HOST = "127.0.0.1"
 BLOCK = 1 << 16
 POLL_SECONDS = 0.02
 STOP_SECONDS = 5.0
+DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 HOP_FIELDS = ("connection", "content-length", "transfer-encoding", "keep-alive")
 
 
@@ -221,6 +223,8 @@ class Relay:
             return answer._replace(body=BODIES[change](answer.body))
         if change == "first":
             return first
+        if change == "hidden" and answer.status.startswith("404"):
+            return Answer("403 Forbidden", [("Content-Type", "application/xml")], DENIED)
         if change in ("repeated", "hashed", "turned", "sorted"):
             return await self.relisted(rule, request)
         return answer

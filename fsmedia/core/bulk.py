@@ -10,10 +10,12 @@ from fsmedia.core import commit, holds, ingest, records
 from fsmedia.core.ingest import MediaUpload, SourceRules, WriteContext
 from fsmedia.core.lifetime import Deleter
 from fsmedia.core.parallel import attempt, attempt_each, windows
-from fsmedia.errors import BulkError, InvalidMediaError, MediaError
+from fsmedia.errors import BulkError, InvalidMediaError, MediaError, StorageError
+from fsmedia.format.keys import hold_key
 from fsmedia.models import MediaContent, MediaMetadata, Reference
 from fsmedia.models.interfaces import OnError
 from fsmedia.storage import Backend
+from fsmedia.storage.port import may_be_absent
 
 Answer = Any | MediaError
 Pair = tuple[MediaContent, MediaMetadata]
@@ -68,12 +70,20 @@ def find(
     with_holds: bool = False,
 ) -> Iterator[tuple[str | None, records.StoredItem | MediaError]]:
     """Look at many media and read sidecars, and holds on request, a window at a time; give keys and what was found."""
-    # One listing of all holds, at the first window.
+    # One listing of all holds, at the first window; who may not list asks for the hold of each.
     held: frozenset[str] | None = None
+    listed = True
     for window in key_windows(references, key_of, size):
-        if held is None:
-            held = holds.held(backend) if with_holds else frozenset()
-        found = iter(records.find_many(backend, [key for key in window if isinstance(key, str)], held))
+        wanted = [key for key in window if isinstance(key, str)]
+        if held is None and with_holds:
+            try:
+                held = holds.held(backend)
+            except StorageError as error:
+                if not may_be_absent(backend, error):
+                    raise
+                listed, held = False, frozenset()
+        shown = held if listed else frozenset(map(hold_key, wanted))
+        found = iter(records.find_many(backend, wanted, shown or frozenset()))
         for key in window:
             yield (None, key) if isinstance(key, MediaError) else (key, next(found))
 

@@ -48,6 +48,7 @@ from fsmedia.storage import SEEK_BLOCK, Backend, Entry, ReadableFile
 from fsmedia.storage.address import SCHEME, conf_stores, find_store, is_root, split_media_url
 from fsmedia.storage.errors import storage_error
 from fsmedia.storage.listing import NestedStores
+from fsmedia.storage.port import may_be_absent
 
 T = TypeVar("T")
 _log = logging.getLogger("fsmedia")
@@ -392,8 +393,14 @@ class SelectionIndexLoader(Protocol):
 
 def find(backend: Backend, reference: str, *, with_hold: bool = False) -> StoredItem:
     """Return a media item with its sidecar, and its hold on request, in one round trip; refuses what is only half."""
-    wanted = [keys.sidecar_key(reference), *([keys.hold_key(reference)] if with_hold else [])]
-    answers = backend.fetch(reads=wanted, heads=[keys.bytes_key(reference)])
+    wanted, heads = [keys.sidecar_key(reference)], [keys.bytes_key(reference)]
+    try:
+        answers = backend.fetch(reads=[*wanted, *([keys.hold_key(reference)] if with_hold else [])], heads=heads)
+    except StorageError as error:
+        # For those who look, not for those who delete: a role that may only read is told of no hold that is hidden.
+        if not with_hold or not may_be_absent(backend, error):
+            raise
+        answers, with_hold = backend.fetch(reads=wanted, heads=heads), False
     sidecar, entry = answers.reads[0], answers.heads[0]
     if entry is None:
         refuse_folder(backend, reference)

@@ -26,7 +26,7 @@ from fsmedia.format.settings import CHANGEABLE, DEFAULT_ORGANIZATION, Configurat
 from fsmedia.models import OrganizationMode
 from fsmedia.storage import Backend, Exclusion
 from fsmedia.storage.listing import NestedStores
-from fsmedia.storage.port import update_object
+from fsmedia.storage.port import may_be_absent, update_object
 
 _NAMED = 3  # stores below a root that an error names
 _FOLDERS = 1000  # folders below a root in use that are looked into before it becomes a store
@@ -102,7 +102,13 @@ class SettingsFile:
             return
         nested = NestedStores()
         # PromptKit's stores have no settings: any file makes one, but what a writer needs only for a moment.
-        if any(_is_sign(entry.key) for entry in nested.entries(self._backend)):
+        try:
+            if any(_is_sign(entry.key) for entry in nested.entries(self._backend)):
+                return
+        except StorageError as error:
+            # Who may not list is told by what is read next.
+            if not may_be_absent(self._backend, error):
+                raise
             return
         below = ", ".join(f"{self._backend.url}/{each}" for each in nested.folders[:_NAMED])
         raise MediaNotFoundError(
@@ -247,7 +253,13 @@ class SettingsFile:
         # Of two that changed the settings at once the last may have taken back what the other had acknowledged: the
         # switch's own object tells then.
         switches, began = [*SWITCHES] if self._may_have_switches() else [], self._now()
-        found = self._backend.fetch([keys.CONFIGURATION_KEY], [keys.switch_key(each) for each in switches])
+        try:
+            found = self._backend.fetch([keys.CONFIGURATION_KEY], [keys.switch_key(each) for each in switches])
+        except StorageError as error:
+            # Who may not list opens a root without settings, too, to read; `settle` refuses to write there.
+            if self._written is not None or not may_be_absent(self._backend, error):
+                raise
+            return None
         data = found.reads[0]
         if data is None:
             return None
@@ -269,8 +281,13 @@ class SettingsFile:
 
     def _assume(self) -> Configuration:
         """Return the settings of a first write; a root that is not empty keeps the mode that its folders show."""
-        adopted = any(_is_sign(entry.key) for entry in self._backend.entries())
         shown = DEFAULT_ORGANIZATION
+        try:
+            adopted = any(_is_sign(entry.key) for entry in self._backend.entries())
+        except StorageError as error:
+            if not may_be_absent(self._backend, error):
+                raise
+            return Configuration.first(self._settings, organization=shown, adopted=True)
         if adopted and "organization" not in self._settings.values:
             defaults = Configuration().layouts
             modes = (OrganizationMode.BY_RUN, OrganizationMode.BY_CONVERSATION, OrganizationMode.BY_SESSION)

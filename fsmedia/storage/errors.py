@@ -54,6 +54,11 @@ _KINDS = (
 )
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Tell whether a storage says that these credentials may not do it; gcsfs has no class for that."""
+    return isinstance(error, PermissionError) or (isinstance(error, OSError) and str(error).startswith("Forbidden"))
+
+
 def check_absence(error: OSError) -> None:
     """Raise if "no such file" only means that the connection is gone, as fsspec's FTP has it."""
     behind: BaseException | None = error
@@ -134,11 +139,15 @@ def redact(text: str, secrets: frozenset[str]) -> str:
 
 def storage_error(error: BaseException, key: str | None, secrets: frozenset[str] = frozenset()) -> StorageError:
     """Return the `StorageError` that says what a storage raised, with a next step."""
-    problem, step = next((words for kind, *words in _KINDS if isinstance(error, kind)), _FAILED)
+    told = PermissionError if is_refusal(error) else type(error)
+    problem, step = next((words for kind, *words in _KINDS if issubclass(told, kind)), _FAILED)
     if problem == _FAILED[0] and isinstance(error, OSError):
         step = _STEPS.get(error.errno or 0, step)
     detail = _one_line(redact(str(error), secrets))[:_LONGEST_DETAIL] or type(error).__name__
     raised = StorageError(f"{problem} ({type(error).__name__}: {detail})", next_step=step, key=key)
+    if told is PermissionError:
+        # Of wrong or expired credentials s3fs's errors have no number, of a 403 of GCS gcsfs's have none.
+        raised.errno = error.errno if isinstance(error, PermissionError) else errno.EACCES
     # The cause is kept for a traceback only where nothing in its whole chain shows a secret.
     if _shows(error, secrets, set()):
         raised.__suppress_context__ = True

@@ -41,7 +41,7 @@ from fsmedia.errors import (
 from fsmedia.format import keys
 from fsmedia.models import public_url
 from fsmedia.models.content import temporary_file
-from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, check_absence, refused, secrets_of
+from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, check_absence, is_refusal, refused, secrets_of
 from fsmedia.storage.listing import KeyOrder, Page, depth_first, level
 from fsmedia.storage.port import (
     SEEK_BLOCK,
@@ -126,12 +126,6 @@ def _without(text: str, path: str) -> str:
     for name in (path, quote(path), quote(path, safe="")):
         text = text.replace(name, "")
     return text
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Tell whether a storage says that these credentials may not look; gcsfs and FTP have no class for it."""
-    forbidden = isinstance(error, OSError) and str(error).startswith("Forbidden")
-    return forbidden or isinstance(error, PermissionError) or type(error).__name__ == "error_perm"
 
 
 def lifetime_of_url(service: str, expiry: timedelta, key: str) -> int:
@@ -683,7 +677,8 @@ class FsspecBackend(Backend):
         try:
             return (await self._found(path, keys.MAX_SETTINGS_BYTES))[0]
         except Exception as error:
-            if not _is_refusal(error):
+            # Of FTP its word for whatever it does not do.
+            if not is_refusal(error) and type(error).__name__ != "error_perm":
                 raise
         return None
 
@@ -920,6 +915,20 @@ class FsspecBackend(Backend):
     def holds(self, folder: str) -> bool:
         """Tell whether anything is below the folder."""
         return next(self.entries(folder), None) is not None
+
+    @property
+    def hides_absence(self) -> bool:
+        """Whether these credentials may not list an object store; asked once."""
+        if self._hides is None:
+            try:
+                self._hides = self.asynchronous and self.holds("") is None
+            except StorageError as error:
+                if error.errno != errno.EACCES:
+                    raise
+                self._hides = True
+        return self._hides
+
+    _hides: bool | None = None
 
     # -- copying ----------------------------------------------------------------------------------------------
 

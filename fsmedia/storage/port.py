@@ -7,6 +7,7 @@ the key and no secret. All methods may be called from any thread, in a forked ch
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import math
@@ -451,6 +452,11 @@ class Backend(ABC):
     def holds(self, folder: str) -> bool:
         """Tell whether anything lies below a folder."""
 
+    @property
+    def hides_absence(self) -> bool:
+        """Whether what is not there is refused instead of not found, as S3 and GCS do to who may not list."""
+        return False
+
     @abstractmethod
     def delete(self, keys: Iterable[str], *, keep_folders: bool = False) -> Mapping[str, MediaError]:
         """Remove; return what was not confirmed. What is not there counts as removed.
@@ -542,6 +548,11 @@ class Backend(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def may_be_absent(backend: Backend, error: StorageError) -> bool:
+    """Tell whether a refusal may only say that nothing is there; enough for who reads, never for who deletes."""
+    return error.errno == errno.EACCES and backend.hides_absence
 
 
 def missing_package(protocol: str, extra: str | None, error: Exception) -> StorageError:

@@ -38,6 +38,7 @@ _BULK = 1000
 # The last: servers that have no uploads.
 _NOT_KNOWN = ("NotImplemented", "MethodNotAllowed", "not implemented", "NoSuchUpload")
 _CHECKSUMS = ("request_checksum_calculation", "response_checksum_validation")
+_HIDDEN = "; without s3:ListBucket S3 answers 403 for what is not there, too"
 _PAYER = "x-amz-request-payer"
 
 
@@ -116,7 +117,15 @@ class CheckedS3FileSystem(S3FileSystem):
 
     async def _call_s3(self, method: str, *defaults: Any, **asked: Any) -> Any:
         # A bucket whose requesters pay wants to hear it in each request that knows the word; s3fs says it in some.
-        answer = await super()._call_s3(method, self.req_kw, *defaults, **asked)
+        try:
+            answer = await super()._call_s3(method, self.req_kw, *defaults, **asked)
+        except PermissionError as error:
+            # Other codes are about the credentials themselves.
+            if _told(error)[1] not in ("AccessDenied", "403"):
+                raise
+            refusal = PermissionError(f"{error}{_HIDDEN if method in ('get_object', 'head_object') else ''}")
+            refusal.errno = errno.EACCES
+            raise refusal from error.__cause__
         self.clock.note_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}), "date")
         proof = PROOFS.get(method)
         if proof is not None and not proof(answer, asked):
