@@ -87,6 +87,7 @@ class StoreSettings(SettingsWords, total=False):
     view_max_age: timedelta | None
     timeout: timedelta
     allow_private_urls: bool
+    trust_proxy: bool
     hooks: Iterable[Hook]
     deletion_log: DeletionLog
     now: Callable[[], datetime]
@@ -102,13 +103,14 @@ DEFAULTS: StoreSettings = {
     "view_max_age": VIEW_MAX_AGE,
     "timeout": timedelta(seconds=60),
     "allow_private_urls": False,
+    "trust_proxy": False,
     "hooks": (),
     "deletion_log": None,
     "now": utc_now,
 }
 """What one who opens a store gets unless told; the store's own settings are left to the store."""
 # What the file system of a store has no use for, or takes otherwise.
-_NOT_OF_FILES = {"storage_options", "url_expiry", "allow_private_urls"}
+_NOT_OF_FILES = {"storage_options", "url_expiry", "allow_private_urls", "trust_proxy"}
 
 
 def _check_options(options: StoreSettings) -> None:
@@ -197,6 +199,9 @@ class MediaStore:
         written, may take it once more for each MiB. What gets no answer is asked for once more.
     allow_private_urls
         Let sources be URLs of this machine and its own network, and use the environment's proxies.
+    trust_proxy
+        Download sources through the proxy that the environment names (`$HTTPS_PROXY`), which decides where a name leads
+        that this machine can't resolve; what is known to be private is refused all the same.
     hooks
         Functions that are called with an `Event` after each operation; they pickle along. What one raises is logged
         once and stops nothing. OpenTelemetry needs none: it is told where the program has set it up.
@@ -1439,10 +1444,9 @@ class MediaStore:
         return WriteContext(self._backend, configuration or file.current(), largest, self._now, file.settle)
 
     def _source_rules(self) -> SourceRules:
-        options = self._options
-        return SourceRules(
-            options["max_file_size"], options["timeout"], options["allow_private_urls"], self._references.open
-        )
+        options, opened = self._options, self._references.open
+        private, proxy = options["allow_private_urls"], options["trust_proxy"]
+        return SourceRules(options["max_file_size"], options["timeout"], private, opened, proxy)
 
     def _content_of(self, found: records.StoredItem) -> MediaContent:
         key = found.entry.key

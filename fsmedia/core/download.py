@@ -2,8 +2,9 @@
 
 Connects only to public addresses unless private ones are allowed: a host is resolved once, every address it has is
 checked, and the connection goes to a checked address itself, after each redirect anew. Proxies of the environment
-would hide that address, so they are used only where private addresses are allowed. Writes nothing. Python can't
-interrupt the resolver: the time of a look-up counts, but only the system's own limits end it.
+would hide that address, so they are used only where private addresses are allowed, or the proxy is trusted: then what
+this machine can tell of a host must still be public. Writes nothing. Python can't interrupt the resolver: the time of a
+look-up counts, but only the system's own limits end it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
@@ -49,6 +50,8 @@ _PORTS = {"http": 80, "https": 443}
 _AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::([0-9]{0,5}))?")
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")  # an IPv4 address in one of the spellings of inet_aton
+# Names of local networks (RFC 6761, 6762, 8375, ICANN's .internal), and those without a dot.
+_LOCAL_NAME = re.compile(r"[^.:]*|.*\.(localhost|local|internal|home\.arpa)")
 _URL_SAFE = "!$%&'()*+,/:;=?@[]~"  # left as they are; all else but letters, digits and -._ is percent-encoded
 # Own table beside `is_global`, which differs between versions of Python and takes multicast and 6to4 for global.
 _SPECIAL: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = [
@@ -84,6 +87,7 @@ def open_url(
     timeout: timedelta,
     max_size: int | None,
     allow_private: bool,
+    trust_proxy: bool = False,
     address_allowed: Callable[[Address], bool] = is_public,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Download]:
@@ -91,10 +95,13 @@ def open_url(
 
     A URL with a user, a password or a blank is refused; what else needs it is percent-encoded. `timeout` bounds each
     wait, and all that the server takes for each MiB of body begun. `max_size` is in bytes, None takes any number.
-    `allow_private` connects to any address and uses the proxies of the environment. The answer must be a 200 with the
-    bytes as they are, and not say that it is too large.
+    `allow_private` connects to any address and uses the proxies of the environment. `trust_proxy` uses them too, and
+    still refuses hosts that this machine finds at a private address, and names of local networks; where another name
+    leads is the proxy's business. The answer must be a 200 with the bytes as they are, and not say that it is too
+    large.
     """
-    fetch = _Request(timeout.total_seconds(), clock, None if allow_private else address_allowed)
+    allowed = None if allow_private else address_allowed
+    fetch = _Request(timeout.total_seconds(), clock, allowed, uses_proxy=allow_private or trust_proxy)
     place = fetch.place(url)
     for _ in range(MAX_REDIRECTS + 1):
         with ExitStack() as stack:
@@ -190,7 +197,17 @@ def _ascii_host(host: str) -> str:
 class _Request:
     """State of one download: where redirects led, the time it may take, and errors that name it without secrets."""
 
-    def __init__(self, timeout: float, clock: Callable[[], float], allowed: Callable[[Address], bool] | None) -> None:
+    def __init__(
+        self,
+        timeout: float,
+        clock: Callable[[], float],
+        allowed: Callable[[Address], bool] | None,
+        *,
+        uses_proxy: bool = False,
+    ) -> None:
+        self._uses_proxy = uses_proxy
+        self._proxy_name = ""  # the proxy that the present URL is asked through, for errors: nothing of its user
+        self._proxy_variable = ""  # the variable that names a proxy for the present URL, used or not
         self.received = 0  # bytes of body; headers, chunk sizes and trailers earn no time
         self._timeout, self._clock, self._allowed = min(timeout, _LONGEST_WAIT), clock, allowed
         self._began = self._spent = 0.0
@@ -221,8 +238,18 @@ class _Request:
         raise failure  # not inside `except`: the inner error must not hang on this one
 
     def _explained(self, error: Exception) -> tuple[str, str]:
+        problem, step = self._cause(error)
+        # Of the proxy only its place is told: the variable may hold a password.
+        if self._proxy_name:
+            return f"{problem}, through {self._proxy_name}", f"{step}; check {self._proxy_variable}"
+        if self._proxy_variable and isinstance(error, OSError):
+            step += f"; {self._proxy_variable} names a proxy, which is used where the store has trust_proxy=True"
+        return problem, step
+
+    def _cause(self, error: Exception) -> tuple[str, str]:
         if isinstance(error, socket.gaierror):
-            return "its host name can't be resolved", "check the host name, or try again"
+            subject = "proxy" if self._proxy_name else "host name"
+            return f"its {subject} can't be resolved", "check the host name, or try again"
         if isinstance(error, ssl.SSLCertVerificationError):
             step = "check the host name; $SSL_CERT_FILE can name the authorities to trust"
             return f"its certificate is refused ({error.verify_message})", step
@@ -271,11 +298,16 @@ class _Request:
     def exchange(self, place: HttpUrl, stack: ExitStack) -> http.client.HTTPResponse:
         """Connect, ask and read the head of the answer; the stack closes what was opened."""
         proxy, secret = self._proxy(place)
-        sock = stack.enter_context(self._connect(*(proxy or (place.host, place.port))))
+        if proxy:
+            self._check_behind(place)
+        found = socket.getaddrinfo(*proxy, type=socket.SOCK_STREAM) if proxy else self._resolved(place)
+        sock = stack.enter_context(self._connect(found))
         if proxy and place.scheme == "https":
             there = f"{place.authority.removesuffix(f':{place.port}')}:{place.port}"
-            if self._ask(sock, "CONNECT", there, {"Host": there, **secret}).status != http.HTTPStatus.OK:
-                raise self.failed("the proxy of the environment refuses the connection", "check $HTTPS_PROXY")
+            status = self._ask(sock, "CONNECT", there, {"Host": there, **secret}).status
+            if status != http.HTTPStatus.OK:
+                step = f"check {self._proxy_variable}, and whether the proxy lets this host through"
+                raise self.failed(f"{self._proxy_name} refuses the connection ({_status(status)})", step)
         if place.scheme == "https":
             context = ssl.create_default_context()
             self.limit(sock)  # an end without TLS's goodbye may be forged: it counts as broken off
@@ -300,9 +332,14 @@ class _Request:
 
     def _proxy(self, place: HttpUrl) -> tuple[tuple[str, int] | None, dict[str, str]]:
         """Return where the environment's proxy is, and the header that it wants."""
-        proxies = {} if self._allowed else getproxies_environment()
-        text = proxies.get(place.scheme) or proxies.get("all")
+        self._proxy_name = self._proxy_variable = ""
+        proxies = getproxies_environment()
+        name = place.scheme if proxies.get(place.scheme) else "all"
+        text = proxies.get(name)
         if not text or proxy_bypass(place.host):
+            return None, {}
+        self._proxy_variable = f"${name.upper()}_PROXY"
+        if not self._uses_proxy:
             return None, {}
         try:
             parts = urlsplit(text if "://" in text else f"http://{text}")
@@ -310,19 +347,36 @@ class _Request:
         except ValueError:
             where = ("", 0)
         if not where[0] or parts.scheme != "http":
-            raise self.failed("the proxy of the environment is no http:// URL", "check $HTTP_PROXY and $HTTPS_PROXY")
+            raise self.failed("the proxy of the environment is no http:// URL", f"check {self._proxy_variable}")
+        self._proxy_name = f"the proxy of the environment, {where[0]}:{where[1]}"
         user = base64.b64encode(unquote_to_bytes(f"{parts.username}:{parts.password or ''}")).decode()
         return where, {"Proxy-Authorization": f"Basic {user}"} if parts.username else {}
 
-    def _connect(self, host: str, port: int) -> socket.socket:
-        """Connect to a host, if all its addresses are allowed."""
+    def _resolved(self, place: HttpUrl) -> list[Any]:
+        """Return the addresses of a host, if all of them are allowed."""
         # Resolved once, and connected to the very address that was checked: a second look-up could answer otherwise.
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
         if self._allowed and not all(self._allowed(ipaddress.ip_address(entry[4][0])) for entry in found):
-            raise self.invalid(
-                "leads to an address that is not public",
-                "download it yourself, or open the store with allow_private_urls=True",
-            )
+            raise self._private()
+        return found
+
+    def _private(self) -> InvalidMediaError:
+        step = "download it yourself, or open the store with allow_private_urls=True"
+        return self.invalid("leads to an address that is not public", step)
+
+    def _check_behind(self, place: HttpUrl) -> None:
+        """Refuse a host that is asked for through a proxy and is not public, as far as this machine can tell."""
+        if self._allowed is None:
+            return
+        # Behind a proxy names are often resolved by it alone.
+        with suppress(socket.gaierror):
+            self._resolved(place)
+            return
+        if _LOCAL_NAME.fullmatch(place.host):
+            raise self._private()
+
+    def _connect(self, found: list[Any]) -> socket.socket:
+        """Connect to the first of these addresses that answers."""
         failure = OSError(errno.EADDRNOTAVAIL, "no address")
         for index, (family, kind, protocol, _, address) in enumerate(found):
             try:
@@ -345,7 +399,9 @@ class _Request:
     def checked_size(self, response: http.client.HTTPResponse) -> int | None:
         """Return the size that an answer declares, if it is a 200 whose body will be the bytes as they are."""
         status, headers = response.status, response.headers
-        said = f"answered {status} {http.client.responses.get(status, '')}".rstrip()
+        said = f"answered {_status(status)}" + (f", through {self._proxy_name}" if self._proxy_name else "")
+        if self._proxy_name and status == http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            raise self.failed(said, f"give the proxy's user and password in {self._proxy_variable}")
         if status in _SERVER_ERRORS:
             raise self.failed(said, "try again later")
         if status != http.HTTPStatus.OK:
@@ -359,6 +415,10 @@ class _Request:
         if codings and not (response.chunked and len(codings) == 1):  # `http.client` would keep the chunks' framing
             raise self.invalid("is sent in an unknown Transfer-Encoding", "download it yourself")
         return int(lengths[0]) if lengths and not response.chunked else None
+
+
+def _status(status: int) -> str:
+    return f"{status} {http.client.responses.get(status, '')}".rstrip()
 
 
 class _SocketReader(io.RawIOBase):

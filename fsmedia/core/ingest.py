@@ -482,6 +482,7 @@ class SourceRules:
     timeout: timedelta  # longest wait for a connection to a URL, and for each of its answers
     allow_private: bool  # whether a URL may lead to this machine or its own network
     open_stored: Callable[[str], BinaryIO]  # opens a media item of the same store
+    trust_proxy: bool = False  # whether URLs are asked for through the proxy of the environment
 
 
 class Source(NamedTuple):
@@ -535,7 +536,8 @@ def _open_url_source(url: str, mime_type: str, rules: SourceRules) -> Iterator[S
         kind, data = read_data_url(url, max_size=max_size)
         yield Source((data,), data, len(data), kind if is_unknown else None)
         return
-    with open_url(url, timeout=rules.timeout, max_size=max_size, allow_private=rules.allow_private) as download:
+    private, proxy = rules.allow_private, rules.trust_proxy
+    with open_url(url, timeout=rules.timeout, max_size=max_size, allow_private=private, trust_proxy=proxy) as download:
         yield Source(download.chunks(), None, download.size, download.mime_type if is_unknown else None)
 
 

@@ -469,6 +469,64 @@ def test_proxy_that_refuses_or_is_of_another_kind_is_a_storage_error(monkeypatch
         failed("http://files.example/a", StorageError, "proxy of the environment")
 
 
+PLACES = {
+    "files_example": [["127.0.0.1"]], "inside_example": [["127.0.0.2"]], "127_0_0_1": [["127.0.0.1"]],
+    "127_0_0_2": [["127.0.0.2"]], "10_0_0_1": [["10.0.0.1"]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_trusted_proxy_keeps_the_guard(
+    scheme: str, monkeypatch: pytest.MonkeyPatch, resolve: Callable[..., Resolver]
+) -> None:
+    """A network with a proxy only: most names are resolved by the proxy alone, and it stands at a private address."""
+    resolve(**PLACES)
+    words: dict[str, Any] = {"address_allowed": first_only, "trust_proxy": True}
+    answer = with_length(b"proxied") if scheme == "http" else b"HTTP/1.1 502 Bad Gateway\r\n\r\n"
+    with Server(answer, "127.0.0.2") as proxy:
+        monkeypatch.setenv(f"{scheme}_proxy", f"http://me:hidden@127.0.0.2:{proxy.port}")
+        for host in ("files.example", "unknown.example"):
+            if scheme == "http":
+                assert get(f"http://{host}/a", **words) == b"proxied"
+            else:
+                told = (
+                    rf"proxy of the environment, 127\.0\.0\.2:{proxy.port} refuses the connection \(502 Bad Gateway\)"
+                )
+                failed(f"https://{host}/a", StorageError, rf"{told}.*HTTPS_PROXY", **words)
+        seen = proxy.connections
+        for host in ("127.0.0.2", "10.0.0.1", "inside.example", "unknown", "wiki.internal", "a.local", "x.home.arpa"):
+            failed(f"{scheme}://{host}/a", InvalidMediaError, "not public", **words)
+        if scheme == "http":
+            with Server(moved("http://inside.example/b"), "127.0.0.2") as moving:
+                monkeypatch.setenv("http_proxy", f"http://127.0.0.2:{moving.port}")
+                failed("http://files.example/a", InvalidMediaError, "redirected.*not public", **words)
+        assert proxy.connections == seen
+    monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.2:9")
+    failed(f"{scheme}://files.example/a", StorageError, r"ECONNREFUSED\), through the proxy.*127\.0\.0\.2:9", **words)
+    monkeypatch.setenv(f"{scheme}_proxy", "http://nowhere.example:9")
+    failed(f"{scheme}://files.example/a", StorageError, "its proxy can't be resolved.*nowhere.example:9", **words)
+
+
+def test_what_a_proxy_answers_itself_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for status, told in ((407, "give the proxy's user"), (403, "answered 403"), (502, "again later")):
+        with Server(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()) as proxy:
+            monkeypatch.setenv("http_proxy", f"http://me:hidden@127.0.0.1:{proxy.port}")
+            caught = failed("http://files.example/a", MediaError, told, trust_proxy=True)
+            assert f"through the proxy of the environment, 127.0.0.1:{proxy.port}" in str(caught)
+
+
+def test_a_proxy_that_is_not_trusted_is_named_where_nothing_else_answers(
+    monkeypatch: pytest.MonkeyPatch, resolve: Callable[..., Resolver]
+) -> None:
+    resolve()
+    for name in ("https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://me:hidden@127.0.0.1:9")
+        told = rf"can't be resolved.*\${name.upper()} names a proxy.*trust_proxy=True"
+        failed("https://files.example/a", StorageError, told, allow_private=False)
+        monkeypatch.delenv(name)
+    assert "proxy" not in str(failed("https://files.example/a", StorageError, allow_private=False))
+
+
 # --- redirects
 def test_redirects_are_followed_to_another_port_too_up_to_five_and_cookies_are_not_kept() -> None:
     for status in (301, 302, 303, 307, 308):
