@@ -615,7 +615,7 @@ def objects() -> None:
 
 def _compare_objects(url: str, options: dict[str, Any]) -> None:
     store = MediaStore(url, storage_options=options).create()
-    raw = fsspec.filesystem("s3", use_listings_cache=False, **options)
+    raw = fsspec.filesystem("s3", use_listings_cache=False, config_kwargs=RcloneServer.config, **options)
     root = url.removeprefix("s3://")
     first = store.store_media(MediaContent(data=DATA, mime_type="image/png"), MediaMetadata(run_id="first"))
     sidecar = raw.cat_file(f"{root}/{first}.meta")
@@ -700,7 +700,7 @@ def _bulk(url: str, options: dict[str, Any]) -> None:
     store = MediaStore(url, storage_options=options).create()
     pairs = ((MediaContent(data=DATA, mime_type="image/png"), MediaMetadata(run_id="r1")) for _ in range(BULK))
     references = store.store_many(pairs)
-    raw = fsspec.filesystem("s3", use_listings_cache=False, **options)
+    raw = fsspec.filesystem("s3", use_listings_cache=False, config_kwargs=RcloneServer.config, **options)
     root = url.removeprefix("s3://")
     fs = store.fs
     paths = [f"{root}/{reference}" for reference in references]
@@ -730,7 +730,7 @@ def sync() -> None:
 def _synced(source: MediaStore, server: RcloneServer, folder: Path, title: str, count: int, rounds: int) -> None:
     turn = itertools.count()
     url, options = server.new_root(direct=True)
-    raw = fsspec.filesystem("s3", use_listings_cache=False, **options)
+    raw = fsspec.filesystem("s3", use_listings_cache=False, config_kwargs=RcloneServer.config, **options)
     bucket, far = url.removeprefix("s3://"), f"{url}/far"
     source.sync_to(far, storage_options=options)
 

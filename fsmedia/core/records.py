@@ -398,7 +398,7 @@ def find(backend: Backend, reference: str, *, with_hold: bool = False) -> Stored
         answers = backend.fetch(reads=[*wanted, *([keys.hold_key(reference)] if with_hold else [])], heads=heads)
     except StorageError as error:
         # For those who look, not for those who delete: a role that may only read is told of no hold that is hidden.
-        if not with_hold or not may_be_absent(backend, error):
+        if not with_hold or not may_be_absent(backend, error, keys.hold_key(reference)):
             raise
         answers, with_hold = backend.fetch(reads=wanted, heads=heads), False
     sidecar, entry = answers.reads[0], answers.heads[0]

@@ -257,7 +257,7 @@ class SettingsFile:
             found = self._backend.fetch([keys.CONFIGURATION_KEY], [keys.switch_key(each) for each in switches])
         except StorageError as error:
             # Who may not list opens a root without settings, too, to read; `settle` refuses to write there.
-            if self._written is not None or not may_be_absent(self._backend, error):
+            if self._written is not None or not may_be_absent(self._backend, error, keys.CONFIGURATION_KEY):
                 raise
             return None
         data = found.reads[0]

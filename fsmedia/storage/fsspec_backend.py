@@ -918,10 +918,11 @@ class FsspecBackend(Backend):
 
     @property
     def hides_absence(self) -> bool:
-        """Whether these credentials may not list an object store; asked once."""
+        """Whether these credentials may not list; asked once."""
         if self._hides is None:
             try:
-                self._hides = self.asynchronous and self.holds("") is None
+                self.holds("")
+                self._hides = False
             except StorageError as error:
                 if error.errno != errno.EACCES:
                     raise

@@ -550,9 +550,17 @@ class Backend(ABC):
         self.close()
 
 
-def may_be_absent(backend: Backend, error: StorageError) -> bool:
-    """Tell whether a refusal may only say that nothing is there; enough for who reads, never for who deletes."""
-    return error.errno == errno.EACCES and backend.hides_absence
+def may_be_absent(backend: Backend, error: StorageError, key: str | None = None) -> bool:
+    """Tell whether a refusal, of this key or of a listing, may only say that nothing is there.
+
+    Enough for who reads, never for who deletes.
+    """
+    if error.errno != errno.EACCES or not backend.asynchronous:
+        return False
+    if key is None or backend.hides_absence:
+        return backend.hides_absence
+    # Who may list under a condition on prefixes is refused what is not there, too, and can look for it.
+    return all(each.key != key for each in backend.children(key.rpartition("/")[0]).entries)
 
 
 def missing_package(protocol: str, extra: str | None, error: Exception) -> StorageError:

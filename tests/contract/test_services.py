@@ -108,8 +108,11 @@ DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Err
 OBJECT = r"^/(storage/v1/b/|download/storage/v1/b/)?[^/?]+/(o/)?[^/?]"
 
 
-def role(*actions):
-    """Return the rules of a relay for a role that may do these things only, in the order in which they are met."""
+def role(*actions, hides=None):
+    """Return the rules of a relay for a role that may do these things only, in the order in which they are met.
+
+    `hides`: whether what is not there is refused, as it is to who may not list unless told.
+    """
     asked = {
         "s3:GetBucketVersioning": [("GET", r"\?versioning")],
         "s3:ListBucketVersions": [("GET", r"[?&]versions")],
@@ -125,7 +128,7 @@ def role(*actions):
         WrongAnswer(*each, status=403, body=DENIED) for name in asked if name not in actions for each in asked[name]
     ]
     hidden = [WrongAnswer(method, OBJECT, change="hidden") for method in ("GET", "HEAD")]
-    return refused + (hidden if "s3:ListBucket" not in actions else [])
+    return refused + (hidden if hides or "s3:ListBucket" not in actions else [])
 
 
 @pytest.mark.parametrize("storage", ["s3-moto", "s3-seaweed", "gcs"], indirect=True)
@@ -161,6 +164,22 @@ def test_a_role_that_may_only_get(storage, settled):
             raised(StorageError, store.store_media, MediaContent.from_bytes(DATA), MediaMetadata(run_id="r"))
         raised(StorageError, lambda: [*store.list()])
     assert storage.contents() == before
+
+
+def test_a_role_that_may_list_under_a_condition_on_prefixes(moto_storage):
+    """To S3 it may not list where that decides between 403 and 404, and its listings show what is there."""
+    whole = opened(moto_storage)
+    ours, held = (
+        whole.store_media(MediaContent.from_bytes(DATA), MediaMetadata(run_id="r", message_idx=i)) for i in (0, 1)
+    )
+    whole.hold(held, "asked for")
+    with moto_storage.server.answering(*role("s3:GetObject", "s3:ListBucket", hides=True)):
+        store = MediaStore(moto_storage.url, storage_options=moto_storage.options)
+        assert [store.info(each).hold for each in (ours, held)] == [None, "asked for"]
+        with moto_storage.server.answering(WrongAnswer("GET", "/holds/", status=403, body=DENIED)):
+            raised(StorageError, store.info, held, match="refused access")
+        moto_storage.remove(".fsmedia/store.json")
+        assert MediaStore(moto_storage.url, storage_options=moto_storage.options).read(ours) == DATA
 
 
 def test_wrong_credentials_hide_nothing(rclone_storage):
