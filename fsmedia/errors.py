@@ -213,6 +213,7 @@ class ForeignCall:
 INSTALL: Final = {
     "s3": "pip install s3fs",
     "gcs": "pip install gcsfs",
+    "azure": "pip install adlfs",
     "catalog": "pip install pyarrow duckdb",
     "notebook": "pip install pillow av tinytag markupsafe pypdfium2 markdown-it-py anywidget",
 }

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 # The machine's own settings must not reach a test, and s3fs, gcsfs and fsspec read theirs when they are imported.
-FOREIGN = ("AWS_", "FSMEDIA_", "FSSPEC_", "GCSFS_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
-# Make a missing browser a failure, and say where axe-core lies: see tests/surfaces/hosts.py
-OURS = ("FSMEDIA_REQUIRE_BROWSER", "FSMEDIA_AXE")
+FOREIGN = ("AWS_", "AZURE_", "FSMEDIA_", "FSSPEC_", "GCSFS_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
+# Make a missing browser a failure, and say where axe-core and Azurite lie: see tests/surfaces/hosts.py, servers.py
+OURS = ("FSMEDIA_REQUIRE_BROWSER", "FSMEDIA_AXE", "FSMEDIA_AZURITE")
 for variable in [name for name in os.environ if name.startswith(FOREIGN) and name not in OURS]:
     del os.environ[variable]
 os.environ.update(
@@ -40,7 +40,15 @@ for module in ("protocol.worlds", "protocol.disk", "surfaces.specimens", "surfac
 
 from fsmedia import MediaError  # noqa: E402
 from tests import storages as places  # noqa: E402
-from tests.servers import FakeGcsServer, MotoServer, RcloneServer, SeaweedServer, Server  # noqa: E402
+from tests.servers import (  # noqa: E402
+    AZURITE,
+    AzuriteServer,
+    FakeGcsServer,
+    MotoServer,
+    RcloneServer,
+    SeaweedServer,
+    Server,
+)
 
 hypothesis.settings.register_profile("default", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("full", max_examples=500, deadline=None)
@@ -108,6 +116,8 @@ def full_run(pytestconfig: pytest.Config) -> bool:
 def served(server_class: type[Server]) -> Any:
     @pytest.fixture(scope="session")
     def server() -> Iterator[Server]:
+        if server_class is AzuriteServer and AZURITE not in os.environ:
+            pytest.skip(f"no Azurite: npm install --prefix DIR azurite, {AZURITE}=DIR/node_modules/.bin/azurite-blob")
         started = server_class().start()
         yield started
         started.stop()
@@ -115,12 +125,14 @@ def served(server_class: type[Server]) -> Any:
     return server
 
 
-moto, rclone, seaweed, fake_gcs = map(served, (MotoServer, RcloneServer, SeaweedServer, FakeGcsServer))
+moto, rclone, seaweed = map(served, (MotoServer, RcloneServer, SeaweedServer))
+fake_gcs, azurite = map(served, (FakeGcsServer, AzuriteServer))
 SERVED = {
     places.S3_MOTO: ("moto", "lab/store", places.S3Storage),
     places.S3_RCLONE: ("rclone", "", places.S3Storage),
     places.S3_SEAWEED: ("seaweed", "lab/store", places.S3Storage),
     places.GCS: ("fake_gcs", "", places.GcsStorage),
+    places.AZURE: ("azurite", "lab/d[1]", places.AzureStorage),
 }
 """Name of a storage -> fixture of its server, prefix of its roots: a prefix in a bucket and a plain bucket must do."""
 
@@ -183,6 +195,7 @@ storage, object_storage = storages(*places.ALL_STORAGES), storages(*places.OBJEC
 local_storage, memory_storage = only(places.LOCAL), only(places.MEMORY)
 moto_storage, rclone_storage = only(places.S3_MOTO), only(places.S3_RCLONE)
 seaweed_storage, gcs_storage = only(places.S3_SEAWEED), only(places.GCS)
+azure_storage = only(places.AZURE)
 
 
 class Clock:

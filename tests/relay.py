@@ -11,7 +11,7 @@ It can also answer wrongly. `<wire log>.rules` holds a JSON list of rules; tests
     with storage.server.answering(WrongAnswer("LIST", nth=2, body=b"<html/>")):
         ...                         # the second listing of the block is answered 200 with a page of HTML
 
-A rule names requests (`method`, or "LIST" for what lists objects on S3 and GCS; `target`, a regular expression for the
+A rule names requests (`method`, or "LIST" for what lists objects; `target`, a regular expression for the
 path and query as they are decoded; `field`, the beginning of a header's line, in lower case), which of them in the
 order they come (`nth`, from 1; `times`, how many of them, by default that one and all after it), and what becomes of
 them:
@@ -49,6 +49,7 @@ BLOCK = 1 << 16
 POLL_SECONDS = 0.02
 STOP_SECONDS = 5.0
 DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+COPIES = {"x-amz-copy-source", "x-ms-copy-source"}
 HOP_FIELDS = ("connection", "content-length", "transfer-encoding", "keep-alive")
 
 
@@ -66,7 +67,8 @@ class Request(NamedTuple):
     def lists(self) -> bool:
         """Whether it asks for a listing of objects."""
         path = self.target.partition("?")[0]
-        return self.method == "GET" and ("list-type" in self.query or re.search(r"/b/[^/]+/o/?$", path) is not None)
+        asks = "list-type" in self.query or self.query.get("comp") == "list"
+        return self.method == "GET" and (asks or re.search(r"/b/[^/]+/o/?$", path) is not None)
 
 
 class Answer(NamedTuple):
@@ -177,7 +179,7 @@ class Relay:
         """Pass requests on, one after the other, noting each before it leaves."""
         while head := await read_head(client):
             request = parsed(head)
-            note = json.dumps([request.method, request.target, "x-amz-copy-source" in request.fields])
+            note = json.dumps([request.method, request.target, bool(COPIES & request.fields.keys())])
             os.write(self.log, note.encode() + b"\n")
             rule = self.rules.rule_for(request)
             if rule is not None:

@@ -1,4 +1,4 @@
-"""Real storage servers for tests: moto, rclone, SeaweedFS and fake-gcs, each behind a tiny counting relay.
+"""Real storage servers for tests: moto, rclone, SeaweedFS, fake-gcs and Azurite, each behind a tiny counting relay.
 
 A server and its relay (`relay.py`) are child processes. The relay notes each request before the server sees it, so
 the count is complete as soon as the client has its answers, whatever the server's own log looks like, and nothing in
@@ -37,6 +37,7 @@ RELAY = Path(__file__).with_name("relay.py")
 START_SECONDS = 60.0  # a busy machine may be slow; a healthy one needs one or two seconds
 STOP_SECONDS = 10.0  # more than the relay gives its server
 REGION = "us-east-1"
+AZURITE = "FSMEDIA_AZURITE"  # environment variable that says where azurite-blob lies, which comes from npm
 
 
 class Call(NamedTuple):
@@ -335,6 +336,45 @@ class FakeGcsServer(Server):
         elif verb:
             kind = {"rewriteTo": "copy", "copyTo": "copy", "moveTo": "move"}.get(verb, verb)
         return Call(kind, bucket, key, method, target)
+
+
+class AzuriteServer(Server):
+    """Azure Blob Storage in memory, with real authentication, from npm."""
+
+    name = "azure"
+    account = "devstoreaccount1"
+    secret = base64.b64encode(b"azurite-key-Mr35").decode()
+
+    def command(self, port: int) -> list[str]:
+        serve = ["env", f"AZURITE_ACCOUNTS={self.account}:{self.secret}", os.environ[AZURITE], "--silent"]
+        serve += ["--blobHost", HOST, "--blobPort", str(port)]
+        return [*serve, "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"]
+
+    def connection(self, url: str) -> str:
+        login = f"AccountName={self.account};AccountKey={self.secret}"
+        return f"DefaultEndpointsProtocol=http;{login};BlobEndpoint={url}/{self.account};"
+
+    def container(self, name: str) -> Any:
+        """Give Azure's own client of a container, which goes to the server directly; not counted."""
+        from azure.storage.blob import ContainerClient
+
+        return ContainerClient.from_connection_string(self.connection(self.direct_url), name)
+
+    def new_root(self, prefix: str = "", *, direct: bool = False) -> tuple[str, dict[str, Any]]:
+        container = f"media-{next(self._numbers)}"
+        with self.container(container) as client:
+            client.create_container()
+        options = {"connection_string": self.connection(self.direct_url if direct else self.url)}
+        return f"az://{container}/{prefix}".rstrip("/"), options
+
+    def classify(self, method: str, target: str, *, copies: bool) -> Call:
+        """See `Server.classify`; addresses begin with the account, as the server is an IP address."""
+        path, _, query = target.partition("?")
+        words = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
+        container, _, key = urllib.parse.unquote(path).removeprefix(f"/{self.account}").lstrip("/").partition("/")
+        part = {"block": "put_part", "blocklist": "finish_upload", "list": "list"}.get(words.get("comp", ""))
+        kind = part or ("copy" if copies else method.lower())
+        return Call(kind if key or part else f"{kind}_container", container, key, method, target)
 
 
 def _replace(path: Path, text: bytes) -> None:

@@ -1,7 +1,8 @@
 """The storages that tests run over, each with an oracle that bypasses fsspec and the package under test.
 
 What a test claims about a store is looked up here: on disk with pathlib, in memory in the dict itself, on S3 with
-boto3, on GCS over plain HTTP. The oracle of an object store goes past the counting relay: it never shows in a count.
+boto3, on GCS over plain HTTP, on Azure with its own client. The oracle of an object store goes past the counting relay:
+it never shows in a count.
 """
 
 import json
@@ -9,21 +10,23 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import fsspec
+from azure.core.exceptions import ResourceNotFoundError
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 from fsmedia import MediaStore
 from fsmedia.storage import Exclusion
-from tests.servers import FakeGcsServer, Requests, S3Server
+from tests.servers import AzuriteServer, FakeGcsServer, Requests, S3Server
 
-LOCAL, MEMORY, GCS, S3_MOTO, S3_RCLONE, S3_SEAWEED = "local", "memory", "gcs", "s3-moto", "s3-rclone", "s3-seaweed"
-OBJECT_STORAGES = (S3_MOTO, S3_RCLONE, GCS, S3_SEAWEED)
+LOCAL, MEMORY, GCS, AZURE = "local", "memory", "gcs", "azure"
+S3_MOTO, S3_RCLONE, S3_SEAWEED = "s3-moto", "s3-rclone", "s3-seaweed"
+OBJECT_STORAGES = (S3_MOTO, S3_RCLONE, GCS, S3_SEAWEED, AZURE)
 ALL_STORAGES = (LOCAL, MEMORY, *OBJECT_STORAGES)
 
 
@@ -246,3 +249,34 @@ class GcsStorage(ObjectStorage):
                 if error.code == 404:
                     raise FileNotFoundError(target) from None
             raise
+
+
+@dataclass
+class AzureStorage(ObjectStorage):
+    """Azure through its own client."""
+
+    server: AzuriteServer
+
+    def _names(self) -> Iterator[str]:
+        with self.server.container(self.bucket) as client:
+            yield from client.list_blob_names(name_starts_with=self.prefix)
+
+    def read(self, key: str) -> bytes:
+        return self._ask(lambda client: client.download_blob(self.prefix + key).readall(), key)
+
+    def write(self, key: str, data: bytes) -> None:
+        self._ask(lambda client: client.upload_blob(self.prefix + key, data, overwrite=True), key)
+
+    def remove(self, key: str) -> None:
+        self._ask(lambda client: client.delete_blob(self.prefix + key), key)
+
+    def content_type(self, key: str) -> str | None:
+        found = self._ask(lambda client: client.get_blob_client(self.prefix + key).get_blob_properties(), key)
+        return found.content_settings.content_type
+
+    def _ask(self, call: Callable[[Any], Any], key: str) -> Any:
+        with self.server.container(self.bucket) as client:
+            try:
+                return call(client)
+            except ResourceNotFoundError:
+                raise FileNotFoundError(key) from None

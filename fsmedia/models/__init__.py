@@ -27,6 +27,7 @@ from fsmedia.models.metadata import Permissions as Permissions
 from fsmedia.models.metadata import Reference as Reference
 from fsmedia.models.metadata import Retention as Retention
 from fsmedia.models.metadata import RetentionPolicy as RetentionPolicy
+from fsmedia.models.urls import AZURE_PLACE as AZURE_PLACE
 from fsmedia.models.urls import public_url as public_url
 
 if TYPE_CHECKING:

@@ -10,6 +10,8 @@ from urllib.parse import unquote, urlsplit
 from fsmedia.errors import InvalidMediaError, MediaTooLargeError
 from fsmedia.models import mime
 
+AZURE_PLACE = re.compile(r"(?:abfss?|az)://[^/@:]*@([^/@:]+\.core\.windows\.net)(?:/|$)")
+"""Matches a URL whose user is none, but the name of a container in an account."""
 _SHOWN = 80
 
 
@@ -39,7 +41,7 @@ def public_url(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return f"{url.partition('://')[0][:_SHOWN]}://..."
-    host = parts.netloc.rpartition("@")[2]
+    host = parts.netloc if AZURE_PLACE.match(url) else parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}{'?...' if parts.query else ''}"
 
 

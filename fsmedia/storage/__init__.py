@@ -49,7 +49,7 @@ _CLASSES = {
     "memory": ("fsmedia.storage.memory", "MemoryBackend", None),
     **dict.fromkeys(("s3", "s3a"), ("fsmedia.storage.s3", "S3Backend", "s3")),
     **dict.fromkeys(("gs", "gcs"), ("fsmedia.storage.gcs", "GCSBackend", "gcs")),
-    **dict.fromkeys(("abfs", "abfss", "az"), ("fsmedia.storage.fsspec_backend", "AzureBackend", None)),
+    **dict.fromkeys(("abfs", "abfss", "az"), ("fsmedia.storage.azure", "AzureBackend", "azure")),
 }
 _OTHER = ("fsmedia.storage.fsspec_backend", "RenamingBackend", None)
 

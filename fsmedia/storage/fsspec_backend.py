@@ -638,7 +638,13 @@ class FsspecBackend(Backend):
         self._ask(key, lambda: self._sync(self._call, "put_file", str(file), self._path(key), size=size, **options))
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
-        """Put bytes unless there are any; here by looking first, which two creators can both pass."""
+        """Put bytes unless there are any; without conditions by looking first, which two creators can both pass."""
+        if self.conditional:
+            try:
+                self.put(key, data, content_type, if_absent=True)
+            except PreconditionFailed:
+                return False
+            return True
         # Two creators may both find nothing; the port says so, and callers read back what counts.
         if self.head(key) is not None:
             return False
@@ -1127,20 +1133,3 @@ class RenamingBackend(FsspecBackend):
             with suppress(Exception):
                 self.fs.rm_file(temporary)
             raise
-
-
-class AzureBackend(FsspecBackend):
-    """A root in a container."""
-
-    def entries(self, prefix: str = "") -> Iterator[Entry]:
-        """List by adlfs's own `find`, which asks for all blobs below a name and raises what goes wrong."""
-        folder = self._path(prefix.rstrip("/"))
-        with ErrorTranslator(prefix or None, self._secrets):
-            self.fs.invalidate_cache()
-            found: Any = self.fs.find(folder, detail=True)
-        # Of a single blob adlfs returns its name in a list; nothing lies below one.
-        infos = found if isinstance(found, dict) else {}
-        for path in sorted(infos):
-            key = self._key(path)
-            if infos[path]["type"] == "file" and path.rstrip("/") != folder and not key.endswith("/"):
-                yield entry_of(key, infos[path])

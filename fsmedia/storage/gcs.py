@@ -15,7 +15,7 @@ from gcsfs.retry import retry_request, validate_response
 
 from fsmedia.errors import MediaError, StorageError
 from fsmedia.format import keys
-from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, UnexpectedAnswerError
+from fsmedia.storage.errors import ErrorTranslator, UnexpectedAnswerError
 from fsmedia.storage.fsspec_backend import FsspecBackend, headers_of_answer, lifetime_of_url, read_up_to
 from fsmedia.storage.listing import Page, pages
 from fsmedia.storage.port import StorageClock, Version, VersionRules
@@ -164,15 +164,6 @@ class GCSBackend(FsspecBackend):
         call = partial(self.fs._call, "DELETE", "b/{}/o/{}", bucket, name, **expected)
         remove = partial(self._conditioned, key, call, is_given=bool(expected), is_removal=True)
         self._ask(key, lambda: self._sync(remove))
-
-    def create(self, key: str, data: bytes, content_type: str) -> bool:
-        """Put bytes on the condition that there are none."""
-        # The service keeps the condition for uploads in one request; the emulator ignores it for resumable ones.
-        try:
-            self.put(key, data, content_type, if_absent=True)
-        except PreconditionFailed:
-            return False
-        return True
 
     def _open_sized(self, path: str, block_size: int, found: Entry) -> AbstractBufferedFile:
         # gcsfs's own file asks for the size by three requests, told or not.

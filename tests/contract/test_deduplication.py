@@ -20,7 +20,7 @@ from tests.conftest import on, storages
 from tests.contract.specimens import AT_ONCE, PNG, STORE_JSON, edited, get, of_size, png, put, raised, traces, written
 from tests.deduplicated import CONTENTS, below, come_and_go, data_keys, hasty, marker_of, settled, sidecar_of, told
 from tests.golden.conftest import BY_RUN, BY_SESSION, adopt
-from tests.storages import ALL_STORAGES, GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
+from tests.storages import ALL_STORAGES, AZURE, GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
 
 storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
@@ -248,7 +248,7 @@ def test_holds_policies_and_attributes(storage, store, pair):
     assert storage.keys() - below(storage, "due") == {STORE_JSON}, "an entry that no sidecar names may stay: a hint"
 
 
-@on(S3_RCLONE, of=(S3_MOTO, S3_RCLONE))
+@on(S3_RCLONE, AZURE, of=(S3_MOTO, S3_RCLONE, AZURE))
 def test_a_signed_url_answers_with_the_references_own_type_and_name(storage, store):
     kinds = ("image/png", "application/x-odd", "image/webp")
     references = {kind: put(store, content=png(mime_type=kind)) for kind in kinds}

@@ -16,13 +16,13 @@ from fsmedia.format import keys
 from fsmedia.maintenance import sync_copy
 from tests.conftest import make_storage, on, storages
 from tests.contract.specimens import PNG, R1, edited, get, put, raised
-from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, LocalStorage
+from tests.storages import AZURE, GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, LocalStorage
 from tests.transfers import LARGE, SETTINGS, fill, media_of, opened, shared_in_place, synced
 
 CHAIN = (S3_MOTO, GCS, MEMORY)
 PAIRS = [(LOCAL, MEMORY), (MEMORY, LOCAL), (LOCAL, S3_RCLONE), (S3_RCLONE, GCS)]
 PAIRS += [pytest.param(*pair, marks=pytest.mark.full) for pair in ((GCS, S3_MOTO), (S3_MOTO, LOCAL))]
-NEXT = {LOCAL: MEMORY, MEMORY: S3_MOTO, S3_MOTO: S3_RCLONE, S3_RCLONE: GCS, GCS: S3_SEAWEED, S3_SEAWEED: LOCAL}
+NEXT = {LOCAL: MEMORY, MEMORY: S3_MOTO, S3_MOTO: S3_RCLONE, S3_RCLONE: GCS, GCS: AZURE, AZURE: S3_SEAWEED}
 EITHER = pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "shared"])
 SIZES = pytest.mark.parametrize("data", [b"some text", LARGE], ids=["small", "large"])
 

@@ -21,7 +21,7 @@ from tests.conftest import make_storage, on, storages
 from tests.contract.specimens import edited, get, png, put, raised
 from tests.deduplicated import told
 from tests.protocol.wire import costs, counted
-from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE
+from tests.storages import AZURE, GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE
 from tests.transfers import opened
 
 RUN = MediaMetadata(run_id="a run/é & co", timestamp=datetime.fromisoformat("2026-03-04T05:06:07Z"))
@@ -253,7 +253,7 @@ def test_a_url_of_shared_bytes_on_gcs_asks_for_the_references_own_type_and_name(
 
 
 @pytest.mark.parametrize("deduplicate", [False, True])
-@on(S3_MOTO, GCS, of=(S3_MOTO, S3_RCLONE, GCS))
+@on(S3_MOTO, GCS, AZURE, of=(S3_MOTO, S3_RCLONE, GCS, AZURE))
 def test_a_signed_url_names_the_file(storage, deduplicate: bool, service_account) -> None:
     """In one look at the bytes and one read of the sidecar, where it was two looks before."""
     if storage.name == GCS:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import storages
 from tests.protocol.worlds import Place
-from tests.storages import GCS, OBJECT_STORAGES, S3_RCLONE
+from tests.storages import AZURE, GCS, OBJECT_STORAGES, S3_RCLONE
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -33,4 +33,6 @@ def place(request: pytest.FixtureRequest, full_run: bool, tmp_path: Path) -> Pla
     return Place(kind, level, tmp_path, *options, full_run=full_run)
 
 
-object_storage = storages(S3_RCLONE, GCS, of=OBJECT_STORAGES)  # at full size the others: the same code asks all of S3
+object_storage = storages(
+    S3_RCLONE, GCS, AZURE, of=OBJECT_STORAGES
+)  # at full size the others: the same code asks all of S3

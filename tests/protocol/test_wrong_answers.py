@@ -33,12 +33,12 @@ from fsmedia.maintenance import erase as erase_module
 from fsmedia.maintenance import repair as repair_module
 from fsmedia.maintenance import sync as sync_module
 from fsmedia.maintenance.verify import Verification
-from fsmedia.storage import gcs, s3
+from fsmedia.storage import azure, gcs, s3
 from fsmedia.storage.fsspec_backend import FsspecBackend
 from fsmedia.storage.listing import KeyOrder
 from tests.conftest import Clock, make_storage
 from tests.servers import Call, WrongAnswer
-from tests.storages import GCS, S3_MOTO, S3_RCLONE, GcsStorage, ObjectStorage, S3Storage
+from tests.storages import AZURE, GCS, S3_MOTO, S3_RCLONE, AzureStorage, GcsStorage, ObjectStorage, S3Storage
 
 PORTAL = b'<html xmlns="http://www.w3.org/1999/xhtml"><head><title>Sign in</title></head><body/></html>'
 ABSENT = b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
@@ -48,11 +48,13 @@ OTHER = {
 }
 NO_KEYS = b"<ListBucketResult><Name>media</Name><MaxKeys>1000</MaxKeys><KeyCount>0</KeyCount>%b</ListBucketResult>"
 BARE = b'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"/>'
+NO_BLOBS = b"<EnumerationResults><Blobs/></EnumerationResults>"
 NO_LISTINGS = {
     S3Storage: [b"", PORTAL, OTHER[S3Storage], BARE, NO_KEYS % b""],  # the last without a word whether it ends there
     GcsStorage: [
         b"", PORTAL, b"{}", b'{"error": {"code": 503, "message": "backend error"}}', b"null", b"[]", OTHER[GcsStorage],
     ],
+    AzureStorage: [b"", PORTAL, NO_BLOBS],
 }  # fmt: skip
 
 
@@ -67,6 +69,8 @@ def no_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gcs, "_proof", lambda *_: None)
     monkeypatch.setattr(gcs.CheckedGCSFileSystem, "_request", gcs.GCSFileSystem._request)
     monkeypatch.setattr(gcs, "_is_of_object", lambda _: True)
+    monkeypatch.setattr(azure, "_is_of_azure", lambda _: True)
+    monkeypatch.setattr(azure, "_is_listing", lambda *_: True)
     no_brakes(monkeypatch)
 
 
@@ -323,6 +327,7 @@ def list_all(world: World) -> Act:
 
 # -- listings ------------------------------------------------------------------------------------------------
 SCENARIOS = (delete, sweep, leftovers, sync, verify, erase, catalog, list_all)
+LISTED = pytest.mark.parametrize("place", [S3_RCLONE, GCS, pytest.param(AZURE, marks=pytest.mark.full)], indirect=True)
 PLACE = pytest.mark.parametrize("place", [S3_RCLONE, GCS], indirect=True)
 ON_MOTO = pytest.mark.parametrize("place", [S3_MOTO, GCS], indirect=True)  # for the relay asks too, and can't sign
 ON_S3 = pytest.mark.parametrize("place", [S3_RCLONE], indirect=True)
@@ -368,7 +373,7 @@ def play(world: World, scenario: Scenario, *wrongs: WrongAnswer, refusal: str = 
 
 
 @scenarios(*SCENARIOS)
-@PLACE
+@LISTED
 def test_a_listing_that_is_none_is_an_error(world: World, scenario: Scenario) -> None:
     """Every listing is answered 200 with something else."""
     wrongs = [WrongAnswer("LIST", body=body) for body in NO_LISTINGS[type(world.place)]]
@@ -376,13 +381,16 @@ def test_a_listing_that_is_none_is_an_error(world: World, scenario: Scenario) ->
 
 
 @scenarios(*SCENARIOS)
-@PLACE
+@LISTED
 def test_without_the_proof_of_a_listing(world: World, scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     no_checks(monkeypatch)
-    assert play(world, scenario, WrongAnswer("LIST", body={S3Storage: PORTAL, GcsStorage: b"{}"}[type(world.place)]))
+    if scenario is erase and world.place.name == AZURE:
+        pytest.skip("nobody can tell whether older versions are kept there: a receipt is never complete")
+    body = {S3Storage: PORTAL, GcsStorage: b"{}", AzureStorage: NO_BLOBS}[type(world.place)]
+    assert play(world, scenario, WrongAnswer("LIST", body=body, headers={"Content-Type": "application/xml"}))
 
 
-@PLACE
+@LISTED
 def test_a_listing_that_is_none_once_is_asked_for_again(world: World) -> None:
     """One wrong answer is as good as none: the request is repeated."""
     assert play(world, list_all, WrongAnswer("LIST", body=b"", times=1)) == []

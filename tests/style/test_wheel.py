@@ -54,7 +54,7 @@ def test_it_says_what_it_is(wheel: Path, names: list[str]) -> None:
     with zipfile.ZipFile(wheel) as archive:
         read = {name.rpartition("/")[2]: archive.read(name).decode() for name in names if ".dist-info/" in name}
     assert "fsmedia = fsmedia.cli:main" in read["entry_points.txt"]
-    extras = (f"Provides-Extra: {extra}\n" for extra in ("s3", "gcs", "notebook", "all", "dev", "clients"))
+    extras = (f"Provides-Extra: {extra}\n" for extra in ("s3", "gcs", "azure", "notebook", "all", "dev", "clients"))
     # The README is its page on an index.
     tells(read["METADATA"], "Requires-Python: >=3.11", "# fsmedia", *extras)
 

@@ -1,0 +1,345 @@
+"""Azure Blob Storage through adlfs: its credentials and its client, and requests of our own that check every answer.
+
+adlfs lists into a cache, loses content types and conditions, and waits for minutes between two attempts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+from base64 import b64encode
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+from urllib.parse import unquote
+
+from adlfs import AzureBlobFileSystem
+from azure.core import MatchConditions
+from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
+from azure.storage.blob import BlobSasPermissions, ContentSettings, generate_blob_sas
+from azure.storage.blob.aio import BlobPrefix
+from fsspec.spec import AbstractBufferedFile
+
+from fsmedia.errors import InvalidReferenceError, StorageError
+from fsmedia.storage.errors import ErrorTranslator, UnexpectedAnswerError, secrets_of
+from fsmedia.storage.fsspec_backend import FsspecBackend, headers_of_answer, lifetime_of_url
+from fsmedia.storage.listing import Page, pages
+from fsmedia.storage.port import StorageClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import BinaryIO
+
+    from azure.storage.blob import BlobProperties
+
+    from fsmedia.storage.port import Entry
+
+PART_BYTES = 4 * 2**20
+"""Size of a part of a large upload or download."""
+_PARTS_AT_ONCE = 4
+_ONE_REQUEST = 8 * 2**20  # larger uploads go in parts, so that no more than four parts lie in memory
+_HOST = ".core.windows.net"
+# Azure reads a backslash as a slash, so that a name with one would be another object's; XML has no control characters.
+_NO_NAME = re.compile(r"[^\x20-\x5b\x5d-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_SECRET_PARTS = re.compile("(?:AccountKey|SharedAccessSignature|sig)=([^;&]+)")
+_POLL_SECONDS = 0.5
+_FIRST_WAIT = 0.5
+"""Seconds before a busy server is asked again; the client's own 15 s are longer than most timeouts."""
+
+
+def _is_folder(found: BlobProperties) -> bool:
+    """Tell whether a blob only marks a folder, as accounts with a hierarchical namespace list them."""
+    return {name.lower(): text for name, text in (found.metadata or {}).items()}.get("hdi_isfolder") == "true"
+
+
+def _info(found: BlobProperties) -> dict[str, Any]:
+    """Return a blob in fsspec's words."""
+    md5 = found.content_settings.content_md5
+    told = {"name": found.name, "size": found.size, "ETag": found.etag, "mtime": found.last_modified}
+    told["md5Hash"] = None if md5 is None else b64encode(md5).decode()
+    return {**told, "type": "directory" if _is_folder(found) else "file"}
+
+
+def _builtin(error: AzureError) -> Exception:
+    """Return the builtin error that says the same; the client's own where none does."""
+    status = error.status_code if isinstance(error, HttpResponseError) else None
+    told = getattr(error, "error_code", None) or ""
+    code = str(getattr(told, "value", told))
+    if code == "ContainerNotFound":
+        return FileNotFoundError(errno.ENOENT, "the bucket does not exist")
+    if status == 404:
+        return FileNotFoundError(errno.ENOENT, "no such blob")
+    # Other conflicts, like a lease or a legal hold, are not about a condition of ours.
+    if code in ("ConditionNotMet", "BlobAlreadyExists"):
+        return FileExistsError(errno.EEXIST, code)
+    if status in (401, 403):
+        return PermissionError(errno.EACCES, f"{code}: {str(error).partition(chr(10))[0]}")
+    if isinstance(error, ServiceRequestError | ServiceResponseError):
+        return ConnectionError(str(error))
+    return error
+
+
+def _is_of_azure(headers: Mapping[str, str]) -> bool:
+    return "x-ms-request-id" in headers
+
+
+def _is_listing(page: Any, container: str, begin: str) -> bool:
+    """Tell whether a page is one of what was asked for; caches may keep too little of the question."""
+    return bool(page.container == container and (page.prefix or "") == begin)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise builtin errors for the client's own, where there are any that say the same."""
+    try:
+        yield
+    except AzureError as error:
+        if (builtin := _builtin(error)) is error:
+            raise
+        raise builtin from error
+
+
+class CheckedAzureFileSystem(AzureBlobFileSystem):
+    """adlfs, but each call is one request where it can be, and what is no answer of Azure raises."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.clock = StorageClock()
+        self._checked: dict[str, Any] = {"raw_response_hook": self._check}
+        settings = self.service_client._config
+        settings.max_single_put_size, settings.max_block_size = _ONE_REQUEST, PART_BYTES
+        retries = settings.retry_policy
+        retries.initial_backoff, retries.increment_base, retries.random_jitter_range = _FIRST_WAIT, 2, _FIRST_WAIT
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        """Return container and path of a URL in each of adlfs's forms; adlfs cuts names at `#`."""
+        if isinstance(path, list):
+            return [cls._strip_protocol(each) for each in path]
+        first, slash, rest = path.removeprefix(f"{path.partition('://')[0]}://").lstrip("/").partition("/")
+        container, at, host = first.rpartition("@")
+        return rest if host.endswith(_HOST) and not at else f"{container or host}{slash}{rest}"
+
+    def _check(self, response: Any) -> None:
+        """Raise unless an answer is the service's, where it says that something is done, or not there."""
+        headers, status = response.http_response.headers, response.http_response.status_code
+        self.clock.note_date(headers, "Date")
+        if (status < 400 or status == 404) and not _is_of_azure(headers):
+            raise UnexpectedAnswerError(f"status {status} came without what belongs to an answer of Azure")
+
+    def blob(self, path: str) -> Any:
+        """Return the client of a blob; `FileNotFoundError` where there can't be one of that name."""
+        if _NO_NAME.search(path):
+            raise FileNotFoundError(errno.ENOENT, "Azure has no such names")
+        container, _, name = path.partition("/")
+        return self.service_client.get_blob_client(container, name)
+
+    async def upload(self, path: str, data: bytes | BinaryIO, content_type: str, **condition: Any) -> str:
+        """Put bytes, those of more than one request only visible when all are there; return the ETag."""
+        with _translated():
+            settings = ContentSettings(content_type=content_type)
+            how = {"content_settings": settings, "max_concurrency": _PARTS_AT_ONCE, "overwrite": not condition}
+            answer = await self.blob(path).upload_blob(data, **how, **condition, **self._checked)
+        return str(answer["etag"])
+
+    async def _pipe_file(self, path: str, value: bytes, content_type: str, **_: Any) -> None:
+        await self.upload(path, value, content_type)
+
+    async def _put_file(self, lpath: str, rpath: str, content_type: str, **_: Any) -> None:
+        with open(lpath, "rb") as file:  # noqa: ASYNC230, PTH123 - as adlfs itself; a file descriptor may be its name
+            await self.upload(rpath, file, content_type)
+
+    async def read(self, path: str, start: int = 0, length: int | None = None) -> tuple[bytes, str]:
+        """Read a part of a blob, and return the ETag with it."""
+        # Without an offset where it can be: so the client reads an empty blob too.
+        part = {} if (start, length) == (0, None) else {"offset": start, "length": length}
+        with _translated():
+            stream = await self.blob(path).download_blob(**part, max_concurrency=_PARTS_AT_ONCE, **self._checked)
+            data = await stream.readall()
+        if len(data) != stream.size:
+            raise UnexpectedAnswerError(f"{len(data)} bytes came where {stream.size} were told")
+        return data, stream.properties.etag
+
+    async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
+        if any(each is not None and each < 0 for each in (start, end)):
+            # Azure serves no ranges from the end.
+            start, end, _step = slice(start, end).indices((await self._info(path))["size"])
+            if start >= end:
+                return b""
+        return (await self.read(path, start or 0, None if end is None else end - (start or 0)))[0]
+
+    async def _get_file(self, rpath: str, lpath: str, callback: Any = None, **_: Any) -> None:
+        async def progress(done: int, size: int | None) -> None:
+            if callback is not None:
+                callback.set_size(size)
+                callback.absolute_update(done)
+
+        with _translated():
+            how = {"max_concurrency": _PARTS_AT_ONCE, "progress_hook": progress}
+            stream = await self.blob(rpath).download_blob(**how, **self._checked)
+            with open(lpath, "wb") as file:  # noqa: ASYNC230, PTH123 - as adlfs itself
+                await stream.readinto(file)
+
+    async def _info(self, path: str, **_: Any) -> dict[str, Any]:
+        with _translated():
+            return _info(await self.blob(path).get_blob_properties(**self._checked))
+
+    async def _rm_file(self, path: str, **condition: Any) -> None:
+        with _translated():
+            await self.blob(path).delete_blob(**condition, **self._checked)
+
+    async def _cp_file(self, path1: str, path2: str, **_: Any) -> None:
+        with _translated():
+            target = self.blob(path2)
+            answer = await target.start_copy_from_url(self.blob(path1).url, **self._checked)
+            # Within an account it is done at once, but nothing promises that: adlfs returns while it goes on.
+            status = answer["copy_status"]
+            while status == "pending":
+                await asyncio.sleep(_POLL_SECONDS)
+                status = (await target.get_blob_properties(**self._checked)).copy.status
+            if status != "success":
+                raise OSError(errno.EIO, f"the copy ended as {status}")
+
+    async def signing_key(self, begin: datetime, end: datetime) -> Any:
+        """Return a key to sign URLs with, for those who log in by Microsoft Entra ID."""
+        with _translated():
+            client: Any = self.service_client
+            return await client.get_user_delegation_key(begin, end, **self._checked)
+
+    async def page(self, container: str, begin: str, token: str | None, *, one_level: bool, most: int | None) -> Any:
+        """Return one page of the blobs whose names begin so, and of the folders, with the token of the next page."""
+        if _NO_NAME.search(begin):
+            return [], [], None
+        with _translated():
+            client: Any = self.service_client.get_container_client(container)
+            # With metadata: only there it says which blobs are folders.
+            asked = {"name_starts_with": begin, "include": ["metadata"], "results_per_page": most, **self._checked}
+            listing = client.walk_blobs(**asked, delimiter="/") if one_level else client.list_blobs(**asked)
+            pager = listing.by_page(token)
+            try:
+                found = [each async for each in await anext(pager)]
+            except (AttributeError, TypeError, ValueError) as error:
+                raise UnexpectedAnswerError("a listing was answered with something else") from error
+        if not _is_listing(pager, container, begin):
+            raise UnexpectedAnswerError("a listing was answered with one of something else")
+        blobs = [_info(each) for each in found if not isinstance(each, BlobPrefix) and not _is_folder(each)]
+        return blobs, [each.name for each in found if isinstance(each, BlobPrefix)], pager.continuation_token or None
+
+
+class AzureBackend(FsspecBackend):
+    """A root in a container."""
+
+    filesystem_class = CheckedAzureFileSystem
+    takes_size: ClassVar[bool] = True
+    options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
+    one_level: ClassVar[dict[str, Any] | None] = {"one_level": True}
+    conditional: ClassVar[bool] = True
+
+    def _open_filesystem(self) -> tuple[Any, str]:
+        filesystem, root = super()._open_filesystem()
+        login = filesystem.service_client.credential
+        known = [
+            getattr(filesystem, name) for name in ("connection_string", "account_key", "sas_token", "client_secret")
+        ]
+        known += [getattr(login, name, None) for name in ("account_key", "signature")]
+        # Also those of the environment, and the secret parts alone, decoded too.
+        parts = _SECRET_PARTS.findall(";".join(filter(None, known)))
+        self._secrets |= secrets_of({"known": [*known, *parts, *map(unquote, parts)]})
+        return filesystem, root
+
+    @property
+    def endpoint(self) -> str | None:
+        """The address of the account."""
+        client = self.fs.service_client
+        return f"{client.scheme}://{client.primary_hostname}"
+
+    def _put_options(self, content_type: str) -> dict[str, Any]:
+        return {"content_type": content_type}
+
+    def check(self, key: str) -> None:
+        """Refuse names that Azure has not."""
+        if _NO_NAME.search(self._path(key)):
+            problem = "Azure keeps no names with a backslash or a control character"
+            raise InvalidReferenceError(problem, next_step="choose another name", key=key)
+
+    def put(
+        self, key: str, data: bytes, content_type: str, *, if_absent: bool = False, if_token: str | None = None
+    ) -> str | None:
+        """Put by one request; the token is the ETag."""
+        condition = {"match_condition": MatchConditions.IfMissing} if if_absent else _if_match(if_token)
+        call = partial(self.fs.upload, self._path(key), data, content_type, **condition)
+        put = partial(self._conditioned, key, call, is_given=bool(condition))
+        return cast("str", self._ask(key, lambda: self._sync(put, size=len(data))))
+
+    def remove(self, key: str, *, if_token: str | None = None) -> None:
+        """Remove by one request, on the condition of its ETag where one is given."""
+        call = partial(self.fs._rm_file, self._path(key), **_if_match(if_token))
+        remove = partial(self._conditioned, key, call, is_given=if_token is not None, is_removal=True)
+        self._ask(key, lambda: self._sync(remove))
+
+    def _open_sized(self, path: str, block_size: int, found: Entry) -> AbstractBufferedFile:
+        # adlfs's own file asks for the size, told or not.
+        return AbstractBufferedFile(self.fs, path, "rb", block_size, cache_type="readahead", size=found.size)
+
+    async def _read(self, path: str, most: int | None) -> tuple[bytes, str | None]:
+        try:
+            return cast("tuple[bytes, str]", await self.fs.read(path, 0, None if most is None else most + 1))
+        except HttpResponseError as error:
+            if error.status_code != 416:
+                raise
+        # Of an empty object no range can be served, and the refusal does not tell its ETag.
+        found = await self.fs._info(path)
+        if found["size"]:
+            raise ConnectionError("it was replaced while it was read")
+        return b"", found["ETag"]
+
+    def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
+        """Sign a shared access signature for one blob: by the account's key, else by one that is asked for."""
+        begin, seconds = datetime.now(UTC), lifetime_of_url("Azure", expiry, key)
+        container, name = self._split(key)
+        client, end = self.fs.service_client, begin + timedelta(seconds=seconds)
+        login = client.credential
+        if hasattr(login, "account_key"):
+            signer: dict[str, Any] = {"account_name": login.account_name, "account_key": login.account_key}
+        elif hasattr(login, "get_token"):
+            ask = partial(self.fs.signing_key, begin, end)
+            signer = {
+                "account_name": client.account_name,
+                "user_delegation_key": self._ask(key, lambda: self._sync(ask)),
+            }
+        else:
+            problem = "these credentials hold no key to sign a URL with"
+            step = "open the store with storage_options={'account_name': ..., 'account_key': ...}"
+            raise StorageError(problem, next_step=step, key=key)
+        answer = headers_of_answer("content_type", mime_type, "content_disposition", filename)
+        with ErrorTranslator(key, self._secrets):
+            # Without a beginning: this machine's clock may be ahead.
+            signer |= {"permission": BlobSasPermissions(read=True), "expiry": end}
+            signature = generate_blob_sas(container_name=container, blob_name=name, **signer, **answer)
+            return f"{client.get_blob_client(container, name).url}?{signature}"
+
+    def _pages(self, folder: str, **options: Any) -> Iterator[Page]:
+        """List what lies below a folder, 5,000 blobs a request."""
+        container, path = self._split(folder.rstrip("/"))
+        asked = {"one_level": False, "most": None, **options}
+
+        def ask(token: str | None) -> Page:
+            page = partial(self.fs.page, container, f"{path}/" if path else "", token, **asked)
+            blobs, prefixes, after = self._ask(folder or None, lambda: self._sync(page))
+            return self._page_of(blobs, "name", prefixes, after)
+
+        return pages(ask, folder.rstrip("/"))
+
+    def holds(self, folder: str) -> bool:
+        """Ask for one key; a page may be empty and not be the last."""
+        return any(page.entries for page in self._pages(folder, most=1))
+
+    def reaches(self, other: Any) -> bool:
+        """Tell whether the other root is in the same account: URLs may name another one."""
+        return super().reaches(other) and self.endpoint == other.endpoint
+
+
+def _if_match(token: str | None) -> Mapping[str, Any]:
+    return {} if token is None else {"etag": token, "match_condition": MatchConditions.IfNotModified}
