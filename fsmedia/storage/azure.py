@@ -129,10 +129,17 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
         if (status < 400 or status == 404) and not _is_of_azure(headers):
             raise UnexpectedAnswerError(f"status {status} came without what belongs to an answer of Azure")
 
+    def target(self, path: str) -> Any:
+        """Return the client of a blob to write; `InvalidReferenceError` where there can't be one of that name."""
+        if _NO_NAME.search(path):
+            problem = "Azure keeps no names with a backslash or a control character"
+            raise InvalidReferenceError(problem, next_step="choose another name", key=path)
+        return self.blob(path)
+
     def blob(self, path: str) -> Any:
         """Return the client of a blob; `FileNotFoundError` where there can't be one of that name."""
         if _NO_NAME.search(path):
-            raise FileNotFoundError(errno.ENOENT, "Azure has no such names")
+            raise FileNotFoundError(errno.ENOENT, "no such blob")
         container, _, name = path.partition("/")
         return self.service_client.get_blob_client(container, name)
 
@@ -141,7 +148,7 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
         with _translated():
             settings = ContentSettings(content_type=content_type)
             how = {"content_settings": settings, "max_concurrency": _PARTS_AT_ONCE, "overwrite": not condition}
-            answer = await self.blob(path).upload_blob(data, **how, **condition, **self._checked)
+            answer = await self.target(path).upload_blob(data, **how, **condition, **self._checked)
         return str(answer["etag"])
 
     async def _pipe_file(self, path: str, value: bytes, content_type: str, **_: Any) -> None:
@@ -192,7 +199,7 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
 
     async def _cp_file(self, path1: str, path2: str, **_: Any) -> None:
         with _translated():
-            target = self.blob(path2)
+            target = self.target(path2)
             answer = await target.start_copy_from_url(self.blob(path1).url, **self._checked)
             # Within an account it is done at once, but nothing promises that: adlfs returns while it goes on.
             status = answer["copy_status"]
@@ -257,12 +264,6 @@ class AzureBackend(FsspecBackend):
 
     def _put_options(self, content_type: str) -> dict[str, Any]:
         return {"content_type": content_type}
-
-    def check(self, key: str) -> None:
-        """Refuse names that Azure has not."""
-        if _NO_NAME.search(self._path(key)):
-            problem = "Azure keeps no names with a backslash or a control character"
-            raise InvalidReferenceError(problem, next_step="choose another name", key=key)
 
     def put(
         self, key: str, data: bytes, content_type: str, *, if_absent: bool = False, if_token: str | None = None
