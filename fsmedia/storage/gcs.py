@@ -190,6 +190,8 @@ class GCSBackend(FsspecBackend):
             step = "open the store with a service account's key: storage_options={'token': 'key.json'}"
             raise StorageError(problem, next_step=step, key=key)
         options = headers_of_answer("response_type", mime_type, "response_disposition", filename)
+        # Whose project pays, of a bucket whose requesters do.
+        options["query_parameters"] = self.fs._get_params({})
         with ErrorTranslator(key, self._secrets):
             return str(self.fs.sign(self._path(key), expiration=seconds, version="v4", **options))
 

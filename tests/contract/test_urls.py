@@ -215,9 +215,10 @@ def service_account():
         server.shutdown()
 
 
-def test_gcs(gcs_storage, service_account):
+@pytest.mark.parametrize("payer", [None, "who-pays"])
+def test_gcs(gcs_storage, service_account, payer):
     account, public_key = service_account
-    options = {**gcs_storage.options, "token": account}
+    options = {**gcs_storage.options, "token": account, "requester_pays": payer or False}
     store = MediaStore(gcs_storage.url, storage_options=options, url_expiry=timedelta(seconds=90))
     reference = stored(store)
     url, requests = counted(gcs_storage, lambda: store.get_url(reference))
@@ -225,6 +226,7 @@ def test_gcs(gcs_storage, service_account):
     fields, parts = query(url), urlsplit(url)
     assert unquote(parts.path) == f"/{gcs_storage.bucket}/{gcs_storage.prefix}{reference}"
     assert fields["X-Goog-Algorithm"] == "GOOG4-RSA-SHA256"
+    assert fields.get("userProject") == payer
     email, _, scope = fields["X-Goog-Credential"].partition("/")
     assert (email, scope[8:]) == (account["client_email"], "/auto/storage/goog4_request")
     assert fields["X-Goog-Date"].startswith(scope[:8])
