@@ -22,20 +22,23 @@ from azure.storage.blob import BlobSasPermissions, ContentSettings, generate_blo
 from azure.storage.blob.aio import BlobPrefix
 from fsspec.spec import AbstractBufferedFile
 
-from fsmedia.errors import InvalidReferenceError, StorageError
+from fsmedia.errors import InvalidReferenceError, MediaError, StorageError
+from fsmedia.format import keys
 from fsmedia.storage.errors import ErrorTranslator, UnexpectedAnswerError, secrets_of
 from fsmedia.storage.fsspec_backend import FsspecBackend, headers_of_answer, lifetime_of_url
 from fsmedia.storage.listing import Page, pages
-from fsmedia.storage.port import StorageClock
+from fsmedia.storage.port import StorageClock, Version, VersionRules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     from azure.storage.blob import BlobProperties
 
     from fsmedia.storage.port import Entry
 
+_Listed = tuple[list[dict[str, Any]], list[str], str | None]
+"""Blobs, folders, and what the next page is asked for with."""
 PART_BYTES = 4 * 2**20
 """Size of a part of a large upload or download."""
 _PARTS_AT_ONCE = 4
@@ -44,6 +47,7 @@ _HOST = ".core.windows.net"
 # Azure reads a backslash as a slash, so that a name with one would be another object's; XML has no control characters.
 _NO_NAME = re.compile(r"[^\x20-\x5b\x5d-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SECRET_PARTS = re.compile("(?:AccountKey|SharedAccessSignature|sig)=([^;&]+)")
+_NO_VERSION = "none"  # of a current blob where none are kept, or a deleted one; no request for it is understood
 _POLL_SECONDS = 0.5
 _FIRST_WAIT = 0.5
 """Seconds before a busy server is asked again; the client's own 15 s are longer than most timeouts."""
@@ -59,6 +63,8 @@ def _info(found: BlobProperties) -> dict[str, Any]:
     md5 = found.content_settings.content_md5
     told = {"name": found.name, "size": found.size, "ETag": found.etag, "mtime": found.last_modified}
     told["md5Hash"] = None if md5 is None else b64encode(md5).decode()
+    told["version"] = found.version_id or _NO_VERSION
+    told["is_current"] = not found.deleted and (found.version_id is None or bool(found.is_current_version))
     return {**told, "type": "directory" if _is_folder(found) else "file"}
 
 
@@ -107,9 +113,12 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.clock = StorageClock()
+        self.versioned: bool | None = None
+        """Whether older versions are kept, by what the last upload told; None: there was none yet."""
         self._checked: dict[str, Any] = {"raw_response_hook": self._check}
         settings = self.service_client._config
-        settings.max_single_put_size, settings.max_block_size = _ONE_REQUEST, PART_BYTES
+        settings.max_single_put_size = settings.max_single_get_size = _ONE_REQUEST
+        settings.max_block_size = PART_BYTES
         retries = settings.retry_policy
         retries.initial_backoff, retries.increment_base, retries.random_jitter_range = _FIRST_WAIT, 2, _FIRST_WAIT
 
@@ -149,6 +158,7 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
             settings = ContentSettings(content_type=content_type)
             how = {"content_settings": settings, "max_concurrency": _PARTS_AT_ONCE, "overwrite": not condition}
             answer = await self.target(path).upload_blob(data, **how, **condition, **self._checked)
+        self.versioned = answer.get("version_id") is not None
         return str(answer["etag"])
 
     async def _pipe_file(self, path: str, value: bytes, content_type: str, **_: Any) -> None:
@@ -158,12 +168,14 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
         with open(lpath, "rb") as file:  # noqa: ASYNC230, PTH123 - as adlfs itself; a file descriptor may be its name
             await self.upload(rpath, file, content_type)
 
-    async def read(self, path: str, start: int = 0, length: int | None = None) -> tuple[bytes, str]:
+    async def read(self, path: str, start: int = 0, length: int | None = None, **version: str) -> tuple[bytes, str]:
         """Read a part of a blob, and return the ETag with it."""
         # Without an offset where it can be: so the client reads an empty blob too.
         part = {} if (start, length) == (0, None) else {"offset": start, "length": length}
         with _translated():
-            stream = await self.blob(path).download_blob(**part, max_concurrency=_PARTS_AT_ONCE, **self._checked)
+            stream = await self.blob(path).download_blob(
+                **part, **version, max_concurrency=_PARTS_AT_ONCE, **self._checked
+            )
             data = await stream.readall()
         if len(data) != stream.size:
             raise UnexpectedAnswerError(f"{len(data)} bytes came where {stream.size} were told")
@@ -213,16 +225,33 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
         """Return a key to sign URLs with, for those who log in by Microsoft Entra ID."""
         with _translated():
             client: Any = self.service_client
-            return await client.get_user_delegation_key(begin, end, **self._checked)
+            return await client.get_user_delegation_key(begin, end)  # Azurite's answer has no name of the request
 
-    async def page(self, container: str, begin: str, token: str | None, *, one_level: bool, most: int | None) -> Any:
+    async def soft_delete(self) -> timedelta:
+        """Return for how long the account keeps what was deleted."""
+        with _translated():
+            client: Any = self.service_client
+            found = (await client.get_service_properties(**self._checked))["delete_retention_policy"]
+        return timedelta(days=found.days or 0) if found.enabled else timedelta(0)
+
+    async def page(
+        self,
+        container: str,
+        begin: str,
+        token: str | None,
+        *,
+        one_level: bool = False,
+        most: int | None = None,
+        older: bool = False,
+    ) -> _Listed:
         """Return one page of the blobs whose names begin so, and of the folders, with the token of the next page."""
         if _NO_NAME.search(begin):
             return [], [], None
         with _translated():
             client: Any = self.service_client.get_container_client(container)
             # With metadata: only there it says which blobs are folders.
-            asked = {"name_starts_with": begin, "include": ["metadata"], "results_per_page": most, **self._checked}
+            include = ["metadata", *(("versions", "deleted") if older else ())]
+            asked = {"name_starts_with": begin, "include": include, "results_per_page": most, **self._checked}
             listing = client.walk_blobs(**asked, delimiter="/") if one_level else client.list_blobs(**asked)
             pager = listing.by_page(token)
             try:
@@ -238,6 +267,7 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
 class AzureBackend(FsspecBackend):
     """A root in a container."""
 
+    lists_versions = True
     filesystem_class = CheckedAzureFileSystem
     takes_size: ClassVar[bool] = True
     options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
@@ -307,7 +337,7 @@ class AzureBackend(FsspecBackend):
         elif hasattr(login, "get_token"):
             ask = partial(self.fs.signing_key, begin, end)
             signer = {
-                "account_name": client.account_name,
+                "account_name": self.fs.account_name,
                 "user_delegation_key": self._ask(key, lambda: self._sync(ask)),
             }
         else:
@@ -321,14 +351,17 @@ class AzureBackend(FsspecBackend):
             signature = generate_blob_sas(container_name=container, blob_name=name, **signer, **answer)
             return f"{client.get_blob_client(container, name).url}?{signature}"
 
+    def _page(self, folder: str, token: str | None, **asked: Any) -> _Listed:
+        container, path = self._split(folder.rstrip("/"))
+        page = partial(self.fs.page, container, f"{path}/" if path else "", token, **asked)
+        answer: _Listed = self._ask(folder or None, lambda: self._sync(page))
+        return answer
+
     def _pages(self, folder: str, **options: Any) -> Iterator[Page]:
         """List what lies below a folder, 5,000 blobs a request."""
-        container, path = self._split(folder.rstrip("/"))
-        asked = {"one_level": False, "most": None, **options}
 
         def ask(token: str | None) -> Page:
-            page = partial(self.fs.page, container, f"{path}/" if path else "", token, **asked)
-            blobs, prefixes, after = self._ask(folder or None, lambda: self._sync(page))
+            blobs, prefixes, after = self._page(folder, token, **options)
             return self._page_of(blobs, "name", prefixes, after)
 
         return pages(ask, folder.rstrip("/"))
@@ -340,6 +373,41 @@ class AzureBackend(FsspecBackend):
     def reaches(self, other: Any) -> bool:
         """Tell whether the other root is in the same account: URLs may name another one."""
         return super().reaches(other) and self.endpoint == other.endpoint
+
+    # -- versions ------------------------------------------------------------------------------------------
+
+    def version_rules(self) -> VersionRules:
+        """Ask the account for its soft delete; whether it keeps versions only the answer to a write tells."""
+        try:
+            soft = self._ask(None, lambda: self._sync(self.fs.soft_delete))
+        except StorageError as error:
+            return VersionRules(None, unknown=error.problem)
+        kept = self.fs.versioned
+        return VersionRules(kept, soft, "" if kept is not None else "no write of this process has told yet")
+
+    def versions(self, prefix: str = "") -> Iterator[Version]:
+        """List all versions, and what soft delete keeps, page by page."""
+        token = None
+        while True:
+            blobs, _, token = self._page(prefix, token, older=True)
+            for each in blobs:
+                yield Version(self._named(each["name"]), each["version"], each["size"], each["is_current"])
+            if token is None:
+                return
+
+    async def _read_version(self, version: Version) -> bytes:
+        most = keys.largest(version.key)
+        length = None if most is None else most + 1
+        return cast("bytes", (await self.fs.read(self._path(version.key), 0, length, version_id=version.name))[0])
+
+    def delete_versions(self, versions: Sequence[Version]) -> dict[Version, MediaError]:
+        """Remove by one request each, at once."""
+        jobs = []
+        for each in versions:
+            remove = partial(self.fs._rm_file, self._path(each.key), version_id=each.name)
+            jobs.append(partial(self._done, each.key, remove))
+        failed = self._failures([each.key for each in versions], jobs)
+        return {versions[index]: error for index, error in failed.items()}
 
 
 def _if_match(token: str | None) -> Mapping[str, Any]:

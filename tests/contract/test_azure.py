@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from threading import Barrier
 
 import pytest
-from azure.storage.blob import ContainerSasPermissions, generate_container_sas
+from azure.storage.blob import BlobServiceClient, ContainerSasPermissions, RetentionPolicy, generate_container_sas
 
 from fsmedia import InvalidReferenceError, MediaStore, StorageError, StoreConflictError
 from fsmedia.storage import open_backend
+from fsmedia.storage.port import VersionRules
 from tests.contract.specimens import PNG, get, put, raised
 from tests.contract.test_failures import shows_none_of
 from tests.servers import WrongAnswer
@@ -88,6 +89,25 @@ def test_folders_of_a_hierarchical_namespace_are_no_media(azure_storage: AzureSt
     assert store.fs.find("") == [reference]
     assert not store.exists("runs/r1")
     assert store.verify().whole
+
+
+def test_soft_delete_is_told_by_the_account_and_versions_by_an_upload(azure_storage: AzureStorage) -> None:
+    store = opened(azure_storage).create()
+    assert store._backend.version_rules() == VersionRules(versions=False)
+    server = azure_storage.server
+    with BlobServiceClient.from_connection_string(server.connection(server.direct_url)) as account:
+        account.set_service_properties(delete_retention_policy=RetentionPolicy(enabled=True, days=7))
+        try:
+            assert store._backend.version_rules() == VersionRules(versions=False, soft=timedelta(days=7))
+        finally:
+            account.set_service_properties(delete_retention_policy=RetentionPolicy(enabled=False))
+    written = {"x-ms-request-id": "1", "x-ms-version-id": "2026", "ETag": '"0x1"'}
+    with azure_storage.server.answering(WrongAnswer("PUT", body=b"", status=201, headers=written)):
+        store._backend.write("x", b"x", "text/plain")
+    assert store._backend.version_rules().versions is True
+    nobody = another(azure_storage)._backend
+    nobody.fs.versioned = None
+    assert nobody.version_rules().versions is None
 
 
 def test_a_signature_of_few_rights_is_enough_and_is_never_shown(azure_storage: AzureStorage) -> None:
