@@ -13,8 +13,8 @@ from typing import Any
 
 # The machine's own settings must not reach a test, and s3fs, gcsfs and fsspec read theirs when they are imported.
 FOREIGN = ("AWS_", "AZURE_", "FSMEDIA_", "FSSPEC_", "GCSFS_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
-# Make a missing browser a failure, and say where axe-core and Azurite lie: see tests/surfaces/hosts.py, servers.py
-OURS = ("FSMEDIA_REQUIRE_BROWSER", "FSMEDIA_AXE", "FSMEDIA_AZURITE")
+# Make a missing browser a failure, and say where axe-core (see tests/surfaces/hosts.py), Azurite and sshd lie
+OURS = ("FSMEDIA_REQUIRE_BROWSER", "FSMEDIA_AXE", "FSMEDIA_AZURITE", "FSMEDIA_SSHD")
 for variable in [name for name in os.environ if name.startswith(FOREIGN) and name not in OURS]:
     del os.environ[variable]
 os.environ.update(
@@ -48,6 +48,9 @@ from tests.servers import (  # noqa: E402
     RcloneServer,
     SeaweedServer,
     Server,
+    SftpServer,
+    WebDavServer,
+    sshd,
 )
 
 hypothesis.settings.register_profile("default", max_examples=25, deadline=None)
@@ -62,6 +65,11 @@ ON_MOTO = (
     "contract/test_sync.py", "contract/test_urls.py", "filesystem/test_writing.py", "protocol",
 )  # fmt: skip
 """Files and folders whose cases run on moto at small size too where rclone, which is faster, has the same case."""
+ON_FILE_SERVERS = (
+    "contract/test_bulk.py", "contract/test_filesystems.py", "contract/test_list.py", "contract/test_named.py",
+    "contract/test_references.py", "contract/test_sound.py", "contract/test_store.py",
+)  # fmt: skip
+"""Files whose cases run on SFTP and WebDAV at small size too."""
 
 
 def asked_for_full(config: pytest.Config) -> bool:
@@ -88,8 +96,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         on_rclone, case = item.name.replace(places.S3_MOTO, places.S3_RCLONE), getattr(item, "callspec", None)
         is_second = on_rclone != item.name and (item.path, on_rclone) in usual
-        is_third = case is not None and places.S3_SEAWEED in case.params.values()
-        for is_spared, paths in ((is_second, ON_MOTO), (is_third, ON_SEAWEED)):
+        given = () if case is None else [each for each in case.params.values() if isinstance(each, str)]
+        is_served = any(each in places.FILE_SERVERS for each in given)
+        spared = ((is_second, ON_MOTO), (places.S3_SEAWEED in given, ON_SEAWEED), (is_served, ON_FILE_SERVERS))
+        for is_spared, paths in spared:
             if is_spared and not any(item.path.is_relative_to(TESTS / path) for path in paths):
                 item.add_marker("full")
     if asked_for_full(config):
@@ -118,6 +128,8 @@ def served(server_class: type[Server]) -> Any:
     def server() -> Iterator[Server]:
         if server_class is AzuriteServer and AZURITE not in os.environ:
             pytest.skip(f"no Azurite: npm install --prefix DIR azurite, {AZURITE}=DIR/node_modules/.bin/azurite-blob")
+        if server_class is SftpServer and sshd() is None:
+            pytest.skip("no sshd: install openssh-server")
         started = server_class().start()
         yield started
         started.stop()
@@ -126,13 +138,15 @@ def served(server_class: type[Server]) -> Any:
 
 
 moto, rclone, seaweed = map(served, (MotoServer, RcloneServer, SeaweedServer))
-fake_gcs, azurite = map(served, (FakeGcsServer, AzuriteServer))
+fake_gcs, azurite, sftp, webdav = map(served, (FakeGcsServer, AzuriteServer, SftpServer, WebDavServer))
 SERVED = {
     places.S3_MOTO: ("moto", "lab/store", places.S3Storage),
     places.S3_RCLONE: ("rclone", "", places.S3Storage),
     places.S3_SEAWEED: ("seaweed", "lab/store", places.S3Storage),
     places.GCS: ("fake_gcs", "", places.GcsStorage),
     places.AZURE: ("azurite", "lab/d[1]", places.AzureStorage),
+    places.SFTP: ("sftp", "", places.ServedStorage),
+    places.WEBDAV: ("webdav", "lab/store", places.ServedStorage),
 }
 """Name of a storage -> fixture of its server, prefix of its roots: a prefix in a bucket and a plain bucket must do."""
 
@@ -152,7 +166,9 @@ def make_storage(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> A
 
 def mostly(*usual: str, of: tuple[str, ...] = places.ALL_STORAGES) -> list[Any]:
     """Return fixture parameters: these storages, and the rest of `of` in the full run."""
-    return [*usual, *(pytest.param(each, marks=pytest.mark.full) for each in of if each not in usual)]
+    # Whether a case runs on those at small size, too, depends on its file.
+    plain = (*usual, *(each for each in of if each in places.FILE_SERVERS and each not in usual))
+    return [*plain, *(pytest.param(each, marks=pytest.mark.full) for each in of if each not in plain)]
 
 
 def on(*usual: str, of: tuple[str, ...] = places.ALL_STORAGES) -> pytest.MarkDecorator:

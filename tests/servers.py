@@ -1,4 +1,5 @@
-"""Real storage servers for tests: moto, rclone, SeaweedFS, fake-gcs and Azurite, each behind a tiny counting relay.
+"""Real storage servers for tests: moto, rclone, SeaweedFS, fake-gcs and Azurite, each behind a tiny counting relay; and
+OpenSSH and WsgiDAV, which are asked past it.
 
 A server and its relay (`relay.py`) are child processes. The relay notes each request before the server sees it, so
 the count is complete as soon as the client has its answers, whatever the server's own log looks like, and nothing in
@@ -9,6 +10,7 @@ directly, past the relay, and is not counted.
 import atexit
 import base64
 import contextlib
+import getpass
 import itertools
 import json
 import os
@@ -375,6 +377,70 @@ class AzuriteServer(Server):
         part = {"block": "put_part", "blocklist": "finish_upload", "list": "list"}.get(words.get("comp", ""))
         kind = part or ("copy" if copies else method.lower())
         return Call(kind if key or part else f"{kind}_container", container, key, method, target)
+
+
+class FolderServer(Server):
+    """A server of a folder of this machine, on which nothing is counted."""
+
+    def classify(self, method: str, target: str, *, copies: bool) -> Call:
+        raise NotImplementedError(f"{self.name} is not asked through the relay: {method} {target}")
+
+
+class SftpServer(FolderServer):
+    """OpenSSH, for the user who runs the tests, by a key of its own."""
+
+    name = "sftp"
+
+    def command(self, port: int) -> list[str]:
+        if (program := sshd()) is None:
+            raise RuntimeError("no sshd: install openssh-server")
+        for name in ("host", "user"):
+            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self._folder / name)]
+            subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        if os.geteuid() == 0:  # for which it locks itself up in there
+            Path("/run/sshd").mkdir(exist_ok=True)
+        options = {
+            "HostKey": self._folder / "host", "AuthorizedKeysFile": self._folder / "user.pub", "StrictModes": "no",
+            "Subsystem": "sftp internal-sftp", "UsePAM": "no", "PidFile": "none", "PermitRootLogin": "yes",
+            "MaxStartups": 1000, "MaxSessions": 100, "LogLevel": "ERROR",
+        }  # fmt: skip
+        serve = [program, "-D", "-e", "-f", os.devnull, "-o", f"ListenAddress={HOST}:{port}"]
+        return [*serve, *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
+
+    def new_root(self, prefix: str = "", *, direct: bool = False) -> tuple[str, dict[str, Any]]:
+        """See `Server.new_root`; the folder is not there yet."""
+        folder = self.data_folder / f"media-{next(self._numbers)}" / prefix
+        host = self.direct_url.removeprefix("http://")
+        options = {"username": getpass.getuser(), "key_filename": str(self._folder / "user")}
+        return f"sftp://{host}{folder}", {**options, "look_for_keys": False, "allow_agent": False}
+
+
+class WebDavServer(FolderServer):
+    """WsgiDAV with a user and a password."""
+
+    name = "webdav"
+    login = ("me", "pw-Wd57")
+
+    def command(self, port: int) -> list[str]:
+        user, password = self.login
+        users = {"*": {user: {"password": password}}}
+        settings = self._folder / "wsgidav.json"
+        settings.write_text(json.dumps({
+            "host": HOST, "port": port, "provider_mapping": {"/": str(self.data_folder)}, "verbose": 1,
+            "simple_dc": {"user_mapping": users}, "logging": {"enable": False},
+        }))  # fmt: skip
+        run = "from wsgidav.server.server_cli import run; run()"
+        return [sys.executable, "-P", "-c", run, "--config", str(settings)]
+
+    def new_root(self, prefix: str = "", *, direct: bool = False) -> tuple[str, dict[str, Any]]:
+        """See `Server.new_root`; the folder is not there yet."""
+        url = f"webdav://media-{next(self._numbers)}/{prefix}".rstrip("/")
+        return url, {"base_url": self.direct_url, "auth": self.login}
+
+
+def sshd() -> str | None:
+    """Return the path of OpenSSH's server; None where there is none."""
+    return os.environ.get("FSMEDIA_SSHD") or shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 def _replace(path: Path, text: bytes) -> None:

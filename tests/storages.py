@@ -1,8 +1,8 @@
 """The storages that tests run over, each with an oracle that bypasses fsspec and the package under test.
 
-What a test claims about a store is looked up here: on disk with pathlib, in memory in the dict itself, on S3 with
-boto3, on GCS over plain HTTP, on Azure with its own client. The oracle of an object store goes past the counting relay:
-it never shows in a count.
+What a test claims about a store is looked up here: on disk with pathlib (behind SFTP and WebDAV, too), in memory in the
+dict itself, on S3 with boto3, on GCS over plain HTTP, on Azure with its own client. The oracle of an object store goes
+past the counting relay: it never shows in a count.
 """
 
 import json
@@ -24,10 +24,14 @@ from fsmedia import MediaStore
 from fsmedia.storage import Exclusion
 from tests.servers import AzuriteServer, FakeGcsServer, Requests, S3Server
 
-LOCAL, MEMORY, GCS, AZURE = "local", "memory", "gcs", "azure"
+LOCAL, MEMORY, GCS, AZURE, SFTP, WEBDAV = "local", "memory", "gcs", "azure", "sftp", "webdav"
 S3_MOTO, S3_RCLONE, S3_SEAWEED = "s3-moto", "s3-rclone", "s3-seaweed"
 OBJECT_STORAGES = (S3_MOTO, S3_RCLONE, GCS, S3_SEAWEED, AZURE)
-ALL_STORAGES = (LOCAL, MEMORY, *OBJECT_STORAGES)
+FILE_SERVERS = (SFTP, WEBDAV)
+"""Opened by the class for any filesystem of fsspec's."""
+# paramiko's, as where sshfs is not installed, which takes both names; its own is ssh://.
+fsspec.register_implementation("sftp", "fsspec.implementations.sftp.SFTPFileSystem", clobber=True)
+ALL_STORAGES = (LOCAL, MEMORY, *OBJECT_STORAGES, *FILE_SERVERS)
 
 
 @dataclass
@@ -80,22 +84,48 @@ class Storage(ABC):
 class LocalStorage(Storage):
     """A folder that does not exist yet."""
 
+    @property
+    def folder(self) -> Path:
+        return Path(self.url)
+
     def keys(self) -> set[str]:
-        root = Path(self.url)
+        root = self.folder
         files = {file.relative_to(root).as_posix() for file in root.rglob("*") if not file.is_dir()}
         # Lock files are empty and mean nothing while nobody holds them; `contract/test_named.py` looks at them.
         return {key for key in files if not key.startswith(".fsmedia/locks/")}
 
     def read(self, key: str) -> bytes:
-        return (Path(self.url) / key).read_bytes()
+        return (self.folder / key).read_bytes()
 
     def write(self, key: str, data: bytes) -> None:
-        file = Path(self.url) / key
+        file = self.folder / key
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
 
     def remove(self, key: str) -> None:
-        (Path(self.url) / key).unlink()
+        (self.folder / key).unlink()
+
+
+@dataclass
+class ServedStorage(LocalStorage):
+    """A folder that a server on this machine serves, and that does not exist yet."""
+
+    server: Any = field(default=None, repr=False)
+
+    @property
+    def folder(self) -> Path:
+        path = urllib.parse.urlsplit(self.url)
+        return Path(path.path) if self.name == SFTP else self.server.data_folder / f"{path.netloc}{path.path}"
+
+    def path(self, key: str = "") -> str:
+        """Return the path of a key in the words of `filesystem()`; WebDAV's begins in the server's folder."""
+        root = self.folder if self.name == SFTP else self.folder.relative_to(self.server.data_folder)
+        return f"{root}/{key}".rstrip("/")
+
+    def filesystem(self) -> fsspec.AbstractFileSystem:
+        host = urllib.parse.urlsplit(self.url)
+        place = {"host": host.hostname, "port": host.port} if self.name == SFTP else {}
+        return fsspec.filesystem(self.name, skip_instance_cache=True, **place, **self.options)
 
 
 @dataclass

@@ -13,6 +13,8 @@ from fsmedia.models import mime
 AZURE_PLACE = re.compile(r"(?:abfss?|az)://[^/@:]*@([^/@:]+\.core\.windows\.net)(?:/|$)")
 """Matches a URL whose user is none, but the name of a container in an account."""
 _SHOWN = 80
+NAMED_BEFORE_HOST = frozenset({"github", "git"})
+"""Schemes in which what stands before an @ is no user with a password: a repository, a path."""
 
 
 def checked_url(value: str) -> str:
@@ -41,7 +43,8 @@ def public_url(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return f"{url.partition('://')[0][:_SHOWN]}://..."
-    host = parts.netloc if AZURE_PLACE.match(url) else parts.netloc.rpartition("@")[2]
+    named = AZURE_PLACE.match(url) or parts.scheme in NAMED_BEFORE_HOST
+    host = parts.netloc if named else parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}{'?...' if parts.query else ''}"
 
 

@@ -13,7 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 
 from fsmedia.errors import InvalidReferenceError
-from fsmedia.storage.address import LOCAL, check_spelling
+from fsmedia.storage.address import LOCAL, check_spelling, plain_root
 from fsmedia.storage.errors import PreconditionFailed, secrets_of, storage_error
 from fsmedia.storage.local import LocalBackend
 from fsmedia.storage.port import (
@@ -50,8 +50,10 @@ _CLASSES = {
     **dict.fromkeys(("s3", "s3a"), ("fsmedia.storage.s3", "S3Backend", "s3")),
     **dict.fromkeys(("gs", "gcs"), ("fsmedia.storage.gcs", "GCSBackend", "gcs")),
     **dict.fromkeys(("abfs", "abfss", "az"), ("fsmedia.storage.azure", "AzureBackend", "azure")),
+    **dict.fromkeys(("http", "https"), ("fsmedia.storage.generic", "HttpBackend", None)),
 }
-_OTHER = ("fsmedia.storage.fsspec_backend", "RenamingBackend", None)
+_OF_OBSTORE = frozenset({"config", "client_options", "retry_config"})
+_OTHER = ("fsmedia.storage.generic", "RenamingBackend", None)
 
 
 def open_backend(
@@ -71,6 +73,7 @@ def open_backend(
         problem = "the root of a store must be a path or a URL"
         raise InvalidReferenceError(problem, next_step="e.g. /data/media or s3://bucket/media")
     check_spelling(url)
+    url = plain_root(url)
     protocol = get_protocol(url)
     secrets = secrets_of(options, url)
     if protocol in LOCAL:
@@ -87,6 +90,10 @@ def open_backend(
             raise InvalidReferenceError("the root of the file system can't be a store", next_step="name a folder")
         return LocalBackend(path, durability=durability)
     module, name, extra = _CLASSES.get(protocol, _OTHER)
+    if extra and (foreign := [each for each in options if each in _OF_OBSTORE or each.startswith("aws_")]):
+        package = {"s3": "s3fs", "gcs": "gcsfs", "azure": "adlfs"}[extra]
+        problem = f"{protocol}:// is opened by {package}, whatever is registered for it, and that has no option "
+        raise InvalidReferenceError(problem + ", ".join(sorted(foreign)), next_step=f"give the options of {package}")
     # Imported here: S3 and GCS bring packages that take a second to load, and may not be installed.
     try:
         kind: type[FsspecBackend] = getattr(import_module(module), name)

@@ -70,14 +70,14 @@ def resolve_root(
         step = f"write @{name[:_SHOWN]}" if name else "write what stands behind ::" if rest else own
         raise InvalidReferenceError(f"{SCHEME} is no root of a store", next_step=step)
     if not (isinstance(url, str) and root.startswith(NAMED)):
-        return root, given
+        return plain_root(root), given
     name = root.removeprefix(NAMED).rstrip("/")
     if not name or "/" in name:
         raise InvalidReferenceError(
             "a named store is written @name alone", next_step=f"a folder of that name is ./{root[:_SHOWN]}", key=root
         )
     found, configured = find_store(name, conf_stores() if stores is None else stores)
-    return found, {**configured, **given}
+    return plain_root(found), {**configured, **given}
 
 
 def check_spelling(url: str) -> None:
@@ -93,6 +93,18 @@ def check_spelling(url: str) -> None:
             right = public_url(f"{protocol}://{found[2] or 'bucket'}")
             problem = f"{protocol}: begins a URL only with two slashes behind it"
             raise InvalidReferenceError(problem, next_step=f"write {right}, or begin the name of a folder with ./")
+
+
+def plain_root(url: str) -> str:
+    """Return the root that a URL stands for: `file://localhost/x` is `/x`, and `dir://a::s3://b/c` is `s3://b/c/a`."""
+    protocol, _, rest = url.partition("://localhost/")
+    if protocol in LOCAL and rest:  # RFC 8089
+        return f"/{rest}"
+    first, _, rest = url.partition("::")
+    if first.partition("://")[0] != "dir" or not rest:
+        return url
+    below = first.partition("://")[2].strip("/")
+    return plain_root(f"{rest.rstrip('/')}/{below}" if below else rest)
 
 
 def named_stores(configured: Mapping[str, Any] | None) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -255,7 +267,13 @@ def _joined(protocol: str, path: str, options: dict[str, Any]) -> str:
         # fsspec has taken `s3:/bucket` for a folder, and made it absolute. One that is there was named by its path.
         with suppress(OSError):
             if not Path(path).exists():
-                check_spelling(path.removeprefix(f"{Path.cwd()}/"))
+                spelled = path.removeprefix(f"{Path.cwd()}/")
+                check_spelling(spelled)
+                return plain_root(f"file://{spelled}") if spelled.startswith("localhost/") else path
+        return path
+    if "target_protocol" in options:  # caches and the like between
+        return _joined_chain(protocol, path, options)
+    if path.startswith(f"{protocol}://"):  # of HTTP, the whole URL
         return path
     bare = path.lstrip("/")
     host = options.get("host")
@@ -267,6 +285,22 @@ def _joined(protocol: str, path: str, options: dict[str, Any]) -> str:
         problem = f"{protocol}:// alone can't be a store"
         raise InvalidReferenceError(problem, next_step=f"name a bucket or folder: {protocol}://media")
     return f"{protocol}://{bare}"
+
+
+def _joined_chain(protocol: str, path: str, options: dict[str, Any]) -> str:
+    """Return the URL of a root that is a chain itself; the options of each link are put under its name."""
+    below, own = options.pop("fo"), dict(options)
+    inner, under = own.pop("target_protocol"), dict(own.pop("target_options", None) or {})
+    # Without a path of its own a link has that of the next one.
+    rest = _joined(inner, below, under)
+    options.clear()
+    url = f"{protocol}://{'' if path == below else path.lstrip('/')}::{rest}"
+    if protocol == "dir":
+        options |= under
+        return plain_root(url)
+    options |= {protocol: own} if own else {}
+    options |= {} if not under else under if "::" in rest else {inner: under}
+    return url
 
 
 def _nested(url: str, others: Mapping[str, Any]) -> dict[str, Any]:
@@ -326,7 +360,13 @@ class NestedOptions(dict[str, Any]):
 
 def nested_options(url: str, options: Mapping[str, Any]) -> NestedOptions:
     """Return what to pass besides a chained URL of this root: `{"s3": {...}}`, nothing where there are no options."""
-    return NestedOptions({protocol_of(url): NestedOptions(options)} if options else {})
+    if "::" not in url:
+        return NestedOptions({protocol_of(url): NestedOptions(options)} if options else {})
+    # Of a chain of its own each link has its options under its name; the others are the first link's.
+    nested = {name: value for name, value in options.items() if isinstance(value, dict) and name in url}
+    flat = {name: value for name, value in options.items() if name not in nested}
+    nested |= {protocol_of(url.partition("::")[0]): flat} if flat else {}
+    return NestedOptions({name: NestedOptions(each) for name, each in nested.items()})
 
 
 def known_stores() -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus, unquote
 
 from fsmedia.errors import MediaError, StorageError, StoreConflictError
-from fsmedia.models import AZURE_PLACE
+from fsmedia.models.urls import AZURE_PLACE, NAMED_BEFORE_HOST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,7 +112,9 @@ def secrets_of(options: Mapping[str, Any], url: str = "") -> frozenset[str]:
 def _users_of(url: str) -> set[str]:
     """Return user and password of URLs in a text, as they stand, decoded, and as HTTP's Basic authentication."""
     found: set[str] = set()
-    for user in re.findall(r"://([^/@\s]+)@", AZURE_PLACE.sub("", url)):
+    for scheme, user in re.findall(r"([\w+.-]*)://([^/@\s]+)@", AZURE_PLACE.sub("", url)):
+        if scheme.lower() in NAMED_BEFORE_HOST:
+            continue
         pair, password = unquote(user), user.partition(":")[2]
         found |= {user, pair, base64.b64encode(pair.encode()).decode(), password, unquote(password)}
     return found

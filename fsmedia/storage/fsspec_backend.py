@@ -36,6 +36,7 @@ from fsmedia.errors import (
     LocalFileContext,
     MediaError,
     MediaNotFoundError,
+    ReadOnlyStoreError,
     StorageError,
 )
 from fsmedia.format import keys
@@ -59,6 +60,7 @@ from fsmedia.storage.port import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from fsspec import AbstractFileSystem
 
@@ -81,7 +83,7 @@ _MODIFIED = ("mtime", "LastModified", "last_modified", "updated", "modified", "c
 _TOKENS = ("ETag", "etag", "md5Hash", "ino")
 _MD5 = re.compile("[0-9a-f]{32}")
 _BAD_RANGE = ("InvalidRange", "416", "Range Not Satisfiable", "not satisfiable")
-_CODES = ("code", "status", "status_code")
+_CODES = ("status", "status_code", "code")
 """Where the errors of gcsfs, aiohttp and Azure keep the status of an answer."""
 
 
@@ -115,7 +117,7 @@ def _is_bad_range(error: Exception, path: str) -> bool:
         return False
     answer = getattr(error.__cause__, "response", None)  # botocore's, which s3fs translates
     codes: list[Any] = [answer.get("Error", {}).get("Code")] if isinstance(answer, dict) else []
-    codes += [getattr(error, name, None) for name in _CODES]
+    codes.append(next((code for name in _CODES if (code := getattr(error, name, None))), None))
     if told := [str(code) for code in codes if code]:
         return any(code in _BAD_RANGE for code in told)
     return any(word in _without(str(error), path) for word in _BAD_RANGE)
@@ -150,9 +152,10 @@ def headers_of_answer(kind: str, mime_type: str | None, disposition: str, filena
 class TranslatedFile(ReadableFile):
     """A binary file for reading over one of fsspec's, with translated errors and a growing read-ahead."""
 
-    def __init__(self, file: Any, key: str, secrets: frozenset[str]) -> None:
+    def __init__(self, file: Any, key: str, secrets: frozenset[str], guard: AbstractContextManager[Any]) -> None:
         super().__init__(file, key)
         self._secrets = secrets
+        self._guard = guard
         self._ahead = memoryview(b"")
         self._window = 0
 
@@ -179,7 +182,7 @@ class TranslatedFile(ReadableFile):
 
     def _fetch(self, size: int) -> bytes:
         start, end = self._position + len(self._ahead), getattr(self._file, "size", None)
-        with ErrorTranslator(self.path, self._secrets):
+        with self._guard, ErrorTranslator(self.path, self._secrets):
             try:
                 data = cast("bytes", self._file.read(size))
             except FileNotFoundError:
@@ -214,7 +217,7 @@ class TranslatedFile(ReadableFile):
             self._ahead = self._ahead[skipped:]
         else:
             self._ahead, self._window = memoryview(b""), 0
-            with ErrorTranslator(self.path, self._secrets):
+            with self._guard, ErrorTranslator(self.path, self._secrets):
                 self._file.seek(wanted)
         self._position = wanted
         return wanted
@@ -225,10 +228,16 @@ class TranslatedFile(ReadableFile):
         size = getattr(self._file, "size", None)
         if isinstance(size, int):
             return size
-        with ErrorTranslator(self.path, self._secrets):
-            end: int = self._file.seek(0, io.SEEK_END)
+        with self._guard, ErrorTranslator(self.path, self._secrets):
+            self._file.seek(0, io.SEEK_END)
+            end: int = self._file.tell()  # paramiko's `seek` does not tell
             self._file.seek(self._position + len(self._ahead))
             return end
+
+    def close(self) -> None:
+        """Close; may be called again."""
+        with self._guard:
+            super().close()
 
     def peek(self, size: int = 0, /) -> bytes:
         """Return bytes ahead without moving; `readline` looks for the end of the line in them."""
@@ -393,6 +402,10 @@ class FsspecBackend(Backend):
     filesystem_class: ClassVar[type[AbstractFileSystem] | None] = None
     """Filesystem to open the root with; None: the one that fsspec knows for the protocol."""
     concurrency = CONCURRENCY
+    is_read_only = False
+    """Whether all that would change something is refused."""
+    guard: AbstractContextManager[Any] = nullcontext()
+    """What a call of the filesystem, or of a file of it, is made in."""
     takes_size: ClassVar[bool] = False
     """Whether the filesystem opens a file of known size without a look at it."""
     upload_options: ClassVar[dict[str, Any]] = {}
@@ -409,7 +422,9 @@ class FsspecBackend(Backend):
         self._secrets = secrets_of(storage_options, url)
         self._opened: tuple[int, AbstractFileSystem] | None = None
         self.url = "::".join(public_url(link) if "://" in link else link for link in url.split("::")).rstrip("/")
-        self._root: str = self._open_filesystem()[1]
+        path = self._open_filesystem()[1]
+        self._root = path.rstrip("/")
+        self._begin = f"{self._root}/" if path else ""
         # The part of the root that is in each object's key.
         self.root_length = len((self._root.partition("/")[2] if self.filesystem_class else self._root).encode())
         self._key_order = KeyOrder(self.url, unordered=self._lists_unordered())
@@ -431,7 +446,7 @@ class FsspecBackend(Backend):
             filesystem = kind(**{**self._options(), **self._forced_options()})
             path = kind._strip_protocol(url)
         self._opened = (os.getpid(), filesystem)
-        return filesystem, str(path).rstrip("/")
+        return filesystem, str(path)
 
     def _options(self) -> dict[str, Any]:
         """Return what to open with, as fsspec reads it: with what stands under the protocol's name, and in its conf."""
@@ -470,7 +485,7 @@ class FsspecBackend(Backend):
         return bucket, name
 
     def _path(self, key: str) -> str:
-        return f"{self._root}/{key}" if key else self._root
+        return f"{self._begin}{key}" if key else self._root
 
     def _key(self, path: str) -> str:
         return path.removeprefix("/")[len(self._root.removeprefix("/")) :].removeprefix("/")
@@ -514,10 +529,14 @@ class FsspecBackend(Backend):
                 # Unanswered, so perhaps done: each call must give the same when it is made again.
                 with nullcontext() if once else suppress(TimeoutError, ConnectionError):
                     return call()
+                self._reconnect()
                 return call()
             except FileNotFoundError as error:
                 self._refuse_missing_bucket(error, key)
                 raise
+
+    def _reconnect(self) -> None:
+        """Open a connection that was lost again, where the filesystem does not."""
 
     def _refuse_missing_bucket(self, error: FileNotFoundError, key: str | None) -> None:
         """Raise if a storage says "not found" of the whole bucket, which is no fault of the key that was asked for."""
@@ -599,8 +618,15 @@ class FsspecBackend(Backend):
         """Return the keyword with which this filesystem sets a content type."""
         return {}
 
+    def check(self, key: str) -> None:
+        """Refuse what can only be read."""
+        if self.is_read_only:
+            step = "copy the store to a root that can be written: fsmedia sync"
+            raise ReadOnlyStoreError(f"{self.url} can only be read", next_step=step, key=key)
+
     def write(self, key: str, data: bytes, content_type: str) -> None:
         """Put bytes."""
+        self.check(key)
         self._ask(key, lambda: self._put(key, data, **self._put_options(content_type)))
 
     def write_many(self, writes: Sequence[Write]) -> dict[int, MediaError]:
@@ -634,11 +660,13 @@ class FsspecBackend(Backend):
 
     def put_file(self, key: str, file: Path, size: int, content_type: str) -> None:
         """Put the bytes of a file of this machine, so many, at a key."""
+        self.check(key)
         options = {**self.upload_options, **self._put_options(content_type)}
         self._ask(key, lambda: self._sync(self._call, "put_file", str(file), self._path(key), size=size, **options))
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes unless there are any; without conditions by looking first, which two creators can both pass."""
+        self.check(key)
         if self.conditional:
             try:
                 self.put(key, data, content_type, if_absent=True)
@@ -736,12 +764,15 @@ class FsspecBackend(Backend):
                 if found is None:
                     raise FileNotFoundError
                 return self._translated(self._open_sized(self._path(key), block_size, found), key)
-            file = self.fs.open(self._path(key), "rb", block_size=block_size, cache_type="readahead")
+            file = self._open_file(key, block_size=block_size, cache_type="readahead")
             # s3fs opens a folder as an empty file.
             if (getattr(file, "details", None) or {}).get("type") != "directory":
                 return self._translated(file, key)
             file.close()
         raise FileNotFoundError(errno.ENOENT, "no such object", key)
+
+    def _open_file(self, key: str, **options: Any) -> Any:
+        return self.fs.open(self._path(key), "rb", **options)
 
     def _translated(self, file: Any, key: str) -> TranslatedFile:
         def fetch(start: int, end: int) -> bytes:
@@ -752,7 +783,7 @@ class FsspecBackend(Backend):
         # fsspec's own files wait for ever, and s3fs asks again and again after a minute of silence each.
         if self.asynchronous and hasattr(file, "cache"):
             file.cache.fetcher = fetch
-        return TranslatedFile(file, key, self._secrets)
+        return TranslatedFile(file, key, self._secrets, self.guard)
 
     async def _part(self, file: Any, key: str, start: int, end: int) -> bytes:
         """Fetch a part of an opened file."""
@@ -870,14 +901,14 @@ class FsspecBackend(Backend):
             if not path or parent.strip("/") == path:
                 raise OSError(errno.EIO, "not even the top of the filesystem is found") from error
             try:
-                names = {info["name"].strip("/") for info in self.fs.ls(parent, detail=True)}
+                kinds = {info["name"].strip("/"): info["type"] for info in self.fs.ls(parent, detail=True)}
             except PermissionError:
                 return  # who may not list what is above has only the filesystem's word
             except FileNotFoundError as above:
                 check_absence(above)
                 path = parent
                 continue
-            if path in names:
+            if kinds.get(path, "file") != "file":  # of a file, SFTP says "no such file"
                 raise OSError(errno.EIO, "the folder is listed by the one above, and can't be listed itself") from error
             return
 
@@ -970,6 +1001,8 @@ class FsspecBackend(Backend):
     def delete(self, keys: Iterable[str], *, keep_folders: bool = False) -> dict[str, MediaError]:
         """Remove objects one by one, concurrently where the filesystem can; folders are left to the filesystem."""
         wanted = list(keys)
+        for key in wanted[:1]:
+            self.check(key)
         failed = self._failures(wanted, [partial(self._delete_one, key) for key in wanted])
         return {wanted[index]: error for index, error in failed.items()}
 
@@ -1082,54 +1115,3 @@ def knows_not(error: StorageError) -> bool:
 
 
 _NOT_IMPLEMENTED = ("NotImplemented", "not implemented", "MethodNotAllowed", "InvalidArgument", "Not Implemented")
-
-
-class RenamingBackend(FsspecBackend):
-    """A root on a filesystem without a class of its own: bytes are written under a temporary name, then renamed."""
-
-    renames = True
-
-    @property
-    def concurrency(self) -> int:  # type: ignore[override] # known when the filesystem is
-        """One call after another over a connection that knows no other way."""
-        return CONCURRENCY if self.fs.async_impl else 1
-
-    @property
-    def exclusion(self) -> Exclusion:
-        """Whatever it is, it can move what lies there."""
-        return Exclusion.RENAME
-
-    def rename(self, source: str, target: str) -> bool:
-        """Move within the filesystem."""
-
-        def moved() -> bool:
-            folder = self._path(target).rpartition("/")[0]
-            self.fs.makedirs(folder, exist_ok=True)
-            try:
-                self.fs.mv(self._path(source), self._path(target))
-            except FileNotFoundError:
-                # Asked again for want of an answer it may have been moved: by its target, which nobody else knows.
-                return bool(self.fs.exists(self._path(target)))
-            return True
-
-        return self._ask(source, moved)
-
-    def _put(self, key: str, data: bytes, **options: Any) -> None:
-        self._by_rename(key, lambda path: self.fs.pipe_file(path, data, **options))
-
-    def put_file(self, key: str, file: Path, size: int, content_type: str) -> None:
-        """Write a file of this machine aside, then rename it."""
-        self._ask(key, lambda: self._by_rename(key, lambda path: self.fs.put_file(str(file), path)))
-
-    def _by_rename(self, key: str, put: Callable[[str], object]) -> None:
-        folder = self._path(key).rpartition("/")[0]
-        # In the same folder: a rename to another one may be a copy, which readers would see half done.
-        temporary = f"{folder}/{keys.temporary_name()}"
-        self.fs.makedirs(folder, exist_ok=True)
-        try:
-            put(temporary)
-            self.fs.mv(temporary, self._path(key))
-        except BaseException:
-            with suppress(Exception):
-                self.fs.rm_file(temporary)
-            raise

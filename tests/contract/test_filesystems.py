@@ -1,0 +1,358 @@
+"""What the class for any filesystem of fsspec's makes of their dialects: SFTP, WebDAV, FTP, archives, HTTP, liars."""
+
+import errno
+import functools
+import http.server
+import pickle
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import fsspec
+import pytest
+from fsspec.dircache import DirCache
+from fsspec.implementations.local import LocalFileSystem
+
+from fsmedia import CorruptMediaError, MediaNotFoundError, MediaStore, StorageError
+from fsmedia.errors import InvalidReferenceError, ReadOnlyStoreError
+from fsmedia.storage.errors import redact, secrets_of
+from tests.conftest import make_storage
+from tests.contract.specimens import PNG, STORE_JSON, put, raised
+from tests.servers import HOST, free_port
+from tests.storages import FILE_SERVERS, SFTP
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of connections that fsspec shares
+
+
+@contextmanager
+def ftp(folder):
+    """Serve a folder by FTP; give its URL."""
+    port = free_port()
+    serve = [sys.executable, "-P", "-m", "pyftpdlib", "-i", HOST, "-p", str(port), "-d", str(folder), "-w"]
+    server = subprocess.Popen([*serve, "-u", "me", "-P", "pw-Jt65"], stderr=subprocess.PIPE, text=True)
+    try:
+        assert any("starting FTP server" in line for line in server.stderr)
+        yield f"ftp://{HOST}:{port}"
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@pytest.fixture(params=[*FILE_SERVERS, "ssh", "ftp"])
+def served(request, tmp_path):
+    """Give the URL of a folder behind a server, its options, and where it really lies; ssh:// is opened by sshfs."""
+    if request.param == "ftp":
+        (tmp_path / "lab").mkdir()
+        with ftp(tmp_path) as url:
+            yield f"{url}/lab", {"username": "me", "password": "pw-Jt65"}, tmp_path / "lab"
+        return
+    storage = make_storage(SFTP if request.param == "ssh" else request.param, request, tmp_path)
+    url, options = storage.url, dict(storage.options)
+    if request.param == "ssh":
+        url = url.replace("sftp://", "ssh://")
+        options = {"username": options["username"], "client_keys": [options["key_filename"]]}
+    yield url, options, storage.folder
+
+
+def test_a_file_is_no_folder_and_a_range_is_what_was_asked_for(served):
+    """`isdir(<file>)` raised KeyError or TypeError; sshfs gave the whole file for each range."""
+    url, options, folder = served
+    store = MediaStore(url, storage_options=options)
+    name = put(store, "r[1]")
+    assert [store.fs.isdir(each) for each in (name, "runs", "runs/none", name.rpartition("/")[0])] == [0, 1, 0, 1]
+    assert (store.fs.isfile(name), store.fs.isfile("runs"), store.fs.exists("runs/none")) == (True, False, False)
+    for start, end in ((1, 4), (None, 7), (9, None), (-5, None), (-9, -2), (0, 0), (len(PNG) - 3, len(PNG) + 9)):
+        assert store.fs.cat_file(name, start, end) == PNG[start:end], (start, end)
+    assert store._backend.read_range("runs/none", -3, None) is None
+    with store.open(name) as file:
+        assert (file.seek(-4, 2), file.read(), file.seek(3), file.read(5)) == (len(PNG) - 4, PNG[-4:], 3, PNG[3:8])
+    file = store._backend.open(name)
+    store._backend.fs.pipe_file(f"{store._backend._root}/other", b"somebody else's")
+    assert MediaStore(url, storage_options=options)._backend.read("other") == b"somebody else's"
+    assert file.read() == PNG
+    assert (folder / name).read_bytes() == PNG
+
+
+def test_what_is_there_is_replaced_and_what_is_gone_is_gone(served):
+    """WebDAV refused a rename over a file, and FTP's 550 was an error of a deletion."""
+    url, options, folder = served
+    store = MediaStore(url, storage_options=options, deduplicate=True)
+    first, second = put(store), put(store, "r2")
+    store.change_settings(policies={"lab": timedelta(days=3)})
+    assert b"lab" in (folder / STORE_JSON).read_bytes()
+    named = "runs/r1/100% é%2Fz[1] #&+.txt"
+    store.fs.pipe_file(named, b"old")
+    store.fs.pipe_file(named, b"new")
+    assert store.fs.ls("runs/r1", detail=False) == sorted((first, named))
+    assert (folder / named).read_bytes() == store.fs.cat_file(named) == b"new"
+    store.fs.mv(named, f"{named}.txt")
+    for name in (first, second, f"{named}.txt"):
+        store.delete_media(name)
+    assert store._backend.delete([first, "never/was.txt"]) == {}
+    raised(MediaNotFoundError, store.retrieve_media, first)
+    assert [*store.list()] == []
+    assert store.verify().whole
+    assert [path for path in folder.rglob("*.png*") if path.is_file()] == []
+
+
+def test_many_threads_use_one_connection(served):
+    """paramiko hung on eight threads; over FTP they read each other's answers."""
+    url, options, _ = served
+    store = MediaStore(url, storage_options=options)
+    names = [put(store, f"r{number}", bytes([number]) * 1000 + PNG) for number in range(4)]
+
+    def read(number):
+        with store.open(names[number % 4]) as file:
+            return file.read(1000) == bytes([number % 4]) * 1000 and store.info(names[number % 4]).size_bytes
+
+    with ThreadPoolExecutor(8) as threads:
+        assert {*threads.map(read, range(32))} == {1000 + len(PNG)}
+
+
+@pytest.mark.parametrize("between", ["", "simplecache::", "filecache::", "dir::"])
+def test_a_chain_names_its_host_once(served, between, tmp_path):
+    """It said "multiple values for keyword argument 'host'"; `dir::` had no `_cat_file`."""
+    url, options, _ = served
+    name = put(MediaStore(url, storage_options=options))
+    protocol = url.partition("://")[0]
+    chain = f"media://{name}::{between}{url}"
+    kept = {protocol: options}
+    if "cache" in between:
+        kept[between[:-2]] = {"cache_storage": str(tmp_path / "cache")}
+    with fsspec.open(chain, **kept) as file:
+        assert file.read() == PNG
+    fs, path = pickle.loads(pickle.dumps(fsspec.url_to_fs(chain, **kept)))
+    assert fs.cat_file(path) == PNG
+    store = MediaStore(f"{between}{url}", storage_options=kept if between else options)
+    with fsspec.open(store.media_url(name), **store.url_options) as file:
+        assert file.read() == PNG
+    with fsspec.open(f"simplecache::{store.media_url(name)}", **store.url_options) as file:
+        assert file.read() == PNG
+    if "cache" in between:
+        assert [each.read_bytes() for each in (tmp_path / "cache").iterdir() if each.name != "cache"] == [PNG]
+    # What changes comes from no cache.
+    other = MediaStore(url, storage_options=options)
+    for text in (b"one", b"other"):
+        other.fs.pipe_file("runs/r1/x.txt", text)
+        assert (store.fs.cat_file("runs/r1/x.txt"), store.info("runs/r1/x.txt").size_bytes) == (text, len(text))
+
+
+def test_a_server_that_closes_an_idle_connection_is_asked_again(served):
+    url, options, _ = served
+    store = MediaStore(url, storage_options=options)
+    name = put(store)
+    inner = store._backend.fs._filesystem
+    if url.startswith("ftp"):
+        inner.ftp.sock.shutdown(2)
+    elif url.startswith("sftp"):
+        inner.client.close()
+    assert [*store.list()] == [name]
+    assert store.fs.cat_file(name) == PNG
+
+
+class StrangeFileSystem(LocalFileSystem):
+    """This machine's files, in one of many dialects."""
+
+    protocol = "strange"
+    way = ""
+
+    def __init__(self, **options):
+        super().__init__(auto_mkdir=True, **options)
+        self.dircache = DirCache()
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.removeprefix("strange://"))
+
+    def ls(self, path, detail=True, **options):
+        if self.way != "lists from a cache":
+            return super().ls(path, detail, **options)
+        if path not in self.dircache:
+            found = super().ls(path, detail, **options)
+            self.dircache[path] = found
+            return found
+        return self.dircache[path]
+
+    def cat_file(self, path, start=None, end=None, **options):
+        if self.way == "raises errno 2" and not Path(path).exists():
+            raise OSError(errno.ENOENT, "STATUS_OBJECT_NAME_NOT_FOUND", path)
+        whole = self.way == "gives the whole file"
+        data = super().cat_file(path, None if whole else start, None if whole else end)
+        return data[:-2] if self.way == "gives too little" and start else data
+
+    def info(self, path, **options):
+        if self.way == "raises errno 2" and not Path(path).exists():
+            raise OSError(errno.ENOENT, "STATUS_OBJECT_NAME_NOT_FOUND", path)
+        return super().info(path, **options)
+
+    def mv(self, path1, path2, **options):
+        if Path(path2).exists():
+            if self.way == "refuses to replace":
+                raise FileExistsError(errno.EEXIST, "already exists", path2)
+            if self.way == "keeps what is there":
+                return Path(path1).unlink()
+        return super().mv(path1, path2, **options)
+
+
+@pytest.fixture
+def strange(tmp_path, monkeypatch):
+    """Return a store on a filesystem that has a way of its own."""
+    fsspec.register_implementation("strange", StrangeFileSystem, clobber=True)
+
+    def opened(way):
+        monkeypatch.setattr(StrangeFileSystem, "way", way)
+        return MediaStore(f"strange://{tmp_path}/store")
+
+    return opened
+
+
+@pytest.mark.parametrize("way", ["lists from a cache", "raises errno 2", "gives the whole file"])
+def test_a_strange_way_is_understood(strange, way, tmp_path):
+    store = strange(way)
+    raised(MediaNotFoundError, store.info, "runs/r1/none.png")
+    name = put(store)
+    assert [*store.list()] == [name]
+    assert (store.fs.cat_file(name, 2, 6), store.fs.cat_file(name, -3)) == (PNG[2:6], PNG[-3:])
+    other = put(MediaStore(tmp_path / "store"), "r1")
+    assert [*store.list()] == sorted((name, other))
+    store.delete_media(name)
+    assert [*store.list()] == [other]
+
+
+def test_a_range_that_comes_short_is_said_so(strange):
+    store = strange("gives too little")
+    name = put(store)
+    error = raised(CorruptMediaError, store._backend.read_range, name, 2, 8)
+    assert (error.problem, error.key) == ("4 bytes came where 6 were asked for", name)
+    assert store._backend.read_range(name, 0, 8) == PNG[:8]
+
+
+@pytest.mark.parametrize("way", ["refuses to replace", "keeps what is there"])
+def test_what_can_not_replace_a_file_is_refused_when_a_store_is_made(strange, way, tmp_path):
+    """It failed at the first change of a policy."""
+    store = strange(way)
+    for make in (store.create, lambda: put(store)):
+        error = raised(StorageError, make, match="can't replace a file, so no store can be kept there")
+        assert "choose another" in error.next_step
+    assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves and lists a folder, knows no ranges; some of it is forbidden."""
+
+    def do_GET(self):
+        return self.send_error(403) if "secret" in self.path else super().do_GET()
+
+    def do_HEAD(self):
+        return self.send_error(403) if "secret" in self.path else super().do_HEAD()
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture(params=["zip", "tar", "tar with a dot", "http"])
+def reading(request, local_storage, tmp_path):
+    """Give the URL of a copy of a store that can only be read, the store itself, and a media of it."""
+    store = MediaStore(local_storage.url)
+    name = put(store, "a run")
+    put(store, "r2", PNG + b"more")
+    store.fs.pipe_file("runs/100% é[1]/x y.txt", b"of a client")
+    if request.param != "http":
+        kind = request.param[:3]
+        archive = shutil.make_archive(str(tmp_path / "archive"), kind, store.url)  # a tar with a dot before its names
+        if request.param == "tar":
+            with tarfile.open(archive, "w") as file:
+                for each in Path(store.url).iterdir():
+                    file.add(each, each.name)
+        yield f"{kind}://::{archive}", store, name
+        return
+    server = http.server.ThreadingHTTPServer((HOST, 0), functools.partial(Quiet, directory=store.url))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://{HOST}:{server.server_port}", store, name
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_archives_and_web_servers_are_read_with_sizes_and_never_written(reading, tmp_path):
+    url, original, name = reading
+    store = MediaStore(url)
+    assert sorted(store.list()) == sorted(original.list())
+    assert store.fs.find("", detail=True).keys() == original.fs.find("", detail=True).keys()
+    assert store.fs.du("") == original.fs.du("")
+    assert store.info(name) == original.info(name)
+    assert (store.fs.cat_file(name, 2, 6), store.fs.cat_file(name, -3)) == (PNG[2:6], PNG[-3:])
+    assert [store.fs.isdir(each) for each in (name, "runs", "runs/none")] == [False, True, False]
+    assert store.verify(deep=True).whole
+    with fsspec.open(store.media_url(name), **store.url_options) as file:
+        assert file.read() == PNG
+    mirror = tmp_path / "mirror"
+    assert store.sync_to(mirror).failed == ()
+    assert sorted(MediaStore(mirror).list()) == sorted(original.list())
+    for change in (
+        lambda: put(store),
+        lambda: store.delete_media(name),
+        lambda: store.fs.pipe_file("runs/r1/x.txt", b"1"),
+        lambda: store.fs.rm_file(name),
+        lambda: store.change_settings(orphan_grace=timedelta(days=9)),
+    ):
+        assert "can only be read" in raised(ReadOnlyStoreError, change).problem
+    new = url.replace("://", "://new", 1) if "::" in url else f"{url}/new"
+    raised(ReadOnlyStoreError, MediaStore(new).create)
+
+
+@pytest.mark.parametrize("reading", ["http"], indirect=True)
+def test_the_url_of_what_a_web_server_has_is_its_url_and_a_refusal_is_no_absence(reading):
+    url, original, name = reading
+    store = MediaStore(url)
+    assert store.get_url(name) == f"{url}/{name}"
+    with fsspec.open(store.get_url("runs/100% é[1]/x y.txt")) as file:
+        assert file.read() == b"of a client"
+    original.fs.pipe_file("runs/r1/secret.txt", b"1")
+    for look in (store.info, store.exists, store.fs.cat_file):
+        raised(StorageError, look, "runs/r1/secret.txt", match="403")
+    raised(StorageError, MediaStore, f"http://{HOST}:{free_port()}", match="Cannot connect")
+
+
+def test_localhost_in_a_file_url_is_this_machine(local_storage):
+    store = MediaStore(local_storage.url)
+    name = put(store)
+    for url in (f"file://localhost{store.url}", f"local://localhost{store.url}", f"dir::file://localhost{store.url}"):
+        assert (MediaStore(url).url, [*MediaStore(url).list()]) == (store.url, [name])
+        with fsspec.open(f"media://{name}::{url}") as file:
+            assert file.read() == PNG
+
+
+def test_a_folder_in_front_of_a_chain_is_a_longer_root(moto_storage):
+    """The class that knows S3 opens it, with the options of either form."""
+    root, options = moto_storage.url.rpartition("/")[0], moto_storage.options
+    store = MediaStore(moto_storage.url, storage_options=options)
+    name = put(store)
+    for given in (options, {"s3": options}):
+        other = MediaStore(f"dir://store::{root}", storage_options=given)
+        assert (other.url, [*other.list()]) == (store.url, [name])
+        assert type(other._backend) is type(store._backend)
+        with fsspec.open(f"media://{name}::dir://store::{root}", s3=options) as file:
+            assert file.read() == PNG
+
+
+def test_the_options_of_obstore_are_refused_in_one_sentence():
+    for options in ({"config": {}}, {"client_options": {"allow_http": True}}, {"aws_access_key_id": "secret-Kd83"}):
+        error = raised(InvalidReferenceError, MediaStore, "s3://bucket/lab", storage_options=options)
+        said = "s3:// is opened by s3fs, whatever is registered for it, and that has no option "
+        assert error.problem == said + next(iter(options))
+        assert "secret-Kd83" not in str(error)
+
+
+@pytest.mark.parametrize("url", ["github://me:repo@main/lab", "git://path:v1@lab", "abfs://box@acc.dfs.example/lab"])
+def test_what_names_a_repository_is_no_password(url):
+    assert redact(f"no such repository: {url} of me:repo", secrets_of({"token": "tok-Zz91"}, url)).count("***") == 0
+    assert redact(f"{url} tok-Zz91", secrets_of({"token": "tok-Zz91"}, url)) == f"{url} ***"
+    assert "pw-Jt65" not in redact("ftp://me:pw-Jt65@host/x", secrets_of({}, "ftp://me:pw-Jt65@host/x"))
