@@ -29,6 +29,8 @@ S3_MOTO, S3_RCLONE, S3_SEAWEED = "s3-moto", "s3-rclone", "s3-seaweed"
 OBJECT_STORAGES = (S3_MOTO, S3_RCLONE, GCS, S3_SEAWEED, AZURE)
 FILE_SERVERS = (SFTP, WEBDAV)
 """Opened by the class for any filesystem of fsspec's."""
+WITHOUT_URLS = (MEMORY, GCS, *FILE_SERVERS)
+"""Have none, or are asked by nobody who could sign one."""
 # paramiko's, as where sshfs is not installed, which takes both names; its own is ssh://.
 fsspec.register_implementation("sftp", "fsspec.implementations.sftp.SFTPFileSystem", clobber=True)
 ALL_STORAGES = (LOCAL, MEMORY, *OBJECT_STORAGES, *FILE_SERVERS)

@@ -883,18 +883,18 @@ class FsspecBackend(Backend):
             except NotADirectoryError:
                 return []
             except FileNotFoundError as error:
-                self._check_missing(path, error)
-                return []
+                return self._check_missing(path, error)
             if found:
                 break
         return found
 
-    def _check_missing(self, path: str, error: FileNotFoundError) -> None:
-        """Raise unless the filesystem also shows from above that there is no such folder.
+    def _check_missing(self, folder: str, error: FileNotFoundError) -> list[dict[str, Any]]:
+        """Raise unless it shows from above, too, that there is no such folder; list one that was made just now.
 
         Raises `OSError`: the connection is gone, or the folder is listed by the one above.
         """
         check_absence(error)
+        path = folder
         # Up to the top: the folders above a missing root may be missing too.
         while True:
             path, parent = path.strip("/"), self.fs._parent(path)
@@ -903,14 +903,16 @@ class FsspecBackend(Backend):
             try:
                 kinds = {info["name"].strip("/"): info["type"] for info in self.fs.ls(parent, detail=True)}
             except PermissionError:
-                return  # who may not list what is above has only the filesystem's word
+                return []  # who may not list what is above has only the filesystem's word
             except FileNotFoundError as above:
                 check_absence(above)
                 path = parent
                 continue
             if kinds.get(path, "file") != "file":  # of a file, SFTP says "no such file"
+                with suppress(FileNotFoundError):
+                    return cast("list[dict[str, Any]]", self.fs.ls(folder, detail=True))
                 raise OSError(errno.EIO, "the folder is listed by the one above, and can't be listed itself") from error
-            return
+            return []
 
     def is_folder(self, key: str) -> bool:
         """Ask whether anything is in it."""

@@ -169,7 +169,9 @@ class RenamingBackend(FsspecBackend):
 
     def _forced_options(self) -> dict[str, Any]:
         # What others use may list from a cache, and a connection can't be used by two at once.
-        return {**self.options, "skip_instance_cache": True}
+        # A command line can't write the pair that WebDAV takes.
+        login = self._storage_options.get("auth")
+        return {"skip_instance_cache": True} | ({"auth": tuple(login)} if isinstance(login, list) else {})
 
     @property
     def guard(self) -> AbstractContextManager[Any]:  # type: ignore[override] # known when the filesystem is
@@ -272,12 +274,12 @@ class RenamingBackend(FsspecBackend):
 
     def _make_parent(self, key: str) -> str:
         folder = self._path(key).rpartition("/")[0]
-        try:
-            self.fs.makedirs(folder, exist_ok=True)
-        except Exception:
-            # Somebody else may have made it meanwhile, which FTP and SFTP call by no name.
-            if not self.fs.isdir(folder):
-                raise
+        # Each try that fails, for others make the same folders, finds one more of them.
+        for _ in range(folder.count("/")):
+            with suppress(Exception):
+                self.fs.makedirs(folder, exist_ok=True)
+                return folder
+        self.fs.makedirs(folder, exist_ok=True)
         return folder
 
     def _put(self, key: str, data: bytes, **options: Any) -> None:
@@ -331,8 +333,9 @@ class HttpBackend(FsspecBackend):
         if error.__cause__ is not None and getattr(error.__cause__, "status", None) not in (404, 410):
             raise error.__cause__
 
-    def _check_missing(self, path: str, error: FileNotFoundError) -> None:
+    def _check_missing(self, folder: str, error: FileNotFoundError) -> list[dict[str, Any]]:
         """Believe it: a server has said 404."""
+        return []
 
     def _open_file(self, key: str, **options: Any) -> Any:
         try:

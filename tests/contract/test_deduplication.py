@@ -20,7 +20,7 @@ from tests.conftest import on, storages
 from tests.contract.specimens import AT_ONCE, PNG, STORE_JSON, edited, get, of_size, png, put, raised, traces, written
 from tests.deduplicated import CONTENTS, below, come_and_go, data_keys, hasty, marker_of, settled, sidecar_of, told
 from tests.golden.conftest import BY_RUN, BY_SESSION, adopt
-from tests.storages import ALL_STORAGES, AZURE, GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, Storage
+from tests.storages import ALL_STORAGES, AZURE, GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, WITHOUT_URLS, Storage
 
 storage = storages(LOCAL, MEMORY, S3_RCLONE)
 
@@ -107,7 +107,7 @@ def test_each_reference_is_a_media_of_its_own(storage, store, clock):
             file.seek(-5, io.SEEK_END)
             assert file.read() == PNG[-5:]
         assert content.local_path().read_bytes() == PNG
-        if storage.name not in (MEMORY, GCS):  # which have no URLs, or nothing to sign with
+        if storage.name not in WITHOUT_URLS:
             assert get(store.get_url(reference))[2] == PNG
         assert store.exists(reference)
     due = below(storage, "due")

@@ -17,7 +17,7 @@ from tests.contract.specimens import get, raised
 from tests.golden.test_messages import EXAMPLES
 from tests.messages import DOCUMENTS, PNG, WAV, b64, block, url
 from tests.protocol.wire import costs
-from tests.storages import AZURE, S3_MOTO, S3_RCLONE, S3_SEAWEED
+from tests.storages import ALL_STORAGES, AZURE, LOCAL, S3_RCLONE, WITHOUT_URLS
 from tests.transfers import opened
 
 R1 = MediaMetadata(run_id="r1")
@@ -105,7 +105,8 @@ STAYS = {
     "raw sound": {"inlineData": {"mimeType": "audio/pcm;rate=24000", "data": b64(bytes(range(200)))}},
 }
 
-storage = storages(S3_RCLONE, of=(S3_MOTO, S3_RCLONE, S3_SEAWEED))  # the others have no URLs, or can't sign here
+# A local disk is not for others to open.
+storage = storages(S3_RCLONE, of=tuple(each for each in ALL_STORAGES if each not in (LOCAL, *WITHOUT_URLS)))
 
 
 @pytest.fixture

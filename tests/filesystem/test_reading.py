@@ -28,7 +28,7 @@ from tests.filesystem.conftest import DATA, EVERYWHERE, QUICK, files_in, made, o
 from tests.protocol.faults import files_of_at_most
 from tests.protocol.wire import costs, counted
 from tests.servers import WrongAnswer
-from tests.storages import AZURE, LOCAL, MEMORY, S3_RCLONE, S3_SEAWEED
+from tests.storages import AZURE, FILE_SERVERS, LOCAL, MEMORY, OBJECT_STORAGES, S3_RCLONE, S3_SEAWEED, WITHOUT_URLS
 from tests.surfaces.specimens import sound
 
 EACH_KIND = pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "deduplicated"])
@@ -72,7 +72,7 @@ def test_info(storage, fs):
     for when in (fs.modified(reference), fs.created(reference)):
         assert abs((datetime.now(UTC) - when).total_seconds()) < 120
     assert info["mtime"] == info["created"] == fs.modified(reference).timestamp()  # floats, as of a local file
-    if storage.name not in (LOCAL, MEMORY):  # object stores tell all of our own names without being asked
+    if storage.name in OBJECT_STORAGES:  # object stores tell all of our own names without being asked
         assert info["session_id"] == "s1"
     full = fs.info(reference, metadata=True)
     assert full.items() >= {"run_id": "r1", "session_id": "s1", "policy_name": "retain-5days", "caption": "c"}.items()
@@ -144,7 +144,7 @@ def test_what_others_do_is_seen_at_once(storage, fs):
 def test_signed_urls(storage, deduplicate):
     reference = stored(storage, settings={"deduplicate": deduplicate})
     fs = opened(storage)
-    if storage.name in ("memory", "gcs"):
+    if storage.name in WITHOUT_URLS:
         raised(OSError, fs.sign, reference, match="URL")
         return
     url = fs.sign(reference, expiration=60)
@@ -354,7 +354,7 @@ def test_a_foreign_name_that_no_reference_can_have_is_not_listed(storage, fs, tm
     fs.pipe({"runs/r1/good.png": b"1", "runs/r1/deep/good.png": b"2"})
     good = ["runs/r1/deep/good.png", "runs/r1/good.png"]
     for number, name in enumerate(ODD_NAMES):
-        if storage.name in (LOCAL, S3_RCLONE, S3_SEAWEED) and ("//" in name or "/./" in name):
+        if storage.name in (LOCAL, S3_RCLONE, S3_SEAWEED, *FILE_SERVERS) and ("//" in name or "/./" in name):
             continue  # a disk has no such names
         if storage.name == AZURE and "/./" in name:
             continue  # its client asks for another

@@ -12,6 +12,7 @@ from fsmedia import Event, MediaContent, MediaFileSystem, MediaMetadata, MediaSt
 from fsmedia.core import telemetry
 from fsmedia.errors import without_secrets
 from tests.contract.specimens import PNG, R1, png, raised
+from tests.storages import WITHOUT_URLS
 
 WHOSE = MediaMetadata(run_id="r1", conversation_id="c1", session_id="s1", message_idx=3, part_idx=1)
 A, B = "runs/r1/a.png", "runs/r1/b.png"
@@ -145,7 +146,7 @@ def test_the_work_on_a_whole_store_is_told_and_urls_are_told_of_but_not_told(sto
     store.verify(repair=True)
     assert [(event.name, event.dry_run) for event in heard] == [("media.verified", True), ("media.verified", False)]
     heard.clear()
-    if storage.name in ("memory", "gcs"):  # anonymous on GCS: nothing to sign with
+    if storage.name in WITHOUT_URLS:  # anonymous on GCS: nothing to sign with
         raised(errors.StorageError, store.get_url, reference)
         assert only(heard).error_type == "StorageError"
         return
