@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dask
 import dask.dataframe as dd
+import deltalake
 import duckdb
 import fsspec
 import pandas as pd
@@ -19,6 +20,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.expressions import AlwaysTrue
 from upath import UPath
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
@@ -26,8 +29,9 @@ from fsmedia.store import utc_now
 from tests.catalogs import check, filled, old_enough, opened, snapshots
 from tests.clients.conftest import Lab
 from tests.clients.test_datasets import FROM_FILES, STREAM
-from tests.clients.test_media import PNG
+from tests.clients.test_media import PACKAGE, PNG
 
+PAGE = PACKAGE / "docs/pipelines.md"
 FRAME = pd.DataFrame({"run": ["r1", "r2", "r3"], "size": [1, 2, 3]})
 VIEWS = {"by-day": "{timestamp:%Y-%m-%d}/{mime_type}/{name}{ext}", "by-provider": "{provider_id}/{name}{ext}"}
 DASK = """
@@ -330,3 +334,20 @@ def test_the_file_on_s3_is_read_by_its_url(lab):
     assert sorted(pd.read_parquet(file, storage_options=lab.storage.options).reference) == sorted(references)
     check(opened(lab.storage), opened(lab.storage).catalog(refresh=False))
     assert len(snapshots(lab.storage)) == 1
+
+
+@pytest.mark.filterwarnings("ignore:Delete operation did not match any records:UserWarning")
+def test_the_catalog_as_a_table_of_a_lake(tmp_path, monkeypatch):
+    """The page's own lines, after a second refresh, too, which has an attribute more."""
+    [lines] = [each for each in re.findall(r"```py\n(.*?)```", PAGE.read_text(), re.DOTALL) if "add_files" in each]
+    monkeypatch.chdir(tmp_path)
+    store = MediaStore("media")
+    for number, attributes in enumerate(({"model": "a"}, {"model": "b", "score": 4.5}), 1):
+        reference = store.store_media(MediaContent.from_text("x"), MediaMetadata(run_id="r1", attributes=attributes))
+        words = {"SqlCatalog": SqlCatalog, "AlwaysTrue": AlwaysTrue, "Path": Path, "catalog": store.catalog()}
+        exec(lines, words)
+        rows = words["table"].scan().to_arrow().to_pylist()
+        assert len(rows) == number
+        assert [row["attributes"] for row in rows if row["reference"] == reference] == [attributes]
+        deltalake.write_deltalake("delta", words["catalog"].to_arrow(), mode="overwrite", schema_mode="overwrite")
+        assert deltalake.DeltaTable("delta").count() == number
