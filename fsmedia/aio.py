@@ -624,3 +624,6 @@ class AsyncMediaStore:
         note="A cancellation comes out once all is erased: half would have no receipt.",
     )
     check_receipt = _threaded(MediaStore.check_receipt)
+    check_storage = _threaded(
+        MediaStore.check_storage, stoppable=True, note="A cancellation comes out once its folder is removed."
+    )

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         ReceiptReport,
         RetentionPolicy,
         SettingsRecord,
+        StorageReport,
         StoreStatistics,
         SyncReport,
         VerifyReport,
@@ -1423,6 +1424,25 @@ class MediaStore:
 
         found = read_receipt(receipt)
         return check_receipt(self._backend, self._settings_file, found, executor=executor, progress=progress)
+
+    @observed("check_storage")
+    def check_storage(self, *, stopped: Callable[[], bool] = bool) -> StorageReport:
+        """Try whether the storage does what this package builds on, and report what it does then.
+
+        Measured with some 300 small objects and one of 11 MiB, by two clients, in a folder `.fsmedia/check-...` below
+        the root, which is removed again, older versions in it too, also when it is interrupted or a check fails. There
+        need be no store. `report.stands` says whether what docs/guarantees.md promises stands here; each row of
+        `report.checks` what was seen, and what this package does then. `stopped` is asked between two checks.
+
+        Raises
+        ------
+        StorageError
+            Nothing can be written below the root.
+        """
+        from fsmedia.maintenance.check_storage import check_storage
+
+        self._check_writable()
+        return check_storage(self._backend, self._now, stopped)
 
     def _open_backend(self, root: str, storage_options: Mapping[str, Any] | None) -> Backend:
         options = self._options

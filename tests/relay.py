@@ -21,6 +21,7 @@ them:
 - `change="empty"|"short"|"flipped"|"closed"`: the server's answer without its bytes, with half of them, with one bit
   of each 64th of them changed, or not at all: the connection is closed.
 - `change="hidden"`: the server's answer, but a 404 becomes a 403, as S3 answers to who may not list.
+- `without`: fields of the request that the server does not get to see.
 - `change="hung"`: half of the bytes of the server's answer, and then nothing, until the client closes the connection.
 - `change="first"`: the answer to the first request of the same target since the rule was made (a stale page).
 - `change="repeated"`, only of listings: the first page again and again, each time with its own token.
@@ -198,6 +199,9 @@ class Relay:
         if request.fields.get("expect", "").lower() == "100-continue":
             back.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await read_body(client, request.fields)
+        lines = request.head.split(b"\r\n")
+        kept = [line for line in lines if line.split(b":")[0].decode("latin-1").lower() not in rule.get("without", ())]
+        request = request._replace(head=b"\r\n".join(kept))
         answer = None
         if "body" not in rule or rule.get("after"):
             answer = await self.asked(request, body)

@@ -78,6 +78,7 @@ class WrongAnswer:
     headers: dict[str, str] = attribute(default_factory=dict)
     after: bool = False
     change: str | None = None
+    without: tuple[str, ...] = ()
     page: int = 1000
 
     def dump(self) -> dict[str, Any]:

@@ -236,7 +236,8 @@ TERMINATED = 143
 PIPE_CLOSED = 141
 EXIT_CODES = """\
 Exit codes: 0 done, 1 failed (the line on standard error says why), 2 wrong usage, 3 no such media or file,
-4 the store is not whole (verify), 130 interrupted, 141 the reader of a pipe went away."""
+4 the store is not whole (verify) or a guarantee does not stand (check-storage), 130 interrupted, 141 the reader of a
+pipe went away."""
 _TIMEOUT = timedelta(seconds=60)
 
 

@@ -25,7 +25,8 @@ FSSPEC_S3_ENDPOINT_URL and the like, or from `--option KEY=VALUE`, which is show
 """
 
 # The commands by their panels, with the first sentence of their help: to show all of them loads none. A name is that of
-# its module, cmd_<name>.py, in which stands the rest of the help, and a function of that name, or `group`.
+# its module, cmd_<name>.py, in which stands the rest of the help, and a function of that name, or `group`; a dash is an
+# underscore there.
 _COMMANDS = {
     "Store and look": {
         "demo": "Store a small run of five media, list it, read one back and check it, and make a gallery of it.",
@@ -51,6 +52,7 @@ _COMMANDS = {
         "verify": "Look at everything that lies in a store, tell what is wrong, and with --repair mend it.",
         "adopt": "Make media of files that other programs put there, where they are, without moving a byte.",
         "sync": "Bring the media of SRC to DST: bytes, metadata, policies, attributes, holds; from any storage to any.",
+        "check-storage": "Try whether a storage does what fsmedia builds on, and tell what fsmedia does then.",
         "stores": "List the stores that have names: @name where one is named, media://@name/... for fsspec clients.",
     },
     "Exchange": {
@@ -87,12 +89,13 @@ class LazyGroup(CommandGroup):
 
 def load(name: str) -> Any:
     """Return a command with its options, or a group with its commands."""
+    word = name.replace("-", "_")
     with interrupt_while_loading():
-        module = import_module(f"fsmedia.cli.cmd_{name}")
+        module = import_module(f"fsmedia.cli.cmd_{word}")
     group = getattr(module, "group", None)
     if group is None:
         group = typer.Typer(rich_markup_mode="rich", add_completion=False)
-        group.command(name, cls=getattr(module, "COMMAND", Command))(command_of(getattr(module, name)))
+        group.command(name, cls=getattr(module, "COMMAND", Command))(command_of(getattr(module, word)))
     loaded = typer.main.get_command(group)
     summary = next(commands[name] for commands in _COMMANDS.values() if name in commands)
     loaded.name, loaded.help = name, output.unwrapped(f"{summary}\n\n{module.HELP}")

@@ -32,6 +32,7 @@ from fsmedia.models.urls import public_url as public_url
 
 if TYPE_CHECKING:
     from fsmedia.models.reports import CatalogRefresh as CatalogRefresh
+    from fsmedia.models.reports import CheckState as CheckState
     from fsmedia.models.reports import Cleaned as Cleaned
     from fsmedia.models.reports import EnforcementReport as EnforcementReport
     from fsmedia.models.reports import Erased as Erased
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from fsmedia.models.reports import ReceiptReport as ReceiptReport
     from fsmedia.models.reports import Remaining as Remaining
     from fsmedia.models.reports import SettingsRecord as SettingsRecord
+    from fsmedia.models.reports import StorageCheck as StorageCheck
+    from fsmedia.models.reports import StorageReport as StorageReport
     from fsmedia.models.reports import StoreStatistics as StoreStatistics
     from fsmedia.models.reports import SyncReport as SyncReport
     from fsmedia.models.reports import TakenOut as TakenOut

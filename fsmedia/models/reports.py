@@ -194,6 +194,56 @@ class VerifyReport(Report):
         )
 
 
+CheckState = Literal["holds", "handled", "broken"]
+"""Whether a storage does what fsmedia builds on, or does not and fsmedia makes up for it or does without, or does not
+and what docs/guarantees.md says does not stand on it."""
+
+
+class StorageCheck(NamedTuple):
+    """One thing that a storage was tried for."""
+
+    name: str
+    state: CheckState
+    seen: str
+    """What it did."""
+    effect: str
+    """What fsmedia does then."""
+
+
+class StorageReport(Report):
+    """What a storage was found to do with what fsmedia asks of it."""
+
+    url: str = ""
+    """The root, without user, password or query."""
+    backend: str = ""
+    """The class of this package that speaks to it."""
+    checks: tuple[StorageCheck, ...] = ()
+    remains: tuple[str, ...] = ()
+    """What could not be removed of what was written to try it: keys below the root."""
+    stopped: bool = False
+    """Whether it ended early because it was told to."""
+    took: timedelta = timedelta(0)
+
+    @property
+    def stands(self) -> bool:
+        """Whether everything was tried, and what docs/guarantees.md says stands on this storage."""
+        return bool(self.checks) and not self.stopped and all(each.state != "broken" for each in self.checks)
+
+    def _told(self) -> ReportView:
+        states: tuple[CheckState, ...] = ("broken", "handled", "holds")
+        found = {state: [each for each in self.checks if each.state == state] for state in states}
+        columns: Columns = {"what": "name", "seen": "seen", "fsmedia then": "effect"}
+        stand = "stand" if self.stands else "do not stand" if found["broken"] else "were not all tried"
+        counts = f"{len(found['holds'])} hold, {len(found['handled'])} handled, {len(found['broken'])} broken"
+        left = f"could not be removed: {', '.join(self.remains[:3])}{', ...' if self.remains[3:] else ''}"
+        return ReportView(
+            f"The guarantees {stand} on {self.url}",
+            f"the guarantees {stand} on {self.url} ({self.backend}): {counts}",
+            [ReportTable(state, found[state], columns, "check") for state in states],
+            warnings=[left if self.remains else ""],
+        )
+
+
 class Moved(NamedTuple):
     """One media item's reference before and after; a plain tuple, for a store may hold millions."""
 

@@ -22,7 +22,7 @@ from functools import partial
 from operator import itemgetter
 from os import getpid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self, TypeVar, cast
 from urllib.parse import quote
 
 import fsspec
@@ -412,6 +412,8 @@ class FsspecBackend(Backend):
     """What a large file is sent with."""
     one_level: ClassVar[dict[str, Any] | None] = None
     """What asks for a page of one folder alone, where `_pages` lists page by page; None: there are no pages."""
+    page_size: ClassVar[str | None] = None
+    """What asks `_pages` for pages of so many keys."""
     conditional: ClassVar[bool] = False
     """Whether `put` can ask for conditions; whether the server keeps them is found out by asking it."""
 
@@ -434,6 +436,13 @@ class FsspecBackend(Backend):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
+
+    def below(self, folder: str) -> Self:
+        """Return a client whose filesystem is an instance of its own."""
+        made = type(self)(self._given_url, {**self._storage_options, "skip_instance_cache": True}, self.timeout)
+        made._root, made.url = f"{self._root}/{folder}", f"{self.url}/{folder}"
+        made.root_length += 1 + len(folder.encode())
+        return made
 
     # -- the filesystem ------------------------------------------------------------------------------------
 
@@ -939,6 +948,12 @@ class FsspecBackend(Backend):
 
         top: tuple[str, Entry | None] = (prefix, None)
         yield from (entry for _, entry in depth_first(top, inside) if entry is not None)
+
+    def listed(self, folder: str, most: int) -> list[str] | None:
+        """List page by page, where a class says how."""
+        if self.page_size is None:
+            return None
+        return [entry.key for page in self._pages(folder, **{self.page_size: most}) for entry in page.entries]
 
     def _pages(self, folder: str, **options: Any) -> Iterator[Page]:
         raise NotImplementedError(folder, options)

@@ -126,6 +126,7 @@ class GCSBackend(FsspecBackend):
     takes_size: ClassVar[bool] = True
     options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
     one_level: ClassVar[dict[str, Any] | None] = {"delimiter": "/"}
+    page_size: ClassVar[str | None] = "maxResults"
     conditional: ClassVar[bool] = True
     upload_options: ClassVar[dict[str, Any]] = {"chunksize": PART_BYTES}
     _never_there: ClassVar[str] = "1"

@@ -225,6 +225,10 @@ class LocalBackend(Backend):
     def __repr__(self) -> str:
         return f"LocalBackend({self.path!r}, durability={self._durability!r})"
 
+    def below(self, folder: str) -> LocalBackend:
+        """Return a backend of a folder."""
+        return LocalBackend(f"{self.path}/{folder}", durability=self._durability)
+
     @property
     def skew(self) -> timedelta:
         """What the files tell that are written: known from the first one on."""

@@ -302,6 +302,10 @@ class Backend(ABC):
         """Return the root above this one that has a store, the nearest; None: none, or none that may be looked at."""
         return None
 
+    def below(self, folder: str) -> Self:
+        """Return a new client of a folder below this root, as of another program: it shares no cache with this one."""
+        raise NotImplementedError(f"{self.url} can't be opened at {folder}")
+
     @abstractmethod
     def write(self, key: str, data: bytes, content_type: str) -> None:
         """Put bytes at a key, replacing what is there."""
@@ -447,6 +451,10 @@ class Backend(ABC):
     @abstractmethod
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """List all files below a folder (not the folder's own name), in the order of their keys."""
+
+    def listed(self, folder: str, most: int) -> list[str] | None:
+        """List the keys below a folder by pages of so many, in the storage's own order; None: it lists no pages."""
+        return None
 
     @abstractmethod
     def holds(self, folder: str) -> bool:

@@ -153,6 +153,7 @@ class S3Backend(FsspecBackend):
     options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
     takes_size: ClassVar[bool] = True
     one_level: ClassVar[dict[str, Any] | None] = {"Delimiter": "/"}
+    page_size: ClassVar[str | None] = "MaxKeys"
     conditional: ClassVar[bool] = True
     upload_options: ClassVar[dict[str, Any]] = {"chunksize": PART_BYTES, "max_concurrency": _PARTS_AT_ONCE}
 

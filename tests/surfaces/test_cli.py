@@ -68,6 +68,7 @@ HELPS = {
     "import promptarena": ["--dry-run"], "import folder": ["--dry-run"], "import inspect": ["--dry-run"],
     "import claude-code": ["--dry-run", "base64"], "import codex": ["--dry-run", "base64"],
     "export imagefolder": ["--dry-run"], "export audiofolder": ["--dry-run"], "export webdataset": ["--dry-run"],
+    "check-storage": ["--json", "handled", "Exits with"],
     "messages externalize": ["--in-place"], "messages inline": ["--in-place"],
 }  # fmt: skip
 
