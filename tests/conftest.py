@@ -37,6 +37,7 @@ import pytest  # noqa: E402
 # Here, before any test imports them: tests of several parts do, and pytest reads only what is not imported yet.
 for module in ("protocol.worlds", "protocol.disk", "surfaces.specimens", "surfaces.commands"):
     pytest.register_assert_rewrite(f"tests.{module}")
+pytest.register_assert_rewrite("fsmedia.testing")
 
 from fsmedia import MediaError  # noqa: E402
 from tests import storages as places  # noqa: E402

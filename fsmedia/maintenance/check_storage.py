@@ -99,7 +99,7 @@ class Trial:
 
     def at_once(self, works: Sequence[Callable[[], T]]) -> list[T]:
         """Do things at once, each in a thread; `_BrokenError` where one does not end in time."""
-        answers: list[T | None] = [None] * len(works)
+        answers: dict[int, T] = {}
         calls = [ForeignCall() for _ in works]
 
         def run(place: int) -> None:
@@ -124,7 +124,7 @@ class Trial:
         for call in calls:
             if call.error is not None:
                 raise call.error
-        return answers  # type: ignore[return-value] # all of them have ended
+        return [answers[place] for place in range(len(works))]
 
     def remove(self) -> list[str]:
         """Remove all that was written, older versions and folders too; return the keys of what stays."""
@@ -333,10 +333,16 @@ def _check_lock(trial: Trial) -> None:
 
 def _check_rename(trial: Trial) -> None:
     trial.write("from.bin", b"moved")
-    trial.note("to.bin")
+    trial.note("to.bin", "third.bin")
+    before = trial.other.head("from.bin")
     _expect(trial.backend.rename("from.bin", "to.bin"), "a rename of what is there says that it is not")
     there = trial.other.read_range("from.bin", None, None), trial.other.read_range("to.bin", None, None)
     _expect(there == (None, b"moved"), "a rename does not take what is there to its new name")
+    # What was moved aside is compared with what was seen before: where that differs no sweep ever deletes.
+    after = trial.other.head("to.bin")
+    _expect(
+        after and before == after._replace(key="from.bin"), "a rename changes the time or the token of what it moves"
+    )
     _expect(not trial.backend.rename("from.bin", "third.bin"), "a rename of nothing says that it was done")
 
 

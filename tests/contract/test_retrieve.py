@@ -4,8 +4,6 @@ import copy
 import pickle
 import stat
 from contextlib import nullcontext
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,9 +12,8 @@ from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.errors import CorruptMediaError, MediaNotFoundError
 from fsmedia.format import keys
 from tests.conftest import on, storages
-from tests.contract.specimens import GONE, PNG, R1, STORE_JSON, of_size, png, put, raised, traces
-from tests.storages import ALL_STORAGES, GCS, LOCAL, MEMORY, S3_RCLONE
-from tests.transfers import opened
+from tests.contract.specimens import GONE, PNG, R1, STORE_JSON, png, put, raised, traces
+from tests.storages import ALL_STORAGES, LOCAL, MEMORY, S3_RCLONE
 
 DESCRIBED = {"caption": "a bear", "format": "png", "detail": "low", "duration": 2.5, "bit_rate": 64000, "channels": 1}
 DESCRIBED |= {"width": 640, "height": 480, "fps": 29.97}
@@ -35,69 +32,6 @@ def test_a_retrieved_content_says_what_was_stored(storage, store):
     assert content.storage_reference == (None if local else reference)
     assert content.read_bytes() == PNG
     assert content.base64() == png().base64()
-
-
-@on(*ALL_STORAGES)
-@pytest.mark.parametrize(
-    "run", ["416", "InvalidRange", "Range Not Satisfiable", "not satisfiable", "The specified bucket does not exist"]
-)
-def test_names_that_read_like_answers_of_a_server_are_names(storage, clock, run):
-    """Below a folder named 416 no store could be made: "no such file: /416/..." was taken for the status 416."""
-    store = opened(replace(storage, url=f"{storage.url}/{run}/store"), clock).create()
-    reference = put(store, run)
-    bare, empty, gone = (f"runs/{run}/{run}-{name}.txt" for name in "abc")
-    store.fs.pipe({bare: b"without a sidecar", empty: b""})
-    assert [store.info(each).size_bytes for each in (reference, bare, empty)] == [len(PNG), 17, 0]
-    assert (store.retrieve_media(bare).read_bytes(), store.fs.cat_file(empty)) == (b"without a sidecar", b"")
-    assert (store.fs.cat_file(bare, 17, 20), store.fs.cat_file(bare, 8)) == (b"", b"a sidecar")
-    raised(MediaNotFoundError, store.info, gone)
-    raised(FileNotFoundError, store.fs.cat_file, gone, 5, 9)
-    assert store.verify(deep=True).whole
-
-
-def test_two_contents_of_one_media_are_equal_and_their_readers_have_a_position_each(store):
-    reference = put(store)
-    assert store.retrieve_media(reference) == store.retrieve_media(reference)
-    assert store.retrieve_media(reference) != store.retrieve_media(put(store, "r1", png(caption="other")))
-    with store.open(reference) as one, store.retrieve_media(reference).open() as other:
-        one.read(100)
-        assert other.read(4) == PNG[:4]
-        assert one.read(4) == PNG[100:104]
-    for size, size_kb in ((0, 0), (1, 1), (1024, 1), (1025, 2)):  # rounded up
-        assert store.retrieve_media(put(store, "r1", png(data=bytes(size)))).size_kb == size_kb
-
-
-@on(LOCAL, MEMORY, S3_RCLONE, GCS)
-def test_opened_bytes_can_be_read_in_any_order(store):
-    data = of_size(700_000)  # several blocks of what a seek fetches
-    reference = store.store_media(MediaContent(data=data, mime_type="video/mp4"), R1)
-    with store.open(reference) as file:
-        assert (file.readable(), file.seekable()) == (True, True)
-        assert file.read(5) == data[:5]
-        assert file.seek(600_000) == 600_000
-        assert file.read(10) == data[600_000:600_010]
-        assert file.tell() == 600_010
-        file.seek(-3, 2)
-        assert file.read() == data[-3:]
-        assert file.read() == b""
-        file.seek(1)
-        buffer = bytearray(300_000)
-        assert file.readinto(buffer) == 300_000
-        assert buffer == data[1:300_001]
-        file.seek(0)
-        assert file.read() == data
-    assert file.closed
-    raised(ValueError, file.read, match="closed")
-
-
-def test_an_opened_media_gives_lines_and_an_empty_one_is_a_media(store):
-    with store.open(store.store_media(MediaContent.from_text("eins\nzwei\ndrei"), R1)) as file:
-        assert list(file) == [b"eins\n", b"zwei\n", b"drei"]
-    reference = store.store_media(MediaContent(data=b"", mime_type="text/plain"), R1)
-    with store.open(reference) as file:
-        assert file.read() == b""
-    content = store.retrieve_media(reference)
-    assert content.read_bytes() == content.local_path().read_bytes() == b""
 
 
 def test_a_local_path_is_the_file_or_a_copy_that_goes_with_the_content(storage, store, spool):
@@ -191,18 +125,6 @@ def test_a_local_copy_stays_with_its_process(memory_storage):
     again = pickle.loads(pickle.dumps(content))
     assert (again.file_path, again.storage_reference) == (None, content.storage_reference)
     assert type(pickle.loads(pickle.dumps(content.file_path))) is str
-
-
-@on(*ALL_STORAGES)
-def test_what_is_not_there_is_not_found(store, spool):
-    store.create()
-    copied = partial(store.retrieve_media, local_copy=True)
-    for read in (store.retrieve_media, store.info, store.open, copied):
-        error = raised(MediaNotFoundError, read, GONE, match=f"{GONE}: no such media; ")
-        assert error.reference == GONE
-        assert isinstance(error, FileNotFoundError)
-    assert store.exists(GONE) is False
-    assert list(spool.iterdir()) == []
 
 
 def test_references_outlive_a_move_of_the_store(local_storage, tmp_path):

@@ -47,7 +47,8 @@ def test_all_of_the_package_and_nothing_else_is_in_it(names: list[str]) -> None:
     assert {name for name in names if name.startswith("fsmedia/")} == tree
     tops = {name.split("/")[0] for name in names}
     assert tops == {"fsmedia", next(top for top in tops if top.endswith(".dist-info"))}
-    assert not [name for name in names if "test" in name.lower() or name.endswith((".pyc", ".ipynb"))]
+    tests = [name for name in names if "test" in name.lower() or name.endswith((".pyc", ".ipynb"))]
+    assert tests == ["fsmedia/testing.py"]
 
 
 def test_it_says_what_it_is(wheel: Path, names: list[str]) -> None:
