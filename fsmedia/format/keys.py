@@ -524,6 +524,15 @@ def probe_key() -> str:
     return f"{INTERNAL}/{temporary_name()}"
 
 
+CHECK: Final = f"{INTERNAL}/check-"
+"""What the folders begin with in which a storage is tried."""
+
+
+def is_left_over(key: str) -> bool:
+    """Return whether a key is of bytes on their way, or of a check of the storage: gone unless its process died."""
+    return is_temporary(key) or key.startswith(CHECK)
+
+
 SWITCHES: Final = f"{INTERNAL}/switches"
 """The folder of settings that were turned on, on storages that keep neither conditions nor locks."""
 

@@ -81,7 +81,7 @@ class Trial:
 
     def __init__(self, backend: Backend, now: Callable[[], datetime]) -> None:
         self._root, self.now = backend, now
-        self.folder = f"{keys.INTERNAL}/check-{keys.new_unique()}"
+        self.folder = f"{keys.CHECK}{keys.new_unique()}"
         self.backend, self.other = backend.below(self.folder), backend.below(self.folder)
         # Twice the longest wait for one answer, which is asked for twice; disks answer when they do.
         self.patience = max(30.0, 4 * backend.timeout.total_seconds())
@@ -249,7 +249,7 @@ def check_order(trial: Trial) -> Verdict:
     _expect(not missing, f"{len(missing)} of {len(names)} keys are missing from a listing")
     _expect(given == sorted(names), "listings that fsmedia sorts are in no order of keys")
     if raw is None:
-        return Verdict("holds", f"{len(names)} keys, walked folder by folder", "each folder is sorted here")
+        return Verdict("holds", f"{len(names)} keys come by key", "what is walked folder by folder is sorted here")
     _expect(sorted(raw) == sorted(names), f"pages of {PAGE} keys leave some out, or tell some twice")
     if raw == sorted(names):
         return Verdict("holds", f"by key, also over pages of {PAGE}", "listings are merged as they come")

@@ -197,7 +197,7 @@ def find_leftovers(backend: Backend, progress: Callable[[int], object] | None = 
     found = LeftoverListing()
     own: list[Entry] = []
     for entry in found.entries(backend, progress):
-        if keys.is_temporary(entry.key):
+        if keys.is_left_over(entry.key):
             found.temporary.append(entry)
         elif keys.is_internal(entry.key):
             found.add_internal(entry)

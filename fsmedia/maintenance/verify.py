@@ -296,7 +296,7 @@ class Verification:
         survey = self.survey
         yield from self._blobs()
         for entry in survey.strays.entries(used=False):
-            yield ObjectItem("temporary" if keys.is_temporary(entry.key) else "foreign", entry)
+            yield ObjectItem("temporary" if keys.is_left_over(entry.key) else "foreign", entry)
         for entry in survey.due.entries(used=False):
             due = keys.parse_due(entry.key)
             if due is not None and not survey.has_sidecar(due.reference):

@@ -18,7 +18,7 @@ from fsmedia.storage import Exclusion, fsspec_backend
 from fsmedia.storage.local import LocalBackend
 from fsmedia.store import utc_now
 from tests.conftest import on, storages
-from tests.contract.specimens import put, raised, traces
+from tests.contract.specimens import AT_ONCE, STORE_JSON, put, raised, traces
 from tests.servers import WrongAnswer
 from tests.storages import ALL_STORAGES, GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED
 from tests.surfaces.commands import answers, exits, places, tells
@@ -208,6 +208,16 @@ def test_nothing_stays_where_it_is_interrupted_or_a_check_fails(storage, monkeyp
     report = checked(storage)
     assert (*report.checks[0],) == ("first", "broken", "raises TypeError, which is no MediaError", "then")
     assert (report.stands, report.remains, traces(storage)) == (False, (), {})
+
+
+@pytest.mark.parametrize("repair", [True, "leftovers"])
+def test_what_a_killed_check_left_is_a_leftover(local_storage, repair):
+    store = MediaStore(local_storage.url).create()
+    check_storage.Trial(store._backend, utc_now).write("deep/er/a.bin", b"x")
+    assert store.verify(repair=repair).mended == 0, "it may be under way"
+    report = store.verify(repair=repair, **AT_ONCE)
+    assert (report.counts, report.mended) == ({"temporary": 1}, 1)
+    assert local_storage.keys() == {STORE_JSON}
 
 
 def test_what_can_not_be_removed_is_named(moto_storage, monkeypatch):

@@ -71,7 +71,8 @@ def test_the_page_names_its_format_and_the_keys_of_the_code() -> None:
         f"{keys.ERASURES}/<YYYY-MM-DD>/<HHMMSS>-<unique>.jsonl",
         f"{keys.QUARANTINE}/<YYYY-MM-DD>T<HHMMSS>-<unique>/<key>", f"{keys.CATALOG}/<time>-<unique>.parquet",
         f"{keys.CATALOG}/<YYYY-MM-DD>T<HHMMSS>-<unique>.erased", f"{keys.LOCKS}/<2 hex>", f"{keys.SWITCHES}/<name>",
-        f"{keys.ASIDE}/<unique>-<quoted key>", keys.INDEX_ASIDE_KEY, temporary.removesuffix(unique) + "<unique>",
+        f"{keys.ASIDE}/<unique>-<quoted key>", keys.INDEX_ASIDE_KEY, f"{keys.CHECK}<unique>/...",
+        temporary.removesuffix(unique) + "<unique>",
     ]  # fmt: skip
 
 
