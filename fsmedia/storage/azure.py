@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from adlfs import AzureBlobFileSystem
 from azure.core import MatchConditions
-from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
+from azure.core.exceptions import AzureError, DecodeError, HttpResponseError, ServiceRequestError, ServiceResponseError
 from azure.storage.blob import BlobSasPermissions, ContentSettings, generate_blob_sas
 from azure.storage.blob.aio import BlobPrefix
 from fsspec.spec import AbstractBufferedFile
@@ -73,18 +73,17 @@ def _builtin(error: AzureError) -> Exception:
     status = error.status_code if isinstance(error, HttpResponseError) else None
     told = getattr(error, "error_code", None) or ""
     code = str(getattr(told, "value", told))
-    if code == "ContainerNotFound":
-        return FileNotFoundError(errno.ENOENT, "the bucket does not exist")
-    if status == 404:
-        return FileNotFoundError(errno.ENOENT, "no such blob")
-    # Other conflicts, like a lease or a legal hold, are not about a condition of ours.
-    if code in ("ConditionNotMet", "BlobAlreadyExists"):
-        return FileExistsError(errno.EEXIST, code)
-    if status in (401, 403):
-        return PermissionError(errno.EACCES, f"{code}: {str(error).partition(chr(10))[0]}")
-    if isinstance(error, ServiceRequestError | ServiceResponseError):
-        return ConnectionError(str(error))
-    return error
+    first = str(error).partition("\n")[0]
+    kinds: tuple[tuple[bool, Exception], ...] = (
+        (code == "ContainerNotFound", FileNotFoundError(errno.ENOENT, "the bucket does not exist")),
+        (status == 404, FileNotFoundError(errno.ENOENT, "no such blob")),
+        # Other conflicts, like a lease or a legal hold, are not about a condition of ours.
+        (code in ("ConditionNotMet", "BlobAlreadyExists"), FileExistsError(errno.EEXIST, code)),
+        (status in (401, 403), PermissionError(errno.EACCES, f"{code}: {first}")),
+        (isinstance(error, DecodeError), UnexpectedAnswerError("the answer is a document that can't be read")),
+        (isinstance(error, ServiceRequestError | ServiceResponseError), ConnectionError(first)),
+    )
+    return next((builtin for fits, builtin in kinds if fits), error)
 
 
 def _is_of_azure(headers: Mapping[str, str]) -> bool:
@@ -96,17 +95,6 @@ def _is_listing(page: Any, container: str, begin: str) -> bool:
     return bool(page.container == container and (page.prefix or "") == begin)
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Raise builtin errors for the client's own, where there are any that say the same."""
-    try:
-        yield
-    except AzureError as error:
-        if (builtin := _builtin(error)) is error:
-            raise
-        raise builtin from error
-
-
 class CheckedAzureFileSystem(AzureBlobFileSystem):
     """adlfs, but each call is one request where it can be, and what is no answer of Azure raises."""
 
@@ -115,7 +103,6 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
         self.clock = StorageClock()
         self.versioned: bool | None = None
         """Whether older versions are kept, by what the last upload told; None: there was none yet."""
-        self._checked: dict[str, Any] = {"raw_response_hook": self._check}
         settings = self.service_client._config
         settings.max_single_put_size = settings.max_single_get_size = _ONE_REQUEST
         settings.max_block_size = PART_BYTES
@@ -138,6 +125,26 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
         if (status < 400 or status == 404) and not _is_of_azure(headers):
             raise UnexpectedAnswerError(f"status {status} came without what belongs to an answer of Azure")
 
+    @contextmanager
+    def _asking(self) -> Iterator[dict[str, Any]]:
+        """Give what requests are made with so that their answers are checked; errors become builtin ones."""
+        answers: list[Any] = []
+
+        def check(answer: Any) -> None:
+            answers.append(answer.http_response.internal_response)
+            self._check(answer)
+
+        try:
+            yield {"raw_response_hook": check}
+        except AzureError as error:
+            if (builtin := _builtin(error)) is error:
+                raise
+            raise builtin from error
+        finally:
+            # Those that were given up; the connections of those that were read whole are free already.
+            for each in answers:
+                each.close()
+
     def target(self, path: str) -> Any:
         """Return the client of a blob to write; `InvalidReferenceError` where there can't be one of that name."""
         if _NO_NAME.search(path):
@@ -154,10 +161,10 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
 
     async def upload(self, path: str, data: bytes | BinaryIO, content_type: str, **condition: Any) -> str:
         """Put bytes, those of more than one request only visible when all are there; return the ETag."""
-        with _translated():
+        with self._asking() as checked:
             settings = ContentSettings(content_type=content_type)
             how = {"content_settings": settings, "max_concurrency": _PARTS_AT_ONCE, "overwrite": not condition}
-            answer = await self.target(path).upload_blob(data, **how, **condition, **self._checked)
+            answer = await self.target(path).upload_blob(data, **how, **condition, **checked)
         self.versioned = answer.get("version_id") is not None
         return str(answer["etag"])
 
@@ -172,10 +179,8 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
         """Read a part of a blob, and return the ETag with it."""
         # Without an offset where it can be: so the client reads an empty blob too.
         part = {} if (start, length) == (0, None) else {"offset": start, "length": length}
-        with _translated():
-            stream = await self.blob(path).download_blob(
-                **part, **version, max_concurrency=_PARTS_AT_ONCE, **self._checked
-            )
+        with self._asking() as checked:
+            stream = await self.blob(path).download_blob(**part, **version, max_concurrency=_PARTS_AT_ONCE, **checked)
             data = await stream.readall()
         if len(data) != stream.size:
             raise UnexpectedAnswerError(f"{len(data)} bytes came where {stream.size} were told")
@@ -195,43 +200,43 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
                 callback.set_size(size)
                 callback.absolute_update(done)
 
-        with _translated():
+        with self._asking() as checked:
             how = {"max_concurrency": _PARTS_AT_ONCE, "progress_hook": progress}
-            stream = await self.blob(rpath).download_blob(**how, **self._checked)
+            stream = await self.blob(rpath).download_blob(**how, **checked)
             with open(lpath, "wb") as file:  # noqa: ASYNC230, PTH123 - as adlfs itself
                 await stream.readinto(file)
 
     async def _info(self, path: str, **_: Any) -> dict[str, Any]:
-        with _translated():
-            return _info(await self.blob(path).get_blob_properties(**self._checked))
+        with self._asking() as checked:
+            return _info(await self.blob(path).get_blob_properties(**checked))
 
     async def _rm_file(self, path: str, **condition: Any) -> None:
-        with _translated():
-            await self.blob(path).delete_blob(**condition, **self._checked)
+        with self._asking() as checked:
+            await self.blob(path).delete_blob(**condition, **checked)
 
     async def _cp_file(self, path1: str, path2: str, **_: Any) -> None:
-        with _translated():
+        with self._asking() as checked:
             target = self.target(path2)
-            answer = await target.start_copy_from_url(self.blob(path1).url, **self._checked)
+            answer = await target.start_copy_from_url(self.blob(path1).url, **checked)
             # Within an account it is done at once, but nothing promises that: adlfs returns while it goes on.
             status = answer["copy_status"]
             while status == "pending":
                 await asyncio.sleep(_POLL_SECONDS)
-                status = (await target.get_blob_properties(**self._checked)).copy.status
+                status = (await target.get_blob_properties(**checked)).copy.status
             if status != "success":
                 raise OSError(errno.EIO, f"the copy ended as {status}")
 
     async def signing_key(self, begin: datetime, end: datetime) -> Any:
         """Return a key to sign URLs with, for those who log in by Microsoft Entra ID."""
-        with _translated():
+        with self._asking():
             client: Any = self.service_client
             return await client.get_user_delegation_key(begin, end)  # Azurite's answer has no name of the request
 
     async def soft_delete(self) -> timedelta:
         """Return for how long the account keeps what was deleted."""
-        with _translated():
+        with self._asking() as checked:
             client: Any = self.service_client
-            found = (await client.get_service_properties(**self._checked))["delete_retention_policy"]
+            found = (await client.get_service_properties(**checked))["delete_retention_policy"]
         return timedelta(days=found.days or 0) if found.enabled else timedelta(0)
 
     async def page(
@@ -247,11 +252,11 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
         """Return one page of the blobs whose names begin so, and of the folders, with the token of the next page."""
         if _NO_NAME.search(begin):
             return [], [], None
-        with _translated():
+        with self._asking() as checked:
             client: Any = self.service_client.get_container_client(container)
             # With metadata: only there it says which blobs are folders.
             include = ["metadata", *(("versions", "deleted") if older else ())]
-            asked = {"name_starts_with": begin, "include": include, "results_per_page": most, **self._checked}
+            asked = {"name_starts_with": begin, "include": include, "results_per_page": most, **checked}
             listing = client.walk_blobs(**asked, delimiter="/") if one_level else client.list_blobs(**asked)
             pager = listing.by_page(token)
             try:

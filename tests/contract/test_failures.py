@@ -144,7 +144,7 @@ def test_a_bucket_that_is_missing_is_named_whatever_was_asked_for(object_storage
 
 WITHOUT_PACKAGES = """
 import sys
-sys.modules["s3fs"] = sys.modules["gcsfs"] = None  # as on a machine without them
+sys.modules["s3fs"] = sys.modules["gcsfs"] = sys.modules["adlfs"] = None  # as on a machine without them
 import fsmedia
 for url in sys.argv[1:]:
     try:
@@ -155,7 +155,7 @@ for url in sys.argv[1:]:
 
 
 def test_a_missing_package_is_named():
-    packages = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
+    packages = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs"}
     command = [sys.executable, "-c", WITHOUT_PACKAGES, *(f"{protocol}://bucket/media" for protocol in packages)]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
     for line, (protocol, package) in zip(said, packages.items(), strict=True):
