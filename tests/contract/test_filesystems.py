@@ -156,6 +156,10 @@ def test_a_server_that_closes_an_idle_connection_is_asked_again(served):
     assert store.fs.cat_file(name) == PNG
 
 
+class StatusError(OSError):
+    """Unlike `OSError` itself it does not become `FileNotFoundError` by its number; smbprotocol has such a class."""
+
+
 class StrangeFileSystem(LocalFileSystem):
     """This machine's files, in one of many dialects."""
 
@@ -181,14 +185,14 @@ class StrangeFileSystem(LocalFileSystem):
 
     def cat_file(self, path, start=None, end=None, **options):
         if self.way == "raises errno 2" and not Path(path).exists():
-            raise OSError(errno.ENOENT, "STATUS_OBJECT_NAME_NOT_FOUND", path)
+            raise StatusError(errno.ENOENT, "STATUS_OBJECT_NAME_NOT_FOUND", path)
         whole = self.way == "gives the whole file"
         data = super().cat_file(path, None if whole else start, None if whole else end)
         return data[:-2] if self.way == "gives too little" and start else data
 
     def info(self, path, **options):
         if self.way == "raises errno 2" and not Path(path).exists():
-            raise OSError(errno.ENOENT, "STATUS_OBJECT_NAME_NOT_FOUND", path)
+            raise StatusError(errno.ENOENT, "STATUS_OBJECT_NAME_NOT_FOUND", path)
         return super().info(path, **options)
 
     def mv(self, path1, path2, **options):
