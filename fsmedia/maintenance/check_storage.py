@@ -338,11 +338,10 @@ def _check_rename(trial: Trial) -> None:
     _expect(trial.backend.rename("from.bin", "to.bin"), "a rename of what is there says that it is not")
     there = trial.other.read_range("from.bin", None, None), trial.other.read_range("to.bin", None, None)
     _expect(there == (None, b"moved"), "a rename does not take what is there to its new name")
-    # What was moved aside is compared with what was seen before: where that differs no sweep ever deletes.
+    # What was moved aside is compared with what was seen before.
     after = trial.other.head("to.bin")
-    _expect(
-        after and before == after._replace(key="from.bin"), "a rename changes the time or the token of what it moves"
-    )
+    is_same = after is not None and before == after._replace(key="from.bin")
+    _expect(is_same, "a rename changes the time or the token of what it moves: sweeps and moves stop at such names")
     _expect(not trial.backend.rename("from.bin", "third.bin"), "a rename of nothing says that it was done")
 
 
@@ -395,15 +394,24 @@ def check_replacing(trial: Trial) -> Verdict:
 
     def read() -> None:
         while not done.is_set():
-            seen.append(trial.other.read_range(key, None, None))
+            try:
+                seen.append(trial.other.read_range(key, None, None))
+            except StorageError:  # seen to be there, and gone when it is read
+                seen.append(None)
 
     trial.at_once([write, read])
-    _expect(None not in seen, "what is replaced is not there for a moment")
-    _expect(all(each in versions for each in seen), "what is replaced is read in part")
+    has_gaps = None in seen
+    _expect(not has_gaps or trial.backend.exclusion is Exclusion.RENAME, "what is replaced is not there for a moment")
+    _expect(all(each in versions for each in seen if each is not None), "what is replaced is read in part")
     _expect(trial.other.read_range(key, None, None) == versions[_REPLACED % 2], "what was written is not what is read")
     trial.write("source.bin", b"copied")
     trial.backend.copy("source.bin", key, _KIND, size=6)
     _expect(trial.other.read_range(key, None, None) == b"copied", "a copy over another object is not what is read")
+    if has_gaps:
+        effect = (
+            "a media that is changed just now may not be found: ask again; names that fsmedia gives keep their bytes"
+        )
+        return Verdict("handled", "old or new bytes, never a part, and nothing for a moment", effect)
     return Verdict("holds", "at once: old or new bytes, never a part", "readers need no lock")
 
 
@@ -585,9 +593,10 @@ def check_many(trial: Trial) -> Verdict:
     _expect(not trial.other.holds("many"), f"of {_MANY} objects removed at once some are there")
     told = f"{winners} of {_THREADS} creators of one key are told that they made it"
     seen = f"{_MANY} objects at once, and by {_THREADS} threads; {told}"
-    if winners == 1:
+    # Elsewhere one is a matter of luck.
+    if backend.exclusion in (Exclusion.CONDITIONS, Exclusion.LOCK):
+        _expect(winners == 1, told)
         return Verdict("holds", seen, "calls are made at once")
-    _expect(backend.exclusion not in (Exclusion.CONDITIONS, Exclusion.LOCK), told)
     return Verdict("handled", seen, "what counts is read back")
 
 

@@ -424,11 +424,7 @@ class FsspecBackend(Backend):
         self._secrets = secrets_of(storage_options, url)
         self._opened: tuple[int, AbstractFileSystem] | None = None
         self.url = "::".join(public_url(link) if "://" in link else link for link in url.split("::")).rstrip("/")
-        path = self._open_filesystem()[1]
-        self._root = path.rstrip("/")
-        self._begin = f"{self._root}/" if path else ""
-        # The part of the root that is in each object's key.
-        self.root_length = len((self._root.partition("/")[2] if self.filesystem_class else self._root).encode())
+        self._enter(self._open_filesystem()[1])
         self._key_order = KeyOrder(self.url, unordered=self._lists_unordered())
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -440,9 +436,16 @@ class FsspecBackend(Backend):
     def below(self, folder: str) -> Self:
         """Return a client whose filesystem is an instance of its own."""
         made = type(self)(self._given_url, {**self._storage_options, "skip_instance_cache": True}, self.timeout)
-        made._root, made.url = f"{self._root}/{folder}", f"{self.url}/{folder}"
-        made.root_length += 1 + len(folder.encode())
+        made._enter(self._path(folder))
+        made.url = f"{self.url}/{folder}"
         return made
+
+    def _enter(self, root: str) -> None:
+        """Take a path as the root of all keys."""
+        self._root = root.rstrip("/")
+        self._begin = f"{self._root}/" if root else ""
+        # The part of the root that is in each object's key.
+        self.root_length = len((self._root.partition("/")[2] if self.filesystem_class else self._root).encode())
 
     # -- the filesystem ------------------------------------------------------------------------------------
 

@@ -39,6 +39,8 @@ _LOST = ("EOFError", "SSHException", "error_temp")
 """Errors by which ftplib and paramiko say that a connection is no more."""
 READ_ONLY = frozenset({"zip", "tar", "libarchive", "http", "https", "github", "git", "reference", "data", "jar"})
 """Protocols of filesystems that write nothing, or not what fsmedia needs."""
+_REFUSE_FULL = frozenset({"sftp", "ssh", "ftp", "smb"})
+"""Protocols whose servers remove no folder in which anything is; WebDAV's remove all of it."""
 
 
 class GuardedFileSystem:
@@ -251,6 +253,13 @@ class RenamingBackend(FsspecBackend):
 
         self.check(target)
         return self._ask(source, moved)
+
+    def remove_folder(self, key: str) -> None:
+        """Remove an empty folder, where servers refuse one that is not: others would take along what came just now."""
+        named = cast("Any", self.fs)._filesystem.protocol
+        if _REFUSE_FULL & ({named} if isinstance(named, str) else {*named}):
+            with suppress(Exception):  # there are many words for one that is not empty
+                self.fs.rmdir(self._path(key))
 
     def _replace(self, source: str, target: str) -> None:
         """Rename, over what lies at the target too, in the words of filesystems whose `mv` does not."""
