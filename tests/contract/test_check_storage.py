@@ -48,7 +48,7 @@ def test_each_storage_is_what_it_is_and_nothing_stays(storage):
     store = MediaStore(storage.url, storage_options=storage.options)
     put(store)
     before, report = traces(storage), store.check_storage()
-    assert states(report, "broken") == set(), report.checks
+    assert [each for each in report.checks if each.state == "broken"] == []
     # Where a replaced file is not there for a moment, that is not seen each time.
     handled = states(report, "handled") - {"replace"}
     assert (handled, report.stands) == (HANDLED[storage.name], True), report.checks
