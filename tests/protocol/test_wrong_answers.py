@@ -384,8 +384,6 @@ def test_a_listing_that_is_none_is_an_error(world: World, scenario: Scenario) ->
 @LISTED
 def test_without_the_proof_of_a_listing(world: World, scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     no_checks(monkeypatch)
-    if scenario is erase and world.place.name == AZURE:
-        pytest.skip("nobody can tell whether older versions are kept there: a receipt is never complete")
     body = {S3Storage: PORTAL, GcsStorage: b"{}", AzureStorage: NO_BLOBS}[type(world.place)]
     assert play(world, scenario, WrongAnswer("LIST", body=body, headers={"Content-Type": "application/xml"}))
 
