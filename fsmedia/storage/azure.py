@@ -275,6 +275,7 @@ class AzureBackend(FsspecBackend):
     lists_versions = True
     filesystem_class = CheckedAzureFileSystem
     takes_size: ClassVar[bool] = True
+    page_size: ClassVar[str | None] = "most"
     options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
     one_level: ClassVar[dict[str, Any] | None] = {"one_level": True}
     conditional: ClassVar[bool] = True

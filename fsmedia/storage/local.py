@@ -359,7 +359,7 @@ class LocalBackend(Backend):
 
     def _make_folders(self, folder: str) -> None:
         """Make a folder and its parents, each with its mode; another process may make or remove them meanwhile."""
-        missing = [folder]
+        missing, refused = [folder], 0
         while missing:
             folder = missing[-1]
             self._synced.discard(folder)
@@ -370,6 +370,10 @@ class LocalBackend(Backend):
                     raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", folder) from None
             except FileNotFoundError:
                 missing.append(os.path.dirname(folder))
+                # Others may remove it as often as it is made; but /proc, for one, says so of every folder.
+                refused += os.path.isdir(missing[-1])
+                if refused > _ATTEMPTS:
+                    raise
                 continue
             else:
                 self._remember(folder)

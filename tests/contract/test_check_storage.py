@@ -20,7 +20,7 @@ from fsmedia.store import utc_now
 from tests.conftest import on, storages
 from tests.contract.specimens import AT_ONCE, STORE_JSON, put, raised, traces
 from tests.servers import WrongAnswer
-from tests.storages import ALL_STORAGES, GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED
+from tests.storages import ALL_STORAGES, AZURE, FILE_SERVERS, GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED
 from tests.surfaces.commands import answers, exits, places, tells
 
 CHECKS = dict(check_storage.CHECKS)
@@ -32,6 +32,8 @@ HANDLED = {
     S3_RCLONE: {"conditional put", "many at once"},
     S3_SEAWEED: {"order of listings"},  # a folder stands where its name would, not where its keys do
     GCS: {"conditional delete", "content types", "signing"},
+    AZURE: set(),
+    **{name: {"conditional put", "content types", "signing", "many at once"} for name in FILE_SERVERS},
 }
 """What each storage does not do, and fsmedia makes up for or does without; all else holds, on all of them."""
 
