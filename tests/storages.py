@@ -9,6 +9,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -127,7 +128,10 @@ class ServedStorage(LocalStorage):
     def filesystem(self) -> fsspec.AbstractFileSystem:
         host = urllib.parse.urlsplit(self.url)
         place = {"host": host.hostname, "port": host.port} if self.name == SFTP else {}
-        return fsspec.filesystem(self.name, skip_instance_cache=True, **place, **self.options)
+        made = fsspec.filesystem(self.name, skip_instance_cache=True, **place, **self.options)
+        if self.name == WEBDAV:  # which nobody else closes
+            weakref.finalize(made, made.client.http.close)
+        return made
 
 
 @dataclass

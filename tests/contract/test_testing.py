@@ -57,7 +57,8 @@ class Forgetful(LocalFileSystem):
         return super()._strip_protocol(path.removeprefix("forgetful://"))
 
     def cat_file(self, path, start=None, end=None, **options):
-        return super().cat_file(path, *((start, end) if HONEST else (None, None)), **options)
+        data = super().cat_file(path, start, end, **options)
+        return data if HONEST or (start, end) == (None, None) else data[::-1]
 
 fsspec.register_implementation("forgetful", Forgetful)
 
