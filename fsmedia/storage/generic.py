@@ -11,6 +11,7 @@ import os
 import weakref
 from contextlib import nullcontext, suppress
 from functools import partial
+from http import HTTPStatus
 from inspect import signature
 from threading import RLock
 from typing import TYPE_CHECKING, Any, cast
@@ -78,6 +79,10 @@ class GuardedFileSystem:
             except Exception as error:
                 if type(error).__name__ in _LOST or str(error) == "Socket is closed":
                     raise ConnectionError(f"the connection failed: {error}") from error
+                if getattr(getattr(error, "response", None), "status_code", None) == HTTPStatus.NOT_FOUND:
+                    # It was there a moment before: WebDAV servers show nothing where a file is being replaced. Asked
+                    # again it is there, or said to be missing by the look before.
+                    raise ConnectionError("it vanished while it was read") from error
                 # FTP says 550 of a path that is not there, and of one that is not allowed; archives raise KeyError.
                 unclear = isinstance(error, KeyError) or type(error).__name__ == "error_perm"
                 absent = not self._is_there(*args) if unclear else getattr(error, "errno", None) == errno.ENOENT
