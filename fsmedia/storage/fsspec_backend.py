@@ -42,7 +42,15 @@ from fsmedia.errors import (
 from fsmedia.format import keys
 from fsmedia.models import public_url
 from fsmedia.models.content import temporary_file
-from fsmedia.storage.errors import ErrorTranslator, PreconditionFailed, check_absence, is_refusal, refused, secrets_of
+from fsmedia.storage.errors import (
+    ErrorTranslator,
+    PreconditionFailed,
+    UnexpectedAnswerError,
+    check_absence,
+    is_refusal,
+    refused,
+    secrets_of,
+)
 from fsmedia.storage.listing import KeyOrder, Page, depth_first, level
 from fsmedia.storage.port import (
     SEEK_BLOCK,
@@ -903,7 +911,7 @@ class FsspecBackend(Backend):
     def _check_missing(self, folder: str, error: FileNotFoundError) -> list[dict[str, Any]]:
         """Raise unless it shows from above, too, that there is no such folder; list one that was made just now.
 
-        Raises `OSError`: the connection is gone, or the folder is listed by the one above.
+        Raises `OSError`: the connection is gone, or the folder is listed by the one above; that is asked once more.
         """
         check_absence(error)
         path = folder
@@ -923,7 +931,9 @@ class FsspecBackend(Backend):
             if kinds.get(path, "file") != "file":  # of a file, SFTP says "no such file"
                 with suppress(FileNotFoundError):
                     return cast("list[dict[str, Any]]", self.fs.ls(folder, detail=True))
-                raise OSError(errno.EIO, "the folder is listed by the one above, and can't be listed itself") from error
+                # For a WebDAV server it is so while anything in the folder is being replaced.
+                problem = "the folder is listed by the one above, and can't be listed itself"
+                raise UnexpectedAnswerError(problem) from error
             return []
 
     def is_folder(self, key: str) -> bool:
