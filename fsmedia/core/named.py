@@ -757,12 +757,12 @@ def anew(error: MediaError) -> MediaError:
 
 def _remove_locked(operations: Sequence[DeleteOperation]) -> dict[int, MediaError]:
     backend, failed = operations[0].backend, dict[int, MediaError]()
-    # Bytes of our own form never change, and go afterwards: only what changes goes here.
+    # Bytes of our own form never change, and go afterwards, the folder with them: only what changes goes here.
     own = keys.is_own_name(operations[0].reference)
     judged = [] if own and all(item.still is None for item in operations) else operations
     with backend.lock([item.reference for item in operations]):
-        found = backend.fetch(reads=[keys.sidecar_key(item.reference) for item in judged])
-        for index, (item, text) in enumerate(zip(judged, found.reads, strict=True)):
+        texts = backend.fetch(reads=[keys.sidecar_key(item.reference) for item in judged]).reads if judged else []
+        for index, (item, text) in enumerate(zip(judged, texts, strict=True)):
             changed = item.seen is not None and text != item.seen.text
             if own:
                 if item.still is not None and changed and text is not None and not item.still(text):
@@ -776,7 +776,7 @@ def _remove_locked(operations: Sequence[DeleteOperation]) -> dict[int, MediaErro
                 failed[index] = overtaken("was overwritten meanwhile")
         for key_of in (keys.sidecar_key,) if own else (str, keys.sidecar_key):
             going = {key_of(item.reference): index for index, item in enumerate(operations) if index not in failed}
-            answers = backend.delete(going, keep_folders=operations[0].keep_folders) if going else {}
+            answers = backend.delete(going, keep_folders=own or operations[0].keep_folders) if going else {}
             failed |= {going[key]: error for key, error in answers.items() if key in going}
         # Before the lock goes: who writes next looks under it for its entry, which may be of the same minute.
         spent = {key: at for at, each in enumerate(operations) if not own and at not in failed for key in each.due_keys}

@@ -11,6 +11,8 @@ it, and the parent of each new folder. `"rename"` leaves that to the kernel: saf
 against a power cut.
 """
 
+# Longer than 1,000 lines: reads, writes, listings and locks go the same ways, which stand here once.
+
 from __future__ import annotations
 
 import errno
@@ -20,7 +22,7 @@ import stat
 import threading
 import time
 import unicodedata
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import itemgetter
@@ -47,7 +49,8 @@ from fsmedia.storage.port import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import Literal
+    from contextlib import AbstractContextManager
+    from typing import Literal, Self
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,6 +60,7 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getatt
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for somebody's pipe of that name
 # O_PATH asks for no permission to list the folder; where there is none the way needs it.
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
+_STEP = _FOLDER | os.O_NOFOLLOW
 _LINKED = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
 """What systems say of a symlink where O_NOFOLLOW asks for none, and of a file where a folder is asked for."""
 _SWAPS = 8
@@ -96,13 +100,19 @@ def entry_of(key: str, found: os.stat_result) -> Entry:
 
 
 class LocalStage:
-    """A temporary file beside its target; gone or renamed, never left, unless the process is killed."""
+    """A temporary file beside its target; gone or renamed, never left, unless the process is killed.
 
-    def __init__(self, backend: LocalBackend, key: str, descriptor: int, temporary: str) -> None:
+    `folder`: that of both, where it stays open until the commit; it is not closed here.
+    """
+
+    def __init__(
+        self, backend: LocalBackend, key: str, descriptor: int, temporary: str, folder: int | None = None
+    ) -> None:
         self._backend = backend
         self._key = key
         self._descriptor: int | None = descriptor
         self._temporary: str | None = temporary
+        self._folder = folder
         self._owner = os.getpid()
 
     def write(self, data: bytes | memoryview) -> None:
@@ -127,7 +137,7 @@ class LocalStage:
 
     def retarget(self, key: str) -> None:
         """Choose another key, in any folder: the root is one file system."""
-        self._key = key
+        self._key, self._folder = key, None
         self._backend.prepared(key)
 
     def ready(self) -> None:
@@ -142,7 +152,7 @@ class LocalStage:
             # The bytes are durable before they have a name: after a power cut no name leads to a part of them.
             temporary = self._finish()
             try:
-                self._backend.move(temporary, self._key)
+                self._backend.move(temporary, self._key, self._folder)
             except FileNotFoundError:
                 # Another's delete took the folder away as empty since it was chosen.
                 self._backend.prepared(self._key)
@@ -156,7 +166,7 @@ class LocalStage:
             temporary = self._finish()
             # A link refuses a name that is taken, in one step; a rename replaces it.
             try:
-                self._backend.link(temporary, self._key)
+                self._backend.link(temporary, self._key, self._folder)
             except FileExistsError:
                 return False
             except OSError as error:
@@ -197,6 +207,59 @@ class LocalStage:
         if self._temporary is None:
             raise ValueError("committed twice")
         return self._temporary
+
+
+class _OpenFolder:
+    """A folder's descriptor, and a name in it, for a block. A class, not a generator: it stands around every call."""
+
+    __slots__ = ("_descriptor", "_name")
+
+    def __init__(self, descriptor: int, name: str = "") -> None:
+        self._descriptor = descriptor
+        self._name = name
+
+    def __enter__(self) -> tuple[int, str]:
+        return self._descriptor, self._name
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+class _LastFolder:
+    """Keeps the folder of the last key open, so that the next key in the same folder needs no walk of its own."""
+
+    # Only for keys that follow each other: a folder that is removed meanwhile stays empty, so what is not found in it
+    # was absent at a moment of this call, and not before what was answered last. Made anew, it may hold the key again.
+
+    __slots__ = ("_backend", "_folder", "_parent")
+
+    def __init__(self, backend: LocalBackend) -> None:
+        self._backend = backend
+        self._folder: int | None = None
+        self._parent = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            os.close(folder)
+
+    def opened(self, key: str, flags: int) -> int:
+        """Open what is at a key; a symlink on its way is an error, see `_LINKED`."""
+        parent, _, name = key.rpartition("/")
+        if self._folder is None or parent != self._parent:
+            self.__exit__()
+            self._folder, self._parent = self._backend._walked(parent, _FOLDER), parent
+        return os.open(name, flags | os.O_NOFOLLOW, dir_fd=self._folder)
+
+    def seen(self, key: str) -> os.stat_result | None:
+        """Look at what is at a key, if its folder is open; at a symlink itself."""
+        parent, _, name = key.rpartition("/")
+        if self._folder is None or parent != self._parent:
+            return None
+        return os.stat(name, dir_fd=self._folder, follow_symlinks=False)
 
 
 class LocalBackend(Backend):
@@ -262,22 +325,25 @@ class LocalBackend(Backend):
 
     def write(self, key: str, data: bytes, content_type: str) -> None:
         """Put bytes at a key; a file system keeps no content type."""
-        with self._staged(key, data) as stage:
-            stage.commit(content_type)
+        self._put(key, data, lambda stage: stage.commit(content_type))
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes at a key unless there is one: a hard link refuses an existing name, a rename does not."""
-        with self._staged(key, data) as stage:
-            return stage.commit_new(content_type)
+        return self._put(key, data, lambda stage: stage.commit_new(content_type))
 
-    @contextmanager
-    def _staged(self, key: str, data: bytes) -> Iterator[LocalStage]:
-        stage = self.stage(key)
-        try:
-            stage.write(data)
-            yield stage
-        finally:
-            stage.discard()
+    def _put(self, key: str, data: bytes, commit: Callable[[LocalStage], T]) -> T:
+        """Stage bytes and commit them, by one way to their folder."""
+
+        def put(folder: int) -> T:
+            stage = self._begun(key, folder, folder)
+            try:
+                stage.write(data)
+                return commit(stage)
+            finally:
+                stage.discard()
+
+        with ErrorTranslator(key):
+            return self._in_made(key.rpartition("/")[0], put)
 
     @property
     def exclusion(self) -> Exclusion:
@@ -294,20 +360,21 @@ class LocalBackend(Backend):
             self._locks = LockFiles(self)
         return self._locks
 
-    @contextmanager
-    def lock(self, names: Sequence[str]) -> Iterator[None]:
+    def lock(self, names: Sequence[str]) -> AbstractContextManager[None]:
         """Lock one of 256 files for each name, in their order: two who need two can't wait for each other."""
         if self.exclusion is not Exclusion.LOCK or self._locks is None:
             raise NotImplementedError(f"{self.path} has no locks")
-        with self._locks.held([self._locked_as(name) for name in names]):
-            yield
+        return self._locks.held([self._locked_as(name) for name in names])
 
     def _locked_as(self, name: str) -> str:
         """Return what is the same for all names of one file: through links to folders, and on disks that ignore case.
 
         It is the name itself where none of this is, whatever path the root has on another machine.
         """
-        place = self.place_of(name).removeprefix(os.path.realpath(self.path)).removeprefix("/")
+        place, parent = name, name.rpartition("/")[0]
+        with suppress(OSError):  # what can't be looked at leads nowhere
+            if parent and stat.S_ISLNK(self._on_way(parent).st_mode):
+                place = self.place_of(name).removeprefix(os.path.realpath(self.path)).removeprefix("/")
         return unicodedata.normalize("NFC", place.casefold())
 
     def rename(self, source: str, target: str) -> bool:
@@ -325,46 +392,75 @@ class LocalBackend(Backend):
     def stage(self, key: str) -> LocalStage:
         """Open a temporary file in the folder of the key."""
         with ErrorTranslator(key):
-            folder = os.path.dirname(self._inside(key))
-            for _ in range(_ATTEMPTS):
-                temporary = f"{key[: key.rfind('/') + 1]}{keys.temporary_name()}"
-                try:
-                    with self.at(temporary) as (above, name):
-                        descriptor = os.open(name, _NEW, self.file_mode, dir_fd=above)
-                except FileNotFoundError:
-                    # Absent, or removed as empty by somebody's delete between the making and the opening.
-                    self._make_folders(folder)
-                    continue
-                # A disk that several machines share has the clock of one of them.
-                if self._clock.is_wanted:
-                    self._clock.note(datetime.fromtimestamp(os.fstat(descriptor).st_mtime, UTC))
-                stage = LocalStage(self, key, descriptor, temporary)
-                try:
-                    self._sync_once(folder)
-                except BaseException:
-                    stage.discard()
-                    raise
-                return stage
-            raise OSError(errno.ENOENT, "its folder can't be made, or vanishes each time", folder)
+            return self._in_made(key.rpartition("/")[0], partial(self._begun, key))
+
+    def _begun(self, key: str, folder: int, kept: int | None = None) -> LocalStage:
+        """Open a temporary file in a folder that is open; `kept`: the folder, if it stays so until the commit."""
+        parent, slash, name = key.rpartition("/")
+        self._refuse_link_out(folder, name, key)
+        temporary = keys.temporary_name()
+        descriptor = os.open(temporary, _NEW, self.file_mode, dir_fd=folder)
+        # A disk that several machines share has the clock of one of them.
+        if self._clock.is_wanted:
+            self._clock.note(datetime.fromtimestamp(os.fstat(descriptor).st_mtime, UTC))
+        stage = LocalStage(self, key, descriptor, f"{parent}{slash}{temporary}", kept)
+        try:
+            self._sync_once(self.folder_path(key))
+        except BaseException:
+            stage.discard()
+            raise
+        return stage
 
     def prepared(self, key: str) -> str:
         """Return the path of a key, its folder made and durable."""
         with ErrorTranslator(key):
             path = self._inside(key)
             folder = os.path.dirname(path)
-            while not os.path.isdir(folder):
-                self._make_folders(folder)
+            if not os.path.isdir(folder):
+                self._in_made(key.rpartition("/")[0], int)
             self._sync_once(folder)
             return path
 
-    def _make_folders(self, folder: str) -> None:
-        """Make a folder and its parents, each with its mode; another process may make or remove them meanwhile."""
-        missing, refused = [folder], 0
+    def _in_made(self, parent: str, call: Callable[[int], T]) -> T:
+        """Make a folder where it is missing, as are those above it, and do something with its descriptor."""
+        for _ in range(_ATTEMPTS):
+            try:
+                with _OpenFolder(self._opened(parent, _FOLDER, make=True)) as (folder, _):
+                    return call(folder)
+            except FileNotFoundError:
+                # The root is absent, or somebody's delete has removed a folder as empty since it was made or found.
+                if not os.path.isdir(self.path):
+                    self._make_root()
+        raise OSError(errno.ENOENT, "its folder can't be made, or vanishes each time", f"{self.path}/{parent}")
+
+    def _made(self, place: str, folder: str) -> int:
+        """Open a folder at a place below the root, as `_walked` does, and make what is missing, each with its mode.
+
+        `folder`: its path as it was asked for, which is that of the place unless symlinks lead there.
+        """
+        descriptor, left = os.open(self.path, _FOLDER), place.count("/") + 1
+        for part in place.split("/") if place else ():
+            above, left = descriptor, left - 1
+            try:
+                try:
+                    descriptor = os.open(part, _STEP, dir_fd=above)
+                except FileNotFoundError:
+                    self._synced.discard(folder.rsplit("/", left)[0])
+                    with suppress(FileExistsError):  # by another process, or it is no folder, as opening it will show
+                        os.mkdir(part, _MODES[self.permissions][1], dir_fd=above)
+                    descriptor = os.open(part, _STEP, dir_fd=above)
+            finally:
+                os.close(above)
+        return descriptor
+
+    def _make_root(self) -> None:
+        """Make the root and what is missing above it, each with its mode; others may make or remove them meanwhile."""
+        missing, refused = [self.path], 0
         while missing:
             folder = missing[-1]
             self._synced.discard(folder)
             try:
-                self._mkdir(folder)
+                os.mkdir(folder, _MODES[self.permissions][1])
             except FileExistsError:
                 if os.path.lexists(folder) and not os.path.isdir(folder):
                     raise NotADirectoryError(errno.ENOTDIR, "is a file, not a folder", folder) from None
@@ -376,17 +472,10 @@ class LocalBackend(Backend):
                     raise
                 continue
             else:
-                self._remember(folder)
+                # Kept in mind, to remove what was made here if nothing comes.
+                if len(folder) <= len(self._topmost_made or self.path):
+                    self._topmost_made = folder
             missing.pop()
-
-    def _mkdir(self, folder: str) -> None:
-        with self._above(folder) as (descriptor, name):
-            os.mkdir(name, _MODES[self.permissions][1], dir_fd=descriptor)
-
-    def _remember(self, folder: str) -> None:
-        """Keep in mind the root and the folders above it that were made here, to remove them if nothing comes."""
-        if len(folder) <= len(self._topmost_made or self.path):
-            self._topmost_made = folder
 
     def _sync_once(self, folder: str) -> None:
         """Make a folder's own name durable, and its parents', the first time this process uses it.
@@ -434,17 +523,20 @@ class LocalBackend(Backend):
     # -- reading -------------------------------------------------------------------------------------------
 
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:
-        """Read and look, one after another."""
-        found = [refuse_larger(key, self._read(key, None, None, keys.largest(key))) for key in reads]
-        return Fetched(found, [self.head(key) for key in heads], [None] * len(found))
+        """Read and look, one after another; names of one folder that follow each other share the way there."""
+        with _LastFolder(self) as last:
+            found = [refuse_larger(key, self._read(key, None, None, keys.largest(key), last)) for key in reads]
+            return Fetched(found, [self.head(key, last) for key in heads], [None] * len(found))
 
     def read_range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         """Read at a position, without reading what comes before it."""
         return self._read(key, start, end, None)
 
-    def _read(self, key: str, start: int | None, end: int | None, most: int | None) -> bytes | None:
+    def _read(
+        self, key: str, start: int | None, end: int | None, most: int | None, last: _LastFolder | None = None
+    ) -> bytes | None:
         with ErrorTranslator(key):
-            if (descriptor := unless_absent(self._opened, key, _READ)) is None:
+            if (descriptor := unless_absent(self._opened, key, _READ, last)) is None:
                 return None
             try:
                 found = os.fstat(descriptor)
@@ -463,10 +555,10 @@ class LocalBackend(Backend):
             finally:
                 os.close(descriptor)
 
-    def head(self, key: str) -> Entry | None:
+    def head(self, key: str, last: _LastFolder | None = None) -> Entry | None:
         """Look; what the way to a file is checked with tells of the file too, unless it is a link."""
         with ErrorTranslator(key):
-            found = self._seen(key)
+            found = self._seen(key, last)
             return None if found is None or not stat.S_ISREG(found.st_mode) else entry_of(key, found)
 
     def head_beside(self, key: str, beside: str) -> Entry | None:
@@ -572,8 +664,8 @@ class LocalBackend(Backend):
     def entries(self, prefix: str = "") -> Iterator[Entry]:
         """Walk the folder; symlinked folders are not entered, symlinked files only count if they stay inside."""
         with ErrorTranslator(prefix or None):
-            parts = prefix.rstrip("/").split("/") if prefix else []
-            if any(os.path.islink("/".join((self.path, *parts[:depth]))) for depth in range(1, len(parts) + 1)):
+            found = unless_absent(self._on_way, prefix.rstrip("/")) if prefix else None
+            if prefix and (found is None or stat.S_ISLNK(found.st_mode)):
                 return
             yield from self._walk(f"{prefix.rstrip('/')}/" if prefix else "")
 
@@ -608,8 +700,8 @@ class LocalBackend(Backend):
         with ErrorTranslator(key):
             path = self._inside(key)
             try:
-                while not os.path.isdir(path):
-                    self._make_folders(path)
+                if not os.path.isdir(path):
+                    self._in_made(key, int)
             except (NotADirectoryError, FileExistsError):
                 raise StoreConflictError("is a file, not a folder", next_step="choose another name", key=key) from None
 
@@ -655,17 +747,18 @@ class LocalBackend(Backend):
 
     def _remove(self, key: str) -> tuple[str, bool]:
         """Remove a file; return its folder, and whether there was one."""
-        path = self._inside(key)
         try:
-            self.unlink(key)
+            with self.at(key) as (folder, name):
+                self._refuse_link_out(folder, name, key)
+                os.unlink(name, dir_fd=folder)
         except OSError as error:
             # Systems differ in the error they give for a folder.
-            if os.path.isdir(path):
+            if os.path.isdir(self.local_path(key)):
                 raise InvalidReferenceError("is a folder, not a media", key=key) from None
             if error.errno not in _ABSENT:
                 raise
-            return os.path.dirname(path), False
-        return os.path.dirname(path), True
+            return self.folder_path(key), False
+        return self.folder_path(key), True
 
     def prune(self, folder: str) -> None:
         """Remove a folder and its parents up to the root while they are empty; asking costs less than looking.
@@ -695,84 +788,94 @@ class LocalBackend(Backend):
             self._seen(key)
         return f"{self.path}/{key}"
 
-    def _seen(self, key: str) -> os.stat_result | None:
+    def _seen(self, key: str, last: _LastFolder | None = None) -> os.stat_result | None:
         """Return what is at a key, checked as `_inside` does; None if nothing is."""
-        end = len(self.path)
-        path = f"{self.path}/{key}"
-        length = len(path)
         try:
-            while end < length:
-                end = path.find("/", end + 1)
-                if end < 0:
-                    end = length
-                found = os.lstat(path[:end])
-                if stat.S_ISLNK(found.st_mode):
-                    self._check_link(key)
-                    return os.stat(path)
+            found = None if last is None else last.seen(key)
+            if found is None or stat.S_ISLNK(found.st_mode):
+                found = self._on_way(key)
+            if stat.S_ISLNK(found.st_mode):
+                self._check_link(key)
+                found = os.stat(f"{self.path}/{key}")
         except OSError as error:
             if error.errno in _ABSENT:
                 return None
             raise
         return found
 
-    def _opened(self, key: str, flags: int) -> int:
-        """Open what is at a key, refused as by `_inside`; links that stay inside are resolved, then not followed."""
+    def _on_way(self, key: str) -> os.stat_result:
+        """Look at each part of the way to a key; return what the first symlink on it is, else what is at the key."""
+        end, path = len(self.path), f"{self.path}/{key}"
+        while True:
+            end = path.find("/", end + 1)
+            found = os.lstat(path if end < 0 else path[:end])
+            if end < 0 or stat.S_ISLNK(found.st_mode):
+                return found
+
+    def _refuse_link_out(self, folder: int, name: str, key: str) -> None:
+        """Refuse a key whose own name is a symlink that leads out, as `_inside` does; its folder is open."""
+        with suppress(OSError):  # whatever is wrong shows when the name is used
+            if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                self._check_link(key)
+
+    def _opened(self, key: str, flags: int, last: _LastFolder | None = None, *, make: bool = False) -> int:
+        """Open what is at a key, refused as by `_inside`; links that stay inside are resolved, then not followed.
+
+        `last`: whose folder is used if it is the key's. `make`: the key is a folder's, and is made if it is missing.
+        """
         place = key
         for _ in range(_SWAPS):
             try:
-                return self._walked(place, flags)
+                if make:
+                    return self._made(place, f"{self.path}/{key}")
+                return last.opened(key, flags) if last is not None and place == key else self._walked(place, flags)
             except OSError as error:
                 if error.errno not in _LINKED:
                     raise
                 failed = error
             place = self._check_link(key)
-        if self._seen(key) is None:
+        found = self._seen(key)
+        if found is None or (flags & os.O_DIRECTORY and stat.S_ISREG(found.st_mode)):
             raise failed
         raise OSError(errno.ELOOP, "folders on its way are swapped for symlinks all the time")
 
     def _walked(self, place: str, flags: int) -> int:
         """Open what is at a place below the root, folder by folder; a symlink on its way is an error, see `_LINKED`."""
+        if not place:
+            return os.open(self.path, flags)
         folder = os.open(self.path, _FOLDER)
         try:
-            *parents, name = place.split("/") if place else ["."]
+            *parents, name = place.split("/")
             for part in parents:
-                above, folder = folder, os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+                above, folder = folder, os.open(part, _STEP, dir_fd=folder)
                 os.close(above)
             return os.open(name, flags | os.O_NOFOLLOW, dir_fd=folder)
         finally:
             os.close(folder)
 
-    @contextmanager
-    def at(self, key: str) -> Iterator[tuple[int, str]]:
-        """Give the descriptor of a key's folder, and the key's name in it."""
+    def at(self, key: str, folder: int | None = None) -> AbstractContextManager[tuple[int, str]]:
+        """Give the descriptor of a key's folder, `folder` if that is open already, and the key's name in it."""
         parent, _, name = key.rpartition("/")
-        folder = self._opened(parent, _FOLDER)
-        try:
-            yield folder, name
-        finally:
-            os.close(folder)
+        return _OpenFolder(self._opened(parent, _FOLDER), name) if folder is None else nullcontext((folder, name))
 
-    @contextmanager
-    def _above(self, path: str) -> Iterator[tuple[int | None, str]]:
+    def _above(self, path: str) -> AbstractContextManager[tuple[int | None, str]]:
         """Do what `at` does for a path; the root itself, and what is above it, has its whole path for a name."""
-        if len(path) <= len(self.path):
-            yield None, path
-            return
-        with self.at(path[len(self.path) + 1 :]) as found:
-            yield found
+        return nullcontext((None, path)) if len(path) <= len(self.path) else self.at(path[len(self.path) + 1 :])
 
     def folder_path(self, key: str) -> str:
         """Return the path of a key's folder."""
-        return os.path.dirname(f"{self.path}/{key}")
+        return f"{self.path}/{key}".rpartition("/")[0]
 
-    def move(self, source: str, target: str) -> None:
-        """Rename a file, whose new folder is there."""
-        with self.at(source) as (old, name), self.at(target) as (new, new_name):
+    def move(self, source: str, target: str, folder: int | None = None) -> None:
+        """Rename a file, whose new folder is there; `folder`: that of both, if it is open."""
+        same = self.folder_path(source) == self.folder_path(target)
+        with self.at(source, folder) as (old, name), self.at(target, old if same else None) as (new, new_name):
             os.rename(name, new_name, src_dir_fd=old, dst_dir_fd=new)
 
-    def link(self, source: str, target: str) -> None:
-        """Give a file a second name, unless that is taken."""
-        with self.at(source) as (old, name), self.at(target) as (new, new_name):
+    def link(self, source: str, target: str, folder: int | None = None) -> None:
+        """Give a file a second name, unless that is taken; `folder`: that of both, if it is open."""
+        same = self.folder_path(source) == self.folder_path(target)
+        with self.at(source, folder) as (old, name), self.at(target, old if same else None) as (new, new_name):
             os.link(name, new_name, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
 
     def unlink(self, key: str) -> None:
@@ -827,12 +930,16 @@ class LockFiles:
                 self.shared.exclusion = Exclusion.RENAME
         return self.shared.exclusion
 
-    @contextmanager
-    def held(self, names: Sequence[str]) -> Iterator[None]:
+    def held(self, names: Sequence[str]) -> AbstractContextManager[None]:
         """Hold the locks of some names."""
+        # In the order of the files: two who need two can't wait for each other.
+        wanted = sorted({keys.lock_key(name) for name in names})
+        return self._held(wanted[0], names[0]) if len(wanted) == 1 else self._all_held(wanted, names)
+
+    @contextmanager
+    def _all_held(self, wanted: Sequence[str], names: Sequence[str]) -> Iterator[None]:
         with ExitStack() as held:
-            # In the order of the files: two who need two can't wait for each other.
-            for key in sorted({keys.lock_key(name) for name in names}):
+            for key in wanted:
                 held.enter_context(self._held(key, names[0]))
             yield
 
@@ -844,9 +951,7 @@ class LockFiles:
             raise locked(name)
         try:
             with ErrorTranslator(key):
-                self._backend.prepared(key)
-                with self._backend.at(key) as (folder, file):
-                    descriptor = self._locked(folder, file, name)
+                descriptor = self._backend._in_made(key.rpartition("/")[0], partial(self._locked, key, name))
             try:
                 yield
             finally:
@@ -855,8 +960,10 @@ class LockFiles:
         finally:
             lock.release()
 
-    def _locked(self, folder: int, file: str, name: str) -> int:
+    def _locked(self, key: str, name: str, folder: int) -> int:
         """Return a descriptor of the file that lies there, locked: somebody may have taken it away meanwhile."""
+        self._backend._sync_once(self._backend.folder_path(key))
+        file = key.rpartition("/")[2]
         until, pause = time.monotonic() + LOCK_PATIENCE, _FIRST_WAIT
         while True:
             descriptor = _open_lock(folder, file, self._backend.file_mode)

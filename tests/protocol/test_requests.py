@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -102,6 +103,45 @@ def test_delete(object_storage: ObjectStorage, store: MediaStore) -> None:
     # Of what is gone: sidecar, hold, a look whether it is a folder, two deletes, and whether anything is written down
     # about media that got other names.
     assert sum(n.values()) <= 6, n
+
+
+class CountedOs:
+    """The module `os`, which counts what it asks of the kernel."""
+
+    CALLS = ("open", "close", "stat", "lstat", "fstat", "read", "write", "rename", "mkdir", "unlink", "rmdir")
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls[name] += name in self.CALLS
+        return getattr(os, name)
+
+
+def test_one_media_on_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most calls only walk to a folder, which each object needs anew: one by one, for no link may lead out."""
+    fake = CountedOs()
+    monkeypatch.setattr("fsmedia.storage.local.os", fake)
+
+    def calls(act: Callable[[], Any]) -> int:
+        fake.calls.clear()
+        act()
+        return fake.calls.total()
+
+    plain, sharing = (
+        MediaStore(tmp_path / str(shares), durability="rename", deduplicate=shares) for shares in (False, True)
+    )
+    references = [put(plain) for _ in range(3)]
+    plain.delete_media(references.pop())  # makes the folder of the locks
+    put(sharing)
+    walk = 2 * len(("root", "runs", "r1"))  # each is opened and closed
+    assert calls(lambda: put(plain)) == 2 * (walk + 5), fake.calls
+    # A look beside what was read walks no second time.
+    assert calls(lambda: plain.retrieve_media(references[0])) == walk + 5, fake.calls
+    assert calls(lambda: plain.delete_media(references[0])) <= 50, fake.calls
+    # Of new bytes: five folders are made on the two walks that write into them.
+    assert calls(lambda: put(sharing, data=b"new")) <= 60, fake.calls
+    assert calls(lambda: put(sharing, data=b"new")) <= 60, fake.calls
 
 
 def test_bulk_cat_reads_no_sidecars_unless_told(object_storage: ObjectStorage, store: MediaStore) -> None:
