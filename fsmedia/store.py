@@ -1471,10 +1471,11 @@ class MediaStore:
     def _content_of(self, found: records.StoredItem) -> MediaContent:
         key = found.entry.key
         path = self._backend.local_path(keys.bytes_key(key))
-        content = records.content_of(found, self._settings_file.configuration, path)
+        sidecar = None if found.sidecar is None else records.parsed_sidecar(found.sidecar, key)
+        content = records.content_of(found.entry, sidecar, self._settings_file.configuration, path)
         verify = self._options["verify_reads"]
         if verify or content.file_path is None:
-            facts = facts_of_name(key) or facts_of_sidecar(found.sidecar, key) if verify else None
+            facts = facts_of_name(key) or facts_of_sidecar(sidecar, key) if verify else None
             content.attach(StoredBytes(self._backend, key, content.mime_type, facts=facts, verify_reads=verify))
         return content
 

@@ -87,11 +87,14 @@ def facts_of_name(reference: str) -> StoredFacts | None:
     return None if pointer is None else StoredFacts(pointer.size, pointer.digest)
 
 
-def facts_of_sidecar(text: bytes | None, reference: str) -> StoredFacts | None:
+def facts_of_sidecar(sidecar: Sidecar | bytes | None, reference: str) -> StoredFacts | None:
     """Return what a sidecar says; None where there is none, it is damaged, or this package did not write it."""
-    values: dict[str, Any] = {}
-    with suppress(CorruptSidecarError):  # the bytes are still read, and nobody knows what they were
-        values = {} if text is None else Sidecar.parse(text, reference).values
+    if isinstance(sidecar, bytes):
+        try:
+            sidecar = Sidecar.parse(sidecar, reference)
+        except CorruptSidecarError:
+            return None  # the bytes are still read, and nobody knows what they were
+    values = {} if sidecar is None else sidecar.values
     # PromptKit writes no digest, and sizes that are 0 or without the header it adds to raw sound.
     size, digest = values.get("size_bytes"), values.get("sha256")
     return StoredFacts(size, digest) if size is not None and digest else None
@@ -408,9 +411,13 @@ def find(backend: Backend, reference: str, *, with_hold: bool = False) -> Stored
     # Bytes of our own form without a sidecar are a store under way or a leftover; of any other name, a stranger's file.
     if sidecar is None and keys.is_own_name(reference):
         raise not_found(reference)
-    # Shared data have a key of their own.
     hold = answers.reads[1] if with_hold else None
-    return StoredItem(entry._replace(key=reference), sidecar, hold, answers.tokens[0])
+    return StoredItem(_named(entry, reference), sidecar, hold, answers.tokens[0])
+
+
+def _named(entry: Entry, reference: str) -> Entry:
+    """Return what was seen of an item's bytes under its reference: shared data have a key of their own."""
+    return entry if entry.key == reference else entry._replace(key=reference)
 
 
 def find_many(
@@ -435,7 +442,7 @@ def find_many(
         if head is None or (sidecar is None and keys.is_own_name(key)):
             found.append(attempt(alone, key))
         else:
-            found.append(StoredItem(head._replace(key=key), sidecar, reasons.get(key), token))
+            found.append(StoredItem(_named(head, key), sidecar, reasons.get(key), token))
     return found
 
 
@@ -737,7 +744,7 @@ def record_of(item: StoredItem, configuration: Configuration) -> MediaRecord:
     if item.sidecar is None:
         return foreign_record(item.entry, configuration).model_copy(update=updates)
     reference = item.entry.key
-    record = _parsed(item.sidecar, reference).record(reference, item.entry.size)
+    record = parsed_sidecar(item.sidecar, reference).record(reference, item.entry.size)
     mime_type = promptkit.mime_type_of(record.mime_type, reference)
     if mime_type != record.mime_type:
         updates["mime_type"] = mime_type
@@ -762,26 +769,25 @@ def foreign_record(entry: Entry, configuration: Configuration) -> MediaRecord:
     return MediaRecord(**{**fields, **facts, "reference": Reference(entry.key)})
 
 
-def content_of(item: StoredItem, configuration: Configuration, path: str | None) -> MediaContent:
+def content_of(entry: Entry, sidecar: Sidecar | None, configuration: Configuration, path: str | None) -> MediaContent:
     """Return the content of a media item, with its bytes named by a path of this machine, else by reference."""
-    reference = item.entry.key
-    if item.sidecar is None:
-        metadata: MediaMetadata = foreign_record(item.entry, configuration)
+    reference = entry.key
+    if sidecar is None:
+        metadata: MediaMetadata = foreign_record(entry, configuration)
         fields: dict[str, Any] = {"mime_type": metadata.mime_type}
     else:
-        sidecar = _parsed(item.sidecar, reference)
         # Validates all of it: damage is reported wherever it is, not only in the fields below.
         metadata = sidecar.metadata(reference)
         fields = sidecar.content_values(reference)
         fields["mime_type"] = promptkit.mime_type_of(fields["mime_type"], reference)
-    fields["size_kb"] = -(-item.entry.size // 1024)
+    fields["size_kb"] = -(-entry.size // 1024)
     if path is None:
         fields["storage_reference"] = Reference(reference)
     else:
         fields["file_path"] = path
     if telemetry.is_observed():
         facts = telemetry.media_facts(vars(metadata))
-        telemetry.add_facts("retrieve", reference=reference, size_bytes=item.entry.size, **facts)
+        telemetry.add_facts("retrieve", reference=reference, size_bytes=entry.size, **facts)
     try:
         return MediaContent(**fields)._guessed()
     except InvalidMediaError as error:
@@ -1038,7 +1044,8 @@ def _record_or_path_record(item: StoredItem, configuration: Configuration) -> Me
         return foreign_record(item.entry, configuration)
 
 
-def _parsed(data: bytes, reference: str) -> Sidecar:
+def parsed_sidecar(data: bytes, reference: str) -> Sidecar:
+    """Read the sidecar of a media item that is shown; `CorruptSidecarError` where it is damaged."""
     sidecar = Sidecar.parse(data, reference)
     # The name of a deduplicated item is a promise about its bytes, so both must name the same.
     if not sidecar.agrees(reference):

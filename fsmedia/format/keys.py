@@ -288,9 +288,13 @@ def parse_blob_key(key: str) -> BlobKey | None:
     return BlobKey(found[1], found[2] or found[4], found[3] or found[5], found[6] or "")
 
 
-@lru_cache(maxsize=_CACHED_POINTERS)
 def pointer_of(reference: str) -> Pointer | None:
     """Return the pointer in a deduplicated name; None for every other name, and for sidecars."""
+    return None if len(reference) < SHORTEST else _parse_pointer(reference)
+
+
+@lru_cache(maxsize=_CACHED_POINTERS)
+def _parse_pointer(reference: str) -> Pointer | None:
     own = parse_own_name(reference)
     found = None if own is None else _POINTER.fullmatch(own.ext)
     return None if found is None else Pointer(int(found[1]), found[2], found[3])
@@ -407,7 +411,10 @@ def _problem_with_form(text: str) -> tuple[str, str] | None:
         return "the absolute path is not inside this store", _USE_RELATIVE
     if text[-1] == "/":
         return "a folder is no media", "list the folder, and give the reference of a media in it"
-    return next(((problem, step) for part, problem, step in _FORBIDDEN_PARTS if part in text), None)
+    for part, problem, step in _FORBIDDEN_PARTS:
+        if part in text:
+            return problem, step
+    return None
 
 
 def _problem_with_segments(text: str) -> tuple[str, str] | None:

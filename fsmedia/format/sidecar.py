@@ -28,7 +28,7 @@ from fsmedia.models import (
 from fsmedia.models.text import safe_file_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
 FORMAT = 1
@@ -163,10 +163,10 @@ class Sidecar:
             raise _corrupt(problem, reference, "upgrade fsmedia")
         if b"E" in data or b"e" in data:
             _refuse_infinity(values, reference)
-        # Once here, so that whoever takes a single value may rely on its type; a bool is an int to Python.
-        for name, kind in _TYPES.items():
-            value = values.get(name)
-            if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+        # Once here, so that whoever takes a single value may rely on its type; exactly, for a bool is an int to Python.
+        for name, value in values.items():
+            kind = _TYPES.get(name)
+            if kind is not None and value is not None and type(value) is not kind:
                 raise _corrupt(f"has {name} of {type(value).__name__}, not {kind.__name__}", reference)
         return cls(values)
 
@@ -176,7 +176,7 @@ class Sidecar:
 
     def metadata(self, reference: str) -> MediaMetadata:
         """Return PromptKit's part of it."""
-        return _model(MediaMetadata, {name: self._value(name) for name in METADATA_FIELDS}, reference)
+        return _model(MediaMetadata, METADATA_FIELDS, self.values, reference)
 
     def content_values(self, reference: str) -> dict[str, Any]:
         """Return what makes a `MediaContent`, unchecked: type, policy and what describes it."""
@@ -193,7 +193,7 @@ class Sidecar:
         if fields["xattrs"]:
             fields["attributes"] = attributes.readable(fields["xattrs"])
         fields |= {"reference": Reference(reference), "size_bytes": size_bytes}
-        return _model(MediaRecord, fields, reference)
+        return _model(MediaRecord, fields, fields, reference)
 
     def with_marker(self, marker: str) -> Sidecar:
         """Return the sidecar of a deduplicated media item."""
@@ -221,7 +221,7 @@ class Sidecar:
 
     def retention(self, reference: str) -> Retention:
         """Return the fields that decide when the media item expires."""
-        return _model(Retention, {name: self._value(name) for name in Retention.model_fields}, reference)
+        return _model(Retention, Retention.model_fields, self.values, reference)
 
     def with_policy(self, name: str | None, expires_at: datetime | None, timestamp: datetime | None) -> Sidecar:
         """Return the sidecar under another policy; a time is only set where it has none."""
@@ -302,17 +302,18 @@ def _refuse_infinity(values: Any, reference: str) -> None:
     waiting = [values]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, dict):
+        kind = type(value)
+        if kind is dict:
             waiting.extend(value.values())
-        elif isinstance(value, list):
+        elif kind is list:
             waiting.extend(value)
-        elif isinstance(value, float) and not isfinite(value):
+        elif kind is float and not isfinite(value):
             raise _corrupt("holds a number too large", reference)
 
 
-def _model(kind: type[ModelT], fields: dict[str, Any], reference: str) -> ModelT:
+def _model(kind: type[ModelT], names: Iterable[str], values: Mapping[str, Any], reference: str) -> ModelT:
     # null stands for a missing key, as in Go.
     try:
-        return kind(**{name: value for name, value in fields.items() if value is not None})
+        return kind(**{name: value for name in names if (value := values.get(name)) is not None})
     except MediaError as error:
         raise _corrupt(f"has wrong values ({error.problem})", reference) from None

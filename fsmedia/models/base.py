@@ -47,8 +47,9 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     def __init__(self, /, **data: Any) -> None:
+        # What BaseModel's own does, without packing the fields once more: each retrieve makes two models.
         try:
-            super().__init__(**data)
+            self.__pydantic_validator__.validate_python(data, self_instance=self)
         except ValidationError as error:
             raise explain(error, type(self).__name__) from None
 

@@ -187,6 +187,8 @@ class MediaContent(ContentFields):
         path = values.get("file_path")
         values = {**values, "file_path": str(path) if hasattr(path, "__fspath__") else path}
         data, kind = values.get("data"), values.get("mime_type")
+        if data is None:
+            return values
         is_text = isinstance(kind, str) and kind.lower().startswith("text/")
         if isinstance(data, str) and is_text and looks_like_text(data):
             _warn("data is read as base64, but looks like text; for text use MediaContent.from_text(...)")
