@@ -537,6 +537,10 @@ class AsyncMediaStore:
         """Return the URL by which any fsspec client opens a media file or folder; see `MediaStore.media_url`."""
         return self._opened().media_url(reference)
 
+    def object_url(self, reference: str) -> str:
+        """Return where the bytes lie, for programs that open the storage themselves; see `MediaStore.object_url`."""
+        return self._opened().object_url(reference)
+
     def create_media(self, metadata: MediaMetadata, mime_type: str) -> AsyncMediaWriter:
         """Return a writer, a context manager, for a media file that comes in pieces; see `MediaStore.create_media`."""
         begin = partial(self._begin, metadata, mime_type)

@@ -351,6 +351,14 @@ class MediaStore:
         """
         return media_url(self._references.key(reference), self._backend.url)
 
+    def object_url(self, reference: str) -> str:
+        """Return where the bytes lie, for programs that open the storage themselves: `s3://bucket/media/runs/r1/x.png`.
+
+        On local disk it is a path. It holds no secret, and nothing is looked at. Shared bytes lie in `.fsmedia/blobs/`,
+        under a name without an extension.
+        """
+        return f"{self._backend.url}/{keys.bytes_key(self._references.key(reference))}"
+
     @property
     def fs(self) -> MediaFileSystem:
         """The store as an fsspec filesystem whose paths are references: `store.fs.ls("runs")`."""
@@ -375,7 +383,7 @@ class MediaStore:
         return self._settings_file.refresh().folder_of(ids)
 
     @observed("store")
-    def store_media(self, content: MediaContent, metadata: MediaMetadata) -> Reference:
+    def store_media(self, content: MediaContent, metadata: MediaMetadata, *, path: str | None = None) -> Reference:
         """Store a media file and return its reference.
 
         Parameters
@@ -385,15 +393,22 @@ class MediaStore:
         metadata
             Whose it is. Only the id of the store's organization mode is required. A `mime_type` in it wins over one
             that the content guessed; that of a `MediaRecord`, which a store told, does not count.
+        path
+            The reference it gets, below the root, instead of one that the store makes. Nothing is replaced there. The
+            ids that a layout reads in it must be the metadata's, which may leave them out; no id is required. Its bytes
+            lie there as they are, shared with nobody.
 
         Raises
         ------
+        StoreConflictError
+            Something is at that path; nothing was written.
         InvalidMediaError, InvalidLayoutError, UnknownPolicyError, MediaTooLargeError
-            It can't be stored as given, or content and metadata say different MIME types; nothing was written.
+            It can't be stored as given, or content and metadata say different MIME types, or the path other ids;
+            nothing was written.
         StorageError
             The storage failed; `.reference` says what may be there in part, which no listing shows.
         """
-        return ingest.store_media(self._write_context, content, metadata, self._source_rules)
+        return ingest.store_media(self._write_context, content, metadata, self._source_rules, path)
 
     def create_media(self, metadata: MediaMetadata, mime_type: str) -> MediaWriter:
         """Return a writer, a context manager, for a media file whose bytes come in pieces.
@@ -578,6 +593,7 @@ class MediaStore:
     def list(
         self,
         *,
+        sha256: str | None = None,
         held: bool | None = None,
         newest: int | None = None,
         limit: int | None = None,
@@ -595,6 +611,10 @@ class MediaStore:
             A MIME type or a pattern of one: ``image/*``, which ``image`` stands for too.
         since, until, expires_before
             Timestamp at or after, and before; expires, and before that; aware.
+        sha256
+            Digest of the bytes, 64 hex digits. In a store that deduplicates, those that share these bytes, in no order:
+            one listing, then a read of marker and sidecar each until the limit. In others by the newest catalog, which
+            does not know what was stored since; without a catalog every sidecar that is selected is read.
         held
             True: only those that are held, for one listing of the holds, a read of each, and these media's sidecars.
             False: only those that are not, for one listing of the holds more.
@@ -608,23 +628,32 @@ class MediaStore:
         InvalidMediaError
             A condition can't be meant.
         """
-        return (reference for reference, _ in self._select(held=held, newest=newest, limit=limit, **words))
+        found = self._select(sha256=sha256, held=held, newest=newest, limit=limit, **words)
+        return (reference for reference, _ in found)
 
     def _select(
         self,
         *,
+        sha256: str | None = None,
         held: bool | None = None,
         newest: int | None = None,
         limit: int | None = None,
         **words: Unpack[SelectionWords],
     ) -> Iterator[tuple[Reference, bool]]:
         """Do what `list` does; beside each reference stands whether it has a sidecar."""
-        from fsmedia.catalog import CatalogAnswers
+        from fsmedia.catalog import CatalogAnswers, rows_of_digest
 
         if newest is not None and (held is not None or limit is not None):
             raise InvalidMediaError("newest goes with no limit and no held", next_step="leave these out")
         selection = Selection(**words)
         configuration = self._settings_file.refresh()
+        if sha256 is not None:
+            digest = sha256.lower() if isinstance(sha256, str) else sha256
+            if not keys.is_digest(digest) or newest is not None or held is not None:
+                problem = "sha256 must be 64 hex digits, and goes with no newest and no held"
+                raise InvalidMediaError(problem, next_step="info(reference).sha256 tells one")
+            rows = None if configuration.deduplicate else rows_of_digest(self._backend, digest)
+            return records.select_equal(self._backend, configuration, selection, digest, limit=limit, rows=rows)
         shortcut = CatalogAnswers(self._backend, configuration, selection)
         if newest is not None:
             return records.select_newest(self._backend, configuration, selection, newest, shortcut)

@@ -5,11 +5,11 @@ pyarrow, and only when a catalog is asked for.
 """
 
 from fsmedia.catalog.schema import COLUMNS, VERSION, Column
-from fsmedia.catalog.snapshots import CatalogAnswers, current, forget, refreshed, row_count, rows_of
+from fsmedia.catalog.snapshots import CatalogAnswers, current, forget, refreshed, row_count, rows_of, rows_of_digest
 from fsmedia.catalog.snapshots import newest_catalog as newest
 from fsmedia.catalog.table import Catalog, statistics
 
 __all__ = [
     "COLUMNS", "VERSION", "Catalog", "CatalogAnswers", "Column", "current", "forget", "newest", "refreshed",
-    "row_count", "rows_of", "statistics",
+    "row_count", "rows_of", "rows_of_digest", "statistics",
 ]  # fmt: skip

@@ -65,6 +65,9 @@ COLUMNS: Final = (
     Column(
         "url", "string", "`media://<reference>::<root>`, a local root as a path: any fsspec client opens it; no secret"
     ),
+    Column(
+        "object_url", "string", "`<root>/<key>`: where the bytes lie, for programs that open the storage themselves"
+    ),
     Column("run_id", "string", "null: none"),
     Column("conversation_id", "string", "null: none"),
     Column("session_id", "string", "null: none"),
@@ -199,13 +202,14 @@ def schema() -> pa.Schema:
 def conform(file: pq.ParquetFile, header: TableHeader, root: str, size: int) -> pa.Table:
     """Read a table with exactly our columns and types: others are left out, missing ones are null.
 
-    `key` and `url` are made of the reference and the root that was opened: a snapshot is a stranger's, and its URLs are
-    opened by others. The column of attributes is taken if it is what the metadata say and `xattrs` can have made; else
-    it is left out, to be made of `xattrs`. `size` is that of the file. ValueError where it holds much more than a file
-    of that size can; a column that can't be turned into ours raises ArrowInvalid or ArrowNotImplementedError.
+    `key`, `url` and `object_url` are made of the reference and the root that was opened: a snapshot is a stranger's,
+    and its URLs are opened by others. The column of attributes is taken if it is what the metadata say and `xattrs` can
+    have made; else it is left out, to be made of `xattrs`. `size` is that of the file. ValueError where it holds much
+    more than a file of that size can; a column that can't be turned into ours raises ArrowInvalid or
+    ArrowNotImplementedError.
     """
     pa, compute, wanted, columns = arrow(), arrow().compute, schema(), header.attributes
-    there, made = {*file.schema_arrow.names}, {"key", "url"}
+    there, made = {*file.schema_arrow.names}, {"key", "url", "object_url"}
     # What does not fit is not even decoded. We write no fields by a dictionary, whose texts could not be counted there.
     fits = columns is not None and ATTRIBUTES in there - by_dictionary(file)
     if fits and columns is not None:
@@ -224,6 +228,7 @@ def conform(file: pq.ParquetFile, header: TableHeader, root: str, size: int) -> 
         if pa.types.is_dictionary(column.type):
             read[name] = column.cast(pa.string())
     read["url"], read["key"] = urls(read["reference"], root), _bytes_keys(read["reference"])
+    read["object_url"] = object_urls(read["key"], root)
     rows = len(read["reference"])
     found = pa.table(
         [read[field.name].cast(field.type) if field.name in read else pa.nulls(rows, field.type) for field in wanted],
@@ -359,6 +364,7 @@ def read_rows(backend: Backend, configuration: Configuration, items: list[Listed
     # The URLs are made of all references at once.
     columns = {each.name: pa.array([row.get(each.name) for row in rows], each.type) for each in named}
     columns["url"] = urls(columns["reference"], backend.url)
+    columns["object_url"] = object_urls(columns["key"], backend.url)
     return pa.table(list(columns.values()), schema=named)
 
 
@@ -389,6 +395,11 @@ def urls(references: Any, root: str) -> Any:
     (HF datasets) would make `file://tmp` of `file:///tmp`.
     """
     return arrow().compute.binary_join_element_wise("media://", references, f"::{root}", "")
+
+
+def object_urls(places: Any, root: str) -> Any:
+    """Return where the bytes of a column of keys lie, as `MediaStore.object_url` does."""
+    return arrow().compute.binary_join_element_wise(root, places, "/")
 
 
 _PARSED: Final = 8192  # rows whose attributes are Python objects together

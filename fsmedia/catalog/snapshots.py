@@ -350,6 +350,22 @@ class CatalogAnswers:
             return None
 
 
+def rows_of_digest(backend: Backend, digest: str) -> list[str] | None:
+    """Return the references of rows with bytes of a digest in the newest snapshot; None where none can be read."""
+    if find_spec("pyarrow") is None:
+        return None
+    try:
+        found = newest(backend, names(backend), tolerant=True)
+    except MediaError as error:
+        _log.warning("listing without the catalog: %s", error)
+        return None
+    if found is None:
+        return None
+    meets = arrow().compute.equal(found.table.column("sha256"), digest)
+    rows: list[str] = found.table.column("reference").filter(meets).to_pylist()
+    return rows
+
+
 class RowAnswers:
     """Rows of a catalog, matched against a selection all at once."""
 

@@ -39,6 +39,10 @@ _AT_ONCE = 256
 def ls(
     *,
     selection: app.Selection,
+    sha256: Annotated[
+        str | None,
+        typer.Option(metavar="HEX", help="With bytes of this digest: by the catalog, where the store shares no bytes."),
+    ] = None,
     held: app.Held = None,
     newest: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="So many with the latest times, the newest first.")
@@ -57,7 +61,7 @@ def ls(
     errors: list[MediaError] = []
     found = False
     with location.open_existing(read_only=True) as opened:
-        references = opened.list(**selection, held=held, newest=newest, limit=limit)
+        references = opened.list(**selection, sha256=sha256, held=held, newest=newest, limit=limit)
         if long or as_json:
             for batch in _records(opened, references, errors):
                 found = found or bool(batch)
@@ -70,7 +74,7 @@ def ls(
                 else:
                     output.line(reference)
         if not found and not errors and 0 not in (limit, newest):
-            output.note(f"no media {'match ' if selection or held is not None else ''}in {opened.url}")
+            output.note(f"no media {'match ' if selection or sha256 or held is not None else ''}in {opened.url}")
     raise typer.Exit(app.exit_code_of(errors))
 
 

@@ -42,6 +42,8 @@ organization: the run, unless it was made otherwise. A file may be of any size; 
 `--attribute` keeps what made it, to find it by (`fsmedia ls -a`): numbers, true and false are those, '["a", "b"]' is a
 list of texts, all else is text, and '"5"' the text 5.
 
+`--path` is the reference that a single file gets, and its ids are read in that.
+
 With `--unless-stored` a folder can be stored again and again, as every hour: of files that the run has, with the same
 names and bytes, it prints the references that they have. That reads the run's metadata, and these files, once.
 
@@ -54,6 +56,7 @@ Examples:
   fsmedia store cat.png --run r1 -a model=gpt-image-1 -a seed=42 -a 'prompt=a cat, at night' -a 'tags=["night", "cat"]'
   fsmedia store out/ --run r1 --include '*.png' --include '*.jpg' --exclude 'drafts/*'
   fsmedia store out/ --run r1 --unless-stored
+  fsmedia store plan.png --path runs/r1/plans/plan.png
   curl -s https://example.org/a.mp3 | fsmedia store - --name a.mp3 --run r1
 """
 _STDIN = "-"
@@ -84,6 +87,12 @@ def store(
     ] = None,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="What standard input is called; tells its type, too.")
+    ] = None,
+    path: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REF", help="The reference of one file, instead of one made for it; refused if it is there."
+        ),
     ] = None,
     caption: Annotated[str | None, typer.Option(metavar="TEXT", help="A text shown with it.")] = None,
     attribute: Annotated[
@@ -118,8 +127,11 @@ def store(
     _check(files)
     if unless_stored and _STDIN in files:
         raise app.CommandError("--unless-stored compares files, not what comes once on standard input", code=app.USAGE)
+    if path is not None and (unless_stored or len(files) > 1 or Path(files[0]).is_dir()):
+        raise typer.BadParameter("names one file: give one, and no --unless-stored", param_hint="--path")
     with location.open() as opened:
-        app.require_id(opened, ids)
+        if path is None:
+            app.require_id(opened, ids)
         first = MediaMetadata(**ids, message_idx=message, part_idx=part, policy_name=policy, attributes=attributes)
         guard = _SidecarGuard(opened, location.url_or_default())
         guard.check_files(files)
@@ -129,7 +141,7 @@ def store(
             known = _known_media(opened, ids) if unless_stored else None
             _store_together(opened, below, first, tell, mime_type, caption, known)
         else:
-            _store_each(opened, files, first, tell, name, mime_type, caption)
+            _store_each(opened, files, first, tell, name, mime_type, caption, path)
 
 
 def _check(files: list[str]) -> None:
@@ -408,6 +420,7 @@ def _store_each(
     name: str | None,
     mime_type: str | None,
     caption: str | None,
+    path: str | None,
 ) -> None:
     """Store files one after the other and print their references; the first that fails ends it."""
     for number, file in enumerate(files):
@@ -415,7 +428,7 @@ def _store_each(
         try:
             with _open_source(file, name) as (source, file_name):
                 content = _content_of(source, file, file_name, mime_type, caption)
-                reference = opened.store_media(content, metadata)
+                reference = opened.store_media(content, metadata, path=path)
         except (MediaError, OSError) as error:
             done = f" ({number} of {len(files)} files were stored)" if len(files) > 1 else ""
             shown = "standard input" if file == _STDIN else file

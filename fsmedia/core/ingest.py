@@ -24,9 +24,19 @@ from fsmedia.core import commit, telemetry
 from fsmedia.core.commit import SharedStoreOperation, StoreOperation
 from fsmedia.core.download import open_url
 from fsmedia.core.telemetry import Observer, RunningOperation
-from fsmedia.errors import ErrorContext, ForeignCall, InvalidMediaError, MediaError, MediaNotFoundError, StorageError
+from fsmedia.errors import (
+    ErrorContext,
+    ForeignCall,
+    InvalidMediaError,
+    InvalidReferenceError,
+    MediaError,
+    MediaNotFoundError,
+    StorageError,
+    StoreConflictError,
+)
 from fsmedia.format import keys, wav
-from fsmedia.format.keys import Pointer
+from fsmedia.format.keys import VIEWS, Pointer
+from fsmedia.format.layout import fields_at
 from fsmedia.format.measures import HEAD_BYTES, TAIL_BYTES
 from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
@@ -203,10 +213,19 @@ def stored_name(file_name: str | None, mime_type: str) -> str | None:
 
 
 class MediaUpload:
-    """One media item on its way into a store: checked at once, then written or taken, then committed or discarded."""
+    """One media item on its way into a store: checked at once, then written or taken, then committed or discarded.
+
+    `path`: the reference that it gets, which must be free; None: one of our own form.
+    """
 
     def __init__(
-        self, context: WriteContext, metadata: MediaMetadata, mime_type: str, content: ContentFields, policy: str | None
+        self,
+        context: WriteContext,
+        metadata: MediaMetadata,
+        mime_type: str,
+        content: ContentFields,
+        policy: str | None,
+        path: str | None = None,
     ) -> None:
         configuration = context.configuration
         self._sound = wav.pcm_format(mime_type, content.channels)
@@ -221,17 +240,43 @@ class MediaUpload:
         self._context = context
         self._content = content
         self._fields = {**vars(metadata), "mime_type": mime_type, "timestamp": timestamp, "policy_name": name}
+        self._is_named = path is not None
+        # A name that a client chose can't say where shared bytes lie, so its bytes lie under it.
+        self._shares = configuration.deduplicate and path is None
         # Fresh for each attempt, so a store can be repeated, and no other writer can mean the same key.
         own = keys.plain_name(metadata.message_idx, metadata.part_idx, keys.new_unique(int(now.timestamp() * 1000)))
         self._own, self._ext = own, mime.extension_for(mime_type)
-        self.reference = Reference(configuration.layout.render(self._fields, own, self._ext))
-        # The root counts too: a store under a deep prefix takes shorter names.
-        longest = self._name_of(_LONGEST_POINTER) if configuration.deduplicate else self.reference
-        keys.check_lengths(longest, context.backend.root_length)
+        if path is not None:
+            self.reference = Reference(self._chosen(path, metadata))
+        else:
+            self.reference = Reference(configuration.layout.render(self._fields, own, self._ext))
+            # The root counts too: a store under a deep prefix takes shorter names.
+            longest = self._name_of(_LONGEST_POINTER) if self._shares else self.reference
+            keys.check_lengths(longest, context.backend.root_length)
         self._data: bytes | None = None
         self._stage: Stage | None = None
         self._writer: HashingWriter | None = None
         telemetry.note_draft(self.reference)
+
+    def _chosen(self, path: str, metadata: MediaMetadata) -> str:
+        """Check a path that a caller chose, and take the ids from it that the metadata leave open."""
+        configuration = self._context.configuration
+        key = keys.check_new_reference(path, self._context.backend.root_length)
+        if (first := key.partition("/")[0]) in (*VIEWS, *configuration.views):
+            problem = f"media:// shows a view in the folder {first}/, so nothing can be stored there"
+            raise InvalidReferenceError(problem, next_step="choose another name", reference=key)
+        given = {name: value for name, value in vars(metadata).items() if name in metadata.model_fields_set}
+        id_field = configuration.organization.id_field
+        self._fields |= fields_at(configuration.ordered_layouts, id_field, key, given)
+        return key
+
+    def _refuse_in_the_way(self, backend: Backend) -> None:
+        """Refuse a path that a disk can't have beside what is there: a folder, or below a file."""
+        parts = self.reference.split("/")
+        above = (backend.head("/".join(parts[:number])) for number in range(1, len(parts)))
+        if backend.is_folder(self.reference) or any(above):
+            problem = "a folder has this name, or a file that of a folder in it"
+            raise StoreConflictError(problem, next_step="choose another name")
 
     def take(self, data: bytes) -> None:
         """Take all bytes at once, where they are in memory anyway; they need no stage."""
@@ -252,7 +297,7 @@ class MediaUpload:
         limit = self._context.max_file_size
         with ErrorContext(self.reference):
             # Where shared bytes will lie depends on their digest, which is known when all of them have come.
-            key = _INCOMING if self._context.configuration.deduplicate else self.reference
+            key = _INCOMING if self._shares else self.reference
             self._stage = self._context.backend.stage(key)
         if self._sound is None:
             self._writer = HashingWriter(self._stage, limit)
@@ -276,7 +321,7 @@ class MediaUpload:
         if isinstance(prepared, SharedStoreOperation):
             commit.store_shared(prepared)
         else:
-            commit.raise_first(commit.store([prepared]))
+            commit.raise_first((commit.create if self._is_named else commit.store)([prepared]))
         return self.settled(prepared)
 
     def settled(self, prepared: StoreOperation | SharedStoreOperation) -> Reference:
@@ -302,9 +347,16 @@ class MediaUpload:
         # and no item lies in a root without settings.
         with ErrorContext(self.reference):
             context.settle(self.reference, context.configuration)
+            if self._is_named and context.backend.looking_is_free:
+                self._refuse_in_the_way(context.backend)
         backend, rest = context.backend, (context.now, expires_at, context.configuration.orphan_grace)
-        if not context.configuration.deduplicate:
-            return StoreOperation(backend, self.reference, stored, mime_type, sidecar.dump(), *rest)
+        if not self._shares:
+            text = sidecar.dump()
+            operation = StoreOperation(backend, self.reference, stored, mime_type, text, *rest)
+            if self._is_named:
+                # It replaces nothing, so whatever lies there gives it nothing.
+                operation.remake = lambda _: (text, expires_at)
+            return operation
 
         def sidecar_of(marker: str) -> bytes:
             return sidecar.with_marker(marker).dump()
@@ -319,7 +371,9 @@ class MediaUpload:
             self._stage.discard()
 
 
-def draft_of(context: Callable[[], WriteContext], content: MediaContent, metadata: MediaMetadata) -> MediaUpload:
+def draft_of(
+    context: Callable[[], WriteContext], content: MediaContent, metadata: MediaMetadata, path: str | None = None
+) -> MediaUpload:
     """Return the draft of a caller's media; the context is asked for once both are of their kinds."""
     for name, value, kind in (("content", content, MediaContent), ("metadata", metadata, MediaMetadata)):
         if not isinstance(value, kind):
@@ -327,7 +381,7 @@ def draft_of(context: Callable[[], WriteContext], content: MediaContent, metadat
                 f"{name} must be a {kind.__name__}, not {type(value).__name__}",
                 next_step=f"make one: {kind.__name__}(...)",
             )
-    return MediaUpload(context(), metadata, _stored_type(content, metadata), content, content.policy_name)
+    return MediaUpload(context(), metadata, _stored_type(content, metadata), content, content.policy_name, path)
 
 
 def _said(metadata: MediaMetadata) -> str:
@@ -359,9 +413,10 @@ def store_media(
     content: MediaContent,
     metadata: MediaMetadata,
     rules: Callable[[], SourceRules],
+    path: str | None = None,
 ) -> Reference:
     """Store a media from whatever its content names; see `MediaStore.store_media`."""
-    draft = draft_of(context, content, metadata)
+    draft = draft_of(context, content, metadata, path)
     data = small_bytes(content)
     if data is not None:
         draft.take(data)
@@ -370,7 +425,7 @@ def store_media(
         if source.mime_type is not None and not _said(metadata):
             # The source knows better than its content: the name ends in the type, so it is another draft.
             telemetry.forget_draft(draft.reference)
-            draft = MediaUpload(context(), metadata, source.mime_type, content, content.policy_name)
+            draft = MediaUpload(context(), metadata, source.mime_type, content, content.policy_name, path)
         try:
             if source.data is not None:
                 draft.take(source.data)

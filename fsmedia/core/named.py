@@ -437,6 +437,8 @@ def _settle(item: StoreOperation) -> None:
             return  # asked again for want of an answer, it was refused because of its own first success
         lying = _lying(item)
         if lying == "another's":
+            if item.exclusive:
+                raise taken()
             return  # overwritten: their writer is bound to describe them
         _renew(item, seen)
         if lying == "nothing":
@@ -588,6 +590,9 @@ def _reconcile(item: StoreOperation) -> None:
             _put_again(item)
         if lying == "another's":
             describe(item.backend, item.reference, item.sidecar)
+            if item.exclusive:
+                # Two looked first and found nothing, where nothing better can be done: the one who wrote last has it.
+                raise taken()
         else:
             item.backend.write(keys.sidecar_key(item.reference), item.sidecar, SIDECAR_TYPE)
         if is_described(item.backend, item.reference):

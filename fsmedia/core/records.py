@@ -869,8 +869,7 @@ def select(
     `held`: only media items that are held, or only those that are not. `shortcut`: an index to ask instead of reading
     unchanged sidecars; the result is the same with and without.
     """
-    if limit is not None and (not isinstance(limit, int) or limit < 0):
-        raise InvalidMediaError(f"limit must be a number from 0, not {limit!r}")
+    _check_limit(limit)
 
     def found() -> Iterator[tuple[Reference, bool]]:
         nested = NestedStores()
@@ -881,6 +880,75 @@ def select(
         nested.told(backend)
 
     return islice(select_held(backend, configuration, selection) if held else found(), limit)
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and (not isinstance(limit, int) or limit < 0):
+        raise InvalidMediaError(f"limit must be a number from 0, not {limit!r}")
+
+
+def select_equal(
+    backend: Backend,
+    configuration: Configuration,
+    selection: Selection,
+    digest: str,
+    *,
+    limit: int | None = None,
+    rows: Iterable[str] | None = None,
+) -> Iterator[tuple[Reference, bool]]:
+    """List the references of media items that meet a selection and have bytes of a digest, as `select` does.
+
+    Where bytes are shared, by the markers of that digest: one listing, then markers and their sidecars, no more of them
+    at once than are wanted. Elsewhere `rows` are candidates; None: all that are selected.
+    """
+    _check_limit(limit)
+    together = _BATCH if limit is None else max(1, min(limit, _BATCH))
+
+    def found() -> Iterator[tuple[Reference, bool]]:
+        if configuration.deduplicate:
+            items = _sharing(backend, digest, together)
+        else:
+            named = (key for key, _ in select(backend, configuration, selection)) if rows is None else rows
+            items = (each for some in windows(named, together) for each in find_many(backend, some))
+        for item in items:
+            if isinstance(item, MediaError):
+                if isinstance(item, MediaNotFoundError):
+                    continue  # deleted since the catalog saw it
+                raise item
+            record = _record_or_path_record(item, configuration)
+            if record.sha256 == digest and selection.matches(record):
+                yield record.reference, item.sidecar is not None
+
+    return islice(found(), limit)
+
+
+def _sharing(backend: Backend, digest: str, together: int) -> Iterator[StoredItem | MediaError]:
+    """Find the media items that share bytes of a digest: those whose sidecar names a marker that is there."""
+    there = set[str]()
+
+    def markers() -> Iterator[str]:
+        for entry in backend.entries(keys.blob_folder(digest)):
+            # Names sort condemned, data, refs: all data are seen before the first marker.
+            parsed = keys.parse_blob_key(entry.key)
+            if parsed is not None and parsed.kind == "data":
+                there.add(parsed.generation)
+            elif parsed is not None and parsed.kind == "refs" and parsed.generation in there:
+                yield entry.key
+
+    for some in windows(read_each(backend, markers(), together), together):
+        # What a marker says is a stranger's word until the sidecar that it speaks of says the same.
+        named = [(marker, data.decode(errors="replace")) for marker, data in some]
+        named = [(marker, key) for marker, key in named if keys.is_reference(key) and keys.pointer_of(key) is not None]
+        texts = read_sidecars(backend, [key for _, key in named])
+        for (marker, key), text in zip(named, texts, strict=True):
+            pointer = keys.pointer_of(key)
+            if isinstance(text, MediaError):
+                yield text
+            elif text is not None and pointer is not None:
+                with suppress(CorruptSidecarError):
+                    own = Sidecar.parse(text, key).marker(key)
+                    if own is not None and pointer.marker_key(own) == marker:
+                        yield StoredItem(Entry(key, pointer.size), text)
 
 
 def select_held(

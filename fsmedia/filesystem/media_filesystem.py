@@ -374,20 +374,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
     def _new_key(self, key: str, *, is_folder: bool = False) -> str:
         """Return the key of a file, or folder, to be written; refuse names in views and those no media can have."""
         self._views.refuse([key])
-        key = keys.check_reference(key)
-        problem = None
-        if keys.pointer_of(key) is not None:
-            problem = "names of this form belong to deduplicated media"
-        elif key.startswith("@"):
-            problem = "a name at the top that begins with @ stands for a named store"
-        else:
-            parts = key.split("/")
-            if any(keys.is_hidden(part) for part in (parts if is_folder else parts[:-1])):
-                problem = "no listing shows what lies in a folder of this name"
-        if problem:
-            raise InvalidReferenceError(problem, next_step="choose another name", reference=key)
-        keys.check_lengths(key, self._backend.root_length)
-        return key
+        return keys.check_new_reference(key, self._backend.root_length, is_folder=is_folder)
 
     def _new_folder_key(self, path: str) -> str:
         self._write_context()

@@ -380,6 +380,27 @@ def check_reference(text: object) -> str:
     return text
 
 
+def check_new_reference(text: object, root_path_bytes: int, *, is_folder: bool = False) -> str:
+    """Return a reference that a client chooses for a media item that it writes, or for a folder.
+
+    InvalidReferenceError: no media item can have it, or none that a listing shows; InvalidLayoutError: it is too long.
+    """
+    key = check_reference(text)
+    problem = None
+    if pointer_of(key) is not None:
+        problem = "names of this form belong to deduplicated media"
+    elif key.startswith("@"):
+        problem = "a name at the top that begins with @ stands for a named store"
+    else:
+        parts = key.split("/")
+        if any(is_hidden(part) for part in (parts if is_folder else parts[:-1])):
+            problem = "no listing shows what lies in a folder of this name"
+    if problem:
+        raise InvalidReferenceError(problem, next_step="choose another name", reference=key)
+    check_lengths(key, root_path_bytes)
+    return key
+
+
 _USE_RELATIVE = "give the path below the store's root, as store_media returned it"
 
 

@@ -67,7 +67,11 @@ def escape_id(text: str, *, limit: int = MAX_NAME) -> str:
     end = limit - len(_MARK) - _DIGEST_DIGITS
     cut_escape = escaped.find("~", max(0, end - 2), end)
     prefix = escaped[: end if cut_escape < 0 else cut_escape]
-    return f"{prefix}{_MARK}{sha256(raw).hexdigest()[:_DIGEST_DIGITS]}"
+    return f"{prefix}{_MARK}{_short_digest(raw)}"
+
+
+def _short_digest(raw: bytes) -> str:
+    return sha256(raw).hexdigest()[:_DIGEST_DIGITS]
 
 
 def _escape_bytes(raw: bytes) -> str:
@@ -278,6 +282,7 @@ _KINDS: Mapping[str, Kind] = {
     "run_id": "text", "conversation_id": "text", "session_id": "text", "provider_id": "text", "mime_type": "text",
     "message_idx": "index", "part_idx": "index", "timestamp": "time",
 }  # fmt: skip
+_TOLD = tuple(name for name, kind in _KINDS.items() if kind in ("text", "index") and name != "mime_type")
 END = "/{name}{ext}"
 """What a template ends with: the file's name, as the store gave it."""
 _TOKEN = re.compile(r"\{([^{}]*)\}|([^{}]+)|[{}]")
@@ -580,6 +585,31 @@ def ids_of_path(known: Mapping[str, Layout], reference: str) -> tuple[Layout, di
     This is the one rule: what a file's path says counts wherever its sidecar names no such id.
     """
     return _told(known, reference, Layout.parse, Layout.ids_above)
+
+
+def fields_at(
+    known: Mapping[str, Layout], id_field: str, reference: str, given: Mapping[str, Any]
+) -> dict[str, str | int]:
+    """Return the ids and indices that a chosen path tells and a caller has not given; InvalidMediaError: they differ.
+
+    `given`: the caller's, by name. `id_field`: the id that the store is organized by. A media item that has one must
+    lie in its folder, for only that is listed to find it.
+    """
+    parsed = ids_of_path(known, reference)
+    told = {} if parsed is None else {name: value for name, value in parsed[1].items() if name in _TOLD}
+    for name in _TOLD:
+        wanted, here = given.get(name), told.get(name)
+        if wanted in (None, "") or wanted == here or (here is None and name != id_field):
+            continue
+        # A shortened id tells no more than its digest.
+        if here == "" and isinstance(wanted, str) and f"{_MARK}{_short_digest(wanted.encode())}" in reference:
+            continue
+        raise InvalidMediaError(
+            f"{name} is {str(wanted)[:MAX_NAME]!r}, and the path says {'none' if here in (None, '') else repr(here)}",
+            next_step=f"choose a path in the folder of that {name}, or leave {name} out: the path tells it",
+            reference=reference,
+        )
+    return {name: value for name, value in told.items() if value != "" and given.get(name) in (None, "")}
 
 
 # -- views -------------------------------------------------------------------------------------------------

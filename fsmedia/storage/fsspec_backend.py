@@ -321,18 +321,25 @@ class BufferedStage:
         """Send everything to the backend; may be called again if it failed."""
         if self._file is None:
             self._backend.write(self._key, bytes(self._buffer), content_type)
-            return
+        else:
+            self._send(content_type)
+
+    def _send(self, content_type: str, *, if_absent: bool = False) -> None:
         with ErrorTranslator(self._key):
-            self._file.flush()
-        self._backend.put_file(self._key, self._path, self._size, content_type)
+            cast("BinaryIO", self._file).flush()
+        self._backend.put_file(self._key, self._path, self._size, content_type, if_absent=if_absent)
 
     def commit_new(self, content_type: str) -> bool:
-        """Send everything if nothing is at the key; a large file can only look first."""
+        """Send everything if nothing is at the key."""
         if self._file is None:
             return self._backend.create(self._key, bytes(self._buffer), content_type)
+        # Before the bytes are sent: what decides, where the storage keeps conditions, is the end of the upload.
         if self._backend.head(self._key) is not None:
             return False
-        self.commit(content_type)
+        try:
+            self._send(content_type, if_absent=True)
+        except PreconditionFailed:
+            return False
         return True
 
     def discard(self) -> None:
@@ -678,11 +685,18 @@ class FsspecBackend(Backend):
     def _put(self, key: str, data: bytes, **options: Any) -> None:
         self._sync(self._call, "pipe_file", self._path(key), data, size=len(data), **options)
 
-    def put_file(self, key: str, file: Path, size: int, content_type: str) -> None:
-        """Put the bytes of a file of this machine, so many, at a key."""
+    def put_file(self, key: str, file: Path, size: int, content_type: str, *, if_absent: bool = False) -> None:
+        """Put the bytes of a file of this machine, so many, at a key, on the condition of `put` if it is asked for.
+
+        Where the storage knows no conditions, none is made.
+        """
         self.check(key)
         options = {**self.upload_options, **self._put_options(content_type)}
-        self._ask(key, lambda: self._sync(self._call, "put_file", str(file), self._path(key), size=size, **options))
+        if is_given := if_absent and self.conditional:
+            options["mode"] = "create"
+        call = partial(self._call, "put_file", str(file), self._path(key), **options)
+        put = partial(self._conditioned, key, call, is_given=is_given)
+        self._ask(key, lambda: self._sync(put, size=size))
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes unless there are any; without conditions by looking first, which two creators can both pass."""

@@ -299,7 +299,7 @@ class RenamingBackend(FsspecBackend):
     def _put(self, key: str, data: bytes, **options: Any) -> None:
         self._by_rename(key, lambda path: self.fs.pipe_file(path, data, **options))
 
-    def put_file(self, key: str, file: Path, size: int, content_type: str) -> None:
+    def put_file(self, key: str, file: Path, size: int, content_type: str, *, if_absent: bool = False) -> None:
         """Write a file of this machine aside, then rename it."""
         self._ask(key, lambda: self._by_rename(key, lambda path: self.fs.put_file(str(file), path)))
 
