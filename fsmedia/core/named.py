@@ -10,6 +10,8 @@ The functions below are steps of `fsmedia.core.commit`: each takes any number of
 index.
 """
 
+# Longer than 1,000 lines: whoever stores, deletes or rewrites one name follows one protocol.
+
 from __future__ import annotations
 
 import logging
