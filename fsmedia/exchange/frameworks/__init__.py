@@ -8,7 +8,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from fsmedia.core.records import paired
-from fsmedia.errors import InvalidMediaError, MediaNotFoundError, StoreConflictError
+from fsmedia.errors import HeldMediaError, InvalidMediaError, MediaNotFoundError, StoreConflictError
 from fsmedia.format.layout import escape_id, unescape_id
 from fsmedia.format.wav import is_raw
 from fsmedia.models import MediaContent, MediaRecord, mime
@@ -107,6 +107,27 @@ def create_version(store: MediaStore, content: MediaContent, metadata: MediaMeta
         else:
             return number
     raise conflict
+
+
+def store_once(store: MediaStore, content: MediaContent, metadata: MediaMetadata, path: str) -> str:
+    """Store a content at a path that its bytes decide, and return that; what is there already lives as long again."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return store.store_media(content, metadata, path=path)
+        except StoreConflictError:
+            try:
+                found = store.info(path)
+                if found.sha256 is not None and found.expires_at is None:
+                    return path
+                # Written over itself: its policy counts from now. Bytes that a crash left get their sidecar.
+                with store.fs.open(path, "wb", content_type=content.mime_type) as file:
+                    file.write(content.data)
+            except MediaNotFoundError:
+                continue  # deleted in this moment
+            except HeldMediaError:
+                pass  # nothing lets it go
+            return path
+    raise StoreConflictError("others keep deleting it", next_step="try again", reference=path)
 
 
 def as_attributes(values: Mapping[str, Any], prefix: str, **own: str) -> dict[str, AttributeValue]:
