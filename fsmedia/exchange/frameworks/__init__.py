@@ -120,7 +120,8 @@ def store_once(store: MediaStore, content: MediaContent, metadata: MediaMetadata
                 if found.sha256 is not None and found.expires_at is None:
                     return path
                 # Written over itself: its policy counts from now. Bytes that a crash left get their sidecar.
-                with store.fs.open(path, "wb", content_type=content.mime_type) as file:
+                kind = content.mime_type if found.sha256 is None else found.mime_type
+                with store.fs.open(path, "wb", content_type=kind) as file:
                     file.write(content.data)
             except MediaNotFoundError:
                 continue  # deleted in this moment
