@@ -15,7 +15,7 @@ PAGE = Path(fsmedia.__file__).parent / "docs" / "frameworks.md"
 EXAMPLES = re.findall(r"^```py\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
 MODULES = {
     "adk": "google.adk", "agno": "agno", "pydantic_ai": "pydantic_ai_harness", "langchain": "langchain_core",
-    "temporal": "temporalio",
+    "temporal": "temporalio", "mlflow": "mlflow", "openai_agents": "agents",
 }  # fmt: skip
 
 
