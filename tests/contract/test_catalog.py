@@ -182,7 +182,8 @@ def rewritten(storage, change=lambda table: table, **said):
 
 def wrong(table):
     """Let all rows tell a wrong conversation."""
-    return table.set_column(4, table.schema.field(4), pa.array(["wrong"] * len(table), pa.string()))
+    place = table.schema.get_field_index("conversation_id")
+    return table.set_column(place, table.schema.field(place), pa.array(["wrong"] * len(table), pa.string()))
 
 
 def unsorted(data):
