@@ -324,10 +324,10 @@ class BufferedStage:
         else:
             self._send(content_type)
 
-    def _send(self, content_type: str, *, if_absent: bool = False) -> None:
+    def _send(self, content_type: str, **condition: bool) -> None:
         with ErrorTranslator(self._key):
             cast("BinaryIO", self._file).flush()
-        self._backend.put_file(self._key, self._path, self._size, content_type, if_absent=if_absent)
+        self._backend.put_file(self._key, self._path, self._size, content_type, **condition)
 
     def commit_new(self, content_type: str) -> bool:
         """Send everything if nothing is at the key."""

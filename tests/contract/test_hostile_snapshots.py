@@ -90,7 +90,11 @@ def test_urls_and_keys_are_made_of_the_reference(local_storage: LocalStorage) ->
     honest = store.catalog().to_arrow()
     key = snapshots(local_storage)[-1]
     given = parquet.read_table(pa.BufferReader(local_storage.read(key)))
-    for name, value in {"url": "file:///etc/hostname", "key": "../../../etc/hostname"}.items():
+    for name, value in {
+        "url": "file:///etc/hostname",
+        "key": "../../../etc/hostname",
+        "object_url": "/etc/shadow",
+    }.items():
         given = given.set_column(given.column_names.index(name), name, pa.array([value] * 2))
     for root in (store.url, "s3://elsewhere/x"):
         sink = pa.BufferOutputStream()
@@ -99,7 +103,8 @@ def test_urls_and_keys_are_made_of_the_reference(local_storage: LocalStorage) ->
         local_storage.write(key, sink.getvalue().to_pybytes())
         found = store.catalog(refresh=False)
         assert found.url == store.url
-        assert found.to_arrow().select(["reference", "url", "key"]) == honest.select(["reference", "url", "key"])
+        told = ["reference", "url", "key", "object_url"]
+        assert found.to_arrow().select(told) == honest.select(told)
     assert honest.column("key").to_pylist()[0].startswith(".fsmedia/blobs/")
     assert reference == honest.column("reference").to_pylist()[0]
     again = store.catalog()
