@@ -83,13 +83,15 @@ def test_every_call_is_answered_alike(tmp_path):
     asyncio.run(check())
 
 
-def test_many_who_put_the_same_bytes_at_once_have_one_media(tmp_path):
+@pytest.mark.parametrize("policy", [None, "retain-1days"])
+def test_many_who_put_the_same_bytes_at_once_have_one_media(policy, tmp_path):
     async def check(place):
-        stores = [FsmediaStore(place) for _ in range(3)]
+        stores = [FsmediaStore(place, default_policy=policy) for _ in range(3)]
         uris = await asyncio.gather(*(stores[number % 3].put(PNG) for number in range(18)))
         assert set(uris) == {media_uri_for(PNG)}
         assert await stores[0].get(uris[0]) == PNG
         assert [*stores[0].store.list()] == [f"media/{uris[0].rpartition('/')[2]}"]
+        assert stores[0].store.verify(deep=True).whole
 
     asyncio.run(check(root()))
     asyncio.run(check(str(tmp_path / "store")))

@@ -111,23 +111,26 @@ def create_version(store: MediaStore, content: MediaContent, metadata: MediaMeta
 
 def store_once(store: MediaStore, content: MediaContent, metadata: MediaMetadata, path: str) -> str:
     """Store a content at a path that its bytes decide, and return that; what is there already lives as long again."""
+    seen = None
     for _ in range(_ATTEMPTS):
         try:
             return store.store_media(content, metadata, path=path)
         except StoreConflictError:
-            try:
-                found = store.info(path)
-                if found.sha256 is not None and found.expires_at is None:
-                    return path
-                # Written over itself: its policy counts from now. Bytes that a crash left get their sidecar.
-                kind = content.mime_type if found.sha256 is None else found.mime_type
-                with store.fs.open(path, "wb", content_type=kind) as file:
-                    file.write(content.data)
-            except MediaNotFoundError:
-                continue  # deleted in this moment
-            except HeldMediaError:
-                pass  # nothing lets it go
-            return path
+            pass  # it is there, whole or not
+        try:
+            found = store.info(path)
+            if found.sha256 is not None and (found.expires_at is None or (seen and seen.timestamp != found.timestamp)):
+                return path  # it stays, or somebody has just done what follows
+            seen = found
+            # Written over itself: its policy counts from now. Bytes that a crash left get their sidecar.
+            kind = content.mime_type if found.sha256 is None else found.mime_type
+            with store.fs.open(path, "wb", content_type=kind) as file:
+                file.write(content.data)
+        except (MediaNotFoundError, StoreConflictError):
+            continue  # it was deleted, or changed by others, in this moment
+        except HeldMediaError:
+            return path  # nothing lets it go
+        return path
     raise StoreConflictError("others keep deleting it", next_step="try again", reference=path)
 
 
