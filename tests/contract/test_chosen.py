@@ -144,6 +144,16 @@ def test_large_files_are_created_on_a_condition_too(storage, monkeypatch):
     assert other.read("runs/r1/large") == b"first"
 
 
+def test_a_chosen_path_costs_a_look_and_what_a_media_costs(moto_storage):
+    store = opened(moto_storage).create()
+    store.store_media(png(), R1, path="runs/r1/first")  # the storage is asked once what it offers
+    _, n = counted(moto_storage, lambda: store.store_media(png(), R1, path="runs/r1/x"))
+    assert n == {"head": 1, "put": 2}, n
+    store.store_media(png(), R1, path="runs/r1/y")
+    _, n = counted(moto_storage, lambda: raised(StoreConflictError, store.store_media, png(), R1, path="runs/r1/y"))
+    assert n == {"head": 1}, n
+
+
 def test_where_nothing_keeps_two_apart_the_one_whose_bytes_are_gone_is_told(memory_storage, monkeypatch):
     """Two look and find nothing; the other's bytes come before this one's sidecar."""
     store = opened(memory_storage).create()
