@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 import os
 import re
 import sys
@@ -40,8 +39,6 @@ _DURATION_FORMS = "a duration such as 90s, 30m, 12h, 2d, 1d12h or 3 weeks"
 _FOREVER = {"forever", "for ever", "never"}
 _SIZE = re.compile(r"(\d+) *([kMGT]?)(i?)B?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-_CONDITION = re.compile(r"([^=<>]*)(>=|<=|=(?![=<>])|>|<)(.*)", re.DOTALL)
-_CONDITION_FORMS = "'model=gpt-*', 'score>=4' (or >, <=, <; two are a range) or '!draft', in quotes"
 
 
 def parse_duration(text: str, option: str) -> timedelta:
@@ -110,58 +107,12 @@ def parse_attributes(words: Iterable[str] | None, option: str) -> dict[str, Attr
 
 def parse_conditions(words: Iterable[str] | None) -> dict[str, Condition] | None:
     """Read repeated `--attribute` of a selection: `name=value`, `name>=number` and its like, `!name`."""
-    from fsmedia.models.text import visible
+    from fsmedia.models.attributes import read_conditions
 
-    found: dict[str, Condition] = {}
-    for word in words or ():
-        try:
-            name, wanted = _read_condition(word)
-            found[name] = _both_bounds(name, found[name], wanted) if name in found else wanted
-        except ValueError as error:
-            problem = f"{visible(word, most=80)}: {error}; it is {_CONDITION_FORMS}"
-            raise typer.BadParameter(problem, param_hint="--attribute") from None
-    return found or None
-
-
-def _read_condition(word: str) -> tuple[str, Condition]:
-    from fsmedia.models.attributes import checked_name, checked_value, parse_value
-
-    if word.startswith("!"):
-        return checked_name(word[1:].strip()), None
-    read = _CONDITION.fullmatch(word)
-    if read is None:
-        raise ValueError("says nothing about a value")
-    name, sign, text = checked_name(read[1].strip()), read[2], read[3]
-    value = checked_value(name, parse_value(text))
-    if sign == "=":
-        if value == []:
-            raise ValueError("nothing is any of an empty list")
-        # What looks like a number was perhaps stored as text: by an importer, or in quotes.
-        return name, value if isinstance(value, str | list) else [value, text]
-    if isinstance(value, bool | str | list):
-        raise ValueError(f"{sign} compares with a number")  # noqa: TRY004 - it is what the user wrote
-    if len(sign) == 1:
-        value = _next_number(value, up=sign == ">")
-    return name, (value, None) if sign[0] == ">" else (None, value)
-
-
-def _next_number(number: float, *, up: bool) -> float:
-    """Return the next number that an attribute can be, for the ends of a range belong to it."""
-    # From there on floats are whole, and leave whole numbers out.
-    if isinstance(number, int) and abs(number) >= 2**53:
-        return number + (1 if up else -1)
-    return math.nextafter(number, math.inf if up else -math.inf)
-
-
-def _both_bounds(name: str, first: Condition, second: Condition) -> Condition:
-    """Return the range of two conditions of one name."""
-    for one, other in ((first, second), (second, first)):
-        if isinstance(one, tuple) and isinstance(other, tuple) and one[1] is other[0] is None:
-            low, high = one[0], other[1]
-            if low is not None and high is not None and low > high:
-                raise ValueError(f"no number is in this range of {name}")
-            return low, high
-    raise ValueError(f'{name} stands twice, which only a range does; any of several is \'{name}=["a", "b"]\'')
+    try:
+        return read_conditions(words or ()) or None
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}, in quotes", param_hint="--attribute") from None
 
 
 def parse_storage_options(words: Iterable[str] | None) -> dict[str, Any]:

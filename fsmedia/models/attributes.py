@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 from pydantic_core import from_json, to_json
 
 from fsmedia.errors import InvalidMediaError
+from fsmedia.models.text import visible
 
 AttributeValue = str | int | float | bool | list[str]
 """Value of an attribute: text, a number of 64 bits, a truth value, or a list of text."""
@@ -28,6 +29,8 @@ MOST_BYTES = 64 * 1024
 """Size of all attributes of a media item as JSON."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _WILDCARD = re.compile(r"(?<!\\)\*")
+_CONDITION = re.compile(r"([^=<>]*)(>=|<=|=(?![=<>])|>|<)(.*)", re.DOTALL)
+_CONDITION_FORMS = "'model=gpt-*', 'score>=4' (or >, <=, <; two are a range) or '!draft'"
 _LARGEST = 2**63
 ValueT = TypeVar("ValueT", AttributeValue, AttributeValue | None)
 _EXACT = 2**53
@@ -219,6 +222,57 @@ def meets(value: AttributeValue | None, wanted: Condition) -> bool:
         return isinstance(value, str) and isinstance(wanted, str) and fits(value, text_parts(wanted))
     # To Python True is 1.
     return isinstance(value, bool) == isinstance(wanted, bool) and value == wanted
+
+
+def read_conditions(words: Iterable[str]) -> dict[str, Condition]:
+    """Read conditions as people write them: `name=value`, `name>=number` and its like, `!name`; `ValueError`."""
+    found: dict[str, Condition] = {}
+    for word in words:
+        try:
+            name, wanted = _read_condition(word)
+            found[name] = _both_bounds(name, found[name], wanted) if name in found else wanted
+        except ValueError as error:
+            raise ValueError(f"{visible(word, most=80)}: {error}; it is {_CONDITION_FORMS}") from None
+    return found
+
+
+def _read_condition(word: str) -> tuple[str, Condition]:
+    if word.startswith("!"):
+        return checked_name(word[1:].strip()), None
+    read = _CONDITION.fullmatch(word)
+    if read is None:
+        raise ValueError("says nothing about a value")
+    name, sign, text = checked_name(read[1].strip()), read[2], read[3]
+    value = checked_value(name, parse_value(text))
+    if sign == "=":
+        if value == []:
+            raise ValueError("nothing is any of an empty list")
+        # What looks like a number was perhaps stored as text: by an importer, or in quotes.
+        return name, value if isinstance(value, str | list) else [value, text]
+    if isinstance(value, bool | str | list):
+        raise ValueError(f"{sign} compares with a number")  # noqa: TRY004 - it is what the user wrote
+    if len(sign) == 1:
+        value = _next_number(value, up=sign == ">")
+    return name, (value, None) if sign[0] == ">" else (None, value)
+
+
+def _next_number(number: float, *, up: bool) -> float:
+    """Return the next number that an attribute can be, for the ends of a range belong to it."""
+    # From there on floats are whole, and leave whole numbers out.
+    if isinstance(number, int) and abs(number) >= 2**53:
+        return number + (1 if up else -1)
+    return math.nextafter(number, math.inf if up else -math.inf)
+
+
+def _both_bounds(name: str, first: Condition, second: Condition) -> Condition:
+    """Return the range of two conditions of one name."""
+    for one, other in ((first, second), (second, first)):
+        if isinstance(one, tuple) and isinstance(other, tuple) and one[1] is other[0] is None:
+            low, high = one[0], other[1]
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"no number is in this range of {name}")
+            return low, high
+    raise ValueError(f'{name} stands twice, which only a range does; any of several is \'{name}=["a", "b"]\'')
 
 
 @lru_cache(maxsize=256)
