@@ -617,6 +617,7 @@ class AsyncMediaStore:
     inline_stream = _iterated(MediaStore.inline_stream, advice="async for text in store.inline_stream(...)", most=1)
     gallery = _threaded(MediaStore.gallery)
     compare = _threaded(MediaStore.compare)
+    browse = _threaded(MediaStore.browse)
     adopt = _threaded(MediaStore.adopt)
     verify = _threaded(MediaStore.verify)
     sync_to = _threaded(

@@ -216,5 +216,6 @@ INSTALL: Final = {
     "azure": "pip install adlfs",
     "catalog": "pip install pyarrow duckdb",
     "notebook": "pip install pillow av tinytag markupsafe pypdfium2 markdown-it-py anywidget",
+    "browse": "pip install starlette uvicorn pyarrow duckdb pillow av markupsafe pypdfium2 markdown-it-py",
 }
 """What installs the packages of an extra, wherever this package came from: an index, a file or a clone."""

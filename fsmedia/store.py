@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from fsmedia.display.comparison import By, Comparison
     from fsmedia.display.gallery import Gallery, GroupBy
     from fsmedia.display.items import Sort
+    from fsmedia.display.web.server import Browser
     from fsmedia.filesystem import MediaFileSystem
     from fsmedia.format.settings import Configuration
     from fsmedia.maintenance.sync_copy import Check
@@ -1137,6 +1138,38 @@ class MediaStore:
         """
         made: Comparison = self._draw("comparison", self._backend, run_ids, by=by, limit=limit, progress=progress)
         return made
+
+    def browse(
+        self, *, host: str = "127.0.0.1", port: int = 0, write: bool = False, open_browser: bool | None = None
+    ) -> Browser:
+        """Serve a page to look through the whole store, from a thread of this process, and return at once.
+
+        The page is for whoever has the link, `.url`, which holds a random token; `.close()` ends it, as does the end of
+        a `with` block, or of the process. `display.media_app` serves a program's own users.
+
+        Parameters
+        ----------
+        host
+            The address to listen at; others than the machine itself reach another one than this.
+        port
+            0 takes a free one.
+        write
+            Let the page change attributes, and nothing else.
+        open_browser
+            Open it in a web browser; None does so where there is a screen and no notebook.
+
+        Raises
+        ------
+        ReadOnlyStoreError
+            `write` for a store that was opened read-only.
+        StorageError
+            The port is taken.
+        MediaError
+            What serves it is not installed: the error says which packages.
+        """
+        from fsmedia.display import browser_of
+
+        return browser_of(self, host=host, port=port, write=write, open_browser=open_browser)
 
     @observed("adopt")
     @shows_words(SubjectWords)

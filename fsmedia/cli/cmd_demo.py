@@ -32,6 +32,7 @@ Examples:
 
 DEMO_URL = "./fsmedia-demo"
 DEMO_PAGE = Path("fsmedia-demo.html")
+_MEMORY = "memory:"
 _CONVERSATION = "kitchen-garden"
 _PROVIDER = "fsmedia-demo"
 _READ_BACK = "image/png"
@@ -95,6 +96,7 @@ def demo(context: typer.Context, *, as_json: app.AsJson = False, location: app.S
             printer.line("The gallery of this run, to open in a browser:", style="bold")
         if page is not None and not as_json:
             output.line(str(page.resolve()))
+        printer.offer_page(location, opened)
         if as_json:
             told = {"url": opened.url, "created": before is None, "run_id": run, "references": references}
             told |= {"read_back": {"reference": references[chosen], "sha256": sha256}}
@@ -187,11 +189,10 @@ class _StepPrinter:
     ) -> None:
         """Print commands that work when they are pasted."""
         self.line("")
-        if opened.url.startswith("memory:"):
+        if opened.url.startswith(_MEMORY):
             self.line("What is in memory goes with this command; try a folder: fsmedia demo --store ./fsmedia-demo")
             return
-        url = DEMO_URL if location.url == DEMO_URL else opened.url
-        at = f"--store {shlex.quote(url)}"
+        at = _words_for(location, opened)
         target = file_name if not Path(file_name).exists() else f"{run}-{file_name}"
         self.line("Try next:", style="bold")
         for command in (
@@ -204,3 +205,13 @@ class _StepPrinter:
             self.line(f"  {self._program} {command}", style="cyan")
         if location.options:
             self.line("with the same --option as here: they may be secret, so they are not repeated.", style="dim")
+
+    def offer_page(self, location: app.StoreLocation, opened: MediaStore) -> None:
+        """Print, as the last line, how to look through the whole store."""
+        if not opened.url.startswith(_MEMORY):
+            self.line(f"To look through all of it: {self._program} browse {_words_for(location, opened)}", style="bold")
+
+
+def _words_for(location: app.StoreLocation, opened: MediaStore) -> str:
+    """Return the words that name the store of a demo, as a shell takes them."""
+    return f"--store {shlex.quote(DEMO_URL if location.url == DEMO_URL else opened.url)}"

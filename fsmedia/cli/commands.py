@@ -38,6 +38,7 @@ _COMMANDS = {
         "annotate": "Write down what made media and what they are worth: attributes, caption, provider, file name.",
         "get": "Write media into files, by default in the current folder under the names that they were stored with.",
         "url": "Print a URL under which other programs get a media: file:// on this machine, signed on S3 and GCS.",
+        "browse": "Look through a whole store in a web browser: facets, search, originals, runs side by side.",
         "gallery": "Write media into one HTML file to look through: pictures, originals, captions, attributes.",
         "compare": "Write what several runs made at the same position side by side into one HTML file.",
         "stats": "Count media and bytes: by run, type, policy and age; what expires soon; what deduplication saves.",

@@ -8,9 +8,15 @@ from __future__ import annotations
 
 from html import escape
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fsmedia.errors import INSTALL, MediaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from fsmedia.display.web.app import MediaApp
+    from fsmedia.display.web.server import Browser
 
 
 def html_of(thing: Any) -> str | None:
@@ -33,3 +39,53 @@ def player_of(content: Any, *, max_size: int | None) -> Any:
             f"what draws it is not installed ({error.name or error})", next_step=INSTALL["notebook"]
         ) from error
     return html.Player(content, max_size)
+
+
+def media_app(
+    store: Any, *, scope: Callable[[Any], Mapping[str, str] | None], write: bool = False, key: bytes | None = None
+) -> MediaApp:
+    """Return a store as an ASGI application, to mount where a program serves its own users.
+
+    It serves originals at `/media/<reference>` with ranges, entity tags, types and names, previews at
+    `/preview/<reference>`, lists and facets as JSON below `/api/`, and at `/` a page to look through them.
+
+    Parameters
+    ----------
+    store
+        A `MediaStore`.
+    scope
+        Called with each `starlette.requests.Request`, in a thread. It returns the words of a selection to which all
+        answers to this request are narrowed, e.g. ``{"session_id": user.session}``: texts that are not empty, of
+        `run_id`, `conversation_id`, `session_id`, `provider_id`, `mime_type` and `policy_name`. ``{}`` shows all of the
+        store, and None is answered by 403. What it raises of Starlette's or FastAPI's is answered so.
+    write
+        Let a request change attributes of media in its scope, and nothing else.
+    key
+        At least 32 secret bytes with which `url_for` signs links; the same in all processes that serve the store.
+
+    Raises
+    ------
+    InvalidMediaError
+        `scope` is no function, or the key is too short.
+    ReadOnlyStoreError
+        `write` for a store that was opened read-only.
+    MediaError
+        What serves it is not installed: the error says which packages.
+    """
+    made: MediaApp = _web("app").MediaApp(store, scope=scope, write=write, key=key)
+    return made
+
+
+def browser_of(store: Any, *, host: str, port: int, write: bool, open_browser: bool | None) -> Browser:
+    """Serve the page of a store to one person; see `MediaStore.browse`."""
+    server, app = _web("server"), media_app(store, scope=lambda _: {}, write=write)
+    made: Browser = server.Browser(app, store.url, host=host, port=port, open_browser=open_browser)
+    return made
+
+
+def _web(name: str) -> Any:
+    try:
+        return import_module(f"fsmedia.display.web.{name}")
+    except ImportError as error:
+        problem = f"what serves it is not installed ({error.name or error})"
+        raise MediaError(problem, next_step=INSTALL["browse"]) from error

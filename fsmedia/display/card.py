@@ -190,12 +190,18 @@ def previews_of(
 
     Pictures are of at most `side` pixels; by default as fits their number.
     """
-    requests, origin = [], Origin(backend, verify_reads=verify_reads)
-    for entry, record in ((item.entry, item.record) for item in items):
-        record._origin = origin
-        promised = StoredFacts(entry.size, record.sha256) if verify_reads and record.sha256 else None
-        requests.append(PreviewRequest(entry, record.detected_mime_type or record.mime_type, promised))
+    origin = Origin(backend, verify_reads=verify_reads)
+    for item in items:
+        item.record._origin = origin
+    requests = [request_of(item, verify_reads=verify_reads) for item in items]
     return Previewer(backend, side or side_for(len(requests))).of(requests, progress)
+
+
+def request_of(item: GalleryItem, *, verify_reads: bool) -> PreviewRequest:
+    """Return how the preview of a media item is asked for."""
+    entry, record = item.entry, item.record
+    promised = StoredFacts(entry.size, record.sha256) if verify_reads and record.sha256 else None
+    return PreviewRequest(entry, record.detected_mime_type or record.mime_type, promised)
 
 
 class Seen(NamedTuple):

@@ -139,9 +139,15 @@ def outline(source: Source, kind: str) -> Preview:
     return _in_child({"function": "outline", "kind": kind, "whole": False}, source)[0]
 
 
-def page(data: bytes, side: int) -> Preview:
-    """Return the first page of a PDF; UnshowableError if there is none."""
-    return _in_child({"function": "page", "side": side}, OpenedSource.of(data))[0]
+def page(data: bytes, side: int, number: int = 0) -> Preview:
+    """Return a page of a PDF, counted from 0; UnshowableError if there is none."""
+    return _in_child({"function": "page", "side": side, "number": number}, OpenedSource.of(data))[0]
+
+
+def table(source: Source, offset: int, limit: int) -> bytes:
+    """Return some rows of a Parquet file as JSON; UnshowableError if there are none."""
+    job = {"function": "table", "offset": offset, "limit": limit, "whole": False}
+    return _in_child(job, source, SHARES[1])[1]
 
 
 @contextmanager
@@ -339,7 +345,12 @@ def _decoded(job: dict[str, Any], source: Source) -> tuple[Preview, bytes]:
     elif function == "converted":
         found, made = pictures.converted(data, job["side"])
     elif function == "page":
-        found = _drawn(data, job["side"])
+        found = _drawn(data, job["side"], job["number"])
+    elif function == "table":
+        with decoding("it can't be read as a table"):
+            made = import_module("fsmedia.catalog.parquet").rows_of(
+                RangedFile(source, inf), job["offset"], job["limit"]
+            )
     elif function == "markdown":
         made = _rendered(data.decode()).encode()
     else:
@@ -376,22 +387,22 @@ def _rendered(text: str) -> str:
         return str(made.render(text))
 
 
-def _drawn(data: bytes, side: int) -> Preview:
-    """Return the first page of a PDF as a picture."""
+def _drawn(data: bytes, side: int, number: int) -> Preview:
+    """Return a page of a PDF as a picture."""
     import pypdfium2
 
-    with decoding("its first page can't be drawn"):
+    with decoding(f"its {'first page' if not number else f'page {number + 1}'} can't be drawn"):
         try:
             document = pypdfium2.PdfDocument(data)
         except pypdfium2.PdfiumError as error:
             if error.err_code == _NO_PASSWORD:
                 raise UnshowableError("it is encrypted: open it with its password elsewhere") from None
             raise
-        first = document[0]
-        longest = max(first.get_size())
+        found = document[number]
+        longest = max(found.get_size())
         if not 0 < longest <= _LONGEST_PAGE:
             raise ValueError
-        drawn = first.render(scale=side / longest).to_pil().convert("RGB")
+        drawn = found.render(scale=side / longest).to_pil().convert("RGB")
         return Preview(kind="picture", image=pictures.packed(drawn), pages=len(document))
 
 

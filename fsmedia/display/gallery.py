@@ -431,7 +431,7 @@ def gallery_of(
     items = _ordered(items, group_by)
     previews = _fitting_previews(references, items, group_by, now, progress, verify_reads=verify_reads)
     return Gallery(
-        title=_title(selection, backend.url) if media is None or selection.words else "Chosen media",
+        title=title_of(selection, backend.url) if media is None or selection.words else "Chosen media",
         items=items[: len(previews)],
         previews=previews,
         chosen=len(items),
@@ -503,7 +503,7 @@ def _moved(advance: Callable[[int], object], before: int, count: int) -> None:
     advance(before + count)
 
 
-def _title(selection: Selection, url: str) -> str:
+def title_of(selection: Selection, url: str) -> str:
     """Return a selection in words; the root where it has no conditions."""
     said = [
         f"{word} {visible(value) if isinstance(value, str) else f'{value:%Y-%m-%d %H:%M %Z}'}"

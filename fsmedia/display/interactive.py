@@ -21,7 +21,7 @@ import traitlets
 
 from fsmedia.display.gallery import file_name_of, known_of
 from fsmedia.display.html import asset, told_of
-from fsmedia.display.originals import Original, original_of
+from fsmedia.display.originals import MOST_BYTES, Original, original_of
 from fsmedia.display.previewer import show_in_place
 from fsmedia.errors import MediaError
 from fsmedia.models.text import size_text, visible
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     Rate = Callable[[str, Mapping[str, int | None]], Any]
 
-MOST_BYTES = 64 * 2**20  # largest original that is brought to a browser
 RATING = "rating"
 """The attribute that rating writes: `user.rating` among the xattrs of a sidecar, from 1 to 5."""
 _LONGEST_ID = 100

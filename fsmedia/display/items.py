@@ -92,7 +92,7 @@ def referenced_items(
     backend = references.backend
 
     def item(found: StoredItem) -> GalleryItem:
-        return replace(_item(found.entry, found.sidecar, configuration), held=found.hold is not None)
+        return replace(item_of(found.entry, found.sidecar, configuration), held=found.hold is not None)
 
     def by_other_name(key: str) -> GalleryItem:
         return item(references.apply(key, lambda name: records.find(backend, name, with_hold=True)))
@@ -154,10 +154,10 @@ def _read(backend: Backend, configuration: Configuration, chosen: Iterable[Selec
         for each in batch:
             data = read.get(each.entry.key, each.text)
             if data is not None or not each.listed.has_sidecar:
-                yield _item(each.entry, data, configuration)
+                yield item_of(each.entry, data, configuration)
 
 
-def _item(entry: Entry, data: bytes | MediaError | None, configuration: Configuration) -> GalleryItem:
+def item_of(entry: Entry, data: bytes | MediaError | None, configuration: Configuration) -> GalleryItem:
     """Return a media by its sidecar, as it was read; by its path where that can't be."""
     problem = "its sidecar can't be read"
     try:

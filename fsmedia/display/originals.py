@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 
 SHOWN_PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/avif")
 """Pictures that browsers show and that can hold no script."""
+MOST_BYTES = 64 * 2**20
+"""Largest original that is brought to a browser whole."""
 MOST_TEXT = 2**20  # bytes of a text that are shown
-_MOST_PIXELS = 100_000_000  # a browser takes four bytes for each
+MOST_PIXELS = 100_000_000  # a browser takes four bytes for each
 _SIDE = 4096  # longest side of a picture that is converted: a page of A4 as a scanner reads it
 _PAGE_SIDE = 1600
 _MOST_READ = 64 * 2**20  # bytes of a picture or paper of which something smaller is made
@@ -143,7 +145,7 @@ def _picture(data: bytes, kind: str) -> Original:
     width = height = 0
     with suppress(UnshowableError), decoding("its header can't be read"):  # a browser may read it all the same
         width, height = imagesize.get(io.BytesIO(data))
-    if width * height > _MOST_PIXELS:
+    if width * height > MOST_PIXELS:
         return Original(why=f"{width:,} x {height:,} pixels are more than a browser is given: {_ELSEWHERE}")
     is_cut = _ENDS.get(kind, b"") not in data
     return Original(

@@ -417,7 +417,7 @@ class Previewer:
         self._backend = backend
         self._side = side
         self._cache = cache or PreviewCache(None if backend.in_one_process else default_folder())
-        self._made = 0
+        self.made = 0
 
     def of(self, requests: Sequence[PreviewRequest], progress: Progress) -> list[Preview]:
         """Return previews in the order of the requests; what fails for one stands in its place.
@@ -430,21 +430,22 @@ class Previewer:
         decoders = _optional_module("decoders")
         with nullcontext() if decoders is None else decoders.children():
             try:
-                futures = {executor.submit(self._one, each): index for index, each in enumerate(requests)}
+                futures = {executor.submit(self.one, each): index for index, each in enumerate(requests)}
                 with progress_bar(progress, len(requests)) as advance:
                     for count, future in enumerate(as_completed(futures), 1):
                         found[futures[future]] = future.result()
                         advance(count)
             finally:
                 executor.shutdown(cancel_futures=True)
-        if self._made:
+        if self.made:
             self._cache.trim()
         return found
 
-    def _one(self, request: PreviewRequest) -> Preview:
-        if (kept := self._cache.get(self._parts(request, self._side))) is not None:
+    def one(self, request: PreviewRequest) -> Preview:
+        """Return one preview; why there is none, where the storage failed."""
+        if (kept := self._cache.get(self.key(request, self._side))) is not None:
             return kept
-        whole = self._cache.get(self._parts(request, LARGEST_SIDE))
+        whole = self._cache.get(self.key(request, LARGEST_SIDE))
         if whole is None:
             try:
                 whole = self._make(request)
@@ -454,20 +455,20 @@ class Previewer:
             return whole
         preview = reduced_preview(whole, self._side)
         if preview is not whole:
-            self._cache.put(self._parts(request, self._side), preview)
+            self._cache.put(self.key(request, self._side), preview)
         return preview
 
     def _make(self, request: PreviewRequest) -> Preview:
         entry = request.entry
         source = StoredSource(self._backend, entry.key, entry.size, request.facts)
         made = preview_of(source, request.mime_type, LARGEST_SIDE)
-        self._made += 1
+        self.made += 1
         # What may be otherwise the next time is not kept.
         if not any(word in made.reason for word in ("pip install", "gone", "memory", "process")):
-            self._cache.put(self._parts(request, LARGEST_SIDE), made)
+            self._cache.put(self.key(request, LARGEST_SIDE), made)
         return made
 
-    def _parts(self, request: PreviewRequest, side: int) -> tuple[object, ...]:
+    def key(self, request: PreviewRequest, side: int) -> tuple[object, ...]:
         """Return what a preview depends on, as the key of the cache.
 
         What a sidecar says of the bytes is no part of it: it may be a lie about other bytes.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 from unicodedata import category, normalize
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -122,6 +123,13 @@ def safe_file_name(path: str) -> str | None:
         room = MAX_FILE_NAME - len(ending)
         name = _EDGES.sub("", (name.encode()[:room] + ending).decode(errors="ignore"))
     return name or None
+
+
+def content_disposition(how: str, name: str) -> str:
+    """Return the header that names a file to a browser, whatever characters the name holds (RFC 6266)."""
+    # The first name is for programs that know no other, and may hold nothing that some read in their own way.
+    plain = re.sub(r'[^ -~]|["%\\]', "_", name)
+    return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def checked_file_name(name: str) -> str:

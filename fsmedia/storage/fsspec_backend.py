@@ -42,6 +42,7 @@ from fsmedia.errors import (
 from fsmedia.format import keys
 from fsmedia.models import public_url
 from fsmedia.models.content import temporary_file
+from fsmedia.models.text import content_disposition
 from fsmedia.storage.errors import (
     ErrorTranslator,
     PreconditionFailed,
@@ -149,11 +150,7 @@ def lifetime_of_url(service: str, expiry: timedelta, key: str) -> int:
 
 def headers_of_answer(kind: str, mime_type: str | None, disposition: str, filename: str | None) -> dict[str, Any]:
     """Return what to sign so that the answer shows the bytes and names them, whatever characters the name holds."""
-    shown = None
-    if filename is not None:
-        # RFC 6266: the first is for programs that know no other, and may hold nothing that some read in their own way.
-        plain = re.sub(r'[^ -~]|["%\\]', "_", filename)
-        shown = f"inline; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
+    shown = None if filename is None else content_disposition("inline", filename)
     return {name: value for name, value in ((kind, mime_type), (disposition, shown)) if value is not None}
 
 

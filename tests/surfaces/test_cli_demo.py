@@ -52,9 +52,10 @@ def test_the_demo_goes_to_a_folder_here_whatever_the_environment_says(here: Path
     assert not (tmp_path / "mine").exists()
 
 
-def test_the_demo_ends_with_a_gallery_that_it_wrote(here: Path) -> None:
+def test_the_demo_ends_with_a_gallery_that_it_wrote_and_offers_a_page_of_all(here: Path) -> None:
     for _ in range(2):  # the second run's replaces the first one's
-        *_, last = fsmedia("demo").stdout.splitlines()
+        *_, last, offer = fsmedia("demo").stdout.splitlines()
+        assert offer == "To look through all of it: fsmedia browse --store ./fsmedia-demo"
         assert last == str(here / "fsmedia-demo.html")
         page = Path(last).read_text()
         assert all(html.escape(sample.caption) in page for sample in sample_run())

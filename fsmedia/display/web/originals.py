@@ -1,0 +1,138 @@
+"""What a page shows of an original: the original itself where browsers take it, else pages, a table, a tree or a text.
+
+What browsers show is never read here, for it goes out in ranges; of all else as much is read as one screen needs.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from itertools import islice
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from fsmedia.display import decoders
+from fsmedia.display.originals import MOST_PIXELS, MOST_TEXT, SHOWN_PICTURES
+from fsmedia.display.previewer import HEAD, PLAYED, Source, UnshowableError, family_of, kind_of, text_of
+from fsmedia.models import mime
+from fsmedia.models.text import size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fsmedia.display.previewer import Preview
+    from fsmedia.models import MediaRecord
+
+PARQUET = "application/vnd.apache.parquet"
+_TABLES = {
+    "text/csv": "csv", "application/csv": "csv", "text/tab-separated-values": "csv", "application/jsonl": "jsonl",
+    "application/x-ndjson": "jsonl", PARQUET: "parquet", "application/x-parquet": "parquet",
+}  # fmt: skip
+_MOST_READ = 64 * 2**20  # bytes of a text before the rows that are shown
+_LONGEST_LINE = 2**20
+_COLUMNS, _CELL = 200, 500  # columns, and characters of a cell
+
+
+def table_kind(record: MediaRecord, head: bytes) -> str:
+    """Return as which kind of table a media is shown; empty for none."""
+    return "parquet" if head[:4] == b"PAR1" else _TABLES.get(mime.essence(record.mime_type), "")
+
+
+def described(
+    record: MediaRecord, source: Source, opened: Callable[[], BinaryIO], preview: Callable[[], Preview]
+) -> dict[str, Any]:
+    """Return how a page shows a media, for what needs nothing made of the whole of it; empty for all else.
+
+    `is_shown`: the browser is given the original. UnshowableError says why nothing is shown.
+    """
+    if not source.size:
+        raise UnshowableError("it is empty")
+    head = source.part(0, HEAD)
+    found, said = kind_of(head) or "", mime.essence(record.mime_type)
+    family = family_of(found or said)
+    if found in SHOWN_PICTURES:
+        if (record.width or 0) * (record.height or 0) > MOST_PIXELS:
+            raise UnshowableError(f"{record.width} x {record.height} pixels are more than a browser is given: save it")
+        return {"kind": "image", "type": found, "is_shown": True}
+    if found in PLAYED and family in ("audio", "video"):
+        return {"kind": family, "type": PLAYED[found], "seconds": record.duration, "is_shown": True}
+    if found == "application/pdf":
+        if not (made := preview()).pages:
+            raise UnshowableError(made.reason)
+        return {"kind": "pages", "pages": made.pages}
+    if kind := table_kind(record, head):
+        return {"kind": "table", "table": table_of(source, opened, kind, 0, 200)}
+    if said.endswith("json") and source.size <= MOST_TEXT:
+        text = text_of(source.part(0, source.size))
+        if text is not None and _is_json(text):
+            return {"kind": "tree", "type": "application/json", "text": text}
+    return {}
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def table_of(source: Source, opened: Callable[[], BinaryIO], kind: str, offset: int, limit: int) -> dict[str, Any]:
+    """Return some rows of a table as JSON has them; UnshowableError says why there are none."""
+    if kind == "parquet":
+        found: dict[str, Any] = json.loads(decoders.table(source, offset, limit))
+        return found
+    with opened() as file:
+        mark = file.read(2)
+        file.seek(0)
+        encoding = "utf-16" if mark in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        lines = _Lines(io.TextIOWrapper(file, encoding, errors="replace", newline=""))
+        try:
+            columns, rows = _read_csv(lines, offset, limit) if kind == "csv" else _read_json(lines, offset, limit)
+        except (ValueError, RecursionError, csv.Error):
+            raise UnshowableError("it can't be read as a table") from None
+    end = offset + limit if len(rows) > limit else None
+    return {
+        "columns": [{"name": name[:_CELL], "type": ""} for name in columns[:_COLUMNS]],
+        "rows": [[_cell(value) for value in row[:_COLUMNS]] for row in rows[:limit]],
+        "offset": offset,
+        "next": end,
+        "total": None if end or lines.is_cut else offset + len(rows),
+        **({"why": f"the first {size_text(_MOST_READ)} of it"} if lines.is_cut else {}),
+    }
+
+
+class _Lines:
+    """Lines of a text, as long as all that was read is bounded."""
+
+    def __init__(self, file: io.TextIOWrapper) -> None:
+        self._file, self._left, self.is_cut = file, _MOST_READ, False
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._file.readline(_LONGEST_LINE):
+            self._left -= len(line)
+            if self._left < 0:
+                self.is_cut = True
+                return
+            yield line
+
+
+def _read_csv(lines: _Lines, offset: int, limit: int) -> tuple[list[str], list[list[Any]]]:
+    found = iter(lines)
+    first = next(found, "")
+    sign = max(",;\t|", key=first.count)
+    columns = next(csv.reader([first], delimiter=sign), [])
+    return columns, [*islice(csv.reader(found, delimiter=sign), offset, offset + limit + 1)]
+
+
+def _read_json(lines: _Lines, offset: int, limit: int) -> tuple[list[str], list[list[Any]]]:
+    made = [json.loads(line) for line in islice((each for each in lines if each.strip()), offset, offset + limit + 1)]
+    found = [each if isinstance(each, dict) else {"value": each} for each in made]
+    columns = list(dict.fromkeys(name for each in found for name in each))
+    return columns, [[each.get(name) for name in columns] for each in found]
+
+
+def _cell(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int):
+        return value
+    return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))[:_CELL]
