@@ -152,11 +152,11 @@ class CatalogSearch:
         kept = self._found.pop((question, sort), None)
         if kept is None:
             compute, met = arrow().compute, _all(self._parts(question).values())
-            found = arrow().array(range(len(self.table))) if met is None else compute.indices_nonzero(met)
+            found = arrow().array(range(len(self.table)), "int64") if met is None else compute.indices_nonzero(met)
             if order := _ORDERS[sort]:
                 ranked = self.table.select([order[0][0], "reference"]).take(found)
                 by = [*order, ("reference", "ascending")]
-                found = found.take(compute.sort_indices(ranked, sort_keys=by, null_placement="at_end"))
+                found = found.take(compute.sort_indices(ranked, sort_keys=by))
             # As decimals: sums of what strangers' names claim may exceed 64 bits.
             sizes = self.table.column("size_bytes").take(found).cast(arrow().decimal128(38, 0))
             kept = found, int(compute.sum(sizes).as_py() or 0)

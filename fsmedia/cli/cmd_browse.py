@@ -28,6 +28,7 @@ def browse(
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Where to listen; 0 takes a free port.")] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="Open no web browser.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Let the page change attributes.")] = False,
+    as_json: app.AsJson = False,
     location: app.Store,
 ) -> None:
     """Serve a page."""
@@ -36,7 +37,10 @@ def browse(
         location.open_existing(read_only=not write) as opened,
         opened.browse(port=port, write=write, open_browser=False) as page,
     ):
-        output.line(page.url)
+        if as_json:
+            output.json_line({"url": page.url})
+        else:
+            output.line(page.url)
         sys.stdout.flush()
         if no_open or not page.open():
             output.note("open it in a web browser; Ctrl-C ends it")
