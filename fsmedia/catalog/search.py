@@ -304,6 +304,7 @@ class LiveCatalog:
         self._backend, self._settings_file, self._now = backend, settings_file, now
         self._states: list[CatalogState] = []
         self._due = self._begun = 0.0  # by the monotonic clock
+        self._expired = False
         self._refreshing, self._lock = threading.Lock(), threading.Lock()
         self._work: threading.Thread | None = None
 
@@ -312,9 +313,10 @@ class LiveCatalog:
 
         `wait` for one that shows all that was stored before the call.
         """
-        if wait or not self._loaded():
+        # Who only looks never waits for the lock of a refresh under way, which may take minutes.
+        if wait or not (self._states or self._loaded()):
             self._refresh(time.monotonic())
-        elif time.monotonic() >= self._due:
+        elif self._expired or time.monotonic() >= self._due:
             with self._lock:
                 if self._work is None or not self._work.is_alive():
                     self._work = threading.Thread(target=self._try_refresh, name="fsmedia-catalog", daemon=True)
@@ -325,7 +327,7 @@ class LiveCatalog:
 
     def expire(self) -> None:
         """Refresh when it is asked the next time."""
-        self._due = 0.0
+        self._expired = True
 
     def _loaded(self) -> bool:
         """Take the newest snapshot where nothing is in memory yet; False if there is none."""
@@ -348,12 +350,11 @@ class LiveCatalog:
             if self._begun > asked:
                 return  # who waited for one that began later has all that it wanted
             begun, last = time.monotonic(), self._states[-1] if self._states else None
-            # Before the listing: what is expired while it runs is asked for again.
-            self._due = begun + _LONGEST
+            self._expired = False  # before the listing, which may not show what is written from now on
             previous = None if last is None else last.whole.table
             made = refresh(self._backend, self._settings_file.refresh(), previous, now=self._now()).table
             held, took, self._begun = holds.held(self._backend), time.monotonic() - begun, begun
-            self._due = min(self._due, time.monotonic() + max(1.0, _SHARE * took))
+            self._due = time.monotonic() + min(max(1.0, _SHARE * took), _LONGEST)
             if last is not None and held == last.whole.held and made.equals(last.whole.table):
                 last.refreshed_at = TableHeader.read(made.schema.metadata).refreshed_at
                 return

@@ -52,7 +52,7 @@ def media_app(
     Parameters
     ----------
     store
-        A `MediaStore`.
+        A `MediaStore` or an `AsyncMediaStore`.
     scope
         Called with each `starlette.requests.Request`, in a thread. It returns the words of a selection to which all
         answers to this request are narrowed, e.g. ``{"session_id": user.session}``: texts that are not empty, of
@@ -72,7 +72,8 @@ def media_app(
     MediaError
         What serves it is not installed: the error says which packages.
     """
-    made: MediaApp = _web("app").MediaApp(store, scope=scope, write=write, key=key)
+    opened = store._opened() if hasattr(store, "_opened") else store
+    made: MediaApp = _web("app").MediaApp(opened, scope=scope, write=write, key=key)
     return made
 
 

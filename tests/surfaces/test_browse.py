@@ -97,6 +97,8 @@ def test_only_our_own_names_and_our_own_pages_are_answered(browser: Browser, sto
         f"evil.example:{port}",
         f"127.0.0.1.evil.example:{port}",
         f"localhost.evil.example:{port}",
+        f"localhost:{port}/x",
+        f"evil.example@localhost:{port}",
         "",
         "[::1",
         "a b",

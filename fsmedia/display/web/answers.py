@@ -34,6 +34,7 @@ SANDBOX = {
     "style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 }
 _PIECE, _MOST_PIECE = 2**18, 2**20  # bytes read at once: small first, for most who seek leave soon
+_WATCHED = 2**19  # bytes that a player gets at once
 _TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:; ?[\w-]+=(?:[\w.+:-]+|\"[\w .,+:-]*\"))*", re.ASCII)
 _RANGE = re.compile(r"bytes=[ \t]*(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))[ \t]*", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -116,6 +117,10 @@ def bytes_answer(request: Request, backend: Backend, item: GalleryItem, *, verif
     except ValueError:
         return problem(416, "there are no such bytes", **{"content-range": f"bytes */{size}"})
     start, end = part or (0, size)
+    if part is not None and request.headers.get("sec-fetch-dest") in ("audio", "video"):
+        # A player asks for all that follows, and leaves: what is on its way then was read in vain. It asks for more
+        # when it has played this; a part of what was asked for is an answer, too (RFC 9110, 15.3.7).
+        end = min(end, start + _WATCHED)
     headers["content-length"] = str(end - start)
     if part is not None:
         headers["content-range"] = f"bytes {start}-{end - 1}/{size}"

@@ -88,6 +88,8 @@ _MOST_ITEMS = 64  # whose bytes one request may look at
 _MOST_ROWS = 500
 _MOST_BODY = 64 * 1024
 _MADE = 256  # previews after which the cache is trimmed
+_AT_ONCE = {"lists": 8, "cards": 2, "previews": 6, "originals": 1, "hashes": 1}
+"""Handlers that are called together: what decodes or holds whole files must not fill memory, nor take all threads."""
 _HEADERS = {
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
@@ -156,6 +158,7 @@ class MediaApp:
         self._cache = cache = PreviewCache(None if self._backend.in_one_process else default_folder())
         self._previewers = {side: Previewer(self._backend, side, cache) for side in SIDES}
         self._trimmed = 0
+        self._limits: dict[str, CapacityLimiter] = {}
         self._last: tuple[object, Original] = None, Original()
         # Processes that decode are kept from one request to the next.
         children = ExitStack()
@@ -165,18 +168,18 @@ class MediaApp:
             self._route("/", partial(self._page, "grid")),
             self._route("/compare", partial(self._page, "compare")),
             *(self._route(f"/{name}", partial(self._static, name)) for name in STATIC),
-            self._route("/api/media", self._list),
-            self._route("/api/facets", self._facets),
-            self._route("/api/compare", self._compare),
-            self._route("/api/items", self._items, at_once=2),
-            self._route("/api/item/{reference:reference}", self._item, at_once=4),
-            self._route("/preview/{reference:reference}", self._preview, at_once=8),
-            self._route("/view/{reference:reference}", self._view, at_once=2),
+            self._route("/api/media", self._list, "lists"),
+            self._route("/api/facets", self._facets, "lists"),
+            self._route("/api/compare", self._compare, "lists"),
+            self._route("/api/items", self._items, "cards"),
+            self._route("/api/item/{reference:reference}", self._item, "cards"),
+            self._route("/preview/{reference:reference}", self._preview, "previews"),
+            self._route("/view/{reference:reference}", self._view, "originals"),
             self._route("/media/{reference:reference}", self._media, links=True),
-            self._route("/api/original/{reference:reference}", self._original, at_once=4),
-            self._route("/api/table/{reference:reference}", self._table, at_once=4),
-            self._route("/api/similar/{reference:reference}", self._similar, at_once=1),
-            self._route("/api/duplicates", self._duplicates, at_once=1),
+            self._route("/api/original/{reference:reference}", self._original, "originals"),
+            self._route("/api/table/{reference:reference}", self._table, "originals"),
+            self._route("/api/similar/{reference:reference}", self._similar, "hashes"),
+            self._route("/api/duplicates", self._duplicates, "hashes"),
             self._route("/api/annotate/{reference:reference}", self._annotate, method="POST"),
         ]
         self._app = Starlette(routes=routes)
@@ -213,22 +216,21 @@ class MediaApp:
 
     # -- how every request comes in -----------------------------------------------------------------------------------
     def _route(
-        self, path: str, handler: Handler, *, method: str = "GET", at_once: int = 0, links: bool = False
+        self, path: str, handler: Handler, group: str = "", *, method: str = "GET", links: bool = False
     ) -> Route:
         """Return a route to a handler, which is called in a thread with the scope of the request.
 
-        `at_once`: how many calls may be under way, where they decode. `links`: those of `url_for` need no scope.
+        `group`: of `_AT_ONCE`. `links`: those of `url_for` need no scope.
         """
-        limits: list[CapacityLimiter] = []  # made by the first request: it belongs to a loop
 
         async def endpoint(request: Request) -> Response:
-            if at_once and not limits:
-                limits.append(CapacityLimiter(at_once))
+            if group and group not in self._limits:  # made by the first request: it belongs to a loop
+                self._limits[group] = CapacityLimiter(_AT_ONCE[group])
             try:
                 scope = await to_thread.run_sync(self._scope_of, request, links)
                 if method == "POST":
                     request.state.body = await _body_of(request)
-                response = await to_thread.run_sync(handler, request, scope, limiter=next(iter(limits), None))
+                response = await to_thread.run_sync(handler, request, scope, limiter=self._limits.get(group))
             except MediaError as error:
                 response = _failed(error)
             for name, value in _HEADERS.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 import socket
 import sys
 import threading
@@ -12,7 +13,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import uvicorn
 from markupsafe import Markup
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from fsmedia.display.web.app import MediaApp
 
 _PAGES = ("/", "/compare")
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+))(?::\d+)?", re.ASCII)
 _OWN_SITE = (None, "none", "same-origin")
 _REMOTE = ("JUPYTERHUB_USER", "COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE", "BINDER_SERVICE_HOST", "SSH_CONNECTION")
 _SEND_BUFFER = 256 * 1024  # bytes on their way to a browser that may leave: what it does not see is not read
@@ -71,9 +73,9 @@ class Guard:
         hosts, origin = request.headers.getlist("host"), request.headers.get("origin")
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
             return problem(421, "there is no such host here", "open the link as it was printed")
-        if origin is not None and urlsplit(origin).netloc != hosts[0]:
+        if origin not in (None, f"http://{hosts[0]}"):
             return problem(403, "other sites get nothing here")
-        if "token" in request.query_params and request.method == "GET" and request.url.path in _PAGES:
+        if "token" in request.query_params and request.method == "GET" and request.scope["path"] in _PAGES:
             return self._entered(request)
         is_own = request.headers.get("sec-fetch-site") in _OWN_SITE
         if is_own and _equal(request.cookies.get(self._cookie_name, ""), self._cookie):
@@ -91,7 +93,7 @@ class Guard:
                 return problem(403, "the token is wrong", "open the link as it was printed")
             self._tickets.discard(token)
         rest = urlencode([each for each in request.query_params.multi_items() if each[0] != "token"])
-        target = f".{request.url.path}{f'?{rest}' if rest else ''}"
+        target = f".{request.scope['path']}{f'?{rest}' if rest else ''}"
         page = Markup('<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={}">').format(
             target
         )
@@ -101,10 +103,9 @@ class Guard:
         return response
 
     def _is_ours(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
+        if (found := _HOST.fullmatch(host)) is None:
             return False
+        name = (found[1] or found[2]).lower()
         try:
             ip_address(name)  # is no name, so nobody can make it lead here
         except ValueError:
