@@ -242,6 +242,10 @@ class CatalogSearch:
             yield f"{ATTRIBUTES}.{name}", kind, compute.struct_field(self.table.column(ATTRIBUTES), name)
 
 
+def _shown(table: pa.Table) -> pa.Table:
+    return table.drop_columns(["sidecar_token", "bytes_token"])
+
+
 def _all(parts: Iterable[Any]) -> Any:
     """Return the rows that meet all parts; None for no parts."""
     met = list(parts)
@@ -355,7 +359,8 @@ class LiveCatalog:
             made = refresh(self._backend, self._settings_file.refresh(), previous, now=self._now()).table
             held, took, self._begun = holds.held(self._backend), time.monotonic() - begun, begun
             self._due = time.monotonic() + min(max(1.0, _SHARE * took), _LONGEST)
-            if last is not None and held == last.whole.held and made.equals(last.whole.table):
-                last.refreshed_at = TableHeader.read(made.schema.metadata).refreshed_at
+            if last is not None and held == last.whole.held and _shown(made).equals(_shown(last.whole.table)):
+                # The same rows, so their numbers are; what was too young has its tokens now.
+                last.whole.table, last.refreshed_at = made, TableHeader.read(made.schema.metadata).refreshed_at
                 return
             self._states = [*self._states[-1:], CatalogState(made, held)]

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
 import math
+import os
 import sys
 from typing import Annotated
 
@@ -32,6 +33,8 @@ def browse(
     location: app.Store,
 ) -> None:
     """Serve a page."""
+    # What Arrow's own pool has once had it keeps, a second copy of a large catalog for a refresh.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     with (
         StopSignal() as stop,  # first: who reads the link may end it at once
         location.open_existing(read_only=not write) as opened,

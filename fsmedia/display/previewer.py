@@ -410,12 +410,15 @@ class PreviewRequest(NamedTuple):
 class Previewer:
     """Makes previews of a store's media, of at most so many pixels, and keeps them in the user's cache folder.
 
-    What lies in this process only is not kept.
+    What lies in this process only is not kept. Of an original a picture of `largest` is made, and kept to make all
+    smaller ones of.
     """
 
-    def __init__(self, backend: Backend, side: int, cache: PreviewCache | None = None) -> None:
+    def __init__(
+        self, backend: Backend, side: int, cache: PreviewCache | None = None, *, largest: int = LARGEST_SIDE
+    ) -> None:
         self._backend = backend
-        self._side = side
+        self._side, self._largest = side, largest
         self._cache = cache or PreviewCache(None if backend.in_one_process else default_folder())
         self.made = 0
 
@@ -451,8 +454,8 @@ class Previewer:
                 whole = self._make(request)
             except MediaError as error:
                 return Preview(reason=error.problem)  # not kept: the storage may answer the next time
-        if self._side >= LARGEST_SIDE:
-            return whole
+            if self._side >= self._largest:
+                return whole
         preview = reduced_preview(whole, self._side)
         if preview is not whole:
             self._cache.put(self.key(request, self._side), preview)
@@ -461,11 +464,11 @@ class Previewer:
     def _make(self, request: PreviewRequest) -> Preview:
         entry = request.entry
         source = StoredSource(self._backend, entry.key, entry.size, request.facts)
-        made = preview_of(source, request.mime_type, LARGEST_SIDE)
+        made = preview_of(source, request.mime_type, self._largest)
         self.made += 1
         # What may be otherwise the next time is not kept.
         if not any(word in made.reason for word in ("pip install", "gone", "memory", "process")):
-            self._cache.put(self.key(request, LARGEST_SIDE), made)
+            self._cache.put(self.key(request, self._largest), made)
         return made
 
     def key(self, request: PreviewRequest, side: int) -> tuple[object, ...]:

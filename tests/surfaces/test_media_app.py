@@ -352,7 +352,7 @@ def test_runs_stand_side_by_side(site: Site, store: MediaStore) -> None:
     assert [(row["name"], [len(cell) for cell in row["cells"]]) for row in answer["rows"]] == [
         ("message 0, part 0", [1, 1]), ("message 1, part 0", [1, 0]), ("message 2, part 0", [0, 1]),
     ]  # fmt: skip
-    assert answer["rows"][0]["same"] == [[False], [True]]
+    assert [answer["rows"][0][name] for name in ("same", "counts")] == [[[False], [True]], [1, 1]]
     assert answer["runs"] == [{"run": "a", "total": 2, "bytes": 2}, {"run": "b", "total": 2, "bytes": 2}]
     by = site.of(MINE).get("/api/compare?run=a&run=b&by=conversation&limit=1")
     assert (by["rows"][0]["name"], by["next"], by["total"]) == ("conversation c1, message 0, part 0", 1, 3)

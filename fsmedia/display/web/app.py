@@ -86,6 +86,7 @@ _DETAILS = ("sha256", "file_name", "format", "detail", "bit_rate", "channels", "
 _LEAST_KEY = 32  # bytes
 _MOST_ITEMS = 64  # whose bytes one request may look at
 _MOST_ROWS = 500
+_MOST_IN_CELL = 20
 _MOST_BODY = 64 * 1024
 _MADE = 256  # previews after which the cache is trimmed
 _AT_ONCE = {"lists": 8, "cards": 2, "previews": 6, "originals": 1, "hashes": 1}
@@ -156,7 +157,8 @@ class MediaApp:
         self._backend, self._verify = references.backend, bool(references.verify_reads)
         self._catalog = LiveCatalog(self._backend, references.settings_file, store._now)
         self._cache = cache = PreviewCache(None if self._backend.in_one_process else default_folder())
-        self._previewers = {side: Previewer(self._backend, side, cache) for side in SIDES}
+        # Each is made at once: a large one first, which perhaps nobody will see, takes eight times as long.
+        self._previewers = {side: Previewer(self._backend, side, cache, largest=side) for side in SIDES}
         self._trimmed = 0
         self._limits: dict[str, CapacityLimiter] = {}
         self._last: tuple[object, Original] = None, Original()
@@ -331,6 +333,8 @@ class MediaApp:
         found = [asked.search.rows(each) for each in questions]
         positions = asked.search.positions([rows for rows, _ in found], conversations=by == "conversation")
         shown, cut = _part(request, positions, 50)
+        counts = [[len(cell) for cell in cells] for _, cells in shown]
+        shown = [(where, [cell[:_MOST_IN_CELL] for cell in cells]) for where, cells in shown]
         wanted = [number for _, cells in shown for cell in cells for number in cell]
         known = dict(zip(wanted, _known(items := _items_of(asked.search.items(wanted))), strict=True))
         digests = {number: item.record.sha256 for number, item in zip(wanted, items, strict=True)}
@@ -343,8 +347,9 @@ class MediaApp:
                     **_named(where),
                     "cells": [[known[each] for each in cell] for cell in cells],
                     "same": _same(cells, digests),
+                    "counts": of,
                 }
-                for where, cells in shown
+                for (where, cells), of in zip(shown, counts, strict=True)
             ],
         }
         return JSONResponse({**told, **cut, **_sums(asked, len(positions), sum(size for _, size in found))})
