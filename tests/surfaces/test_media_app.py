@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 from starlette.requests import Request
 
+import fsmedia
 from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, MediaStore, ReadOnlyStoreError
 from fsmedia.display import media_app
 from fsmedia.display.web.answers import byte_range
@@ -124,6 +125,10 @@ def test_a_range_goes_out_with_its_place_and_only_of_the_version_that_is_meant(s
     assert part.headers["content-range"] == f"bytes 700000-800000/{2**20}"
     assert part.headers["content-length"] == str(len(part.body))
     assert user.ask(path, Range="bytes=0-").status == 206
+    # A player is given the beginning of what it asks for, and asks for more if it stays.
+    watched = user.ask(path, Range="bytes=5-", Sec_Fetch_Dest="video")
+    assert (watched.status, watched.body) == (206, TEXT[5 : 5 + 2**19])
+    assert watched.headers["content-range"] == f"bytes 5-{5 + 2**19 - 1}/{2**20}"
     none = user.ask(path, Range=f"bytes={2**20}-")
     assert (none.status, none.headers["content-range"]) == (416, f"bytes */{2**20}")
     for version, status in ((tag, 206), ('"another"', 200), (f"W/{tag}", 200), ("Wed, 21 Oct 2026 07:28:00 GMT", 200)):
@@ -560,6 +565,24 @@ def test_a_film_in_an_object_store_is_read_by_ranges_and_only_while_somebody_wat
     pieces = [call for call in requests.calls if call.key == reference and call.method == "GET"]
     # What sockets hold, some MiB in pieces of up to one; not the 32 MiB that were asked for.
     assert len(pieces) - 5 <= 16, requests
+
+
+def test_the_program_of_the_docs_serves_its_users_and_no_others(
+    tmp_path: Path, cache_folder: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example is mounted in FastAPI, below a path."""
+    monkeypatch.chdir(tmp_path)
+    page = (Path(fsmedia.__file__).parent / "docs" / "serving.md").read_text()
+    names: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
+        exec(block, names)
+    with served(names["api"]) as site:
+        for cookie, status in (("ann's cookie", 200), ("x", 401), ("", 401)):
+            for path in ("/files/", "/files/compare", "/files/api/media", f"/files/media/{at(names['reference'])}"):
+                assert site.ask(path, Cookie=f"user={cookie}").status == status
+        assert site.ask("/files/api/media").status == 403
+        assert site.ask("/files/api/media", Cookie="user=ann's cookie").json["total"] == 1
+        assert site.ask(names["link"]).body == b"hello"
 
 
 def long_film(path: Path, seconds: int) -> Path:
