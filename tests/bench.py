@@ -17,6 +17,7 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -31,7 +32,9 @@ from fsmedia.core.telemetry import Observer, observed
 from fsmedia.format import keys
 from fsmedia.format.layout import DEFAULT_VIEWS, View
 from tests.servers import RcloneServer
+from tests.surfaces.commands import started
 from tests.surfaces.specimens import picture
+from tests.surfaces.test_browse import entered
 
 os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
 
@@ -786,9 +789,46 @@ def gallery() -> None:
             print(f"  {name:<10}{took:>8.1f} s  {dict(requests)}, a page of {len(html.encode()):,} bytes")
 
 
+def browse() -> None:
+    """The page of a large store, from its own process: its first screen, what is asked of it then, and its memory."""
+    with scratch() as folder:
+        root, data = f"{folder}/media", picture((1152, 868), "JPEG")
+        filled(root, STORED, 0)
+        store = MediaStore(root)
+        for index in range(30):
+            store.store_media(
+                MediaContent.from_bytes(data, "image/jpeg"),
+                MediaMetadata(run_id="a", session_id="first", message_idx=index),
+            )
+        store.catalog()
+        with started("browse", "--no-open", "-s", root, cwd=folder, env={"FSMEDIA_CACHE": f"{folder}/cache"}) as child:
+            assert child.stdout
+            site, shown = entered(child.stdout.readline().decode().strip()), list[str]()
+
+            def screen() -> None:
+                shown[:] = [each["thumb"] for each in site.get("/api/media?session_id=first&limit=30")["items"]]
+                with ThreadPoolExecutor(6) as browser:
+                    assert {each.status for each in browser.map(lambda path: site.ask(f"/{path}"), shown)} == {200}
+
+            print(f"the page of {STORED:,} media on a local disk, with a young catalog")
+            asked = (
+                "media?sort=newest",
+                "media?sort=newest&offset=90000",
+                "media?q=text+r7",
+                "facets",
+                "media?refresh=1",
+            )
+            calls = [("30 thumbnails of 1 megapixel, first", screen), ("30 thumbnails, again", screen)]
+            for what, call in [*calls, *((path, partial(site.get, f"/api/{path}")) for path in asked)]:
+                _line(what, seconds(call))
+            status = Path(f"/proc/{child.pid}/status").read_text()
+            print(f"  memory: {int(status.partition('VmHWM:')[2].split()[0]) / 1024:.0f} MiB at most")
+            child.terminate()
+
+
 BENCHES = {
     "Single calls on local disk, against the same work by hand": (local, large, reads, deduplication, telemetry),
-    "Large local stores, against the least work there is": (retention, catalog, attributes, views, verify),
+    "Large local stores, against the least work there is": (retention, catalog, attributes, views, verify, browse),
     "Over S3 (rclone, in its own process), against raw s3fs": (objects, filesystem, sync, gallery),
 }  # fmt: skip
 
