@@ -22,7 +22,15 @@ from PIL import Image
 from starlette.requests import Request
 
 import fsmedia
-from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, MediaStore, ReadOnlyStoreError
+from fsmedia import (
+    AsyncMediaStore,
+    InvalidMediaError,
+    MediaContent,
+    MediaMetadata,
+    MediaStore,
+    ReadOnlyStoreError,
+    StorageError,
+)
 from fsmedia.display import media_app
 from fsmedia.display.web.answers import byte_range
 from tests.conftest import Clock
@@ -532,6 +540,34 @@ def test_a_scope_that_means_nothing_shows_nothing(store: MediaStore, mine: str, 
             answer = site.ask(path)
             assert answer.status == 500
             assert mine.encode() not in answer.body
+
+
+def test_a_store_for_asyncio_is_served_as_well(store: MediaStore, mine: str) -> None:
+    with served(media_app(AsyncMediaStore(store.url, storage_options=store._storage_options), scope=scope)) as site:
+        assert site.of(MINE).ask(f"/preview/{at(mine)}").status == 200
+        assert site.of(MINE).get("/api/media")["total"] == 1
+
+
+def test_what_fails_is_not_told_as_what_is_not_there(
+    site: Site, store: MediaStore, mine: str, storage: Storage
+) -> None:
+    """And nothing of where the store lies."""
+    good = storage.read(f"{mine}.meta")
+    storage.write(f"{mine}.meta", b"{")
+    user = site.of(MINE)  # whose sidecar can't be read belongs to nobody that its path does not name
+    assert user.ask(f"/media/{at(mine)}").status == 404
+    assert site.of("admin").get(f"/api/item/{at(mine)}")["wrong"]
+    storage.write(f"{mine}.meta", good)
+    store.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store._backend, "fetch", lambda **_: raises(StorageError(f"no answer from {store.url}")))
+        for path in (f"/media/{at(mine)}", f"/api/items?ref={at(mine)}", f"/preview/{at(mine)}"):
+            answer = user.ask(path)
+            assert (answer.status, answer.json["error"]) == (500, "the store can't answer")
+
+
+def raises(error: Exception) -> Any:
+    raise error
 
 
 def test_a_media_of_another_scope_is_not_kept_from_the_last_answer(site: Site, store: MediaStore) -> None:

@@ -83,6 +83,7 @@ SIDES = (96, 160, 256, 512, LARGEST_SIDE)
 _LABELS = dict(zip(FACETS, ("Run", "Conversation", "Session", "Type", "Policy", "Provider"), strict=True))
 _PICTURED = ("application/pdf", "image/svg+xml")
 _DETAILS = ("sha256", "file_name", "format", "detail", "bit_rate", "channels", "fps")
+_ABSENT = (MediaNotFoundError, InvalidReferenceError)
 _LEAST_KEY = 32  # bytes
 _MOST_ITEMS = 64  # whose bytes one request may look at
 _MOST_ROWS = 500
@@ -386,6 +387,9 @@ class MediaApp:
         if len(wanted) > _MOST_ITEMS:
             raise InvalidMediaError(f"{len(wanted)} media are more than the {_MOST_ITEMS} that are looked at together")
         answers = attempt_each(partial(self._find, scope=scope, with_hold=True), wanted, self._backend)
+        for each in answers:
+            if isinstance(each, MediaError) and not isinstance(each, _ABSENT):
+                raise each
         there = {place: each for place, each in enumerate(answers) if isinstance(each, GalleryItem)}
         shown = dict(zip(there, self._looked_at([*there.values()]), strict=True))
         return JSONResponse({"items": [shown.get(place) for place in range(len(wanted))]})
@@ -564,7 +568,7 @@ def _failed(error: MediaError) -> Response:
     """Return what went wrong, but nothing of where and how the store is kept."""
     if isinstance(error, _ForbiddenError):
         return problem(403, error.problem, error.next_step)
-    if isinstance(error, MediaNotFoundError | InvalidReferenceError):
+    if isinstance(error, _ABSENT):
         return problem(404, "no such media")
     if isinstance(error, InvalidMediaError):
         return problem(400, visible(error.problem), visible(error.next_step))
