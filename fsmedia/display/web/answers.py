@@ -10,6 +10,7 @@ import re
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from anyio import sleep
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -35,6 +36,8 @@ SANDBOX = {
 }
 _PIECE, _MOST_PIECE = 2**18, 2**20  # bytes read at once: small first, for most who seek leave soon
 _WATCHED = 2**19  # bytes that a player gets at once
+_TIMES, _LONGEST_PAUSE = 8, 2.0  # as fast as it plays, so many times, a player gets more; and seconds
+_HELD_BACK = 1024
 _TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:; ?[\w-]+=(?:[\w.+:-]+|\"[\w .,+:-]*\"))*", re.ASCII)
 _RANGE = re.compile(r"bytes=[ \t]*(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))[ \t]*", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -117,21 +120,28 @@ def bytes_answer(request: Request, backend: Backend, item: GalleryItem, *, verif
     except ValueError:
         return problem(416, "there are no such bytes", **{"content-range": f"bytes */{size}"})
     start, end = part or (0, size)
-    if part is not None and request.headers.get("sec-fetch-dest") in ("audio", "video"):
+    pause = 0.0
+    if part and end - start > _WATCHED and request.headers.get("sec-fetch-dest") in ("audio", "video"):
         # A player asks for all that follows, and leaves: what is on its way then was read in vain. It asks for more
-        # when it has played this; a part of what was asked for is an answer, too (RFC 9110, 15.3.7).
-        end = min(end, start + _WATCHED)
+        # when it has this; a part of what was asked for is an answer, too (RFC 9110, 15.3.7).
+        end = start + _WATCHED
+        pause = min(_LONGEST_PAUSE, _WATCHED / size * (record.duration or 0) / _TIMES)
     headers["content-length"] = str(end - start)
     if part is not None:
         headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
     status = 200 if part is None else 206
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
-    return StreamingResponse(_pieces(backend, item, start, end, digest if verify else ""), status, headers)
+    return StreamingResponse(_pieces(backend, item, start, end, digest if verify else "", pause), status, headers)
 
 
-async def _pieces(backend: Backend, item: GalleryItem, start: int, end: int, digest: str) -> AsyncIterator[bytes]:
-    """Read as the client takes: one piece is in memory, and none is read for one who is gone."""
+async def _pieces(
+    backend: Backend, item: GalleryItem, start: int, end: int, digest: str, pause: float
+) -> AsyncIterator[bytes]:
+    """Read as the client takes: one piece is in memory, and none is read for one who is gone.
+
+    `pause`: seconds before the very end.
+    """
     key, size, hashed = keys.bytes_key(item.entry.key), _PIECE, sha256()
     is_whole = digest and end - start == item.entry.size
 
@@ -148,5 +158,10 @@ async def _pieces(backend: Backend, item: GalleryItem, start: int, end: int, dig
 
     while start < end:
         last = min(end, start + size)
-        yield await run_in_threadpool(read, start, last)
+        data = await run_in_threadpool(read, start, last)
+        if pause and last == end:
+            yield data[:-_HELD_BACK]
+            await sleep(pause)
+            data = data[-_HELD_BACK:]
+        yield data
         start, size = last, min(2 * size, _MOST_PIECE)
