@@ -1045,6 +1045,7 @@ class MediaStore:
         self,
         media: str | Iterable[str] | Catalog | Any = None,
         *,
+        similar_to: str | None = None,
         group_by: GroupBy | None = "conversation",
         sort: Sort = "position",
         limit: int = 50,
@@ -1066,6 +1067,10 @@ class MediaStore:
         media
             Instead of words: a reference or several, a catalog (``store.catalog().filter(...)``), or a DataFrame of
             pandas or polars with a column `reference`. Two requests each that is shown, and a listing of the holds.
+        similar_to
+            The reference of a picture, film or PDF: of what is chosen otherwise only media that look like it, by the
+            64-bit dHash of their pictures (at most 10 bits differ), nearest first whatever `sort` says. The first time
+            each of the chosen is looked at, as if it were shown; its hash stays beside its preview.
         group_by
             "conversation" (and in it messages), "run" (and in it messages), "message", or None.
         sort
@@ -1087,7 +1092,7 @@ class MediaStore:
         Raises
         ------
         InvalidMediaError
-            A condition can't be meant, or media and conditions are given.
+            A condition can't be meant, media and conditions are given, or `similar_to` has no picture to compare.
         MediaNotFoundError, BulkError
             Of the given media there are some that are not there; it names the first.
         MediaError
@@ -1107,6 +1112,7 @@ class MediaStore:
             self._references,
             selection,
             media=media,
+            similar_to=similar_to,
             group_by=group_by,
             sort=sort,
             limit=limit,

@@ -201,7 +201,7 @@ def request_of(item: GalleryItem, *, verify_reads: bool) -> PreviewRequest:
     """Return how the preview of a media item is asked for."""
     entry, record = item.entry, item.record
     promised = StoredFacts(entry.size, record.sha256) if verify_reads and record.sha256 else None
-    return PreviewRequest(entry, record.detected_mime_type or record.mime_type, promised)
+    return PreviewRequest(entry, record.detected_mime_type or record.mime_type, promised, record.sha256)
 
 
 class Seen(NamedTuple):

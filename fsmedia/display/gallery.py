@@ -6,6 +6,7 @@ its `BUDGET` is full no more media are shown: none lacks the picture that it cou
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from markupsafe import Markup
 
 from fsmedia.core.parallel import attempt_each
-from fsmedia.display.card import BUDGET, CODE, FONT, facts, family, previews_of, states
+from fsmedia.display.card import BUDGET, CODE, FONT, facts, family, previews_of, request_of, states
 from fsmedia.display.html import (
     data_script,
     data_url,
@@ -27,7 +28,7 @@ from fsmedia.display.html import (
 )
 from fsmedia.display.items import GalleryItem, Sort, Totals, referenced_items, references_in, select_items
 from fsmedia.display.originals import Original, original_of
-from fsmedia.display.previewer import Preview, progress_bar, reduced_preview, show_in_place, side_for
+from fsmedia.display.previewer import Preview, picture_hashes, progress_bar, reduced_preview, show_in_place, side_for
 from fsmedia.errors import InvalidMediaError, MediaError
 from fsmedia.format import keys
 from fsmedia.models import mime
@@ -41,12 +42,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fsmedia.core.records import References
+    from fsmedia.display.items import Near
     from fsmedia.display.previewer import Progress
     from fsmedia.format.settings import Configuration
     from fsmedia.models import AttributeValue, MediaRecord
     from fsmedia.models.selection import Selection
+    from fsmedia.storage import Backend
 
 GroupBy = Literal["conversation", "run", "message"]  # what the cards of a gallery are grouped by
+SIMILAR = 10
+"""Bits of 64 in which the hashes of pictures differ at most that are similar."""
 SHEET = 24  # media of a contact sheet
 ORIGINALS = 16 * 2**20
 """Bytes of originals in a saved file unless told: in base64, and with the page, it still goes through most mail."""
@@ -411,6 +416,7 @@ def gallery_of(
     selection: Selection,
     *,
     media: Any = None,
+    similar_to: str | None = None,
     group_by: GroupBy | None,
     sort: Sort,
     limit: int,
@@ -423,15 +429,23 @@ def gallery_of(
         raise InvalidMediaError(
             f"unknown group_by {group_by!r}", next_step=f"use None or one of {', '.join(get_args(GroupBy))}"
         )
-    backend = references.backend
-    if media is None:
-        items, totals = select_items(backend, configuration, selection, limit=limit, sort=sort)
-    else:
-        items, totals = referenced_items(references, configuration, references_in(media), limit=limit, sort=sort)
+    backend, near, like = references.backend, None, ""
+    with ExitStack() as stack:
+        if similar_to is not None:
+            (example,), _ = referenced_items(references, configuration, [similar_to], limit=1, sort="position")
+            looked = stack.enter_context(progress_bar(progress, 0))
+            near = _nearness(backend, example, looked, verify_reads=verify_reads)
+            like = f"Similar to {_title_of(example.record)}"
+        how: dict[str, Any] = {"limit": limit, "sort": sort, "near": near}
+        if media is None:
+            items, totals = select_items(backend, configuration, selection, **how)
+        else:
+            items, totals = referenced_items(references, configuration, references_in(media), **how)
     items = _ordered(items, group_by)
     previews = _fitting_previews(references, items, group_by, now, progress, verify_reads=verify_reads)
+    said = title_of(selection, backend.url) if media is None or selection.words else "Chosen media"
     return Gallery(
-        title=title_of(selection, backend.url) if media is None or selection.words else "Chosen media",
+        title=", ".join(filter(None, [like, said])),
         items=items[: len(previews)],
         previews=previews,
         chosen=len(items),
@@ -440,6 +454,27 @@ def gallery_of(
         now=now,
         references=references,
     )
+
+
+def _nearness(backend: Backend, example: GalleryItem, looked: Callable[[int], object], *, verify_reads: bool) -> Near:
+    """Return what tells of media in how many bits the hashes of their pictures differ from that of an example's."""
+    (wanted,) = picture_hashes(backend, [request_of(example, verify_reads=verify_reads)])
+    if wanted is None:
+        raise InvalidMediaError(
+            f"{example.record.reference} has no picture that others can be compared with",
+            next_step="give the reference of a picture, a film or a PDF that is not of one colour",
+        )
+    count = 0
+
+    def near(items: list[GalleryItem]) -> list[int | None]:
+        nonlocal count
+        hashes = picture_hashes(backend, [request_of(each, verify_reads=verify_reads) for each in items])
+        count += len(items)
+        looked(count)
+        bits = [None if each is None else (each ^ wanted).bit_count() for each in hashes]
+        return [None if each is None or each > SIMILAR else each for each in bits]
+
+    return near
 
 
 def _fitting_previews(

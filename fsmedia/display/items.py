@@ -9,6 +9,7 @@ import heapq
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from fsmedia.catalog import Catalog
@@ -20,7 +21,7 @@ from fsmedia.models.text import visible
 from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from fsmedia.core.records import References, SelectedItem, StoredItem
     from fsmedia.format.settings import Configuration
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
     from fsmedia.models.selection import Selection
     from fsmedia.storage import Backend, Entry
 
+    Near = Callable[[list["GalleryItem"]], list[int | None]]  # how far away each is; None: too far
+
 Sort = Literal["position", "newest", "oldest", "largest"]
 """In the order of the keys (which is that of messages) or of given references, by timestamp, or by size."""
 MOST_COUNTED = 100_000  # media that are counted for a gallery's total; beyond it says "more than"
 MOST_SHOWN = 2_000  # largest limit of a gallery: a page of more is no use
 _BATCH = 64
+_COMPARED = 512  # media whose pictures are compared together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +64,23 @@ class Totals(NamedTuple):
 
 
 def select_items(
-    backend: Backend, configuration: Configuration, selection: Selection, *, limit: int, sort: Sort
+    backend: Backend,
+    configuration: Configuration,
+    selection: Selection,
+    *,
+    limit: int,
+    sort: Sort,
+    near: Near | None = None,
 ) -> tuple[list[GalleryItem], Totals]:
-    """Return the media to show, in order, and the totals of the whole selection."""
+    """Return the media to show, in order, and the totals of the whole selection; with `near` of those that are near."""
     _check(limit, sort)
     counts = Counter[str]()
     counter = _counted(records.selected(backend, configuration, selection, nested=NestedStores()), counts)
-    if sort == "position":
+    if near is not None:
+        found = _nearest(_read(backend, configuration, counter), near)
+        shown, counts["media"] = found[:limit], len(found)
+        counts["size"] = sum(each.entry.size for each in found)
+    elif sort == "position":
         shown = list(_read(backend, configuration, islice(counter, limit)))
         deque(counter, maxlen=0)  # counts the rest
     elif sort == "largest":
@@ -80,7 +94,13 @@ def select_items(
 
 
 def referenced_items(
-    references: References, configuration: Configuration, wanted: Iterable[str], *, limit: int, sort: Sort
+    references: References,
+    configuration: Configuration,
+    wanted: Iterable[str],
+    *,
+    limit: int,
+    sort: Sort,
+    near: Near | None = None,
 ) -> tuple[list[GalleryItem], Totals]:
     """Return the media of given references to show, in order, and their totals; what is not there is an error.
 
@@ -88,7 +108,7 @@ def referenced_items(
     """
     _check(limit, sort)
     wanted = list(dict.fromkeys(wanted))
-    looked = wanted[:limit] if sort == "position" else wanted
+    looked = wanted[:limit] if sort == "position" and near is None else wanted
     backend = references.backend
 
     def item(found: StoredItem) -> GalleryItem:
@@ -104,6 +124,9 @@ def referenced_items(
     if len(answers) == 1 and isinstance(answers[0], MediaError):
         raise answers[0]
     shown: list[GalleryItem] = bulk.collected(answers, "raise")
+    if near is not None:
+        shown = _nearest(shown, near)
+        return shown[:limit], Totals(len(shown), sum(each.entry.size for each in shown), more=False)
     size = sum(each.entry.size for each in shown) if len(looked) == len(wanted) else 0
     return shown if sort == "position" else _first(shown, sort, limit), Totals(len(wanted), size, more=False)
 
@@ -166,6 +189,17 @@ def item_of(entry: Entry, data: bytes | MediaError | None, configuration: Config
     except CorruptSidecarError as error:
         problem = error.problem
     return GalleryItem(record=records.foreign_record(entry, configuration), entry=entry, problem=problem)
+
+
+def _nearest(items: Iterable[GalleryItem], near: Near) -> list[GalleryItem]:
+    """Return the items that are near, the nearest first."""
+    found = [
+        (bits, item)
+        for window in windows(items, _COMPARED)
+        for bits, item in zip(near(window), window, strict=True)
+        if bits is not None
+    ]
+    return [item for _, item in sorted(found, key=itemgetter(0))]
 
 
 def _first(items: Iterable[GalleryItem], sort: Sort, limit: int) -> list[GalleryItem]:

@@ -43,6 +43,7 @@ _FEW_PIXELS = 512 * 512  # up to which a converted picture is written without a 
 _ICON, _DIB, _PNG = struct.Struct("<HHH"), struct.Struct("<Iii"), b"\x89PNG"
 _THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 0x0201, 0x0202
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
+_CELLS = tuple((row, column) for row in range(8) for column in range(8))
 
 
 def thumbnail(data: bytes, side: int) -> Preview:
@@ -168,6 +169,21 @@ def reduced(image: bytes, side: int) -> bytes:
         _refuse_large(*picture.size)
         picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
         return packed(picture)
+
+
+def difference_hash(image: bytes) -> int:
+    """Return the dHash of a picture that `packed` made: 64 bits, one where grey grows clearly brighter to the right.
+
+    What shows through is white. By more than 2 of 255: what encoders leave in an area of one colour is no picture.
+    """
+    with Image.open(io.BytesIO(image), formats=("WEBP", "PNG")) as picture:
+        _refuse_large(*picture.size)
+        flat = Image.new("RGBA", picture.size, "white")
+        flat.alpha_composite(picture.convert("RGBA"))
+    grey = flat.convert("L").resize((9, 8), Image.Resampling.LANCZOS, reducing_gap=2.0).tobytes()
+    return sum(
+        (grey[9 * row + column] + 2 < grey[9 * row + column + 1]) << (8 * row + column) for row, column in _CELLS
+    )
 
 
 @functools.cache

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NamedTuple
 
@@ -79,6 +80,7 @@ class Preview:
     pages: int | None = None
     alpha: bool = False
     reason: str = ""
+    dhash: Annotated[int, Field(ge=0, lt=2**64)] | None = None  # of what `Previewer.hashes` keeps, which has no more
 
     @property
     def image_type(self) -> str:
@@ -396,15 +398,22 @@ _MOST_READ_DRAWING = 256 * 1024
 _AT_ONCE = 16
 _PATIENCE = 0.5  # seconds before a bar is shown
 _bar: tuple[object, Any] | None = None  # the cell and the output of the last bar in a notebook, which is empty now
+_HASHED = "dhash 1"  # to be raised when hashes are made in another way
+_HASHED_SIDE = 256  # of the pictures that are hashed, and of those of the page's grid: the cache has them already
+_LIKE = 500  # hashes of equal parts that one is compared with, at most
 _CACHED = "2"  # to be raised when previews are made in another way: the old ones are not found any more
 
 
 class PreviewRequest(NamedTuple):
-    """A media whose preview is asked for: its bytes, what they are said to be, and what they are compared with."""
+    """A media whose preview is asked for: its bytes, what they are said to be, and what they are compared with.
+
+    `digest` is the SHA-256 in hexadecimal that is known of the bytes, under which a hash of their picture is kept.
+    """
 
     entry: Entry
     mime_type: str
     facts: StoredFacts | None = None
+    digest: str | None = None
 
 
 class Previewer:
@@ -443,6 +452,25 @@ class Previewer:
         if self.made:
             self._cache.trim()
         return found
+
+    def hashes(self, requests: Sequence[PreviewRequest]) -> list[int | None]:
+        """Return the dHash of each media's picture; None where it has none, or one of a single grey.
+
+        It is kept beside the preview. Only of what has none yet a preview is looked at, or made.
+        """
+        found = [self._cache.get(self._hash_parts(each)) for each in requests]
+        wanted = [index for index, kept in enumerate(found) if kept is None and _has_picture(requests[index].mime_type)]
+        for index, preview in zip(wanted, self.of([requests[each] for each in wanted], progress=False), strict=True):
+            if (dhash := _dhash_of(preview)) is not None:
+                found[index] = Preview(dhash=dhash)
+                self._cache.put(self._hash_parts(requests[index]), Preview(dhash=dhash))
+        # No grey grows brighter in a picture of one colour: that makes it like no other.
+        return [kept.dhash or None if kept is not None else None for kept in found]
+
+    def _hash_parts(self, request: PreviewRequest) -> tuple[object, ...]:
+        # With the place first: an erasure forgets it, and a sidecar that lies about a digest spoils its own hash only.
+        place, *others = self.key(request, self._side)
+        return (place, _HASHED, *([request.digest] if request.digest else others))
 
     def one(self, request: PreviewRequest) -> Preview:
         """Return one preview; why there is none, where the storage failed."""
@@ -517,6 +545,58 @@ def family_of(mime_type: str) -> str:
         return "text"
     first = kind.partition("/")[0]
     return first if first in ("image", "audio", "video") else "file"
+
+
+def _has_picture(mime_type: str) -> bool:
+    return family_of(mime_type) in ("image", "video") or mime.essence(mime_type) == _PDF
+
+
+def _dhash_of(preview: Preview) -> int | None:
+    if not preview.image or preview.image_type == _SVG:
+        return None
+    try:
+        with decoding("its small picture can't be read"):  # a spoiled cache must not spoil the page
+            found: int = import_module("fsmedia.display.pictures").difference_hash(preview.image)
+    except UnshowableError:
+        return None
+    return found
+
+
+def picture_hashes(backend: Backend, requests: Sequence[PreviewRequest]) -> list[int | None]:
+    """Return the 64-bit dHash of each media's picture, poster or first page; None where there is none to compare."""
+    return Previewer(backend, _HASHED_SIDE).hashes(requests)
+
+
+def near_groups(hashes: Sequence[int | None], distance: int) -> list[list[int]]:
+    """Return the numbers of hashes that differ in at most `distance` bits, in groups of two and more, largest first.
+
+    Each is that near to another one of its group. Hashes that differ in few bits have one of `distance + 1` parts in
+    common: only such are compared, and each with a bounded number.
+    """
+    numbers: dict[int, list[int]] = {}
+    for number, dhash in enumerate(hashes):
+        if dhash is not None:
+            numbers.setdefault(dhash, []).append(number)
+    leaders = {dhash: dhash for dhash in numbers}
+
+    def leader(dhash: int) -> int:
+        while leaders[dhash] != dhash:
+            leaders[dhash] = dhash = leaders[leaders[dhash]]
+        return dhash
+
+    bounds = [64 * part // (distance + 1) for part in range(distance + 2)]
+    for start, end in pairwise(bounds):
+        alike: dict[int, list[int]] = {}
+        for dhash in numbers:
+            part = alike.setdefault((dhash >> start) & ((1 << (end - start)) - 1), [])
+            for other in part[-_LIKE:]:
+                if (dhash ^ other).bit_count() <= distance:
+                    leaders[leader(dhash)] = leader(other)
+            part.append(dhash)
+    groups: dict[int, list[int]] = {}
+    for dhash, found in numbers.items():
+        groups.setdefault(leader(dhash), []).extend(found)
+    return sorted((sorted(each) for each in groups.values() if len(each) > 1), key=lambda each: (-len(each), each[0]))
 
 
 def side_for(count: int) -> int:
@@ -676,8 +756,8 @@ def reduced_preview(preview: Preview, side: int) -> Preview:
 def progress_bar(progress: Progress, total: int) -> Iterator[Callable[[int], object]]:
     """Give a function that is called with the number of previews that are ready.
 
-    Without one of the caller's it shows a bar to whoever waits longer than half a second: in a notebook, or on a
-    terminal. Nothing of it is seen afterwards; `show_in_place` takes a notebook's place of it.
+    A total of 0 is not known. Without one of the caller's it shows a bar to whoever waits longer than half a second: in
+    a notebook, or on a terminal. Nothing of it is seen afterwards; `show_in_place` takes a notebook's place of it.
     """
     global _bar  # noqa: PLW0603 - one process, one notebook
     if callable(progress):
@@ -694,9 +774,10 @@ def progress_bar(progress: Progress, total: int) -> Iterator[Callable[[int], obj
         now = time.monotonic()
         if now - begun < _PATIENCE or now - last < _PATIENCE / 4:
             return
-        last, text = now, f"{count} of {total} previews"
+        last, text = now, f"{count} of {total} previews" if total else f"{count} looked at"
         if (show := _notebook()) is not None:
-            bar = {"text/html": f"<progress max='{total}' value='{count}'></progress> {text}", "text/plain": ""}
+            known = f" max='{total}' value='{count}'" if total else ""
+            bar = {"text/html": f"<progress{known}></progress> {text}", "text/plain": ""}
             if shown is None and (kept := _bar_of_cell()) is not None:
                 shown = kept
             if shown is None:

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import random
 import struct
 import wave
 import zlib
@@ -31,6 +32,13 @@ def picture(size: tuple[int, int] = (400, 300), kind: str = "PNG", mode: str = "
     image = Image.linear_gradient("L").resize(size).convert("RGB")
     ImageDraw.Draw(image).rectangle((0, 0, size[0] // 2, size[1]), fill=(220, 40, 30))
     return encoded(image.convert(mode), kind, **options)
+
+
+def scene(number: int, size: tuple[int, int] = (640, 480), kind: str = "JPEG", **options: object) -> bytes:
+    """A picture of soft spots where no other number has them."""
+    dice = random.Random(number)
+    spots = Image.frombytes("RGB", (9, 7), dice.randbytes(9 * 7 * 3))
+    return encoded(spots.resize(size, Image.Resampling.BICUBIC), kind, **options)
 
 
 @cache

@@ -1,6 +1,7 @@
 """Galleries: what they are made of, what their data and their contact sheet say, what a page holds, and the widget."""
 
 import base64
+import io
 import json
 import re
 import sys
@@ -100,6 +101,29 @@ def test_titles_tell_media_apart_and_files_of_others_have_their_names(storage: S
     gallery = store.gallery(progress=False)
     assert [preview.kind for preview in gallery.previews] == ["picture"] * 3
     assert titles(Page(gallery.html())) == ["r1 \u00b7 3.1", "r2 \u00b7 0.0", "photo.png"]
+
+
+def test_what_looks_like_a_media_comes_nearest_first_out_of_what_is_chosen(
+    storage: Storage, cache_folder: Path
+) -> None:
+    store = opened(storage).create()
+    marked = specimens.Image.open(io.BytesIO(specimens.scene(0)))
+    marked.paste("white", (0, 0, 90, 80))
+    kept = [specimens.scene(0), specimens.scene(1), specimens.encoded(marked, "JPEG"), specimens.scene(0, quality=60)]
+    shown = [put(store, data, "image/jpeg", message_idx=index) for index, data in enumerate(kept)]
+    shown.append(put(store, specimens.scene(0, (200, 150)), "image/jpeg", run_id="r2"))
+    words: dict[str, Any] = {"progress": False, "group_by": None, "similar_to": shown[0]}
+    seen: list[int] = []
+    gallery = store.gallery(**words | {"progress": seen.append})
+    nearest, *between, farthest = [record.reference for record in gallery.records]
+    assert (nearest, farthest, set(between)) == (shown[0], shown[2], set(shown[3:]))
+    assert (gallery.title[:11], gallery.totals.media, seen[0]) == ("Similar to ", 4, 5)
+    assert [each.reference for each in store.gallery(run_id="r2", **words).records] == [shown[4]]
+    assert [each.reference for each in store.gallery(shown[1:4], limit=1, **words).records] == [shown[3]]
+    text = put(store, b"a text", "text/plain")
+    error = raised(errors.InvalidMediaError, store.gallery, similar_to=text, match="no picture that others can be")
+    assert "give the reference of a picture" in error.next_step
+    raised(errors.MediaNotFoundError, store.gallery, similar_to="runs/r9/none.png")
 
 
 def test_what_a_picture_lets_shine_through_is_told(store: MediaStore) -> None:

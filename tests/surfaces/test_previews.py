@@ -2,6 +2,7 @@
 
 import io
 import os
+import random
 import stat
 import struct
 import time
@@ -16,7 +17,8 @@ from PIL import Image
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.display import decoders, films, pictures, previewer
-from fsmedia.display.card import BUDGET
+from fsmedia.display.card import BUDGET, request_of
+from fsmedia.display.items import select_items
 from fsmedia.display.previewer import (
     MOST_SOUND,
     MOST_WHOLE,
@@ -25,14 +27,19 @@ from fsmedia.display.previewer import (
     Preview,
     PreviewCache,
     UnshowableError,
+    near_groups,
+    picture_hashes,
     preview_of,
 )
+from fsmedia.models.selection import Selection
 from fsmedia.models.text import sentence
+from tests import transfers
 from tests.contract.specimens import raised
-from tests.storages import MemoryStorage
+from tests.protocol.wire import costs
+from tests.storages import LocalStorage, MemoryStorage, S3Storage
 from tests.style.project import run_python
 from tests.surfaces import specimens
-from tests.surfaces.specimens import film, paper, picture, sound
+from tests.surfaces.specimens import film, paper, picture, put, scene, sound
 
 SIDE = 256
 
@@ -620,3 +627,58 @@ def test_a_comparison_keeps_to_its_limit_however_much_there_is(memory_storage: M
     assert BUDGET * 0.9 < len(page.encode()) <= BUDGET
     assert "positions left out: a page holds at most 2.0 MiB" in page
     assert "left out" not in store.compare(["a", "b"], limit=20).html()
+
+
+# -- pictures that look alike ----------------------------------------------------------------------------------
+def requests(store: MediaStore) -> list[previewer.PreviewRequest]:
+    found, _ = select_items(store._backend, store._settings_file.refresh(), Selection(), limit=100, sort="position")
+    return [request_of(each, verify_reads=True) for each in found]
+
+
+def test_a_picture_made_smaller_or_written_anew_has_nearly_the_same_hash_and_others_have_not(
+    moto_storage: S3Storage, cache_folder: Path
+) -> None:
+    store = transfers.opened(moto_storage).create()
+    kept = [scene(0), scene(0, (320, 240)), scene(0, kind="PNG"), scene(0, quality=20), scene(5), scene(9)]
+    for index, data in enumerate([*kept, specimens.encoded(Image.new("RGB", (90, 90), "red")), b"a text", film()]):
+        kind = MediaContent.from_bytes(data).mime_type
+        put(store, data, kind, message_idx=index)
+    asked = requests(store)
+    hashes = picture_hashes(store._backend, asked)
+    first, *same = hashes[:4]
+    assert first is not None
+    assert all(each is not None and (first ^ each).bit_count() <= 4 for each in same)
+    assert all(each is not None and (first ^ each).bit_count() > 10 for each in (*hashes[4:6], hashes[8]))
+    assert hashes[6:8] == [None, None]  # of one colour, and a text
+    assert near_groups(hashes, 6) == [[0, 1, 2, 3]]
+    # Kept by digest beside the preview: neither the bytes nor the preview are looked at again, nor one that is spoiled.
+    made = len(files(cache_folder))
+    for path in files(cache_folder):
+        if len(path.read_bytes()) > 1_000:
+            path.unlink()
+    assert len(files(cache_folder)) < made - 6
+    assert costs(moto_storage, lambda: picture_hashes(store._backend, asked[:6])) == hashes[:6]
+
+
+def test_an_erasure_forgets_the_hash_too(local_storage: LocalStorage, cache_folder: Path) -> None:
+    store = transfers.opened(local_storage).create()
+    put(store, scene(1), "image/jpeg", session_id="s1")
+    picture_hashes(store._backend, requests(store))
+    assert len(files(cache_folder)) == 3  # two sizes, and the hash
+    store.erase(session_id="s1")
+    assert files(cache_folder) == []
+
+
+def test_groups_hold_together_by_their_nearest_and_a_hundred_thousand_take_seconds() -> None:
+    chain = [0, 0b111, 0b111111, 0b111111 << 30, None]
+    assert near_groups(chain, 3) == [[0, 1, 2]]
+    assert near_groups(chain, 2) == []
+    assert near_groups([7, None, 7, None], 0) == [[0, 2]]
+    dice = random.Random(4)
+    many: list[int | None] = [dice.getrandbits(64) for _ in range(20_000)]
+    for index in (3, 500, 19_000):
+        many.append((many[index] or 0) ^ (1 << dice.randrange(64)))
+    assert near_groups(many, 4) == [[3, 20_000], [500, 20_001], [19_000, 20_002]]
+    begun = time.process_time()
+    near_groups([1] * 50_000 + list(range(2, 9_000)), 6)
+    assert time.process_time() - begun < 20
