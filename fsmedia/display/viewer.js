@@ -408,12 +408,18 @@ class Wall {
     this.width = this.canvas.clientWidth;
     this.plan = null;
     if (!this.width || !this.result) return; // hidden: the observer calls again
-    const { size, library, query } = this.viewer;
-    this.plan = new Layout(this.width, Math.min(size, this.width), Boolean(query.group));
-    this.result.groups.forEach((group, at) => this.plan.add(group, at, (index) => aspectOf(library.items[index])));
-    this.plan.close();
+    this.plan = this.planned();
     this.canvas.style.height = `${this.plan.bottom}px`;
     this.draw();
+  }
+
+  /** Where everything stands: rows of cells and headings, and how tall all is. */
+  planned() {
+    const { size, library, query } = this.viewer;
+    const plan = new Layout(this.width, Math.min(size, this.width), Boolean(query.group));
+    this.result.groups.forEach((group, at) => plan.add(group, at, (index) => aspectOf(library.items[index])));
+    plan.close();
+    return plan;
   }
 
   /** Place the cards anew, for another size or width: what is seen first stays where it is. */
@@ -1509,21 +1515,22 @@ function table(label, rows) {
 
 // -- all of it --------------------------------------------------------------------------------------------------------
 class Viewer {
-  constructor(place, data, host, css) {
+  /** `parts` are what another page has in the place of these classes. */
+  constructor(place, data, host, css, parts = { Library, Wall, Bar, Lightbox }) {
     [this.data, this.host] = [data, host];
-    this.library = new Library(data);
+    this.library = new parts.Library(data);
     this.query = { search: "", chosen: new Map(), sort: "", group: this.firstGroup(data.group) };
     this.selected = new Set();
-    this.size = usualSize(data.items.length);
+    this.size = data.size ?? usualSize(data.items.length);
     this.boxed = host.boxed !== false;
     this.telling = this.tellingFacts();
     this.captioned = this.library.differs((item) => item.caption);
     this.root = place.shadowRoot ?? place.attachShadow({ mode: "open" });
     // Keys reach JupyterLab's listener with the host element as their target: it must say so too.
     place.setAttribute("data-lm-suppress-shortcuts", "true");
-    this.wall = new Wall(this);
-    this.bar = new Bar(this);
-    this.lightbox = new Lightbox(this);
+    this.wall = new parts.Wall(this);
+    this.bar = new parts.Bar(this);
+    this.lightbox = new parts.Lightbox(this);
     this.empty = el("div", { class: "empty", hidden: true });
     this.choices = this.choiceBar();
     this.element = el("div", {
@@ -1903,3 +1910,8 @@ function initialize({ model }) {
 }
 
 export default { initialize, render };
+
+export {
+  GAP, HEADING, LINE, Lightbox, Picture, SIZES, Text, Viewer, Wall, button, copier, copy, el, factsOf, icon, number, plural,
+  reason, sizeText, table, valueText, watchTheme, waveform,
+};
