@@ -27,8 +27,8 @@ const SORTS = { position: "by position", newest: "newest first", oldest: "oldest
 const compareLink = (runs) => `compare?${new URLSearchParams(runs.map((run) => ["run", run]))}`;
 
 const listOf = async (query, more) => {
-  if (query.has("_like")) return api(`similar/${path(query.get("_like"))}`, listed(query));
-  if (query.get("_view") === "duplicates") return api("duplicates", listed(query));
+  if (query.has("_like")) return api(`similar/${path(query.get("_like"))}`, listed(query, { sort: null }));
+  if (query.get("_view") === "duplicates") return api("duplicates", listed(query, { sort: null }));
   return api("media", listed(query, { offset: 0, limit: PAGE, ...more }));
 };
 
@@ -362,7 +362,7 @@ class Facets {
   /** Ask for the counts of a selection, and draw them; what has the focus keeps it. */
   async load(query) {
     const turn = (this.turn = (this.turn ?? 0) + 1);
-    const { facets } = await api("facets", listed(query));
+    const { facets } = await api("facets", listed(query, { sort: null }));
     if (turn !== this.turn) return;
     const key = this.viewer.root.activeElement?.dataset.key;
     const top = this.panel.scrollTop;
@@ -385,7 +385,7 @@ class Facets {
       "aria-label": `Find a value of ${facet.label}`, "data-key": `find ${facet.name}`,
       oninput: async (event) => {
         const text = event.currentTarget.value;
-        const { facets } = await api("facets", listed(query, { facet: facet.name, find: text }))
+        const { facets } = await api("facets", listed(query, { sort: null, facet: facet.name, find: text }))
           .catch((error) => shown.page.say(error.message) ?? { facets: [] });
         if (text === find.value) fill(facets[0]?.values ?? []);
       },

@@ -41,11 +41,11 @@ export function leave() {
   else go((query) => OVER.forEach((name) => query.delete(name)), { replace: true });
 }
 
-/** The words of a list alone, for the server. */
+/** The words of a list alone, for the server, with others or, where they are null, without them. */
 export function listed(query, more = {}) {
   const kept = new URLSearchParams(query);
   for (const name of [...OVER, "offset", "limit", "version", "refresh"]) kept.delete(name);
-  for (const [name, value] of Object.entries(more)) if (value !== undefined) kept.set(name, value);
+  for (const [name, value] of Object.entries(more)) if (value === null) kept.delete(name); else kept.set(name, value);
   return `${kept}`;
 }
 
@@ -361,12 +361,13 @@ export class Row {
     const fit = (mode) => columns.filter(({ item }) => item.kind === kinds[mode]);
     const modes = Object.keys(MODES).filter((mode) => !mode || fit(mode).length > 1);
     const mode = modes.includes(query.get("_mode")) ? query.get("_mode") : "";
+    const pressed = this.modes.contains(this.root.activeElement);
     this.modes.hidden = modes.length < 2;
     this.modes.replaceChildren(...modes.map((each) => el("button", {
       type: "button", "aria-pressed": String(each === mode),
       onclick: () => go(set("_mode", each), { replace: true, ...history.state }),
     }, MODES[each])));
-    this.modes.querySelector(`:nth-child(${modes.indexOf(mode) + 1})`).focus();
+    if (pressed) this.modes.children[modes.indexOf(mode)].focus();
     const among = fit(mode);
     const two = mode ? ["_a", "_b"].map((word, nth) => among[query.get(word) ?? nth] ?? among[nth]) : [];
     this.pair.replaceChildren(...(among.length > 2 ? ["_a", "_b"] : []).map((word, nth) => el("select", {

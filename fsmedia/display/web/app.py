@@ -17,7 +17,6 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from hashlib import sha256
-from importlib import import_module
 from math import ceil
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, get_args
@@ -51,6 +50,8 @@ from fsmedia.display.previewer import (
     StoredSource,
     UnshowableError,
     default_folder,
+    near_groups,
+    picture_hashes,
 )
 from fsmedia.display.web.answers import KEPT, SANDBOX, bytes_answer, problem, unchanged
 from fsmedia.display.web.originals import described, table_kind, table_of
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
 Handler = Callable[[Request, Selection], Response]
 STATIC = {
     "app.js": "text/javascript",
+    "views.js": "text/javascript",
     "viewer.js": "text/javascript",
     "viewer.css": "text/css",
     "style.css": "text/css",
@@ -279,7 +281,8 @@ class MediaApp:
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             '<meta name="color-scheme" content="light dark"><title>fsmedia</title>'
-            '<link rel="stylesheet" href="style.css"><script type="module" nonce="{}" src="app.js"></script></head>'
+            '<link rel="icon" href="data:,"><link rel="stylesheet" href="style.css">'
+            '<script type="module" nonce="{}" src="app.js"></script></head>'
             '<body data-page="{}" data-writes="{}"><main id="app"></main>'
             "<noscript>This page needs JavaScript.</noscript></body></html>\n"
         ).format(nonce, name, "true" if self._write else "false")
@@ -438,7 +441,7 @@ class MediaApp:
         """Return groups of pictures of the selection that look alike, the largest first."""
         asked = self._asked(request, scope, "distance")
         distance, items = _number(request, "distance", 6, 0, 64), self._pictures(asked)
-        groups = sorted(_similar().near(self._hashes(items), distance), key=len, reverse=True)
+        groups = near_groups(self._hashes(items), distance)
         known, total = _known(items), len(asked.search.rows(asked.question)[0])
         told = {
             "groups": [[known[number] for number in group] for group in groups],
@@ -456,8 +459,7 @@ class MediaApp:
 
     def _hashes(self, items: list[GalleryItem]) -> list[int | None]:
         wanted = [request_of(each, verify_reads=self._verify) for each in items]
-        found: list[int | None] = _similar().picture_hashes(self._backend, wanted)
-        return found
+        return picture_hashes(self._backend, wanted)
 
     def _opened(self, item: GalleryItem) -> tuple[Source, Callable[[], BinaryIO]]:
         """Return the bytes of a media in two forms: by ranges, and as a file."""
@@ -540,13 +542,6 @@ class MediaApp:
         self._store.annotate(self._asked_for(request, scope).record.reference, body["attributes"])
         self._catalog.expire()
         return JSONResponse({"item": _known([self._asked_for(request, scope, with_hold=True)])[0]})
-
-
-def _similar() -> Any:
-    try:
-        return import_module("fsmedia.display.similar")
-    except ImportError:
-        raise MediaNotFoundError("near duplicates are not found here") from None
 
 
 def _signature(secret: bytes, reference: str, until: str) -> str:
