@@ -59,7 +59,7 @@ class Remote {
     this.order = Array.from(this.items, (_, index) => index);
     let from = 0;
     this.groups = (answer.groups ?? [this.order]).map((group) => ({
-      label: answer.groups ? `${number(group.length)} alike` : "",
+      label: answer.groups ? `Like ${group[0].title}` : "",
       indices: this.order.slice(from, (from += group.length)),
       bytes: answer.groups ? group.reduce((sum, item) => sum + (item.size ?? 0), 0) : 0,
     }));
@@ -219,11 +219,13 @@ class Grid extends Wall {
   look(index) {
     this.looked.add(index);
     this.looking ??= setTimeout(async () => {
-      const indices = [...this.looked].filter((each) => this.cards.has(each)).slice(0, LOOKED);
-      const items = indices.map((each) => this.viewer.library.items[each]);
+      const { items } = this.viewer.library;
+      const there = [...this.looked].filter((each) => this.cards.has(each) && !items[each].pending);
+      const indices = there.slice(0, LOOKED);
       [this.looking, this.looked] = [null, new Set()];
+      there.slice(LOOKED).forEach((each) => this.look(each));
       if (!indices.length) return;
-      await seen(items);
+      await seen(indices.map((each) => items[each]));
       for (const each of indices) if (this.cards.has(each)) this.renew(each);
     }, 2 * STAYS);
   }
@@ -573,6 +575,11 @@ class Browse extends Viewer {
     } catch (error) {
       this.say(error.message);
     }
+  }
+
+  /** Paper gets what is in view: all of a list may be more than a browser can draw. */
+  watchPrint() {
+    return () => {};
   }
 
   reload(more) {

