@@ -127,6 +127,13 @@ class Grid extends Wall {
     [this.coming, this.looked] = [new Set(), new Set()];
   }
 
+  /** Show a list: nobody is scrolling yet. */
+  show(result) {
+    this.stays = 0;
+    super.show(result);
+    this.stays = STAYS;
+  }
+
   planned() {
     const columns = Math.max(1, Math.floor((this.width + GAP) / (this.viewer.size * 1.35 + GAP)));
     const width = (this.width - GAP * (columns - 1)) / columns;
@@ -208,11 +215,17 @@ class Grid extends Wall {
       over.prepend(this.sign(item));
     });
     opener.append(image);
-    setTimeout(() => {
+    // What is beyond the window comes when what is in it had its turn.
+    const ask = (later) => {
+      const { top, bottom } = opener.getBoundingClientRect();
       if (!image.isConnected) return;
-      this.coming.add(image);
-      image.src = sized(item.thumb, opener.clientWidth);
-    }, STAYS);
+      if (!later && (bottom < 0 || top > innerHeight)) setTimeout(ask, 5 * STAYS, true);
+      else {
+        this.coming.add(image);
+        image.src = sized(item.thumb, opener.clientWidth);
+      }
+    };
+    setTimeout(ask, this.stays);
   }
 
   /** Ask for the first lines of texts and the outlines of sounds, of many at once and of those alone that stay. */
