@@ -736,7 +736,7 @@ class Compare {
     const query = words();
     try {
       this.from = Number(query.get("_from") ?? 0);
-      const asked = listed(query, { offset: this.from, limit: ROWS });
+      const asked = listed(query, { offset: this.from, limit: ROWS, _from: null });
       if (asked !== this.asked) await this.load(query, asked, top);
       await this.row.follow(query);
     } catch (error) {
@@ -780,7 +780,7 @@ class Compare {
   open(at, more = {}) {
     return go((query) => {
       query.set("_row", at);
-      query.set("_from", Math.floor(at / ROWS) * ROWS);
+      set("_from", Math.floor(at / ROWS) * ROWS)(query);
     }, { opened: true, ...more });
   }
 

@@ -84,6 +84,7 @@ def visiting(browser: Any, site: str, path: str = "", **options: Any) -> Iterato
     page.on("pageerror", lambda error: said.append(f"error: {error}"))
     page.on("request", lambda request: page.asked.append(request.url))
     page.goto(site)
+    page.wait_for_url(home)  # the token has become a cookie
     page.home = home
     if path:
         page.goto(f"{home}{path}")
@@ -112,7 +113,8 @@ def evaluated(page: Any, code: str) -> Any:
 
 
 def focused(page: Any) -> str:
-    return str(evaluated(page, "root.activeElement?.ariaLabel ?? root.activeElement?.textContent ?? ''"))
+    element = "(root.activeElement?.labels?.[0] ?? root.activeElement)"
+    return str(evaluated(page, f"root.activeElement?.ariaLabel ?? {element}?.textContent ?? ''"))
 
 
 def words(page: Any) -> dict[str, list[str]]:
@@ -255,7 +257,12 @@ def test_the_keyboard_alone_reaches_everything(shown: Any) -> None:
     tabbed(shown, "Search captions")
     shown.keyboard.type("scene")
     expect(shown.locator(".count")).to_have_text(re.compile(f"^{3 * SCENES - 1} media"))
-    tabbed(shown, "r0")
+    tabbed(shown, "sdxl")
+    shown.keyboard.press("Space")
+    expect(shown.locator(".count")).to_have_text(re.compile(f"^{SCENES - 1} media"))
+    tabbed(shown, "sdxl")  # what has the focus keeps it
+    shown.keyboard.press("Space")
+    expect(shown.locator(".count")).to_have_text(re.compile(f"^{3 * SCENES - 1} media"))
     tabbed(shown, "r0 \u00b7 0.0")
     shown.keyboard.press("ArrowDown")
     shown.keyboard.press("ArrowRight")
@@ -280,6 +287,17 @@ def test_the_keyboard_alone_reaches_everything(shown: Any) -> None:
     shown.locator(".card.current .open").focus()
     shown.keyboard.press("/")
     assert focused(shown).startswith("Search captions")
+    tabbed(shown, "Runs side by side")
+    shown.keyboard.press("Enter")
+    shown.locator("tbody tr").first.wait_for()
+    tabbed(shown, "Enlarge message 1,")
+    shown.keyboard.press("Enter")
+    expect(box.locator("h2")).to_have_text("message 1, part 0")
+    shown.keyboard.press("ArrowRight")
+    expect(box.locator("h2")).to_have_text("message 2, part 0")
+    shown.keyboard.press("Escape")
+    expect(box).to_have_count(0)
+    assert focused(shown) == "Enlarge message 1, part 0"
 
 
 # -- what opens ------------------------------------------------------------------------------------------------
