@@ -796,7 +796,8 @@ class Compare {
     }, "Enlarge");
     return el("tr", {}, el("th", { scope: "row" }, el("span", {}, row.name), large), ...row.cells.map((items, column) =>
       el("td", {}, ...(items.length ? items.map((item, nth) => this.cell(item, row.same[column][nth], all, at))
-        : [el("p", { class: "missing" }, "nothing at this position")]))));
+        : [el("p", { class: "missing" }, "nothing at this position")]),
+      row.counts?.[column] > items.length ? el("p", {}, `${number(row.counts[column] - items.length)} more`) : null)));
   }
 
   cell(item, same, all, at) {

@@ -564,7 +564,7 @@ def _dhash_of(preview: Preview) -> int | None:
 
 def picture_hashes(backend: Backend, requests: Sequence[PreviewRequest]) -> list[int | None]:
     """Return the 64-bit dHash of each media's picture, poster or first page; None where there is none to compare."""
-    return Previewer(backend, _HASHED_SIDE).hashes(requests)
+    return Previewer(backend, _HASHED_SIDE, largest=_HASHED_SIDE).hashes(requests)
 
 
 def near_groups(hashes: Sequence[int | None], distance: int) -> list[list[int]]:

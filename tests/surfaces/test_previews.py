@@ -664,7 +664,7 @@ def test_an_erasure_forgets_the_hash_too(local_storage: LocalStorage, cache_fold
     store = transfers.opened(local_storage).create()
     put(store, scene(1), "image/jpeg", session_id="s1")
     picture_hashes(store._backend, requests(store))
-    assert len(files(cache_folder)) == 3  # two sizes, and the hash
+    assert len(files(cache_folder)) == 2  # the preview, and the hash
     store.erase(session_id="s1")
     assert files(cache_folder) == []
 
