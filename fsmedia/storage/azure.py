@@ -27,7 +27,7 @@ from fsmedia.format import keys
 from fsmedia.storage.errors import ErrorTranslator, UnexpectedAnswerError, secrets_of
 from fsmedia.storage.fsspec_backend import FsspecBackend, headers_of_answer, lifetime_of_url
 from fsmedia.storage.listing import Page, pages
-from fsmedia.storage.port import StorageClock, Version, VersionRules
+from fsmedia.storage.port import SignedUpload, StorageClock, Version, VersionRules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +42,7 @@ _Listed = tuple[list[dict[str, Any]], list[str], str | None]
 PART_BYTES = 4 * 2**20
 """Size of a part of a large upload or download."""
 _PARTS_AT_ONCE = 4
+_LARGEST_PUT = 5000 * 2**20
 _ONE_REQUEST = 8 * 2**20  # larger uploads go in parts, so that no more than four parts lie in memory
 _HOST = ".core.windows.net"
 # Azure reads a backslash as a slash, so that a name with one would be another object's; XML has no control characters.
@@ -63,6 +64,7 @@ def _info(found: BlobProperties) -> dict[str, Any]:
     md5 = found.content_settings.content_md5
     told = {"name": found.name, "size": found.size, "ETag": found.etag, "mtime": found.last_modified}
     told["md5Hash"] = None if md5 is None else b64encode(md5).decode()
+    told["contentType"] = found.content_settings.content_type
     told["version"] = found.version_id or _NO_VERSION
     told["is_current"] = not found.deleted and (found.version_id is None or bool(found.is_current_version))
     return {**told, "type": "directory" if _is_folder(found) else "file"}
@@ -273,6 +275,7 @@ class AzureBackend(FsspecBackend):
     """A root in a container."""
 
     lists_versions = True
+    largest_upload = _LARGEST_PUT
     filesystem_class = CheckedAzureFileSystem
     takes_size: ClassVar[bool] = True
     page_size: ClassVar[str | None] = "most"
@@ -333,6 +336,20 @@ class AzureBackend(FsspecBackend):
         return b"", found["ETag"]
 
     def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
+        """Sign for reading."""
+        answer = headers_of_answer("content_type", mime_type, "content_disposition", filename)
+        return self._signed(key, expiry, BlobSasPermissions(read=True), **answer)
+
+    def sign_upload(
+        self, key: str, expiry: timedelta, *, mime_type: str, size: int, sha256: str | None, form: bool = False
+    ) -> SignedUpload | None:
+        """Sign for creating a blob where there is none; the service keeps to nothing else."""
+        if form:
+            return super().sign_upload(key, expiry, mime_type=mime_type, size=size, sha256=sha256, form=form)
+        url = self._signed(key, expiry, BlobSasPermissions(create=True))
+        return SignedUpload(url, {"Content-Type": mime_type, "x-ms-blob-type": "BlockBlob"})
+
+    def _signed(self, key: str, expiry: timedelta, permission: BlobSasPermissions, **answer: Any) -> str:
         """Sign a shared access signature for one blob: by the account's key, else by one that is asked for."""
         begin, seconds = datetime.now(UTC), lifetime_of_url("Azure", expiry, key)
         container, name = self._split(key)
@@ -350,10 +367,9 @@ class AzureBackend(FsspecBackend):
             problem = "these credentials hold no key to sign a URL with"
             step = "open the store with storage_options={'account_name': ..., 'account_key': ...}"
             raise StorageError(problem, next_step=step, key=key)
-        answer = headers_of_answer("content_type", mime_type, "content_disposition", filename)
         with ErrorTranslator(key, self._secrets):
             # Without a beginning: this machine's clock may be ahead.
-            signer |= {"permission": BlobSasPermissions(read=True), "expiry": end}
+            signer |= {"permission": permission, "expiry": end}
             signature = generate_blob_sas(container_name=container, blob_name=name, **signer, **answer)
             return f"{client.get_blob_client(container, name).url}?{signature}"
 

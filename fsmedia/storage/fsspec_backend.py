@@ -62,6 +62,7 @@ from fsmedia.storage.port import (
     Listing,
     ReadableFile,
     StorageClock,
+    Uploaded,
     VersionRules,
     Write,
     refuse_larger,
@@ -784,6 +785,23 @@ class FsspecBackend(Backend):
 
     async def _info(self, path: str) -> dict[str, Any]:
         return cast("dict[str, Any]", await self._call("info", path))
+
+    def uploaded(self, key: str) -> Uploaded | None:
+        """Look by one request, which tells the type on object stores, and on S3 a checksum."""
+
+        async def look() -> Uploaded | None:
+            try:
+                found = await self._details(self._path(key))
+            except FileNotFoundError as error:
+                self._check_absence(error)
+                return None
+            return Uploaded(entry_of(key, found), found.get("contentType"), found.get("sha256"))
+
+        found: Uploaded | None = self._ask(key, lambda: self._sync(look))
+        return found
+
+    async def _details(self, path: str) -> dict[str, Any]:
+        return await self._info(path)
 
     def open(self, key: str, *, block_size: int = SEEK_BLOCK, size: int | None = None) -> BinaryIO:
         """Open with a block size made for seeking; what goes wrong while reading is explained too."""

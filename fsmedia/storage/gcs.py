@@ -18,7 +18,7 @@ from fsmedia.format import keys
 from fsmedia.storage.errors import ErrorTranslator, UnexpectedAnswerError
 from fsmedia.storage.fsspec_backend import FsspecBackend, headers_of_answer, lifetime_of_url, read_up_to
 from fsmedia.storage.listing import Page, pages
-from fsmedia.storage.port import StorageClock, Version, VersionRules
+from fsmedia.storage.port import SignedUpload, StorageClock, Version, VersionRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -182,6 +182,23 @@ class GCSBackend(FsspecBackend):
 
     def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
         """Sign where the credentials hold a key; no request is made."""
+        options = headers_of_answer("response_type", mime_type, "response_disposition", filename)
+        return self._signed(key, expiry, **options)
+
+    def sign_upload(
+        self, key: str, expiry: timedelta, *, mime_type: str, size: int, sha256: str | None, form: bool = False
+    ) -> SignedUpload | None:
+        """Sign a PUT of bytes of that size and type where nothing is; the service knows no SHA-256."""
+        if form:
+            return super().sign_upload(key, expiry, mime_type=mime_type, size=size, sha256=sha256, form=form)
+        headers = {
+            "Content-Type": mime_type,
+            "x-goog-content-length-range": f"{size},{size}",
+            "x-goog-if-generation-match": "0",
+        }
+        return SignedUpload(self._signed(key, expiry, method="PUT", headers={**headers}), headers)
+
+    def _signed(self, key: str, expiry: timedelta, **options: Any) -> str:
         seconds = lifetime_of_url("GCS", expiry, key)
         # Asked for here: without a key the signing library fails with an error that names no next step.
         signer = getattr(self.fs.credentials, "credentials", None)
@@ -190,7 +207,6 @@ class GCSBackend(FsspecBackend):
             problem = f"these credentials ({kind}) hold no key to sign a URL with"
             step = "open the store with a service account's key: storage_options={'token': 'key.json'}"
             raise StorageError(problem, next_step=step, key=key)
-        options = headers_of_answer("response_type", mime_type, "response_disposition", filename)
         # Whose project pays, of a bucket whose requesters do.
         options["query_parameters"] = self.fs._get_params({})
         with ErrorTranslator(key, self._secrets):

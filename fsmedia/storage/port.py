@@ -20,7 +20,7 @@ from enum import StrEnum
 from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
 
-from fsmedia.errors import INSTALL, MediaError, StorageError, StoreConflictError
+from fsmedia.errors import INSTALL, InvalidMediaError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.storage.errors import PreconditionFailed
 
@@ -145,6 +145,22 @@ class Version(NamedTuple):
     is_marker: bool = False  # whether it has no bytes
 
 
+class SignedUpload(NamedTuple):
+    """A request by which a plain HTTP client puts bytes at one key."""
+
+    url: str
+    headers: dict[str, str]  # which it must have
+    fields: dict[str, str] | None = None  # of a form, sent before the bytes; None: the bytes are the body
+
+
+class Uploaded(NamedTuple):
+    """What a storage tells of bytes that somebody else put there."""
+
+    entry: Entry
+    mime_type: str | None = None  # None where it keeps none
+    sha256: str | None = None  # in hex, where it has computed it
+
+
 class Write(NamedTuple):
     """One object to write: bytes, or a stage that was begun for the same key."""
 
@@ -260,6 +276,8 @@ class Backend(ABC):
     """Whether `rename` can be asked for."""
     permissions: Permissions = "private"
     """Who may use what is written here; it says something only where files have modes."""
+    largest_upload: int | None = None
+    """Most bytes that `sign_upload` signs for; None: any number."""
     timeout: timedelta = timedelta(0)
     """Longest wait for one answer; zero where answers are the operating system's."""
 
@@ -533,6 +551,26 @@ class Backend(ABC):
         problem = f"{self.url} has no URLs that others could open"
         step = "use store.open(reference), or retrieve_media(reference).local_path()"
         raise StorageError(problem, next_step=step, key=key)
+
+    def sign_upload(
+        self, key: str, expiry: timedelta, *, mime_type: str, size: int, sha256: str | None, form: bool = False
+    ) -> SignedUpload | None:
+        """Return a request by which others put bytes at a key, for as long as `expiry`; None: there are no such URLs.
+
+        It is made on the condition that nothing lies there, unless it is a `form`: those know no conditions. Size and
+        digest are signed where the storage takes them; whether it keeps to them shows by `uploaded`. Raises as `sign`.
+        """
+        del expiry, mime_type, size, sha256
+        if form:
+            raise InvalidMediaError(
+                f"{self.url} takes no forms", next_step="leave method out: only S3 knows POST policies", key=key
+            )
+        return None
+
+    def uploaded(self, key: str) -> Uploaded | None:
+        """Look at bytes that somebody else put at a key."""
+        found = self.head(key)
+        return None if found is None else Uploaded(found)
 
     def read(self, key: str) -> bytes | None:
         """Read one small object whole."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+from base64 import b64decode, b64encode
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from urllib.parse import unquote_plus
@@ -18,7 +20,7 @@ from fsmedia.format import keys
 from fsmedia.storage.errors import PreconditionFailed, UnexpectedAnswerError
 from fsmedia.storage.fsspec_backend import FsspecBackend, headers_of_answer, knows_not, lifetime_of_url, read_up_to
 from fsmedia.storage.listing import Page, pages
-from fsmedia.storage.port import StorageClock, Upload, Version, VersionRules
+from fsmedia.storage.port import SignedUpload, StorageClock, Upload, Version, VersionRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +32,7 @@ PART_BYTES = 5 * 2**20
 
 Four at a time added 48 MiB to a process that uploads 200 MB (s3fs's own 50 MiB parts add 500)."""
 LARGEST_COPY = 5 * 2**30
-"""What one request copies at most."""
+"""What one request copies, or puts, at most."""
 UNORDERED_BUCKETS = "--x-s3"
 """How the names of directory buckets (S3 Express) end, which list in no order."""
 _PARTS_AT_ONCE = 4
@@ -40,6 +42,8 @@ _NOT_KNOWN = ("NotImplemented", "MethodNotAllowed", "not implemented", "NoSuchUp
 _CHECKSUMS = ("request_checksum_calculation", "response_checksum_validation")
 _HIDDEN = "; without s3:ListBucket S3 answers 403 for what is not there, too"
 _PAYER = "x-amz-request-payer"
+_CHECKSUM = "x-amz-checksum-sha256"
+_WHOLE_SHA256 = re.compile("[A-Za-z0-9+/]{43}=")
 
 
 def _is_listing(answer: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
@@ -141,7 +145,8 @@ class CheckedS3FileSystem(S3FileSystem):
         if self.req_kw:
             await self.set_session()
             client = await self.get_s3(self.split_path(path)[0])
-            client.meta.events.register("before-sign.s3.GetObject", _pay_in_query, unique_id="fsmedia-payer")
+            for method in ("GetObject", "PutObject"):
+                client.meta.events.register(f"before-sign.s3.{method}", _pay_in_query, unique_id=f"fsmedia-{method}")
         return await super()._url(path, *args, **self.req_kw, **options)
 
 
@@ -149,6 +154,7 @@ class S3Backend(FsspecBackend):
     """A root in a bucket."""
 
     lists_versions = True
+    largest_upload = LARGEST_COPY
     filesystem_class = CheckedS3FileSystem
     options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
     takes_size: ClassVar[bool] = True
@@ -258,10 +264,10 @@ class S3Backend(FsspecBackend):
         place = file.bucket, file.key, file.version_id
         return cast("bytes", await _inner_fetch(self.fs, *place, start, end, file.req_kw, file.details))
 
-    async def _info(self, path: str) -> dict[str, Any]:
+    async def _info(self, path: str, **asked: str) -> dict[str, Any]:
         bucket, _, key = path.partition("/")
         # One request also where nothing is: s3fs then looks for a folder of that name by a listing.
-        found = await self.fs._call_s3("head_object", Bucket=bucket, Key=key)
+        found = await self.fs._call_s3("head_object", Bucket=bucket, Key=key, **asked)
         return {**found, "size": found["ContentLength"], "type": "file"}
 
     def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
@@ -269,6 +275,38 @@ class S3Backend(FsspecBackend):
         seconds = lifetime_of_url("S3", expiry, key)
         options = headers_of_answer("ResponseContentType", mime_type, "ResponseContentDisposition", filename)
         return str(self._ask(key, lambda: self._sync(self.fs._url, self._path(key), expires=seconds, **options)))
+
+    def sign_upload(
+        self, key: str, expiry: timedelta, *, mime_type: str, size: int, sha256: str | None, form: bool = False
+    ) -> SignedUpload:
+        """Sign a PUT of bytes of that size, type and digest where nothing is; or the policy of a form, without that."""
+        seconds = lifetime_of_url("S3", expiry, key)
+        checksum = None if sha256 is None else b64encode(bytes.fromhex(sha256)).decode()
+        headers = {"Content-Type": mime_type} | ({} if checksum is None else {_CHECKSUM: checksum})
+        if form:
+            place = self._object(key)
+
+            async def policy() -> dict[str, Any]:
+                await self.fs.set_session()
+                client = await self.fs.get_s3(place["Bucket"])
+                rules = [["content-length-range", size, size], *({name: text} for name, text in headers.items())]
+                how = {"Fields": headers, "Conditions": rules, "ExpiresIn": seconds}
+                return cast("dict[str, Any]", await client.generate_presigned_post(**place, **how))
+
+            made: dict[str, Any] = self._ask(key, lambda: self._sync(policy))
+            return SignedUpload(made["url"], {}, made["fields"])
+        rules = {"ContentType": mime_type, "ContentLength": size, "IfNoneMatch": "*"}
+        rules |= {} if checksum is None else {"ChecksumSHA256": checksum}
+        sign = partial(self.fs._url, self._path(key), expires=seconds, client_method="put_object", **rules)
+        return SignedUpload(str(self._ask(key, lambda: self._sync(sign))), {**headers, "If-None-Match": "*"})
+
+    async def _details(self, path: str) -> dict[str, Any]:
+        found = await self._info(path, ChecksumMode="ENABLED")
+        told: dict[str, Any] = {"contentType": found.get("ContentType")}
+        # That of an upload in parts is a checksum of checksums, which ends in their number.
+        if _WHOLE_SHA256.fullmatch(found.get("ChecksumSHA256") or ""):
+            told["sha256"] = b64decode(found["ChecksumSHA256"]).hex()
+        return {**found, **told}
 
     def _pages(self, folder: str, **options: Any) -> Iterator[Page]:
         """List what lies below a folder, 1,000 keys or names a request."""
