@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fsmedia.catalog import Catalog
     from fsmedia.core.ingest import MediaWriter
     from fsmedia.core.telemetry import Hook
+    from fsmedia.core.tickets import UploadTicket
     from fsmedia.errors import (
         BulkError,
         CorruptMediaError,
@@ -64,6 +65,7 @@ _MODULES = (
     "fsmedia.models.interfaces",
     "fsmedia.core.telemetry",
     "fsmedia.core.ingest",
+    "fsmedia.core.tickets",
     "fsmedia.store",
     "fsmedia.aio",
     "fsmedia.catalog",
@@ -105,6 +107,7 @@ __all__ = [
     "StoreConflictError",
     "TimeBasedPolicyHandler",
     "UnknownPolicyError",
+    "UploadTicket",
     "export_audiofolder",
     "export_imagefolder",
     "export_webdataset",

@@ -595,6 +595,9 @@ class AsyncMediaStore:
         MediaStore.stream, advice="async for chunk in store.stream(...), or await store.read(...)", most=1
     )
     get_url = _threaded(MediaStore.get_url)
+    upload_url = _threaded(MediaStore.upload_url)
+    accept_upload = _threaded(MediaStore.accept_upload)
+    confirm_upload = _threaded(MediaStore.confirm_upload)
     list = _iterated(MediaStore.list, advice="async for each in store.list(), or [each async for each in store.list()]")
     catalog = _threaded(MediaStore.catalog)
     stats = _threaded(MediaStore.stats)

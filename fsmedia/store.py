@@ -7,7 +7,7 @@ from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypeVar, cast, overload
 
-from fsmedia.core import bulk, ingest, lifetime, records
+from fsmedia.core import bulk, ingest, lifetime, records, tickets
 from fsmedia.core.ingest import MediaWriter, SourceRules, WriteContext, draft_of, utc_now
 from fsmedia.core.lifetime import Deleter, check_log, current_user
 from fsmedia.core.parallel import attempt
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fsmedia.catalog import Catalog
     from fsmedia.core.lifetime import DeletionLog
     from fsmedia.core.telemetry import Hook
+    from fsmedia.core.tickets import UploadTicket
     from fsmedia.display.comparison import By, Comparison
     from fsmedia.display.gallery import Gallery, GroupBy
     from fsmedia.display.items import Sort
@@ -92,6 +93,7 @@ class StoreSettings(SettingsWords, total=False):
     trust_proxy: bool
     hooks: Iterable[Hook]
     deletion_log: DeletionLog
+    ticket_key: str | bytes | None
     now: Callable[[], datetime]
 
 
@@ -108,11 +110,12 @@ DEFAULTS: StoreSettings = {
     "trust_proxy": False,
     "hooks": (),
     "deletion_log": None,
+    "ticket_key": None,
     "now": utc_now,
 }
 """What one who opens a store gets unless told; the store's own settings are left to the store."""
 # What the file system of a store has no use for, or takes otherwise.
-_NOT_OF_FILES = {"storage_options", "url_expiry", "allow_private_urls", "trust_proxy"}
+_NOT_OF_FILES = {"storage_options", "url_expiry", "allow_private_urls", "trust_proxy", "ticket_key"}
 
 
 def _check_options(options: StoreSettings) -> None:
@@ -128,6 +131,7 @@ def _check_options(options: StoreSettings) -> None:
             raise InvalidMediaError(f"{name} must be a positive timedelta, not {value!r}")
     check_log(options["deletion_log"])
     check_mode(options["verify_reads"])
+    tickets.checked_key(options["ticket_key"])
     if options["view_max_age"] is not None:
         as_age(options["view_max_age"])
 
@@ -210,6 +214,9 @@ class MediaStore:
     deletion_log
         A function that gets a `Deletion` for each media that was deleted, or "store" to keep them as JSON lines in the
         store; None keeps no record.
+    ticket_key
+        Secret that signs the tickets of `upload_url`, at least 16 bytes; None takes ``$FSMEDIA_TICKET_KEY``. It is
+        stored nowhere and appears in no text this makes.
     now
         The clock.
 
@@ -589,6 +596,98 @@ class MediaStore:
             return records.signed_url(self._backend, key, lives, self._settings_file.configuration)
 
         return self._references.apply(reference, url)
+
+    @observed("upload_url")
+    def upload_url(
+        self,
+        metadata: MediaMetadata,
+        *,
+        mime_type: str,
+        size_bytes: int,
+        sha256: str | None = None,
+        expiry: timedelta = tickets.EXPIRY,
+        method: Literal["PUT", "POST"] = "PUT",
+        allowed_types: Collection[str] | str | None = None,
+        max_bytes: int | None = None,
+    ) -> UploadTicket:
+        """Return a ticket by which others upload one media file to its place, past this program.
+
+        `confirm_upload` then makes a media of it; until that nothing lists it, and what is never confirmed goes as a
+        leftover. Nothing is kept: the ticket's token, signed with `ticket_key`, says all. On S3, GCS and Azure the
+        storage takes the bytes, once; elsewhere `accept_upload` does, and `media_app` at the ticket's relative URL.
+
+        Parameters
+        ----------
+        metadata
+            Whose it will be, as for `store_media`; layout, ids and policy are checked now. Without a timestamp it gets
+            that of when it is confirmed.
+        mime_type, size_bytes
+            What will be uploaded, exactly. Signed where the storage keeps to it (S3, GCS), and compared when it is
+            confirmed everywhere.
+        sha256
+            Its digest in lower-case hex, where it is known: S3 then takes no other bytes, and confirming reads only the
+            first and the last 256 KiB. A deduplicated store needs it.
+        expiry
+            For how long the upload may begin, at most a quarter of the store's `orphan_grace`. Confirmed can it be
+            until half of that.
+        method
+            "POST": a form with a policy, as HTML pages send it; S3 only. It can be sent again while the ticket lives.
+        allowed_types, max_bytes
+            MIME types, or patterns such as ``image/*``, and the largest size: for a check of what a stranger asks for.
+            When it is confirmed, the bytes may not look like a type that is not allowed.
+
+        Raises
+        ------
+        InvalidMediaError, InvalidLayoutError, UnknownPolicyError, MediaTooLargeError
+            It can't be stored so, or is not allowed; or there is no `ticket_key`.
+        StorageError
+            The credentials can't sign, or the storage can't keep others' shared bytes safe from a second upload.
+        """
+        key = tickets.key_of(self._options["ticket_key"])
+        how: Any = {"expiry": expiry, "method": method, "allowed_types": allowed_types, "max_bytes": max_bytes}
+        asked: Any = {"mime_type": mime_type, "size_bytes": size_bytes, "sha256": sha256}
+        return tickets.issue(self._write_context(), key, metadata, **asked, **how)
+
+    @observed("accept_upload")
+    def accept_upload(self, token: str, stream: BinaryIO | Iterable[bytes], *, mime_type: str | None = None) -> None:
+        """Take the bytes of a ticket's upload, where no URL of the storage does; `confirm_upload` comes after it.
+
+        They are written as they come, and are there whole or not at all.
+
+        Parameters
+        ----------
+        stream
+            A binary file, or pieces of bytes. No more is read than the ticket is for, and a piece.
+        mime_type
+            What the request says they are; None is not compared.
+
+        Raises
+        ------
+        InvalidMediaError
+            The token is none of this store and key, its time is over, or other bytes come than it is for.
+        StoreConflictError
+            They were uploaded already.
+        """
+        key = tickets.key_of(self._options["ticket_key"])
+        tickets.accept(self._write_context(), key, token, stream, mime_type)
+
+    @observed("confirm_upload")
+    def confirm_upload(self, token: str) -> Reference:
+        """Make a media of what was uploaded by a ticket, and return its reference; again it returns the same one.
+
+        Looks at size and type, and takes the digest from the storage's own checksum where a SHA-256 was signed, else
+        reads the bytes once. Any number of programs may confirm the same ticket at once.
+
+        Raises
+        ------
+        InvalidMediaError
+            The token is none of this store and key, its time is over, or other bytes were uploaded than it is for.
+        MediaNotFoundError
+            Nothing was uploaded yet, or the media is gone again.
+        StoreConflictError
+            It was uploaded again meanwhile, on a storage that keeps no conditions.
+        """
+        return tickets.confirm(self._write_context(), tickets.key_of(self._options["ticket_key"]), token)
 
     @shows_words(SelectionWords)
     def list(

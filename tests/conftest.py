@@ -59,7 +59,9 @@ hypothesis.settings.register_profile("full", max_examples=500, deadline=None)
 MEMORY_NUMBERS = count(1)
 MOST_WORKERS = 6  # each has servers of its own, and imports what clients bring along
 TESTS = Path(__file__).parent
-ON_SEAWEED = ("contract/test_store.py", "contract/test_named.py", "protocol/test_requests.py")
+ON_SEAWEED = (
+    "contract/test_store.py", "contract/test_named.py", "contract/test_tickets.py", "protocol/test_requests.py",
+)  # fmt: skip
 """Files whose cases run on SeaweedFS at small size too: it is the third S3, and the slowest of them."""
 ON_MOTO = (
     *ON_SEAWEED, "contract/test_deduplication.py", "contract/test_erasure.py", "contract/test_servers.py",

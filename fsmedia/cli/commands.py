@@ -33,6 +33,8 @@ _COMMANDS = {
         "init": "Make a store: write its settings.",
         "config": "Show the settings of a store, and change those that may change.",
         "store": "Store files and print their references, one per line, in the order of the files.",
+        "upload-url": "Make a ticket by which others upload a file to its place, past this program; print how.",
+        "confirm-upload": "Make media of what was uploaded by tickets.",
         "ls": "List media: one reference per line, in the order of their keys.",
         "info": "Show all that the store knows of media: type, size, digest, ids, time, policy, caption, attributes.",
         "annotate": "Write down what made media and what they are worth: attributes, caption, provider, file name.",

@@ -105,14 +105,14 @@ def digest_of(backend: Backend, key: str, *, size: int | None = None) -> str:
 def is_used(backend: Backend, pointer: Pointer, marker: str | None) -> bool:
     """Return whether a generation has this marker and is alive; what the sidecar of a slow store relies on."""
     # The marker before the marks: once it is seen, a release that comes later sees it too and leaves the data.
-    return _has_marker(backend, pointer, marker) and live_data(backend, pointer) is not None
+    return has_marker(backend, pointer, marker) and live_data(backend, pointer) is not None
 
 
 def is_kept(backend: Backend, pointer: Pointer, marker: str | None) -> bool:
     """Return whether a generation has this marker and its data; what a rewritten sidecar relies on."""
     # Condemned marks don't count here: a crash may leave one on data in use, and whoever writes one looks for markers
     # before the data go. The marker does: a delete removes it while the data of other references stay.
-    return _has_marker(backend, pointer, marker) and _data(backend, pointer) is not None
+    return has_marker(backend, pointer, marker) and _data(backend, pointer) is not None
 
 
 def release(backend: Backend, pointer: Pointer) -> bool:
@@ -141,7 +141,8 @@ def withdraw(backend: Backend, pointer: Pointer, marker: str) -> None:
     release(backend, pointer)
 
 
-def _has_marker(backend: Backend, pointer: Pointer, marker: str | None) -> bool:
+def has_marker(backend: Backend, pointer: Pointer, marker: str | None) -> bool:
+    """Return whether a generation has this marker."""
     return marker is not None and backend.head(pointer.marker_key(marker)) is not None
 
 

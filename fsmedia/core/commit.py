@@ -26,6 +26,7 @@ from fsmedia.errors import (
     CorruptSidecarError,
     ErrorContext,
     MediaError,
+    MediaNotFoundError,
     StorageError,
     StoreConflictError,
     add_reference,
@@ -78,7 +79,9 @@ class StoreOperation:
     seen: Seen | None = None  # the sidecar that lay there, whatever it spoke of; None: nobody has looked
     exclusive: bool = False  # nothing may be replaced
     source: str | None = None  # of a copy: the name whose bytes these are
-    token: str | None = None  # of the bytes that were written; set by the steps, where the storage tells it
+    # Of the bytes that were written; set by the steps, where the storage tells it, or by who confirms an upload.
+    token: str | None = None
+    marker: str | None = None  # of an upload to be confirmed whose bytes others may share
 
     @property
     def names(self) -> list[str]:
@@ -169,6 +172,57 @@ def look_after_slow(operations: Sequence[StoreOperation]) -> Failures:
     return named.for_each(operations, look, [index for index, each in enumerate(operations) if _is_slow(each)])
 
 
+@named.each
+def copy_upload(operation: StoreOperation) -> None:
+    """Bring what was uploaded to where others may share it, unless the bytes are there."""
+    backend, pointer = operation.backend, pointer_of(operation)
+    # The marker was written before the upload, so nobody has let these bytes go meanwhile.
+    if not blobs.has_marker(backend, pointer, operation.marker):
+        raise _gone_meanwhile()
+    there = backend.head(pointer.data_key)
+    if there is not None and there.size == pointer.size:
+        return
+    try:
+        backend.copy(operation.source or "", pointer.data_key, operation.mime_type, size=pointer.size)
+    except FileNotFoundError:
+        raise _gone_meanwhile() from None
+
+
+@named.each
+def create_sidecar(operation: StoreOperation) -> None:
+    """Write the sidecar unless there is one: who confirmed the same upload meanwhile has written it."""
+    # Never over another's: since then somebody may have set a policy, or deleted the item.
+    operation.backend.create(keys.sidecar_key(operation.reference), operation.sidecar, SIDECAR_TYPE)
+
+
+@named.each
+def look_after_confirming(operation: StoreOperation) -> None:
+    """Check that the bytes are still those that were looked at, and held by the marker where others may share them."""
+    backend, reference = operation.backend, operation.reference
+    # The sidecar stays whatever is seen, as after a rewrite.
+    if keys.pointer_of(reference) is not None:
+        if not blobs.is_kept(backend, pointer_of(operation), operation.marker):
+            raise _gone_meanwhile()
+        return
+    if (there := backend.head(reference)) is None:
+        raise _gone_meanwhile()
+    if operation.token is not None and there.token != operation.token:
+        problem = "was uploaded again while it was confirmed, so its sidecar may speak of other bytes"
+        raise StoreConflictError(problem, next_step="delete it, and upload it by a new ticket")
+
+
+def _gone_meanwhile() -> MediaNotFoundError:
+    problem = "was gone when it was confirmed: somebody deleted it meanwhile, or a sweep took it for a leftover"
+    return MediaNotFoundError(problem, next_step="look for it again; if it is gone, upload it by a new ticket")
+
+
+def remove_upload(operations: Sequence[StoreOperation]) -> Failures:
+    """Remove what was uploaded and is where others share it now."""
+    first = operations[0]
+    failed = first.backend.delete([each.source or "" for each in operations])
+    return {index: failed[each.source or ""] for index, each in enumerate(operations) if each.source in failed}
+
+
 # -- steps of a delete -------------------------------------------------------------------------------------
 
 
@@ -231,7 +285,7 @@ def remove_marker(operations: Sequence[DeleteOperation]) -> Failures:
     """Remove the markers with which deduplicated media items hold their bytes."""
 
     def keys_of(operation: DeleteOperation) -> tuple[str, ...]:
-        return () if operation.marker is None else (_pointer(operation).marker_key(operation.marker),)
+        return () if operation.marker is None else (pointer_of(operation).marker_key(operation.marker),)
 
     return _delete_keys(operations, keys_of, keep_folders=False)
 
@@ -249,7 +303,7 @@ def release_bytes(operations: Sequence[DeleteOperation]) -> Failures:
         # No marker is known, so none was removed by this delete: the generation is not this one's to release.
         if operation.marker is None:
             continue
-        pointer = _pointer(operation)
+        pointer = pointer_of(operation)
         if pointer not in outcomes:
             outcomes[pointer] = attempt(partial(blobs.release, operation.backend), pointer)
         failed = outcomes[pointer]
@@ -270,6 +324,10 @@ def remove_due(operations: Sequence[DeleteOperation]) -> Failures:
 # The sidecar after the bytes: what a listing shows is whole.
 STORE: StoreSteps = (put_due, put_bytes, put_sidecar, look_after_slow)
 CREATE: StoreSteps = (put_due, create_bytes, put_sidecar, look_after_slow)
+# As a store whose bytes are there already. Two may confirm at once: one sidecar is written, by the first.
+CONFIRM: StoreSteps = (put_due, create_sidecar, look_after_confirming)
+# Strangers send the bytes, so they come to where others share them only when they are proven.
+CONFIRM_SHARED: StoreSteps = (put_due, copy_upload, create_sidecar, look_after_confirming, remove_upload)
 # Under names that clients choose. With conditions the sidecar is written over the one that was read, and nothing else;
 # with a lock both objects change under it; with neither it is looked afterwards.
 STORE_CONDITIONAL: StoreSteps = (
@@ -315,6 +373,12 @@ def create(operations: Sequence[StoreOperation]) -> Outcomes:
     for operation in operations:
         operation.exclusive = True
     return _run_orders(operations, _store_order)
+
+
+def confirm(operation: StoreOperation) -> None:
+    """Make a media item of bytes that were uploaded."""
+    shared = keys.pointer_of(operation.reference) is not None
+    raise_first(run_steps(CONFIRM_SHARED if shared else CONFIRM, [operation]))
 
 
 def delete(operations: Sequence[DeleteOperation]) -> Outcomes:
@@ -413,6 +477,13 @@ def store_shared(operation: SharedStoreOperation) -> str:
         _start_generation(operation, pointer)
     _finish_store(operation, pointer)
     return operation.reference
+
+
+def reserve(operation: SharedStoreOperation) -> None:
+    """Hold a generation for bytes that are to come: one that has them, or a fresh one. Nothing else is written."""
+    pointer = blobs.find_generation(operation.backend, operation.digest, operation.size)
+    if pointer is None or _join_generation(operation, pointer) is None:
+        _put_marker(operation, Pointer(operation.size, operation.digest, keys.new_generation()))
 
 
 def store_many(operations: Sequence[SharedStoreOperation]) -> Outcomes:
@@ -560,7 +631,8 @@ def _delete_keys(
     return {wanted[key]: error for key, error in failed.items() if key in wanted}
 
 
-def _pointer(operation: DeleteOperation) -> Pointer:
+def pointer_of(operation: StoreOperation | DeleteOperation) -> Pointer:
+    """Return the generation of an item that shares its bytes."""
     pointer = keys.pointer_of(operation.reference)
     if pointer is None:
         raise ValueError("only deduplicated media items have markers")

@@ -570,10 +570,10 @@ def open_source(content: MediaContent, rules: SourceRules) -> Iterator[Source]:
     if isinstance(content.data, bytes):
         yield Source((content.data,), content.data)
     elif content.data is not None:
-        yield Source(_read_chunks(content.data), None, _known_size(content.data))
+        yield Source(read_chunks(content.data), None, _known_size(content.data))
     elif content.file_path is not None:
         with _open_file(content.file_path, rules.max_size) as file:
-            yield Source(_read_chunks(file), None, _bytes_left(file))
+            yield Source(read_chunks(file), None, _bytes_left(file))
     elif content.url is not None:
         with _open_url_source(content.url, content.mime_type, rules) as source:
             yield source
@@ -581,7 +581,7 @@ def open_source(content: MediaContent, rules: SourceRules) -> Iterator[Source]:
         # By the content's own way to its bytes, which may lead to another store; else in this one.
         stored = content.open() if content.is_attached else rules.open_stored(content.storage_reference or "")
         with stored as file:
-            yield Source(_read_chunks(file))
+            yield Source(read_chunks(file))
 
 
 @contextmanager
@@ -617,7 +617,8 @@ def _bytes_left(file: BinaryIO) -> int | None:
         return None
 
 
-def _read_chunks(stream: BinaryIO) -> Iterator[bytes]:
+def read_chunks(stream: BinaryIO) -> Iterator[bytes]:
+    """Read a caller's stream in pieces; `InvalidMediaError` where it gives no bytes."""
     while True:
         try:
             data = stream.read(CHUNK_BYTES)

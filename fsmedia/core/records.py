@@ -38,6 +38,7 @@ from fsmedia.errors import (
 )
 from fsmedia.format import keys
 from fsmedia.format.layout import ids_of_path
+from fsmedia.format.measures import HEAD_BYTES, TAIL_BYTES
 from fsmedia.format.messages import InlineReference
 from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.settings import Configuration
@@ -485,6 +486,14 @@ def read_each(backend: Backend, wanted: Iterable[str], together: int = _BATCH) -
         for key, data in zip(window, backend.fetch(reads=window).reads, strict=True):
             if data is not None:
                 yield key, data
+
+
+def read_ends(backend: Backend, key: str, size: int) -> tuple[bytes, bytes]:
+    """Read the first and the last bytes of an object of known size, which tell type and measures."""
+    head = backend.read_range(key, 0, HEAD_BYTES) or b"" if size else b""
+    if size <= HEAD_BYTES:
+        return head, b""
+    return head, backend.read_range(key, max(HEAD_BYTES, size - TAIL_BYTES), size) or b""
 
 
 def not_found(reference: str) -> MediaNotFoundError:

@@ -21,7 +21,7 @@ from fsmedia.core.records import ListedPair
 from fsmedia.errors import CorruptSidecarError, MediaError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
-from fsmedia.format.measures import HEAD_BYTES, TAIL_BYTES, measure
+from fsmedia.format.measures import HEAD_BYTES, measure
 from fsmedia.format.sidecar import METADATA_FIELDS, Sidecar
 from fsmedia.maintenance import leftovers, survey
 from fsmedia.maintenance.leftovers import DETAILS, Cleaner, Generation, GenerationItem, LeftoverItem, ObjectItem
@@ -364,10 +364,7 @@ class Repairer:
         if "fsmedia" not in sidecar.values:
             return  # PromptKit's
         key, backend = keys.bytes_key(reference), self.context.backend
-        head = read.head if read else backend.read_range(key, 0, HEAD_BYTES) or b""
-        tail = read.tail if read else b""
-        if not read and size > HEAD_BYTES:
-            tail = backend.read_range(key, max(HEAD_BYTES, size - TAIL_BYTES), size) or b""
+        head, tail = (read.head, read.tail) if read else records.read_ends(backend, key, size)
         self.result.bytes_read += 0 if read else len(head) + len(tail)
         found = {name: value for name, value in measure(kind, head, tail, size).items() if not told.get(name)}
         if not found:

@@ -115,7 +115,7 @@ class Selection:
             elif not isinstance(value, str):
                 raise InvalidMediaError(f"{name} must be a str, not {type(value).__name__}")
         if "mime_type" in asked:
-            asked["mime_type"] = _mime_pattern(asked["mime_type"])
+            asked["mime_type"] = mime_pattern(asked["mime_type"])
         if not asked.get("attributes", True):
             del asked["attributes"]
         object.__setattr__(self, "words", asked)
@@ -141,7 +141,7 @@ class Selection:
         return True
 
 
-def _mime_pattern(text: str) -> str:
+def mime_pattern(text: str) -> str:
     """Return the pattern that a caller means; refuses what nothing could ever meet."""
     pattern = text.lower()
     if pattern.rstrip("/") in _TOP_LEVEL:

@@ -1,11 +1,15 @@
 """Fixtures of the contract suite: a store over each storage, and a watch that nothing changed in it."""
 
+import http.server
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from fsmedia import MediaMetadata, MediaStore
 from tests.conftest import make_storage
@@ -70,3 +74,30 @@ def unchanged(storage, spool):
         assert list(spool.iterdir()) == []
 
     return watch
+
+
+@pytest.fixture
+def service_account():
+    """Make a service account, and a token server that believes it."""
+
+    class Tokens(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(b'{"access_token": "t", "expires_in": 3600, "token_type": "Bearer"}')
+
+        def log_message(self, *args): ...
+
+    key = rsa.generate_private_key(65537, 2048)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Tokens) as server:
+        threading.Thread(target=server.serve_forever).start()
+        account = {
+            "type": "service_account", "project_id": "fsmedia-tests", "private_key_id": "key-1", "client_id": "1",
+            "private_key": key.private_bytes(*form).decode(), "client_email": "signer@fsmedia-tests.example",
+            "token_uri": f"http://127.0.0.1:{server.server_port}/token",
+        }  # fmt: skip
+        yield account, key.public_key()
+        server.shutdown()

@@ -1,9 +1,7 @@
 """URLs for other programs, asked for with nothing but urllib; and stored media as sources of new ones."""
 
 import hashlib
-import http.server
 import re
-import threading
 import urllib.request
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,8 +10,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import botocore.auth
 import pytest
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaNotFoundError, StorageError
@@ -186,33 +184,6 @@ def test_no_secret_in_any_error(storage, monkeypatch):
         shown = f"{error!r} {error} {error.__dict__} {error.__cause__!r}"
         for secret in (storage.server.secret, "wrong-secret-Xy77", "Signature=", "AWSAccessKeyId", "X-Amz"):
             assert secret not in shown
-
-
-@pytest.fixture
-def service_account():
-    """Make a service account, and a token server that believes it."""
-
-    class Tokens(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(b'{"access_token": "t", "expires_in": 3600, "token_type": "Bearer"}')
-
-        def log_message(self, *args): ...
-
-    key = rsa.generate_private_key(65537, 2048)
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Tokens) as server:
-        threading.Thread(target=server.serve_forever).start()
-        account = {
-            "type": "service_account", "project_id": "fsmedia-tests", "private_key_id": "key-1", "client_id": "1",
-            "private_key": key.private_bytes(*form).decode(), "client_email": "signer@fsmedia-tests.example",
-            "token_uri": f"http://127.0.0.1:{server.server_port}/token",
-        }  # fmt: skip
-        yield account, key.public_key()
-        server.shutdown()
 
 
 @pytest.mark.parametrize("payer", [None, "who-pays"])

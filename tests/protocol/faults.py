@@ -118,6 +118,9 @@ class FaultyStage:
     def commit(self, content_type: str) -> None:
         self._faults.change(("stage.commit", self._key), lambda: self._inner.commit(content_type))
 
+    def commit_new(self, content_type: str) -> Any:
+        return self._faults.change(("stage.commit_new", self._key), lambda: self._inner.commit_new(content_type))
+
     def discard(self) -> None:
         self._faults.look()
         self._inner.discard()  # never spoiled: FaultyOs does that, call by call

@@ -213,10 +213,10 @@ def test_names_that_clients_choose_have_the_orders_the_numbers_and_the_switches_
     assert spans(row[1]) == list(SWITCHES)
 
 
-@pytest.mark.parametrize("name", ["STORE", "DELETE"])
+@pytest.mark.parametrize("name", ["STORE", "DELETE", "CONFIRM"])
 def test_the_steps_stand_in_the_order_of_the_code(name: str) -> None:
     steps = [step.__name__ for step in getattr(commit, name)]
-    text = section("Orders of writes")
+    text = section("Uploads by ticket" if name == "CONFIRM" else "Orders of writes")
     told = text[text.index(f"`commit.{name}`") :]
     numbered = re.findall(r"^(\d+)\. `(\w+)`", told, re.MULTILINE)
     assert [step for _, step in numbered][: len(steps)] == steps

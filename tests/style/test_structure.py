@@ -73,13 +73,13 @@ def classes() -> Iterator[type]:
 def test_the_top_has_ten_packages_and_six_files_and_there_are_few_files_in_all() -> None:
     top = {path.name for path in (ROOT / "fsmedia").iterdir() if path.name != "__pycache__"}
     assert top == PACKAGES | BESIDE
-    assert len(sources()) <= 156
+    assert len(sources()) <= 159
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES - ONE_FILE_EACH))
 def test_a_package_fits_on_one_page(package: str) -> None:
-    # core has one more since the protocol of names that clients choose stands in a file of its own.
-    assert len(list((ROOT / "fsmedia" / package).glob("*.py"))) <= 15 + (package == "core")
+    # core has two more: the protocols of names that clients choose, and of uploads by ticket, in files of their own.
+    assert len(list((ROOT / "fsmedia" / package).glob("*.py"))) <= 15 + 2 * (package == "core")
 
 
 def test_few_modules_serve_one_neighbour_only() -> None:

@@ -69,6 +69,7 @@ HELPS = {
     "import claude-code": ["--dry-run", "base64"], "import codex": ["--dry-run", "base64"],
     "export imagefolder": ["--dry-run"], "export audiofolder": ["--dry-run"], "export webdataset": ["--dry-run"],
     "check-storage": ["--json", "handled", "Exits with"],
+    "upload-url": ["$FSMEDIA_TICKET_KEY", "--form"], "confirm-upload": ["$FSMEDIA_TICKET_KEY"],
     "messages externalize": ["--in-place"], "messages inline": ["--in-place"],
 }  # fmt: skip
 

@@ -1,0 +1,142 @@
+"""Uploads by ticket where people meet them: a page in a browser that sends a file past its program, and commands."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import shlex
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fsmedia import MediaMetadata, MediaStore
+from fsmedia.core import tickets
+from tests.storages import LOCAL, S3_MOTO, S3_SEAWEED
+from tests.surfaces.commands import answers, exits, fsmedia, places, refused
+from tests.uploads import KEY, PICTURE, opened
+
+DATA = PICTURE + bytes(300_000)
+PAGE = """<!doctype html><meta charset=utf-8><title>uploads</title><input type=file><output></output>
+<script type=module>
+const ask = async (path, body) => (await fetch(path, { method: "POST", body: JSON.stringify(body) })).json();
+const sent = async ({ url, method, headers }, body) => (await fetch(url, { method, headers, body })).status;
+document.querySelector("input").onchange = async ({ target: { files: [file] } }) => {
+  const hash = await crypto.subtle.digest("SHA-256", await file.arrayBuffer());
+  const sha256 = [...new Uint8Array(hash)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const ticket = await ask("ticket", { mime_type: file.type, size_bytes: file.size, sha256 });
+  const first = await sent(ticket, file);
+  const second = await sent(ticket, file);
+  const { reference } = await ask("confirm", { token: ticket.token });
+  document.querySelector("output").value = JSON.stringify({ first, second, reference });
+};
+</script>"""
+
+
+class Program(http.server.ThreadingHTTPServer):
+    """A program with a page; it counts the bytes of what it is sent."""
+
+    def __init__(self, store: MediaStore) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.store, self.received = store, 0
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Program
+
+    def do_GET(self) -> None:
+        self._answer(PAGE.encode() if self.path == "/" else b"", "text/html")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.received += len(body)
+        said, store = json.loads(body), self.server.store
+        if self.path == "/confirm":
+            answer = json.dumps({"reference": store.confirm_upload(said["token"])})
+        else:
+            limits: Any = {"allowed_types": "image/*", "max_bytes": 2**20}
+            answer = store.upload_url(MediaMetadata(run_id="r1"), **said, **limits).model_dump_json()
+        self._answer(answer.encode(), "application/json")
+
+    def _answer(self, data: bytes, kind: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture(params=[S3_MOTO, S3_SEAWEED])
+def bucket(request: pytest.FixtureRequest) -> Any:
+    """Give a bucket that lets pages of other origins send; moto lets them always."""
+    storage: Any = request.getfixturevalue({S3_MOTO: "moto_storage", S3_SEAWEED: "seaweed_storage"}[request.param])
+    rule = {"AllowedOrigins": ["*"], "AllowedMethods": ["PUT"], "AllowedHeaders": ["*"]}
+    storage.server.client.put_bucket_cors(Bucket=storage.bucket, CORSConfiguration={"CORSRules": [rule]})
+    return storage
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "deduplicated"])
+def program(bucket: Any, request: pytest.FixtureRequest) -> Iterator[Program]:
+    with Program(opened(bucket, deduplicate=request.param).create()) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_page_uploads_by_itself(browser: Any, bucket: Any, program: Program) -> None:
+    page = browser.new_page()
+    page.set_default_timeout(20_000)
+    page.goto(f"http://127.0.0.1:{program.server_port}/")
+    with bucket.counted() as n:
+        page.set_input_files("input", {"name": "a.png", "mimeType": "image/png", "buffer": DATA})
+        page.wait_for_function("document.querySelector('output').value")
+    said = json.loads(page.locator("output").evaluate("output => output.value"))
+    page.close()
+    assert (said["first"], said["second"]) == (200, 412), "what is there stays"
+    record = program.store.info(said["reference"])
+    assert (record.size_bytes, record.width, record.height, record.mime_type) == (len(DATA), 2, 3, "image/png")
+    assert program.store.read(said["reference"]) == DATA
+    assert program.received < 3_000, "the bytes of the file passed the program"
+    place = tickets.keys.bytes_key(said["reference"])
+    puts = [call for call in n.calls if call.method == "PUT" and call.key == f"{bucket.prefix}{place}"]
+    assert len(puts) == 2, "both of the browser"
+
+
+# -- the commands ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("form", [False, True])
+def test_the_commands_that_are_printed_work_when_they_are_pasted(
+    moto_storage: Any, here: Path, form: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(tickets.KEY_VARIABLE, KEY)
+    name = 'a "b" c.png'
+    Path(name).write_bytes(DATA)
+    words = ["--run", "r1", "--message", "2", "-a", "model=m", *(["--form"] if form else [])]
+    upload, confirm = exits(0, "upload-url", name, *words, *places(moto_storage)).stdout.splitlines()
+    assert confirm.endswith(f" --store {moto_storage.url}")
+    subprocess.run(shlex.split(upload), check=True, capture_output=True)
+    options = places(moto_storage)[2:]
+    reference = exits(0, *shlex.split(confirm)[1:], *options).stdout.strip()
+    (record,) = answers(*shlex.split(confirm)[1:], *options)
+    assert (record["reference"], record["message_idx"], record["attributes"]) == (reference, 2, {"model": "m"})
+    assert opened(moto_storage).read(reference) == DATA
+
+
+def test_a_ticket_for_a_file_that_is_elsewhere(local_storage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = places(local_storage)
+    told = ["--size", "2080", "--mime", "image/png", "--run", "r1"]
+    assert "FSMEDIA_TICKET_KEY" in refused(fsmedia("upload-url", *told, *at), 1)
+    monkeypatch.setenv(tickets.KEY_VARIABLE, KEY)
+    (ticket,) = answers("upload-url", *told, "--expires", "5m", *at)
+    assert ticket["url"] == f"upload/{ticket['token']}", "of media_app: a folder has no URLs"
+    assert "--mime" in refused(fsmedia("upload-url", "--size", "1", "--run", "r1", *at), 2)
+    assert "no such file" in refused(fsmedia("upload-url", "nothing.png", "--run", "r1", *at), 3)
+    assert "--run" in refused(fsmedia("upload-url", *told[:4], *at), 2)
+    assert "quarter" in refused(fsmedia("upload-url", *told, "--expires", "7h", *at), 1)
+    assert "nothing was uploaded" in refused(fsmedia("confirm-upload", ticket["token"], *at), 3)
+    assert KEY not in refused(fsmedia("confirm-upload", f"{ticket['token']}x", *at), 1)
+    assert local_storage.name == LOCAL
