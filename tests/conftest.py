@@ -61,6 +61,7 @@ MOST_WORKERS = 6  # each has servers of its own, and imports what clients bring 
 TESTS = Path(__file__).parent
 ON_SEAWEED = (
     "contract/test_store.py", "contract/test_named.py", "contract/test_tickets.py", "protocol/test_requests.py",
+    "protocol/test_tickets.py", "surfaces/test_uploads.py",
 )  # fmt: skip
 """Files whose cases run on SeaweedFS at small size too: it is the third S3, and the slowest of them."""
 ON_MOTO = (

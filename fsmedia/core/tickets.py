@@ -55,7 +55,6 @@ LONGEST_TOKEN = 12 * 1024
 """Characters of a token: servers take requests with a head of 16 KiB, and it may stand in their first line."""
 _MOST_AHEAD = timedelta(minutes=5)  # how far apart the clocks of two programs may be
 _DOMAIN = b"fsmedia upload ticket 1\n"  # no signature of the same key for something else is one of a ticket
-_MARK_TYPE = "text/plain; charset=utf-8"
 _ANEW = "upload it by a new ticket"
 
 

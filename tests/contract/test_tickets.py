@@ -35,7 +35,7 @@ from fsmedia import (
 )
 from fsmedia.core import tickets
 from fsmedia.format import keys
-from tests.conftest import Clock, storages
+from tests.conftest import Clock, make_storage, storages
 from tests.contract.specimens import AT_ONCE, STORE_JSON, raised
 from tests.deduplicated import needed
 from tests.protocol.wire import counted
@@ -58,20 +58,24 @@ def store(storage: Storage, clock: Clock) -> MediaStore:
     return opened(storage, now=clock)
 
 
-@pytest.fixture
-def shared(storage: Storage, clock: Clock) -> MediaStore:
-    if storage.name == S3_RCLONE:
-        pytest.skip("keeps no conditions: it gives no such tickets")
-    return opened(storage, now=clock, deduplicate=True)
+# rclone keeps no conditions, and gives no tickets for what is shared.
+BOTH = [(name, shared) for name in TAKING for shared in (False, True) if (name, shared) != (S3_RCLONE, True)]
+
+
+@pytest.fixture(params=BOTH, ids=lambda param: f"{param[0]}-{'deduplicated' if param[1] else 'plain'}")
+def either(request: pytest.FixtureRequest, tmp_path: Any, clock: Clock) -> tuple[Any, MediaStore, bool]:
+    """Give a storage, a store in it, and whether that shares equal bytes."""
+    name, deduplicate = request.param
+    storage = make_storage(name, request, tmp_path)
+    return storage, opened(storage, now=clock, deduplicate=deduplicate), deduplicate
 
 
 # -- what is taken -----------------------------------------------------------------------------------------
-@SHARED
 @pytest.mark.parametrize("digest", [False, True])
 def test_what_was_uploaded_becomes_a_media_as_any_other(
-    storage: Storage, clock: Clock, deduplicate: bool, digest: bool, request: pytest.FixtureRequest
+    either: tuple[Any, MediaStore, bool], digest: bool, clock: Clock
 ) -> None:
-    store: MediaStore = request.getfixturevalue("shared" if deduplicate else "store")
+    storage, store, deduplicate = either
     said = MediaMetadata(run_id="r1", message_idx=3, policy_name="retain-9days", attributes={"model": "m", "seed": 7})
     ticket = ticket_for(store, metadata=said, digest=digest or deduplicate, expiry=HOUR)
     assert ticket.expires_at == clock() + HOUR
@@ -108,9 +112,8 @@ def test_what_was_uploaded_becomes_a_media_as_any_other(
     raised(MediaNotFoundError, store.confirm_upload, ticket.token)
 
 
-@SHARED
-def test_an_empty_file_and_a_large_one(storage: Storage, deduplicate: bool, request: pytest.FixtureRequest) -> None:
-    store: MediaStore = request.getfixturevalue("shared" if deduplicate else "store")
+def test_an_empty_file_and_a_large_one(either: tuple[Any, MediaStore, bool]) -> None:
+    _, store, _ = either
     for data in (b"", PICTURE + bytes(9 * 2**20)):
         ticket = ticket_for(store, data, mime_type="video/mp4", digest=True)
         assert is_taken(store, ticket, data)
@@ -150,13 +153,10 @@ OTHERS = {
 }
 
 
-@SHARED
 @pytest.mark.parametrize("what", OTHERS)
-def test_what_the_ticket_is_not_for_is_no_media(
-    storage: Storage, what: str, deduplicate: bool, request: pytest.FixtureRequest
-) -> None:
+def test_what_the_ticket_is_not_for_is_no_media(either: tuple[Any, MediaStore, bool], what: str) -> None:
     """By the storage where it keeps to what was signed, by the confirmation anywhere."""
-    store: MediaStore = request.getfixturevalue("shared" if deduplicate else "store")
+    storage, store, deduplicate = either
     data, kind = OTHERS[what]
     ticket = ticket_for(store, digest=what == "other bytes" or deduplicate)
     taken = is_taken(store, ticket, data, kind)
@@ -192,11 +192,8 @@ def test_a_second_upload_changes_nothing(storage: Storage, store: MediaStore, wh
         assert store.read(reference) == (other if taken else PICTURE)
 
 
-@SHARED
-def test_an_upload_that_comes_after_a_delete_or_a_sweep_is_a_leftover(
-    storage: Storage, deduplicate: bool, request: pytest.FixtureRequest
-) -> None:
-    store: MediaStore = request.getfixturevalue("shared" if deduplicate else "store")
+def test_an_upload_that_comes_after_a_delete_or_a_sweep_is_a_leftover(either: tuple[Any, MediaStore, bool]) -> None:
+    storage, store, deduplicate = either
     deleted, swept = ticket_for(store, digest=True), ticket_for(store, digest=True)
     assert is_taken(store, deleted)
     store.delete_media(store.confirm_upload(deleted.token))
