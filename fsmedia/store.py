@@ -614,7 +614,8 @@ class MediaStore:
 
         `confirm_upload` then makes a media of it; until that nothing lists it, and what is never confirmed goes as a
         leftover. Nothing is kept: the ticket's token, signed with `ticket_key`, says all. On S3, GCS and Azure the
-        storage takes the bytes, once; elsewhere `accept_upload` does, and `media_app` at the ticket's relative URL.
+        storage takes the bytes, once; elsewhere the URL is relative, `upload/<token>`, for a route of the program that
+        hands them to `accept_upload`.
 
         Parameters
         ----------

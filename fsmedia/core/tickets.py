@@ -50,7 +50,7 @@ SHORTEST_KEY = 16
 EXPIRY = timedelta(minutes=15)
 """How long a ticket takes its upload unless told."""
 ROUTE = "upload"
-"""Where `media_app` takes what its storage has no URL for: `upload/<token>`, below its own address."""
+"""Where a program takes what its storage has no URL for: `upload/<token>`, below its own address."""
 LONGEST_TOKEN = 12 * 1024
 """Characters of a token: servers take requests with a head of 16 KiB, and it may stand in their first line."""
 _MOST_AHEAD = timedelta(minutes=5)  # how far apart the clocks of two programs may be
@@ -64,7 +64,7 @@ class UploadTicket(Model):
     For a browser: `ticket.model_dump(mode="json")`.
     """
 
-    url: str = Field(repr=False, description="Where to send the bytes; relative to `media_app` where it takes them.")
+    url: str = Field(repr=False, description="Where to send the bytes; relative where the program itself takes them.")
     method: Method = Field(description="PUT: the bytes are the body. POST: they are the last field of a form, `file`.")
     headers: dict[str, str] = Field(repr=False, description="Headers that the request must have.")
     fields: dict[str, str] = Field(repr=False, description="Fields of the form, to be sent before `file`.")
@@ -308,6 +308,7 @@ def _read(context: WriteContext, key: bytes, token: str) -> _Promise:
         problem = f"the ticket is of another store than this one at {context.backend.url}"
         raise InvalidMediaError(problem, next_step="confirm it where it was made, by the same URL")
     telemetry.set_reference(promise.reference)
+    telemetry.note_draft(promise.reference)
     return promise
 
 

@@ -133,7 +133,7 @@ def test_a_ticket_for_a_file_that_is_elsewhere(local_storage: Any, monkeypatch: 
     assert "FSMEDIA_TICKET_KEY" in refused(fsmedia("upload-url", *told, *at), 1)
     monkeypatch.setenv(tickets.KEY_VARIABLE, KEY)
     (ticket,) = answers("upload-url", *told, "--expires", "5m", *at)
-    assert ticket["url"] == f"upload/{ticket['token']}", "of media_app: a folder has no URLs"
+    assert ticket["url"] == f"upload/{ticket['token']}", "a folder has no URLs"
     assert "--mime" in refused(fsmedia("upload-url", "--size", "1", "--run", "r1", *at), 2)
     assert "no such file" in refused(fsmedia("upload-url", "nothing.png", "--run", "r1", *at), 3)
     assert "--run" in refused(fsmedia("upload-url", *told[:4], *at), 2)
