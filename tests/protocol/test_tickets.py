@@ -4,9 +4,11 @@ and store the same bytes between any two calls. What is confirmed is whole, and 
 
 import hashlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
+from multiprocessing import get_context
 from typing import Any
 
 import pytest
@@ -172,6 +174,25 @@ def test_two_confirm_and_what_is_said_of_the_media_since_stays(deduplicate: bool
         assert (record.attributes, record.policy_name) == ({"score": 5}, None), "a sidecar went over another's"
         assert whole(world)
         assert world.open().verify(deep=True).whole
+
+
+def confirmed(url: str, tokens: list[str]) -> list[str]:
+    store = MediaStore(url, ticket_key=KEY, durability="rename")
+    return [store.confirm_upload(token) for token in tokens]
+
+
+@SHARED
+def test_two_processes_confirm(deduplicate: bool, tmp_path: Any) -> None:
+    world = world_of(LOCAL, tmp_path, deduplicate=deduplicate, durability="rename")
+    waiting = [uploaded(world.open()) for _ in range(40)]
+    tokens = [ticket.token for ticket in waiting]
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        answers = list(pool.map(confirmed, [world.storage.url] * 2, [tokens, tokens]))
+    assert answers == [[ticket.reference for ticket in waiting]] * 2
+    assert len(whole(world)) == 41
+    before = world.storage.keys()
+    due = {key for key in sorted(before) if key.startswith(".fsmedia/due/")}
+    assert swept(world) | due == before, "nothing is left but hints about instants"
 
 
 @SHARED
