@@ -12,7 +12,7 @@ from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
-from fsmedia import MediaNotFoundError, StorageError, StoreConflictError
+from fsmedia import InvalidMediaError, MediaNotFoundError, StorageError, StoreConflictError
 from fsmedia.format import keys
 from tests.interleavings.cells import Cells
 from tests.interleavings.schedules import straight_on
@@ -138,13 +138,15 @@ class Meeting:
         process, written = self._writers.get(keys.sidecar_key(reference), (None, None))
         if process is None:
             return False
-        if self.world.actors[process.number].what == "policy":
+        what = self.world.actors[process.number].what
+        # A rewrite that ends by saying that the media is gone leaves its sidecar, and so does a confirmation.
+        gone = what in ("policy", "confirm") and isinstance(process.error, MediaNotFoundError)
+        if what in ("policy", "confirm"):
             # The delete removes the sidecar once more, after the marker.
             deletes = [each for actor, each in self._pairs() if reference in actor.deletes and each.begun]
-            # A rewrite that ends by saying that the media is gone leaves its sidecar.
-            gone = isinstance(process.error, MediaNotFoundError)
-            return bool(deletes) and (gone or any(map(_may_go_on, (process, *deletes))))
-        if not _may_go_on(process):
+            if deletes or what == "policy":
+                return bool(deletes) and (gone or any(map(_may_go_on, (process, *deletes))))
+        if not (gone or _may_go_on(process)):
             return False
         slow = written - self.scenario._begin > GRACE / 2
         return slow and any(each.what == "sweep" for each in self.world.actors)
@@ -162,7 +164,7 @@ class Meeting:
         found += [f"lost at rest: {each}" for each in self.lost()]
         found += self._missing()
         visible = set(world.visible())
-        makers = {actor.target for actor in world.actors if actor.what in ("copy", "move")}
+        makers = {actor.target for actor in world.actors if actor.what in ("copy", "move", "confirm")}
         for actor, process in self._pairs():
             found += self._answers(actor, process)
             back = sorted(actor.deletes & visible - makers) if process.succeeded else []
@@ -180,7 +182,7 @@ class Meeting:
         for actor, process in self._pairs():
             if process.succeeded and actor.what == "store" and not purged:
                 stays.add(process.result)
-            if process.succeeded and actor.what in ("copy", "move") and actor.target not in deleted:
+            if process.succeeded and actor.what in ("copy", "move", "confirm") and actor.target not in deleted:
                 stays.add(actor.target)
         return [f"gone though nobody deleted it: {each}" for each in sorted(stays - set(self.world.visible()))]
 
@@ -197,9 +199,11 @@ class Meeting:
         if struck and isinstance(error, Crash | StorageError):
             return []
         copied: tuple[type[BaseException], ...] = (StoreConflictError, MediaNotFoundError, FileNotFoundError)
-        expected = {"copy": copied, "move": copied, "policy": (MediaNotFoundError,)}.get(actor.what, ())
+        gone: tuple[type[BaseException], ...] = (MediaNotFoundError,)
+        expected = {"copy": copied, "move": copied, "policy": gone, "confirm": gone}.get(actor.what, ())
         if any(each.what == "clock" for each in self.world.actors):
-            expected += (StorageError,)  # so slow that it was taken for dead
+            # So slow that it was taken for dead, or gave up.
+            expected += (InvalidMediaError if actor.what == "confirm" else StorageError,)
         return [] if isinstance(error, expected) else [f"{actor.what} raised {type(error).__name__}: {error}"]
 
     def problems_later(self) -> list[str]:

@@ -26,6 +26,7 @@ orphans, ages = steps("orphans", "ages")
 stores, streams, copies, moves, applies = steps("stores", "streams", "copies", "moves", "applies")
 deletes, deletes_many, deletes_all_of = steps("deletes", "deletes_many", "deletes_all_of")
 enforces, sweeps, sweeps_and_deletes, time_passes = steps("enforces", "sweeps", "sweeps_and_deletes", "time_passes")
+uploaded, uploads, confirms = steps("uploaded", "uploads", "confirms")
 OLD, LATER = stored("old"), "retain-3days"
 DUE, MINUTES = "delete-after-5min", ages(timedelta(minutes=7))
 
@@ -61,6 +62,17 @@ SCENARIOS: dict[str, list[Step]] = {
     ],
     "a delete of two that share, a delete of one of them, a store":
         [stored("one"), stored("two"), deletes_many("one", "two"), deletes("two"), stores("r1")],
+    # -- uploads by ticket
+    "an upload by ticket, a store, a delete of the last reference": [OLD, uploads("r1"), stores("r2"), deletes("old")],
+    "a confirmation, a delete of the last reference": [OLD, uploaded("r1"), confirms("r1"), deletes("old")],
+    "two confirmations, a delete of the same, a store":
+        [uploaded("r1"), confirms("r1"), confirms("r1"), deletes("r1"), stores("r2")],
+    "a confirmation, a store, an orphan sweep, of new bytes":
+        [orphans(), ages(), uploaded("r1"), confirms("r1"), stores("r2"), sweeps()],
+    "a slow confirmation, an orphan sweep, a delete": [
+        OLD, uploaded("r1"), confirms("r1"), sweeps(), deletes("old"),
+        time_passes(timedelta(hours=13), timedelta(hours=13)),
+    ],
     # -- orphan sweeps
     "a store, a delete of the last reference, an orphan sweep":
         [OLD, orphans(), ages(), stores("r1"), deletes("old"), sweeps()],
@@ -86,6 +98,7 @@ SCENARIOS: dict[str, list[Step]] = {
 }  # fmt: skip
 
 COPIED, HINTS = ("left: marker", "left: data"), ("left: due",)
+UPLOADED = ("left: marker", "left: object", "left: data")
 ALLOWED: dict[str, tuple[str, ...]] = {
     # The marker of the copy that was overwritten is left to the orphan sweep.
     "two copies to one name, a delete of their source": COPIED,
@@ -102,6 +115,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "a retention sweep of two that share, a store, a policy": (
         *HINTS, "still there though its deletion was answered: runs/two",
     ),
+    # Who confirms what is deleted meanwhile stops there, and who is too slow has not begun: the sweep takes the upload.
+    "two confirmations, a delete of the same, a store": UPLOADED,
+    "a slow confirmation, an orphan sweep, a delete": UPLOADED,
     "a slow store, an orphan sweep, a delete": COPIED,
     "a slow copy, two orphan sweeps": COPIED,
     # Who deletes a media whose marker a sweep restores in that moment may find that a rewrite brought it back.

@@ -193,6 +193,20 @@ def data_before_their_marker(sharing: commit.SharedStoreOperation, pointer: Poin
     put_marker(sharing, pointer)
 
 
+def look_before_the_marker(sharing: commit.SharedStoreOperation, pointer: Pointer) -> Entry | None:
+    found = blobs.live_data(sharing.backend, pointer)
+    if found is not None:
+        put_marker(sharing, pointer)
+    return found
+
+
+def reserve_nothing(sharing: commit.SharedStoreOperation) -> None:
+    """The ticket names bytes and does not hold them."""
+    pointer = blobs.find_generation(sharing.backend, sharing.digest, sharing.size)
+    sharing.reference = sharing.name_of(pointer or Pointer(sharing.size, sharing.digest, keys.new_generation()))
+    sharing.marker = keys.new_marker(sharing.reference)
+
+
 def steps_with(step: Callable[..., Any], place: Callable[..., Any]) -> tuple[Callable[..., Any], ...]:
     return tuple(step if each is place else each for each in commit.DELETE_SHARED)
 
@@ -244,6 +258,14 @@ MUTANTS: dict[str, tuple[Any, ...]] = {  # the scenario, and what is patched
     "a sweep that does not restore missing markers first": (
         "an orphan sweep and then a delete, a store, of one without a marker",
         (LeftoverListing, "unmarked", lambda _: iter(())),
+    ),
+    "a ticket that looks before it holds": (
+        "an upload by ticket, a store, a delete of the last reference",
+        (commit, "_join_generation", look_before_the_marker),
+    ),
+    "a ticket that holds nothing": (
+        "a confirmation, a delete of the last reference",
+        (commit, "reserve", reserve_nothing), (blobs, "has_marker", lambda *_: True),
     ),
     "a sweep without a grace":
         ("a store, a delete of the last reference, an orphan sweep", (MediaStore, "verify", sweep_without_grace)),

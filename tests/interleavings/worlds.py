@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import fsmedia.filesystem
-from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia import MediaContent, MediaMetadata, MediaStore, UploadTicket
 from fsmedia import store as root
 from fsmedia.core.settings_file import SettingsFile
 from fsmedia.filesystem import media_filesystem
@@ -18,6 +18,7 @@ from fsmedia.storage import Exclusion
 from tests.interleavings.cells import Cell, Cells, SteppingBackend
 from tests.interleavings.schedules import straight_on
 from tests.interleavings.turns import Fault, How, Run
+from tests.uploads import KEY, ticket_for
 
 SAME = b"the same bytes"
 GRACE = timedelta(hours=24)
@@ -47,6 +48,7 @@ class World:
     kept: list[str] = field(default_factory=list)  # references that were there before
     image: dict[str, Cell] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)  # run -> the reference that was stored in it before
+    tokens: dict[str, str] = field(default_factory=dict)  # run -> the ticket of what was uploaded to it before
     settings: list[SettingsFile] = field(default_factory=list)  # of the stores that were opened
 
     # -- building ------------------------------------------------------------------------------------------
@@ -58,7 +60,7 @@ class World:
             return backend
 
         with patch.object(root, "open_backend", opened), patch.object(media_filesystem, "open_backend", opened):
-            how: Any = {"now": self.cells.clock, "timeout": timedelta(hours=1)}
+            how: Any = {"now": self.cells.clock, "timeout": timedelta(hours=1), "ticket_key": KEY}
             store = MediaStore(SteppingBackend.url, deduplicate=self.deduplicate, **how)
             store.create()
             fsmedia.filesystem.MediaFileSystem.clear_instance_cache()
@@ -82,6 +84,11 @@ class World:
     def copied(self, source: str, target: str, *, kept: bool = False) -> None:
         self.open()[0].fs.cp_file(self.named(source), self.named(target))
         self.kept += [self.named(target)] if kept else []
+
+    def uploaded(self, run: str) -> None:
+        """Upload bytes by a ticket that nobody has confirmed yet."""
+        ticket = upload(self.open()[0], run)
+        self.runs[run], self.tokens[run] = str(ticket.reference), ticket.token
 
     def half_deleted(self, run: str) -> None:
         """Leave what a delete leaves that died after its sidecar: bytes with a marker."""
@@ -116,6 +123,14 @@ class World:
             return str(writer.reference)
 
         self.act("store", work)
+
+    def uploads(self, run: str) -> None:
+        """Make a ticket, upload and confirm."""
+        self.act("store", lambda store: str(store.confirm_upload(upload(store, run).token)))
+
+    def confirms(self, run: str) -> None:
+        token = self.tokens[run]
+        self.act("confirm", lambda store: store.confirm_upload(token), target=self.named(run))
 
     def deletes(self, word: str) -> None:
         reference = self.named(word)
@@ -225,6 +240,12 @@ def complete(report: Any) -> None:
     """Raise what a report says went wrong: without that it is an answer."""
     for each in report.failed:
         raise each.error
+
+
+def upload(store: MediaStore, run: str) -> UploadTicket:
+    ticket = ticket_for(store, SAME, MediaMetadata(run_id=run), mime_type="text/plain", digest=True)
+    store.accept_upload(ticket.token, [SAME])
+    return ticket
 
 
 def media(run: str, data: bytes = SAME, policy: str | None = None) -> tuple[MediaContent, MediaMetadata]:
