@@ -329,6 +329,8 @@ def accept(
         writer = HashingWriter(stage, None)
         try:
             for data in read_chunks(cast("BinaryIO", stream)) if hasattr(stream, "read") else stream:
+                if not isinstance(data, bytes):
+                    raise InvalidMediaError(f"takes pieces of bytes, not {type(data).__name__}", next_step="[data]")
                 # Before they are written: a stranger may send without end.
                 _check_size(promise, max(size, writer.size + len(data)))
                 writer.write(data)

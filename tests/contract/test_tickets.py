@@ -346,7 +346,8 @@ def test_no_more_is_taken_than_the_ticket_is_for(local_storage: Storage, clock: 
     endless = (bytes(1000) for _ in itertools.count())
     raised(InvalidMediaError, store.accept_upload, ticket.token, endless)
     raised(InvalidMediaError, store.accept_upload, ticket.token, io.BytesIO(PICTURE * 10_000))
-    raised(InvalidMediaError, store.accept_upload, ticket.token, io.StringIO("text"))
+    for wrong in (io.StringIO("text"), PICTURE, "text", [None]):
+        raised(InvalidMediaError, store.accept_upload, ticket.token, wrong)
     assert local_storage.keys() == {STORE_JSON}, "nothing stays of what is refused"
     clock.advance(timedelta(minutes=15, seconds=1))
     raised(InvalidMediaError, store.accept_upload, ticket.token, [PICTURE], match="over")
