@@ -614,8 +614,8 @@ class MediaStore:
 
         `confirm_upload` then makes a media of it; until that nothing lists it, and what is never confirmed goes as a
         leftover. Nothing is kept: the ticket's token, signed with `ticket_key`, says all. On S3, GCS and Azure the
-        storage takes the bytes, once; elsewhere the URL is relative, `upload/<token>`, for a route of the program that
-        hands them to `accept_upload`.
+        storage takes the bytes, once; elsewhere the URL is relative, `upload/<token>`, for `media_app`, or a route of
+        the program that hands them to `accept_upload`.
 
         Parameters
         ----------

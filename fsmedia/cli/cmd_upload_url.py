@@ -17,7 +17,7 @@ makes a media of it. With a FILE its size, type and digest are taken from that; 
 somewhere else. Whoever has the URL can upload that file until it expires, once: treat it as a password.
 
 The key that signs tickets is $FSMEDIA_TICKET_KEY, the same for both commands. Nothing is kept: what is never confirmed
-goes as a leftover. On other storages the URL is relative: a program's route takes the file.
+goes as a leftover. On other storages the URL is relative, to a program's `media_app`.
 
 Examples:
   export FSMEDIA_TICKET_KEY=$(python -c 'import secrets; print(secrets.token_urlsafe(32))')

@@ -47,7 +47,8 @@ def media_app(
     """Return a store as an ASGI application, to mount where a program serves its own users.
 
     It serves originals at `/media/<reference>` with ranges, entity tags, types and names, previews at
-    `/preview/<reference>`, lists and facets as JSON below `/api/`, and at `/` a page to look through them.
+    `/preview/<reference>`, lists and facets as JSON below `/api/`, and at `/` a page to look through them. A PUT to
+    `/upload/<token>` brings the bytes of a ticket (`MediaStore.upload_url`) of this store, whoever sends it.
 
     Parameters
     ----------

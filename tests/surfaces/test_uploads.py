@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import shlex
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,13 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
 
-from fsmedia import MediaMetadata, MediaStore
+from fsmedia import MediaMetadata, MediaStore, UploadTicket
 from fsmedia.core import tickets
+from fsmedia.display import media_app
 from fsmedia.format import keys
 from tests.storages import LOCAL, S3_MOTO, S3_SEAWEED
 from tests.surfaces.commands import answers, exits, fsmedia, places, refused
-from tests.uploads import KEY, PICTURE, opened
+from tests.surfaces.web import Site, served
+from tests.uploads import KEY, PICTURE, opened, ticket_for
 
 DATA = PICTURE + bytes(300_000)
 PAGE = """<!doctype html><meta charset=utf-8><title>uploads</title><input type=file><output></output>
@@ -106,6 +114,51 @@ def test_a_page_uploads_by_itself(browser: Any, bucket: Any, program: Program) -
     place = keys.plain_reference(said["reference"]) or said["reference"]
     puts = [call for call in n.calls if call.method == "PUT" and call.key == f"{bucket.prefix}{place}"]
     assert len(puts) == 2, "both of the browser"
+
+
+def test_a_page_uploads_through_media_app_where_the_storage_has_no_urls(browser: Any, local_storage: Any) -> None:
+    store = opened(local_storage)
+
+    async def ticket(request: Request) -> Response:
+        made = await run_in_threadpool(store.upload_url, MediaMetadata(run_id="r1"), **await request.json())
+        return JSONResponse({**made.model_dump(mode="json"), "url": f"files/{made.url}"})
+
+    async def confirm(request: Request) -> Response:
+        token = (await request.json())["token"]
+        return JSONResponse({"reference": await run_in_threadpool(store.confirm_upload, token)})
+
+    files = media_app(store, scope=lambda _: None)
+    routes = [Route("/", lambda _: HTMLResponse(PAGE)), Mount("/files", files)]
+    routes += [Route(f"/{each.__name__}", each, methods=["POST"]) for each in (ticket, confirm)]
+    with served(Starlette(routes=routes)) as site:
+        page = browser.new_page()
+        page.set_default_timeout(20_000)
+        page.goto(f"http://127.0.0.1:{site.port}/")
+        page.set_input_files("input", {"name": "a.png", "mimeType": "image/png", "buffer": DATA})
+        page.wait_for_function("document.querySelector('output').value")
+        said = json.loads(page.locator("output").evaluate("output => output.value"))
+        page.close()
+        assert (said["first"], said["second"]) == (204, 409)
+        assert store.read(said["reference"]) == DATA
+        made = ticket_for(store, DATA)
+        wrong = {"text/html": DATA, "image/png": DATA[:-1]}
+        for kind, data in wrong.items():
+            answer = site.ask(f"/files/{made.url}", "PUT", data, Content_Type=kind, Content_Length=str(len(data)))
+            assert answer.status == 400
+            assert local_storage.url not in answer.body.decode()
+        refused = site.ask("/files/upload/x.y", "PUT", b"a", Content_Length="1")
+        assert refused.status == 400
+        with socket.create_connection(("127.0.0.1", site.port)) as broken:
+            head = f"PUT /files/{made.url} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(DATA)}\r\n\r\n"
+            broken.sendall(head.encode() + DATA[:1000])
+        assert is_taken_by(site, made), "what broke off, or was refused, has left nothing"
+    assert not [key for key in sorted(local_storage.keys()) if ".tmp-" in key]
+    assert store.read(store.confirm_upload(made.token)) == DATA
+
+
+def is_taken_by(site: Site, ticket: UploadTicket) -> bool:
+    words = {"Content_Type": "image/png", "Content_Length": str(len(DATA))}
+    return site.ask(f"/files/{ticket.url}", "PUT", DATA, **words).status == 204
 
 
 # -- the commands ------------------------------------------------------------------------------------------

@@ -22,17 +22,18 @@ from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, get_args
 from urllib.parse import quote
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, from_thread, to_thread
 from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.convertors import PathConvertor, register_url_convertor
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from fsmedia.catalog.search import FACETS, CatalogSearch, CatalogState, LiveCatalog, Question, selection_of
 from fsmedia.core import records
 from fsmedia.core.parallel import attempt_each
+from fsmedia.core.tickets import ROUTE
 from fsmedia.display import decoders
 from fsmedia.display.card import previews_of, request_of
 from fsmedia.display.comparison import MOST_RUNS, By
@@ -55,7 +56,13 @@ from fsmedia.display.previewer import (
 )
 from fsmedia.display.web.answers import KEPT, SANDBOX, bytes_answer, problem, unchanged
 from fsmedia.display.web.originals import described, table_kind, table_of
-from fsmedia.errors import InvalidMediaError, InvalidReferenceError, MediaError, MediaNotFoundError
+from fsmedia.errors import (
+    InvalidMediaError,
+    InvalidReferenceError,
+    MediaError,
+    MediaNotFoundError,
+    StoreConflictError,
+)
 from fsmedia.format import keys
 from fsmedia.models import mime
 from fsmedia.models.selection import Selection
@@ -92,7 +99,7 @@ _MOST_ROWS = 500
 _MOST_IN_CELL = 20
 _MOST_BODY = 64 * 1024
 _MADE = 256  # previews after which the cache is trimmed
-_AT_ONCE = {"lists": 8, "cards": 2, "previews": 6, "originals": 1, "hashes": 1}
+_AT_ONCE = {"lists": 8, "cards": 2, "previews": 6, "originals": 1, "hashes": 1, "uploads": 8}
 """Handlers that are called together: what decodes or holds whole files must not fill memory, nor take all threads."""
 _HEADERS = {
     "cache-control": "no-store",
@@ -116,6 +123,9 @@ class MediaSource(Protocol):
 
     def annotate(self, references: str, attributes: Mapping[str, Any]) -> Any:
         """Change attributes of a media item."""
+
+    def accept_upload(self, token: str, stream: Iterable[bytes], *, mime_type: str | None = None) -> None:
+        """Take the bytes of a ticket's upload."""
 
 
 class _ForbiddenError(MediaError):
@@ -186,6 +196,7 @@ class MediaApp:
             self._route("/api/similar/{reference:reference}", self._similar, "hashes"),
             self._route("/api/duplicates", self._duplicates, "hashes"),
             self._route("/api/annotate/{reference:reference}", self._annotate, method="POST"),
+            self._route(f"/{ROUTE}/{{token}}", self._upload, "uploads", method="PUT"),
         ]
         self._app = Starlette(routes=routes)
         # A redirect would be made of the header `Host`, before anybody is asked for a scope.
@@ -232,12 +243,15 @@ class MediaApp:
             if group and group not in self._limits:  # made by the first request: it belongs to a loop
                 self._limits[group] = CapacityLimiter(_AT_ONCE[group])
             try:
-                scope = await to_thread.run_sync(self._scope_of, request, links)
+                # The token of an upload is all the leave that it needs.
+                scope = Selection() if method == "PUT" else await to_thread.run_sync(self._scope_of, request, links)
                 if method == "POST":
                     request.state.body = await _body_of(request)
                 response = await to_thread.run_sync(handler, request, scope, limiter=self._limits.get(group))
             except MediaError as error:
                 response = _failed(error)
+            except ClientDisconnect:
+                response = problem(400, "the body broke off")
             for name, value in _HEADERS.items():
                 response.headers.setdefault(name, value)
             return response
@@ -543,6 +557,14 @@ class MediaApp:
         self._catalog.expire()
         return JSONResponse({"item": _known([self._asked_for(request, scope, with_hold=True)])[0]})
 
+    def _upload(self, request: Request, _scope: Selection) -> Response:
+        """Take the bytes of a ticket's upload as they come."""
+        # This thread waits for each piece on the loop; the last one is empty.
+        pieces = iter(partial(from_thread.run, anext, aiter(request.stream()), b""), b"")
+        kind = request.headers.get("content-type")
+        self._store.accept_upload(request.path_params["token"], pieces, mime_type=kind)
+        return Response(status_code=204)
+
 
 def _signature(secret: bytes, reference: str, until: str) -> str:
     text = f"fsmedia link\n{until}\n{reference}".encode()
@@ -565,6 +587,8 @@ def _failed(error: MediaError) -> Response:
         return problem(403, error.problem, error.next_step)
     if isinstance(error, _ABSENT):
         return problem(404, "no such media")
+    if isinstance(error, StoreConflictError):
+        return problem(409, error.problem)
     if isinstance(error, InvalidMediaError):
         return problem(400, visible(error.problem), visible(error.next_step))
     _log.error("a request failed: %s", error)
