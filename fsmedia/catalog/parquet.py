@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
 from fsmedia.catalog.schema import arrow
@@ -65,7 +64,8 @@ def rows_of(file: Any, offset: int, limit: int) -> bytes:
 
 
 def _cell(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+    # A browser would take a larger number for a float.
+    if value is None or (isinstance(value, bool | int | float) and abs(value) < 2**53):
         return value
     if isinstance(value, bytes):
         return f"{len(value):,} bytes"

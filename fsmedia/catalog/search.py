@@ -16,7 +16,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fsmedia.catalog.refresh import refresh
-from fsmedia.catalog.schema import ATTRIBUTES, AttributeColumns, TableHeader, arrow
+from fsmedia.catalog.schema import ATTRIBUTES, MIXED, AttributeColumns, TableHeader, arrow, completed, schema
 from fsmedia.catalog.snapshots import names, newest
 from fsmedia.catalog.table import Catalog, mask
 from fsmedia.core import holds
@@ -45,6 +45,7 @@ _ORDERS = {
 }  # fmt: skip
 _KINDS = {"int64": "number", "double": "number", "string": "text"}
 _MOST_VALUES = 100  # of one word, and words of a search
+_SCOPES = 256  # whose rows are kept
 _KEPT = 16  # questions whose rows are kept: who scrolls asks the same again and again
 _PATIENCE = 0.5  # seconds that are waited for a refresh under way, before older rows are shown
 _YOUNG = 60.0  # seconds in which a snapshot that somebody wrote needs no refresh
@@ -294,11 +295,23 @@ class CatalogState:
         name, table = tuple(sorted(scope.words.items())), self.whole.table
         with self._lock:
             found = self._scopes.pop(name, None)
-            self._scopes[name] = found or CatalogSearch(table.filter(mask(table, scope)), self.whole.held)
-            # All that is kept is no larger than the catalog itself.
-            while len(self._scopes) > 1 and sum(len(each.table) for each in self._scopes.values()) > len(table):
+            self._scopes[name] = found or CatalogSearch(_narrowed(table, scope), self.whole.held)
+            # All that is kept is no larger than the catalog itself, and of scopes without a row there are not too many.
+            while len(self._scopes) > 1 and (
+                len(self._scopes) > _SCOPES or sum(len(each.table) for each in self._scopes.values()) > len(table)
+            ):
                 del self._scopes[next(iter(self._scopes))]
             return self._scopes[name]
+
+
+def _narrowed(table: pa.Table, scope: Selection) -> pa.Table:
+    """Return the rows of a scope; which attributes have a column, and of what kind, is what they alone would have."""
+    rows, header = table.filter(mask(table, scope)), TableHeader.read(table.schema.metadata)
+    known = header.attributes
+    if known is None or not (known.others or {MIXED, "double"} & {*known.kinds.values()}):
+        return rows
+    rows, columns = completed(rows.drop_columns([ATTRIBUTES]), schema().empty_table())
+    return rows.replace_schema_metadata(header._replace(attributes=columns).dump())
 
 
 class LiveCatalog:

@@ -8,9 +8,11 @@ import json
 import os
 import random
 import re
+import tracemalloc
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,10 @@ from fsmedia import (
     StorageError,
 )
 from fsmedia.display import media_app
+from fsmedia.display.previewer import OpenedSource
 from fsmedia.display.web.answers import byte_range
+from fsmedia.display.web.originals import table_of
+from fsmedia.models.selection import Selection
 from tests.conftest import Clock
 from tests.storages import LocalStorage, S3Storage, Storage
 from tests.surfaces.specimens import HTML, SVG, paper, picture, put, sound
@@ -253,6 +258,34 @@ def test_no_list_count_facet_or_search_tells_of_others(site: Site, store: MediaS
     assert before.get("root", "") == ""
 
 
+def test_the_kinds_of_attributes_are_those_of_the_scope(site: Site, store: MediaStore) -> None:
+    """A number is shown as a number, whatever others store under its name, and however many names they have."""
+    put(store, b"1", "text/plain", session_id=MINE, attributes={"score": 4, "rare": "x"})
+
+    def facets() -> Any:
+        assert site.of("admin").get("/api/media?refresh=1")["total"] == len(list(store.list()))
+        return site.of(MINE).get("/api/facets")["facets"]
+
+    before = facets()
+    for score in (4.5, "text"):
+        put(store, b"1", "text/plain", session_id=THEIRS, attributes={"score": score})
+        assert facets() == before
+    for part in range(8):
+        many = {f"name{part}_{each}": each for each in range(30)}
+        for _ in range(2):
+            put(store, b"1", "text/plain", session_id=THEIRS, attributes=many)
+    assert facets() == before
+
+
+def test_scopes_without_a_row_are_not_kept_for_ever(site: Site, store: MediaStore, mine: str) -> None:
+    """A program may make a scope of what a stranger sends, such as a cookie."""
+    app = media_app(store, scope=scope)
+    state = app._catalog.state(wait=True)
+    for each in range(1000):
+        assert not len(state.within(Selection(session_id=f"s{each}")).table)
+    assert len(state._scopes) <= 256
+
+
 EVERY = {
     "run_id": ["r1", "r 2%&+"], "conversation_id": ["", "c*", "cx"], "session_id": [MINE],
     "provider_id": ["", "o\u00e4"],
@@ -430,6 +463,26 @@ def test_tables_are_shown_a_page_at_a_time(site: Site, store: MediaStore) -> Non
     broken = put(store, b"PAR1" + bytes(1000) + b"PAR1", "application/vnd.apache.parquet", session_id=MINE)
     assert user.get(f"/api/original/{at(broken)}")["kind"] == "none"
     assert user.ask(f"/api/table/{at(broken)}").status == 404
+
+
+def test_a_hostile_table_takes_no_more_memory_than_is_shown_of_it(site: Site, store: MediaStore) -> None:
+    """Of half a million cells in a line, and of lines that all have names of their own, as much is kept as is shown."""
+    cells = (b"ab," * 300_000 + b"ab\n") * 6
+    names = b"".join(b"{%s}\n" % b",".join(b'"%d_%d":1' % (line, each) for each in range(3000)) for line in range(60))
+    for data, kind in ((cells, "csv"), (names, "jsonl")):
+        tracemalloc.start()
+        table = table_of(OpenedSource.of(data), partial(io.BytesIO, data), kind, 0, 500)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (len(table["columns"]), {len(row) for row in table["rows"]}) == (200, {200})
+        assert peak < 45_000_000, (kind, peak)  # two lines of cells: the last one, and the next
+    # JSON may have half of a pair of surrogates, and numbers that are no number to a browser.
+    odd = put(store, b'{"\\ud800": "\\udfff", "n": [9007199254740993, 1e999]}', "application/jsonl", session_id=MINE)
+    table = site.of(MINE).get(f"/api/original/{at(odd)}")["table"]
+    assert [each["name"] for each in table["columns"]] == ["?", "n"]
+    assert table["rows"] == [["?", "[9007199254740993, Infinity]"]]
+    large = put(store, b'{"n": 9007199254740993}', "application/jsonl", session_id=MINE)
+    assert site.of(MINE).get(f"/api/table/{at(large)}")["rows"] == [["9007199254740993"]]
 
 
 def test_a_write_needs_the_header_and_changes_attributes_only(site: Site, store: MediaStore, mine: str) -> None:

@@ -93,8 +93,8 @@ def table_of(source: Source, opened: Callable[[], BinaryIO], kind: str, offset: 
             raise UnshowableError("it can't be read as a table") from None
     end = offset + limit if len(rows) > limit else None
     return {
-        "columns": [{"name": name[:_CELL], "type": ""} for name in columns[:_COLUMNS]],
-        "rows": [[_cell(value) for value in row[:_COLUMNS]] for row in rows[:limit]],
+        "columns": [{"name": _cell(name), "type": ""} for name in columns],
+        "rows": rows[:limit],
         "offset": offset,
         "next": end,
         "total": None if end or lines.is_cut else offset + len(rows),
@@ -121,18 +121,26 @@ def _read_csv(lines: _Lines, offset: int, limit: int) -> tuple[list[str], list[l
     found = iter(lines)
     first = next(found, "")
     sign = max(",;\t|", key=first.count)
-    columns = next(csv.reader([first], delimiter=sign), [])
-    return columns, [*islice(csv.reader(found, delimiter=sign), offset, offset + limit + 1)]
+    columns = next(csv.reader([first], delimiter=sign), [])[:_COLUMNS]
+    rows = islice(csv.reader(found, delimiter=sign), offset, offset + limit + 1)
+    # Cut while it is read: a line may have half a million cells.
+    return columns, [[_cell(value) for value in row[:_COLUMNS]] for row in rows]
 
 
 def _read_json(lines: _Lines, offset: int, limit: int) -> tuple[list[str], list[list[Any]]]:
-    made = [json.loads(line) for line in islice((each for each in lines if each.strip()), offset, offset + limit + 1)]
-    found = [each if isinstance(each, dict) else {"value": each} for each in made]
-    columns = list(dict.fromkeys(name for each in found for name in each))
-    return columns, [[each.get(name) for name in columns] for each in found]
+    columns: dict[str, None] = {}
+    rows: list[dict[str, Any]] = []
+    for line in islice((each for each in lines if each.strip()), offset, offset + limit + 1):
+        made = json.loads(line)
+        row = made if isinstance(made, dict) else {"value": made}
+        columns |= dict.fromkeys(islice((name for name in row if name not in columns), _COLUMNS - len(columns)))
+        rows.append({name: _cell(row[name]) for name in columns if name in row})
+    return [*columns], [[row.get(name) for name in columns] for row in rows]
 
 
 def _cell(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int):
+    # What browsers take for a float stays as it is written.
+    if value is None or isinstance(value, bool) or (isinstance(value, int) and abs(value) < 2**53):
         return value
-    return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))[:_CELL]
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text[:_CELL].encode(errors="replace").decode()  # of JSON, which may have half of a pair of surrogates
