@@ -13,7 +13,12 @@ const CELLS = 4_000_000; // lines times lines of a text that are compared one by
 // -- addresses and answers --------------------------------------------------------------------------------------------
 export const shown = { page: null }; // what is shown: it can `show` an address, and `say` what went wrong
 export const words = () => new URLSearchParams(location.search);
-export const path = (reference) => reference.split("/").map(encodeURIComponent).join("/");
+/** A reference as the end of an address; `.` and `..`, which would lead elsewhere, are parts of none. */
+export const path = (reference) => {
+  const parts = reference.split("/");
+  if (parts.some((part) => /^\.{0,2}$/.test(part))) throw new Error("no such media");
+  return parts.map(encodeURIComponent).join("/");
+};
 export const set = (name, value) => (query) => (value ? query.set(name, value) : query.delete(name));
 export const mostOf = (pixels) => SIDES.find((side) => side >= pixels * devicePixelRatio) ?? SIDES.at(-1);
 export const sized = (thumb, pixels) => `${thumb}${thumb.includes("?") ? "&" : "?"}side=${mostOf(pixels)}`;

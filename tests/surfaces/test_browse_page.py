@@ -475,3 +475,23 @@ def test_each_view_is_accessible(width: int, scheme: str, browser: Any, site: st
         for kind in () if dark else KINDS:
             opened(page, kind)
             assert violations(page) == [], kind
+
+
+# What is stored last is in no test before it.
+@pytest.mark.parametrize("word", ["_open", "_like"])
+def test_no_address_makes_an_answer_of_what_a_stranger_stored(
+    word: str, browser: Any, site: str, store: MediaStore
+) -> None:
+    """`..` in a reference leads to the bytes of another media, which would say where links lead and writes go."""
+    item = {
+        "ref": "../../../other",
+        "title": "forged",
+        "media": "https://evil.example",
+        "kind": "text",
+        "name": "forged",
+    }
+    reference = put(store, json.dumps({**item, "items": [item]}).encode(), "application/json")
+    with visiting(browser, site, f"?{word}=../../media/{reference}") as page:
+        expect(page.get_by_text("no such media").first).to_be_attached()
+        assert page.get_by_text("forged").count() == 0
+        assert not [url for url in page.asked if "/media/" in urlsplit(url).path]
