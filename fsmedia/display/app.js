@@ -6,7 +6,8 @@ import {
   GAP, HEADING, LINE, Lightbox, SIZES, Viewer, Wall, button, copier, el, icon, number, plural, sizeText, watchTheme,
 } from "./viewer.js";
 import {
-  OVER, Row, api, attributesOf, go, leave, listed, mostOf, pager, path, set, shown, sized, viewOf, words,
+  OVER, Row, api, attributesOf, go, leave, listed, mostOf, pager, path, set, shown, sized, valuesOf, viewOf,
+  words,
 } from "./views.js";
 
 const PAGE = 100; // media that are asked for at once
@@ -260,7 +261,7 @@ const isOf = (facet, condition) =>
 /** A condition on an attribute as one for each value that it allows; itself where it is of another form. */
 function valuesIn(name, condition) {
   try {
-    return [JSON.parse(condition.slice(name.length + 1))].flat().map((value) => `${name}=${JSON.stringify(value)}`);
+    return valuesOf(condition.slice(name.length + 1)).map((value) => `${name}=${value}`);
   } catch {
     return [condition];
   }
@@ -444,10 +445,11 @@ class Facets {
 }
 
 // -- the lightbox -----------------------------------------------------------------------------------------------------
-async function annotated(item, attributes) {
+/** Write an attribute; its value is JSON, for a number may have more digits than fit. */
+async function annotated(item, name, value) {
   const answer = await api(`annotate/${path(item.ref)}`, "", {
     method: "POST", headers: { "Content-Type": "application/json", "X-Fsmedia-Write": "1" },
-    body: JSON.stringify({ attributes }),
+    body: `{"attributes":{${JSON.stringify(name)}:${value}}}`,
   });
   return Object.assign(item, { attributes: {} }, answer.item);
 }
@@ -534,11 +536,12 @@ class Box extends Lightbox {
     const write = async (event) => {
       event.preventDefault();
       try {
-        let parsed = value.value || null;
+        let json = JSON.stringify(value.value || null);
         try {
-          parsed = JSON.parse(value.value);
+          JSON.parse(value.value);
+          json = value.value;
         } catch {} // a text
-        await annotated(item, { [name.value]: parsed });
+        await annotated(item, name.value, json);
         if (this.item === item) this.refill(item, this.facts.scrollTop);
         this.say(`Written: ${name.value}`);
       } catch (error) {
@@ -564,7 +567,7 @@ const HOST = {
     const { media, name } = shown.page.library.items[index];
     return { url: `${media}?download=1`, name };
   },
-  rate: (index, rating) => annotated(shown.page.library.items[index], { rating }),
+  rate: (index, rating) => annotated(shown.page.library.items[index], "rating", JSON.stringify(rating ?? null)),
 };
 
 class Browse extends Viewer {

@@ -142,6 +142,14 @@ class Exact {
   }
 }
 
+/** Read JSON, with its numbers as they are written. */
+const exactly = (text) =>
+  JSON.parse(text, (_, value, context) => (typeof value === "number" && context ? new Exact(context.source) : value));
+const written = (value) => (value instanceof Exact ? value.source : JSON.stringify(value));
+
+/** The values of a list in JSON, or the one that there is, as they are written. */
+export const valuesOf = (text) => [exactly(text)].flat().map(written);
+
 /** JSON as a tree whose branches are made when they are opened. */
 class Tree {
   constructor(value) {
@@ -153,9 +161,8 @@ class Tree {
 
   /** The tree of a text; null where it is no JSON. */
   static of(text) {
-    const exact = (_, value, context) => (typeof value === "number" && context ? new Exact(context.source) : value);
     try {
-      return new Tree(JSON.parse(text, exact));
+      return new Tree(exactly(text));
     } catch {
       return null;
     }
@@ -165,7 +172,7 @@ class Tree {
     const label = name === "" ? null : el("b", {}, el("bdi", {}, `${name}`), ": ");
     if (value === null || typeof value !== "object" || value instanceof Exact)
       return el("div", { class: "leaf" }, label, el("span", { class: typeof value, dir: "auto" },
-        value instanceof Exact ? value.source : JSON.stringify(value)));
+        written(value)));
     const entries = Array.isArray(value) ? value.map((each, at) => [at, each]) : Object.entries(value);
     const size = Array.isArray(value) ? `[${number(entries.length)}]` : `{${number(entries.length)}}`;
     const branch = el("details", {}, el("summary", {}, label, el("span", { class: "n" }, size)));

@@ -27,6 +27,7 @@ MODULES = {"app.js": 900, "views.js": 600}
 SCENES, ALL = 12, 3 * 12 + 8
 KINDS = ("markdown", "json", "csv", "parquet", "paper", "sound", "film", "strange")
 EXACT = 12345678901234567890
+SERIAL = 2**53 + 1
 SIZES = [3_000, pytest.param(100_000, marks=pytest.mark.full)]
 
 
@@ -384,6 +385,18 @@ def test_it_rates_and_annotates(shown: Any, store: MediaStore) -> None:
     expect(box.locator(".facts dd", has_text="good <b>")).to_be_visible()
     (found,) = store.list(run_id="r0", attributes={"rating": 4, "note": "good <b>"})
     assert found == words(shown)["_open"][0]
+    # Numbers keep their digits: written, as a value of a facet, and in the address.
+    box.get_by_label("Name of the attribute").fill("serial")
+    box.get_by_label("Its value").fill(str(SERIAL))
+    shown.keyboard.press("Enter")
+    box.get_by_text("Written: serial").wait_for()
+    assert store.info(found).attributes["serial"] == SERIAL
+    shown.goto(shown.home)
+    shown.get_by_role("button", name="Refresh").click()
+    shown.get_by_label(str(SERIAL)).check()
+    expect(shown.locator(".count")).to_have_text(re.compile("^1 media"))
+    assert words(shown) == {"a": [f"serial={SERIAL}"]}
+    expect(shown.get_by_role("checkbox", name=str(SERIAL))).to_be_checked()
 
 
 # -- runs side by side -----------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ _WATCHED = 2**19  # bytes that a player gets at once
 _TIMES, _LONGEST_PAUSE = 8, 2.0  # as fast as it plays, so many times, a player gets more; and seconds
 _HELD_BACK = 1024
 _TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:; ?[\w-]+=(?:[\w.+:-]+|\"[\w .,+:-]*\"))*", re.ASCII)
-_RANGE = re.compile(r"bytes=[ \t]*(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))[ \t]*", re.ASCII)
+_RANGE = re.compile(r"bytes=[ \t]*(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))[ \t]*", re.ASCII | re.IGNORECASE)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _RUNS = {
     "script",
@@ -61,9 +61,12 @@ def problem(status: int, error: str, next_step: str = "", **headers: str) -> JSO
 
 def unchanged(request: Request, headers: Mapping[str, str]) -> Response | None:
     """Return the answer for a browser that has the very thing already; tags are compared weakly (RFC 9110, 13.1.2)."""
-    told = request.headers.get("if-none-match", "")
-    known = told.strip() == "*" or headers["etag"] in (each.strip().removeprefix("W/") for each in told.split(","))
-    return Response(status_code=304, headers=headers) if known else None
+    known = [each.removeprefix("W/") for each in _tags(request, "if-none-match")]
+    return Response(status_code=304, headers=headers) if {"*", headers["etag"]} & {*known} else None
+
+
+def _tags(request: Request, name: str) -> list[str]:
+    return [each.strip() for told in request.headers.getlist(name) for each in told.split(",")]
 
 
 def byte_range(text: str, size: int) -> tuple[int, int] | None:
@@ -111,6 +114,9 @@ def bytes_answer(request: Request, backend: Backend, item: GalleryItem, *, verif
         ),
         **({"cross-origin-resource-policy": "cross-origin"} if shared else {}),
     }
+    # Compared strongly, and first (RFC 9110, 13.2.2).
+    if "if-match" in request.headers and not {"*", tag} & {*_tags(request, "if-match")}:
+        return problem(412, "it is another version than the one that is meant")
     if (known := unchanged(request, headers)) is not None:
         return known
     # A range of another version, of a date, or of a HEAD: all of it (RFC 9110, 13.1.5 and 14.2).

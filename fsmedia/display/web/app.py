@@ -65,6 +65,7 @@ from fsmedia.errors import (
 )
 from fsmedia.format import keys
 from fsmedia.models import mime
+from fsmedia.models.attributes import parse_value
 from fsmedia.models.selection import Selection
 from fsmedia.models.text import visible
 
@@ -94,6 +95,7 @@ _PICTURED = ("application/pdf", "image/svg+xml")
 _DETAILS = ("sha256", "file_name", "format", "detail", "bit_rate", "channels", "fps")
 _ABSENT = (MediaNotFoundError, InvalidReferenceError)
 _LEAST_KEY = 32  # bytes
+_LONGEST_LINK = timedelta(days=36_500)
 _MOST_ITEMS = 64  # whose bytes one request may look at
 _MOST_ROWS = 500
 _MOST_IN_CELL = 20
@@ -219,12 +221,12 @@ class MediaApp:
         Raises
         ------
         InvalidMediaError
-            The application has no key, or the expiry is no positive timedelta.
+            The application has no key, or the expiry is no positive timedelta of at most 100 years.
         InvalidReferenceError
             The reference is not of this store.
         """
-        if not isinstance(expiry, timedelta) or expiry <= timedelta(0):
-            raise InvalidMediaError(f"expiry must be a positive timedelta, not {expiry!r}")
+        if not isinstance(expiry, timedelta) or not timedelta(0) < expiry <= _LONGEST_LINK:
+            raise InvalidMediaError(f"expiry must be a positive timedelta of at most 100 years, not {expiry!r}")
         if self._key is None:
             raise InvalidMediaError("links are signed with a key", next_step="media_app(..., key=...)")
         key, until = self._references.key(reference), str(ceil((self._store._now() + expiry).timestamp()))
@@ -454,7 +456,8 @@ class MediaApp:
     def _duplicates(self, request: Request, scope: Selection) -> Response:
         """Return groups of pictures of the selection that look alike, the largest first."""
         asked = self._asked(request, scope, "distance")
-        distance, items = _number(request, "distance", 6, 0, 64), self._pictures(asked)
+        # Groups of hashes that differ in more bits mean nothing, and take minutes.
+        distance, items = _number(request, "distance", 6, 0, 16), self._pictures(asked)
         groups = near_groups(self._hashes(items), distance)
         known, total = _known(items), len(asked.search.rows(asked.question)[0])
         told = {
@@ -656,7 +659,7 @@ def _told(facet: Facet) -> dict[str, Any]:
             return value or ""
         if value is None:
             return f"!{attribute}"
-        if facet.kind in ("text", "list"):
+        if facet.kind in ("text", "list") or (facet.kind == "mixed" and isinstance(parse_value(value), str)):
             value = json.dumps(value.replace("*", r"\*"), ensure_ascii=False)
         return f"{attribute}={value if isinstance(value, str) else json.dumps(value)}"
 
