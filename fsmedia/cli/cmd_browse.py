@@ -1,15 +1,19 @@
 """`fsmedia browse`: serve a page to look through a store, until it is interrupted."""
 
 # No `from __future__ import annotations`: typer reads these annotations when it runs.
+import ctypes
 import math
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from fsmedia.cli import app, output
 from fsmedia.cli.signals import StopSignal
+
+_M_MMAP_THRESHOLD = -3  # of <malloc.h>
 
 HELP = """The first line is the link to the page, which holds a token: whoever has it sees the store, from this machine
 only. Ctrl-C ends it. Nothing is written but previews, in the cache folder of this machine ($FSMEDIA_CACHE), and with
@@ -35,6 +39,9 @@ def browse(
     """Serve a page."""
     # What Arrow's own pool has once had it keeps, a second copy of a large catalog for a refresh.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    # Nor are the blocks of large originals for each thread to keep: glibc gives those of a MiB and more back.
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
     with (
         StopSignal() as stop,  # first: who reads the link may end it at once
         location.open_existing(read_only=not write) as opened,

@@ -25,7 +25,16 @@ from math import inf
 from typing import IO, TYPE_CHECKING, Any
 
 from fsmedia.display import pictures
-from fsmedia.display.previewer import OpenedSource, Preview, RangedFile, Source, UnshowableError, decoding, kind_of
+from fsmedia.display.previewer import (
+    MemoryBudget,
+    OpenedSource,
+    Preview,
+    RangedFile,
+    Source,
+    UnshowableError,
+    decoding,
+    kind_of,
+)
 from fsmedia.models.text import visible
 
 if TYPE_CHECKING:
@@ -52,27 +61,6 @@ _LARGE = ("image/webp", "image/avif")
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from fsmedia.display.decoders import serve; serve()"
 )
-
-
-class MemoryBudget:
-    """A semaphore of bytes."""
-
-    def __init__(self, size: int) -> None:
-        self._left = size
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def take(self, size: int) -> Iterator[None]:
-        """Wait until so many bytes are free, and hold them for the block."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._left >= size)
-            self._left -= size
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._left += size
-                self._changed.notify_all()
 
 
 def picture(data: bytes, side: int) -> Preview:

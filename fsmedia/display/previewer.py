@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 import time
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -404,6 +405,35 @@ _LIKE = 500  # hashes of equal parts that one is compared with, at most
 _CACHED = "2"  # to be raised when previews are made in another way: the old ones are not found any more
 
 
+class MemoryBudget:
+    """A semaphore of bytes."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._begin()
+        if hasattr(os, "register_at_fork"):  # in a forked child: locks may be held by threads that it has not
+            os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        self._left, self._changed = self._size, threading.Condition()
+
+    @contextmanager
+    def take(self, size: int) -> Iterator[None]:
+        """Wait until so many bytes are free, and hold them for the block."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= size)
+            self._left -= size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += size
+                self._changed.notify_all()
+
+
+_read = MemoryBudget(64 * 2**20)  # bytes of originals that are in memory at once, to be decoded
+
+
 class PreviewRequest(NamedTuple):
     """A media whose preview is asked for: its bytes, what they are said to be, and what they are compared with.
 
@@ -492,7 +522,8 @@ class Previewer:
     def _make(self, request: PreviewRequest) -> Preview:
         entry = request.entry
         source = StoredSource(self._backend, entry.key, entry.size, request.facts)
-        made = preview_of(source, request.mime_type, self._largest)
+        with _read.take(entry.size if entry.size <= MOST_WHOLE else 0):
+            made = preview_of(source, request.mime_type, self._largest)
         self.made += 1
         # What may be otherwise the next time is not kept.
         if not any(word in made.reason for word in ("pip install", "gone", "memory", "process")):

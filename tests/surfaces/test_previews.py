@@ -6,6 +6,7 @@ import random
 import stat
 import struct
 import time
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -633,6 +634,19 @@ def test_a_comparison_keeps_to_its_limit_however_much_there_is(memory_storage: M
 def requests(store: MediaStore) -> list[previewer.PreviewRequest]:
     found, _ = select_items(store._backend, store._settings_file.refresh(), Selection(), limit=100, sort="position")
     return [request_of(each, verify_reads=True) for each in found]
+
+
+def test_few_large_originals_are_in_memory_at_once(tmp_path: Path, cache_folder: Path) -> None:
+    """Sixteen threads, each with the twenty MiB of a photograph, took as much as all decoding may."""
+    store = MediaStore(tmp_path / "store", durability="rename")
+    for number in range(16):
+        put(store, picture(kind="JPEG") + bytes(12 * 2**20) + bytes([number]), "image/jpeg")
+    tracemalloc.start()
+    made = previewer.Previewer(store._backend, 96).of(requests(store), progress=False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert all(each.image for each in made)
+    assert peak < 80 * 2**20, peak
 
 
 def test_a_picture_made_smaller_or_written_anew_has_nearly_the_same_hash_and_others_have_not(
