@@ -295,13 +295,18 @@ class CatalogState:
         name, table = tuple(sorted(scope.words.items())), self.whole.table
         with self._lock:
             found = self._scopes.pop(name, None)
-            self._scopes[name] = found or CatalogSearch(_narrowed(table, scope), self.whole.held)
+            if found is not None:
+                self._scopes[name] = found
+                return found
+        found = CatalogSearch(_narrowed(table, scope), self.whole.held)  # others do not wait for it
+        with self._lock:
+            self._scopes[name] = found
             # All that is kept is no larger than the catalog itself, and of scopes without a row there are not too many.
             while len(self._scopes) > 1 and (
                 len(self._scopes) > _SCOPES or sum(len(each.table) for each in self._scopes.values()) > len(table)
             ):
                 del self._scopes[next(iter(self._scopes))]
-            return self._scopes[name]
+        return found
 
 
 def _narrowed(table: pa.Table, scope: Selection) -> pa.Table:
