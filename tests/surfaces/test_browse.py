@@ -44,7 +44,9 @@ def entered(link: str, more: str = "") -> Site:
     site, token = site_of(link)
     answer = site.ask(f"/?token={token}{more}")
     assert answer.status == 200, answer
-    return site.of(answer.headers["set-cookie"].partition(";")[0])
+    found = re.match(r"([^;]+); HttpOnly; Path=(/[\w-]{22});", answer.headers["set-cookie"])
+    assert found, answer
+    return site._replace(user=found[1], root=found[2])
 
 
 def test_a_token_in_the_link_becomes_a_cookie_that_no_page_reads_or_sends_from_elsewhere(browser: Browser) -> None:
@@ -52,15 +54,20 @@ def test_a_token_in_the_link_becomes_a_cookie_that_no_page_reads_or_sends_from_e
     answer = site.ask(f"/compare?token={token}&run=a%22%3E%26b&run=c")
     assert answer.status == 200
     name, *flags = answer.headers["set-cookie"].split("; ")
-    assert {each.lower() for each in flags} == {"httponly", "path=/", "samesite=strict"}
+    assert {each.partition("=")[0].lower() for each in flags} == {"httponly", "path", "samesite"}
+    assert "SameSite=strict" in flags
     assert token not in name
     # Not a redirect, which keeps the site that it began on; and nothing of the query is markup.
     assert b"token" not in answer.body
     target = re.search(r'content="0;url=([^"]*)"', answer.body.decode())
     assert target
-    assert unescape(target[1]) == "./compare?run=a%22%3E%26b&run=c"
+    user = entered(browser.url)
+    assert unescape(target[1]) == f".{user.root}/compare?run=a%22%3E%26b&run=c"
     assert answer.headers["referrer-policy"] == "no-referrer"
-    user = site.of(name)
+    # Browsers send a cookie to all ports of a host: it is for a path that no other server knows.
+    assert f"Path={user.root}" in flags
+    assert [site.of(name).ask(path).status for path in ("/", "/api/media", user.root)] == [403] * 3
+    assert user.user == name
     assert user.ask("/").status == 200
     assert user.get("/api/media")["total"] == 0
 
@@ -79,8 +86,8 @@ def test_nothing_is_answered_without_the_token(browser: Browser, store: MediaSto
         f"/preview/{quote(reference)}",
     )
     for path in paths:
-        for stranger in (site, site.of("fsmedia=x"), site.of(user.user[:-1]), site.of(user.user + "x")):
-            assert stranger.ask(path).status == 403, path
+        for cookie in ("", "fsmedia=x", user.user[:-1], user.user + "x"):
+            assert {site.of(cookie)._replace(root=root).ask(path).status for root in ("", user.root)} == {403}, path
     for wrong in ("", "x", token[:-1], token + "x", "%00", "\u0661"):
         assert site.ask(f"/?token={quote(wrong)}").status == 403
     assert site.ask(f"/api/media?token={token}").status == 403  # only pages take it, and give it away to nobody

@@ -85,10 +85,10 @@ def visiting(browser: Any, site: str, path: str = "", **options: Any) -> Iterato
     page.on("pageerror", lambda error: said.append(f"error: {error}"))
     page.on("request", lambda request: page.asked.append(request.url))
     page.goto(site)
-    page.wait_for_url(home)  # the token has become a cookie
-    page.home = home
+    page.wait_for_url(re.compile(r"/[\w-]{22}/$"))  # the token has become a cookie
+    page.home = page.url
     if path:
-        page.goto(f"{home}{path}")
+        page.goto(f"{page.home}{path}")
     try:
         yield page
     except BaseException as error:

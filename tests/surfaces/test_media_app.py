@@ -741,7 +741,7 @@ def test_chromium_seeks_in_a_long_film_over_s3_and_little_is_moved(
     monkeypatch.setattr(backend, "read_range", counted)
     with store.browse(open_browser=False) as page, closing(browser.new_page()) as tab:
         tab.goto(page.url)
-        tab.wait_for_url("**/")
+        tab.wait_for_url("**/*/")
         tab.set_content(f'<video muted preload="metadata" src="media/{at(reference)}">')
         for place in (0.7, 0.2):
             assert tab.evaluate(SEEK, [length * place, 0]) == pytest.approx([length, length * place], abs=1)

@@ -31,17 +31,18 @@ class Site(NamedTuple):
     port: int
     name: str = "x-user"
     user: str = ""
+    root: str = ""
 
     def of(self, user: str) -> Site:
         """Return the same server for a user."""
         return self._replace(user=user)
 
     def ask(self, path: str, method: str = "GET", body: bytes = b"", **headers: str) -> Answer:
-        """Ask for a path; a `_` in the name of a header is a dash."""
+        """Ask for a path below the root; a `_` in the name of a header is a dash."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         sent |= {self.name: self.user} if self.user else {}
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
-            connection.putrequest(method, path, skip_host="Host" in sent, skip_accept_encoding=True)
+            connection.putrequest(method, f"{self.root}{path}", skip_host="Host" in sent, skip_accept_encoding=True)
             for name, value in {**sent, **({"Content-Length": str(len(body))} if method == "POST" else {})}.items():
                 connection.putheader(name, value)
             connection.endheaders(body or None)

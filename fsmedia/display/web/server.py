@@ -44,14 +44,15 @@ class Guard:
     """An ASGI application before another one: it lets in who came with the token, and asks the others nothing.
 
     A browser gets the token in a link, and a cookie for it. Pages of other sites can't send that cookie, and those of
-    other ports of this machine, which can, are told apart by what browsers say of each request. A name that leads here,
-    but is not ours, is that of a site which wants to be taken for us (DNS rebinding).
+    other ports of this machine, which can, are told apart by what browsers say of each request. Servers at these ports
+    would be sent it, too: all is below a path that nobody else knows, and the cookie is for that. A name that leads
+    here, but is not ours, is that of a site which wants to be taken for us (DNS rebinding).
     """
 
     def __init__(self, app: MediaApp, host: str, port: int) -> None:
         self._app, self._names = app, {"localhost", host.lower(), socket.gethostname().lower()}
         self._cookie_name, self._cookie = f"fsmedia-{port}", token_urlsafe(32)
-        self.token = token_urlsafe(32)
+        self.token, self._root = token_urlsafe(32), f"/{token_urlsafe(16)}"
         self._tickets: set[str] = set()
 
     def ticket(self) -> str:
@@ -66,7 +67,7 @@ class Guard:
             return
         request = Request(scope)
         response = self._refused(request)
-        await (self._app if response is None else response)(scope, receive, send)
+        await (self._app if response is None else response)({**scope, "root_path": self._root}, receive, send)
 
     def _refused(self, request: Request) -> Response | None:
         """Return the answer to a request that is not let through."""
@@ -77,7 +78,9 @@ class Guard:
             return problem(403, "other sites get nothing here")
         if "token" in request.query_params and request.method == "GET" and request.scope["path"] in _PAGES:
             return self._entered(request)
-        is_own = request.headers.get("sec-fetch-site") in _OWN_SITE
+        is_own = request.headers.get("sec-fetch-site") in _OWN_SITE and request.scope["path"].startswith(
+            f"{self._root}/"
+        )
         if is_own and _equal(request.cookies.get(self._cookie_name, ""), self._cookie):
             return None
         return problem(403, "you came without the token", "open the link as it was printed")
@@ -93,13 +96,13 @@ class Guard:
                 return problem(403, "the token is wrong", "open the link as it was printed")
             self._tickets.discard(token)
         rest = urlencode([each for each in request.query_params.multi_items() if each[0] != "token"])
-        target = f".{request.scope['path']}{f'?{rest}' if rest else ''}"
+        target = f".{self._root}{request.scope['path']}{f'?{rest}' if rest else ''}"
         page = Markup('<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={}">').format(
             target
         )
         headers = {"cache-control": "no-store", "referrer-policy": "no-referrer", "x-content-type-options": "nosniff"}
         response = HTMLResponse(page, headers={**headers, "content-security-policy": "default-src 'none'"})
-        response.set_cookie(self._cookie_name, self._cookie, httponly=True, samesite="strict")
+        response.set_cookie(self._cookie_name, self._cookie, path=self._root, httponly=True, samesite="strict")
         return response
 
     def _is_ours(self, host: str) -> bool:
