@@ -410,7 +410,9 @@ def test_runs_stand_side_by_side(site: Site, store: MediaStore) -> None:
     assert (by["rows"][0]["name"], by["next"], by["total"]) == ("conversation c1, message 0, part 0", 1, 3)
 
 
-def test_previews_and_originals_of_documents(site: Site, store: MediaStore, cache_folder: Any) -> None:
+def test_previews_and_originals_of_documents(
+    site: Site, store: MediaStore, storage: Storage, cache_folder: Any
+) -> None:
     user = site.of(MINE)
 
     def original(data: bytes, kind: str) -> tuple[dict[str, Any], str]:
@@ -426,6 +428,10 @@ def test_previews_and_originals_of_documents(site: Site, store: MediaStore, cach
         assert user.ask(f"/preview/{at(reference)}?side={wanted}").headers["etag"] == preview.headers["etag"]
         known = user.ask(f"/preview/{at(reference)}?side={side}", If_None_Match=preview.headers["etag"])
         assert (known.status, known.body) == (304, b"")
+    # Of a file without a sidecar the header tells how large it is.
+    storage.write("huge.png", picture()[:16] + (40_000).to_bytes(4) * 2 + picture()[24:])
+    huge = site.of("admin").get("/api/original/huge.png")
+    assert (huge["kind"], "40,000 x 40,000 pixels" in huge["why"]) == ("none", True)
     item = user.get(f"/api/item/{at(reference)}")
     assert (item["w"], item["h"], item["details"]["sha256"]) == (3000, 20, store.info(reference).sha256)
     seen, _ = original(paper(pages=2), "application/pdf")

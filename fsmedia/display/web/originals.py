@@ -8,12 +8,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+from contextlib import suppress
 from itertools import islice
+from math import prod
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+import imagesize
 
 from fsmedia.display import decoders
 from fsmedia.display.originals import MOST_PIXELS, MOST_TEXT, SHOWN_PICTURES
-from fsmedia.display.previewer import HEAD, PLAYED, Source, UnshowableError, family_of, kind_of, text_of
+from fsmedia.display.previewer import HEAD, PLAYED, Source, UnshowableError, decoding, family_of, kind_of, text_of
 from fsmedia.models import mime
 from fsmedia.models.text import size_text
 
@@ -51,8 +55,11 @@ def described(
     found, said = kind_of(head) or "", mime.essence(record.mime_type)
     family = family_of(found or said)
     if found in SHOWN_PICTURES:
-        if (record.width or 0) * (record.height or 0) > MOST_PIXELS:
-            raise UnshowableError(f"{record.width} x {record.height} pixels are more than a browser is given: save it")
+        width, height = record.width or 0, record.height or 0
+        with suppress(UnshowableError), decoding("its header can't be read"):  # what a sidecar does not say it claims
+            width, height = max((width, height), imagesize.get(io.BytesIO(head)), key=prod)
+        if width * height > MOST_PIXELS:
+            raise UnshowableError(f"{width:,} x {height:,} pixels are more than a browser is given: save it")
         return {"kind": "image", "type": found, "is_shown": True}
     if found in PLAYED and family in ("audio", "video"):
         return {"kind": family, "type": PLAYED[found], "seconds": record.duration, "is_shown": True}
