@@ -50,7 +50,7 @@ _KEPT = 16  # questions whose rows are kept: who scrolls asks the same again and
 _PATIENCE = 0.5  # seconds that are waited for a refresh under way, before older rows are shown
 _YOUNG = 60.0  # seconds in which a snapshot that somebody wrote needs no refresh
 _SHARE = 10  # a refresh is repeated after so many times as long as it took
-_LONGEST = 600.0  # but after so many seconds in any case
+_LONGEST = 600.0  # but after so many seconds in any case; so long an older state is told
 _log = logging.getLogger("fsmedia")
 
 
@@ -325,7 +325,7 @@ class LiveCatalog:
     def __init__(self, backend: Backend, settings_file: SettingsFile, now: Callable[[], datetime]) -> None:
         self._backend, self._settings_file, self._now = backend, settings_file, now
         self._states: list[CatalogState] = []
-        self._due = self._begun = 0.0  # by the monotonic clock
+        self._due = self._begun = self._changed = 0.0  # by the monotonic clock
         self._expired = False
         self._refreshing, self._lock = threading.Lock(), threading.Lock()
         self._work: threading.Thread | None = None
@@ -344,7 +344,8 @@ class LiveCatalog:
                     self._work = threading.Thread(target=self._try_refresh, name="fsmedia-catalog", daemon=True)
                     self._work.start()
             self._work.join(0 if version else _PATIENCE)
-        states = self._states
+        # What was erased is told no longer to who knows an older version.
+        states = self._states if time.monotonic() - self._changed < _LONGEST else self._states[-1:]
         return next((each for each in states if each.version == version and not wait), states[-1])
 
     def expire(self) -> None:
@@ -381,4 +382,4 @@ class LiveCatalog:
                 # The same rows, so their numbers are; what was too young has its tokens now.
                 last.whole.table, last.refreshed_at = made, TableHeader.read(made.schema.metadata).refreshed_at
                 return
-            self._states = [*self._states[-1:], CatalogState(made, held)]
+            self._states, self._changed = [*self._states[-1:], CatalogState(made, held)], time.monotonic()

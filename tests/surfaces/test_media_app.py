@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import time
 import tracemalloc
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -385,6 +386,19 @@ def test_lists_are_those_of_the_store(site: Site, store: MediaStore, many: list[
         assert (answer.status, bool(answer.json["error"])) == (400, True), wrong
     assert user.get("/api/media?_view=2")["total"] == len(many)
     assert user.ask("/api/duplicates?distance=17").status == 400  # takes ten seconds and more for 2,000 pictures
+
+
+def test_a_version_that_shows_what_was_deleted_ends(
+    store: MediaStore, mine: str, theirs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = media_app(store, scope=scope)
+    old = app._catalog.state(wait=True).version
+    store.delete_media(mine)
+    new = app._catalog.state(wait=True).version
+    assert app._catalog.state(old).version == old
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + 600)
+    assert app._catalog.state(old).version == new
 
 
 def test_a_version_stays_while_others_write(site: Site, store: MediaStore, many: list[str]) -> None:
