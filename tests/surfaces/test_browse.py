@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+import sys
 import webbrowser
 from collections.abc import Iterator
 from html import unescape
@@ -141,7 +142,8 @@ def test_writing_is_annotating_and_is_asked_for(browser: Browser, store: MediaSt
         MediaStore(store.url, read_only=True).browse(write=True, open_browser=False)
 
 
-def test_it_ends_with_its_block_and_frees_its_port(store: MediaStore) -> None:
+def test_it_ends_with_its_block_and_frees_its_port(store: MediaStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":0")
     with store.browse(open_browser=False) as found:
         site, token = site_of(found.url)
         with pytest.raises(StorageError, match="no page can be served at"):
@@ -158,10 +160,18 @@ def test_it_ends_with_its_block_and_frees_its_port(store: MediaStore) -> None:
 
 
 def test_on_a_remote_host_the_text_says_to_use_the_widget(store: MediaStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JUPYTERHUB_USER", "me")
     with store.browse(open_browser=False) as found:
-        tells(repr(found), found.url, "store.gallery(interactive=True)")
-        assert "store.gallery(interactive=True)" in found._repr_html_()
+        monkeypatch.setattr(sys, "platform", "linux")
+        for name in ("JUPYTERHUB_USER", "SSH_CONNECTION", "DISPLAY", "WAYLAND_DISPLAY", "JPY_SESSION_NAME"):
+            monkeypatch.delenv(name, raising=False)
+        # A hub says so; of Jupyter on any machine it is told where there is no screen.
+        for name, is_told in (("JUPYTERHUB_USER", True), ("JPY_SESSION_NAME", True), ("DISPLAY", False)):
+            monkeypatch.setenv(name, "x")
+            for text in (repr(found), found._repr_html_()):
+                tells(text, found.url)
+                assert ("store.gallery(interactive=True)" in text) is is_told, name
+            if name == "JUPYTERHUB_USER":
+                monkeypatch.delenv(name)
 
 
 def test_a_web_browser_is_given_a_token_for_a_single_use(store: MediaStore, monkeypatch: pytest.MonkeyPatch) -> None:

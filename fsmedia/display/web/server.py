@@ -190,10 +190,10 @@ class Browser:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Browser of {self._title}: {self.url}{f'; {_elsewhere(self._port)}' if _is_remote() else ''}>"
+        return f"<Browser of {self._title}: {self.url}{f'; {_elsewhere(self._port)}' if _is_elsewhere() else ''}>"
 
     def _repr_html_(self) -> str:
-        note = Markup("<br>{}").format(_elsewhere(self._port)) if _is_remote() else ""
+        note = Markup("<br>{}").format(_elsewhere(self._port)) if _is_elsewhere() else ""
         link = Markup('<a href="{}" target="_blank" rel="noopener noreferrer">Look through {}</a>{}')
         return str(link.format(self.url, self._title, note))
 
@@ -211,6 +211,11 @@ def _elsewhere(port: int) -> str:
 
 def _is_remote() -> bool:
     return any(name in os.environ for name in _REMOTE) or "google.colab" in sys.modules
+
+
+def _is_elsewhere() -> bool:
+    """Tell whether this machine is hardly that of the browser: a notebook where there is no screen."""
+    return _is_remote() or (_in_notebook() and not _has_screen())
 
 
 def _in_notebook() -> bool:
