@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from fsmedia.core import blobs, named
 from fsmedia.core.named import Rewritten, Seen
@@ -82,6 +82,7 @@ class StoreOperation:
     # Of the bytes that were written; set by the steps, where the storage tells it, or by who confirms an upload.
     token: str | None = None
     marker: str | None = None  # of an upload to be confirmed whose bytes others may share
+    version: str | None = None  # of that upload, as it was proven; see `Uploaded`
 
     @property
     def names(self) -> list[str]:
@@ -182,8 +183,10 @@ def copy_upload(operation: StoreOperation) -> None:
     there = backend.head(pointer.data_key)
     if there is not None and there.size == pointer.size:
         return
+    # What was proven and nothing else: another one that confirms removes the upload, and then its URL takes any bytes.
+    proven: Any = {"size": pointer.size, "version": operation.version}
     try:
-        backend.copy(operation.source or "", pointer.data_key, operation.mime_type, size=pointer.size)
+        backend.copy(operation.source or "", pointer.data_key, operation.mime_type, **proven)
     except FileNotFoundError:
         raise _gone_meanwhile() from None
 
@@ -198,17 +201,29 @@ def create_sidecar(operation: StoreOperation) -> None:
 @named.each
 def look_after_confirming(operation: StoreOperation) -> None:
     """Check that the bytes are still those that were looked at, and held by the marker where others may share them."""
-    backend, reference = operation.backend, operation.reference
-    # The sidecar stays whatever is seen, as after a rewrite.
-    if keys.pointer_of(reference) is not None:
-        if not blobs.is_kept(backend, pointer_of(operation), operation.marker):
-            raise _gone_meanwhile()
-        return
-    if (there := backend.head(reference)) is None:
+    found = _confirmed_bytes(operation) or _confirmed_bytes(operation)  # one absence may be a wrong answer
+    again = found is not None and None not in (operation.token, found.token) and found.token != operation.token
+    if found is None or again:
+        # Who deleted the item was done before the sidecar came. Left there, it would make a media item of whatever its
+        # URL takes next, unseen; or of bytes that others share, held by no marker.
+        seen = named.see(operation.backend, operation.reference)
+        if seen.text == operation.sidecar:
+            named.drop_sidecar(operation.backend, operation.reference, seen, found)
+        if operation.marker is not None:
+            blobs.release(operation.backend, pointer_of(operation))  # what was copied after that, for nobody
+        if again:
+            raise StoreConflictError("was uploaded again while it was confirmed", next_step="confirm it again")
         raise _gone_meanwhile()
-    if operation.token is not None and there.token != operation.token:
-        problem = "was uploaded again while it was confirmed, so its sidecar may speak of other bytes"
-        raise StoreConflictError(problem, next_step="delete it, and upload it by a new ticket")
+    if _is_slow(operation):
+        put_due([operation])  # as `look_after_slow`
+
+
+def _confirmed_bytes(operation: StoreOperation) -> Entry | None:
+    pointer = keys.pointer_of(operation.reference)
+    if pointer is None:
+        return operation.backend.head(operation.reference)
+    is_kept = blobs.is_kept(operation.backend, pointer, operation.marker)
+    return Entry(operation.reference, pointer.size) if is_kept else None
 
 
 def _gone_meanwhile() -> MediaNotFoundError:

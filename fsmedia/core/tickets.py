@@ -419,12 +419,11 @@ def _operation(
     sidecar = Sidecar.of_bytes(fields, ContentFields(), content, expires_at=instant)
     if promise.marker is not None:
         sidecar = sidecar.with_marker(promise.marker)
-    operation = StoreOperation(
-        context.backend, promise.reference, b"", fields["mime_type"], sidecar.dump(), context.now, instant
-    )
+    rest = (context.now, instant, context.configuration.orphan_grace)
+    operation = StoreOperation(context.backend, promise.reference, b"", fields["mime_type"], sidecar.dump(), *rest)
     operation.token, operation.marker = uploaded.entry.token, promise.marker
     if promise.marker is not None:
-        operation.source = promise.place
+        operation.source, operation.version = promise.place, uploaded.version
     return operation, fields
 
 

@@ -65,6 +65,7 @@ def _info(found: BlobProperties) -> dict[str, Any]:
     told = {"name": found.name, "size": found.size, "ETag": found.etag, "mtime": found.last_modified}
     told["md5Hash"] = None if md5 is None else b64encode(md5).decode()
     told["contentType"] = found.content_settings.content_type
+    told["contentEncoding"], told["version_to_copy"] = found.content_settings.content_encoding, found.etag
     told["version"] = found.version_id or _NO_VERSION
     told["is_current"] = not found.deleted and (found.version_id is None or bool(found.is_current_version))
     return {**told, "type": "directory" if _is_folder(found) else "file"}
@@ -216,10 +217,10 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
         with self._asking() as checked:
             await self.blob(path).delete_blob(**condition, **checked)
 
-    async def _cp_file(self, path1: str, path2: str, **_: Any) -> None:
+    async def _cp_file(self, path1: str, path2: str, **condition: Any) -> None:
         with self._asking() as checked:
             target = self.target(path2)
-            answer = await target.start_copy_from_url(self.blob(path1).url, **checked)
+            answer = await target.start_copy_from_url(self.blob(path1).url, **condition, **checked)
             # Within an account it is done at once, but nothing promises that: adlfs returns while it goes on.
             status = answer["copy_status"]
             while status == "pending":
@@ -318,6 +319,9 @@ class AzureBackend(FsspecBackend):
         call = partial(self.fs._rm_file, self._path(key), **_if_match(if_token))
         remove = partial(self._conditioned, key, call, is_given=if_token is not None, is_removal=True)
         self._ask(key, lambda: self._sync(remove))
+
+    async def _copy_object(self, path: str, target: str, size: int | None, version: str | None) -> None:
+        await self.fs._cp_file(path, target, **{f"source_{name}": each for name, each in _if_match(version).items()})
 
     def _open_sized(self, path: str, block_size: int, found: Entry) -> AbstractBufferedFile:
         # adlfs's own file asks for the size, told or not.

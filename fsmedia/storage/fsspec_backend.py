@@ -795,7 +795,8 @@ class FsspecBackend(Backend):
             except FileNotFoundError as error:
                 self._check_absence(error)
                 return None
-            return Uploaded(entry_of(key, found), found.get("contentType"), found.get("sha256"))
+            told = (found.get(name) for name in ("contentType", "sha256", "version_to_copy", "contentEncoding"))
+            return Uploaded(entry_of(key, found), *told)
 
         found: Uploaded | None = self._ask(key, lambda: self._sync(look))
         return found
@@ -1029,12 +1030,17 @@ class FsspecBackend(Backend):
 
     # -- copying ----------------------------------------------------------------------------------------------
 
-    def copy(self, source: str, target: str, content_type: str, *, size: int | None = None) -> None:
+    def copy(
+        self, source: str, target: str, content_type: str, *, size: int | None = None, version: str | None = None
+    ) -> None:
         """Let the storage copy where it can; the content type comes along."""
         if not self.asynchronous:
             super().copy(source, target, content_type, size=size)
             return
-        self._copied(source, self._path(source), target, size)
+        try:
+            self._copied(source, self._path(source), target, size, version)
+        except PreconditionFailed:
+            raise FileNotFoundError(errno.ENOENT, "another object by now", source) from None
 
     def reaches(self, other: Backend) -> bool:
         """Tell whether the other root is opened the same way; chains of filesystems are not looked into."""
@@ -1047,12 +1053,14 @@ class FsspecBackend(Backend):
         """Let the storage copy from another root of its own."""
         self._copied(source, cast("FsspecBackend", other)._path(source), target, size)
 
-    def _copied(self, source: str, path: str, target: str, size: int | None) -> None:
-        copy = partial(self._copy_object, path, self._path(target), size)
-        if not self._ask(target, lambda: self._sync(_has_found, copy)):
+    def _copied(self, source: str, path: str, target: str, size: int | None, version: str | None = None) -> None:
+        copy = partial(self._copy_object, path, self._path(target), size, version)
+        conditioned = partial(self._conditioned, source, copy, is_given=version is not None)
+        if not self._ask(target, lambda: self._sync(_has_found, conditioned)):
             raise FileNotFoundError(errno.ENOENT, "no such object", source)
 
-    async def _copy_object(self, path: str, target: str, size: int | None) -> None:
+    async def _copy_object(self, path: str, target: str, size: int | None, version: str | None) -> None:
+        del size, version  # for those that know them
         await self.fs._cp_file(path, target)
 
     # -- removing ------------------------------------------------------------------------------------------

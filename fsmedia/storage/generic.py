@@ -315,7 +315,9 @@ class RenamingBackend(FsspecBackend):
                 self.fs.rm_file(temporary)
             raise
 
-    def copy(self, source: str, target: str, content_type: str, *, size: int | None = None) -> None:
+    def copy(
+        self, source: str, target: str, content_type: str, *, size: int | None = None, version: str | None = None
+    ) -> None:
         """Read and write: what such a filesystem copies by itself can be seen half done."""
         Backend.copy(self, source, target, content_type, size=size)
 

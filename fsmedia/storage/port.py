@@ -159,6 +159,8 @@ class Uploaded(NamedTuple):
     entry: Entry
     mime_type: str | None = None  # None where it keeps none
     sha256: str | None = None  # in hex, where it has computed it
+    version: str | None = None  # by which a copy names these bytes and no others, where the storage can
+    encoding: str | None = None  # how they are to be unpacked, as whoever put them there says
 
 
 class Write(NamedTuple):
@@ -440,10 +442,13 @@ class Backend(ABC):
         """Remove a folder that nothing is in; one that is not empty stays."""
         del key
 
-    def copy(self, source: str, target: str, content_type: str, *, size: int | None = None) -> None:
+    def copy(
+        self, source: str, target: str, content_type: str, *, size: int | None = None, version: str | None = None
+    ) -> None:
         """Put the bytes of one key at another, replacing what is there; `FileNotFoundError` without a source.
 
-        An object store is spared a look where the caller knows the `size`.
+        An object store is spared a look where the caller knows the `size`. Of another `version` than that of `uploaded`
+        nothing is copied, where the storage told one: `FileNotFoundError`.
         """
         stage = self.stage(target)
         # Nothing is seen at the target before all bytes are there, whatever happens to the source meanwhile.

@@ -239,7 +239,7 @@ class S3Backend(FsspecBackend):
     async def _copy_object(self, path: str, target: str, size: int | None) -> None:
         # By one request where S3 can; s3fs would look at the object first.
         copy = self.fs._copy_basic if size is not None and size <= LARGEST_COPY else self.fs._cp_file
-        await copy(path, target)
+        await copy(path, target, **({} if version is None else {"CopySourceIfMatch": version}))
 
     async def _cat(self, path: str, most: int | None = None) -> bytes:
         # s3fs asks for the size first where it may read in several parts.
@@ -302,7 +302,8 @@ class S3Backend(FsspecBackend):
 
     async def _details(self, path: str) -> dict[str, Any]:
         found = await self._info(path, ChecksumMode="ENABLED")
-        told: dict[str, Any] = {"contentType": found.get("ContentType")}
+        told = {"contentType": found.get("ContentType"), "contentEncoding": found.get("ContentEncoding")}
+        told["version_to_copy"] = found["ETag"]
         # That of an upload in parts is a checksum of checksums, which ends in their number.
         if _WHOLE_SHA256.fullmatch(found.get("ChecksumSHA256") or ""):
             told["sha256"] = b64decode(found["ChecksumSHA256"]).hex()

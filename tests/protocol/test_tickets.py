@@ -13,7 +13,15 @@ from typing import Any
 
 import pytest
 
-from fsmedia import MediaContent, MediaError, MediaMetadata, MediaNotFoundError, MediaStore, UploadTicket
+from fsmedia import (
+    InvalidMediaError,
+    MediaContent,
+    MediaError,
+    MediaMetadata,
+    MediaNotFoundError,
+    MediaStore,
+    UploadTicket,
+)
 from fsmedia.core import blobs, commit
 from fsmedia.format import keys
 from fsmedia.storage import Exclusion
@@ -142,8 +150,11 @@ def meetings(
     tmp_path: Any, work: Callable[[World, UploadTicket], Any], **how: Any
 ) -> Iterator[tuple[World, UploadTicket, Any]]:
     """Confirm an upload, with what others do before its first call, its second, ...; yield what came of it."""
+    others = how.pop("others", False)  # whether another media has the same bytes
     for number in count(1):
         world = world_of(MEMORY, tmp_path, **how)
+        if others:
+            world.open().store_media(MediaContent.from_bytes(PICTURE, "image/png"), MediaMetadata(run_id="r2"))
         ticket = uploaded(world.open())
         faults = Meeting(act=lambda world=world, ticket=ticket: work(world, ticket))
         answer: Any = None
@@ -195,23 +206,52 @@ def test_two_processes_confirm(deduplicate: bool, tmp_path: Any) -> None:
     assert swept(world) | due == before, "nothing is left but hints about instants"
 
 
-@SHARED
-def test_a_confirmation_meets_one_that_is_followed_by_a_delete(deduplicate: bool, tmp_path: Any) -> None:
-    """Nothing comes back that was deleted: whoever is late hears that it is gone."""
+@pytest.mark.parametrize(
+    ("deduplicate", "others"), [(False, False), (True, False), (True, True)], ids=["plain", "deduplicated", "shared"]
+)
+def test_a_confirmation_meets_one_that_is_followed_by_a_delete(deduplicate: bool, others: bool, tmp_path: Any) -> None:
+    """Nothing comes back that was deleted: whoever is late hears that it is gone, and leaves no sidecar."""
 
     def work(world: World, ticket: UploadTicket) -> None:
         other = world.open()
         other.delete_media(other.confirm_upload(ticket.token))
 
     outcomes = []
-    for world, ticket, answer in meetings(tmp_path, work, deduplicate=deduplicate):
+    for world, ticket, answer in meetings(tmp_path, work, deduplicate=deduplicate, others=others):
         outcomes.append(answer)
-        assert not world.open().exists(ticket.reference)
+        assert f"{ticket.reference}.meta" not in sorted(world.storage.keys())
+        assert len(whole(world)) == 1 + others
+        # The same URL once more: what it takes is looked at as if for the first time.
+        world.storage.write(keys.plain_reference(ticket.reference) or ticket.reference, b"<html>")
+        with pytest.raises(InvalidMediaError):
+            world.open().confirm_upload(ticket.token)
         world.open().verify(repair=True, **AT_ONCE)
-        assert ticket.reference not in whole(world)
-    # Where the upload is all that is left to be removed, it was confirmed before the delete.
-    late = outcomes[:-1] if deduplicate else outcomes
+        assert len(whole(world)) == 1 + others
+    # It was confirmed before the delete where only the upload is left to be removed, or the bytes, seen with the
+    # marker, to be seen: others hold them.
+    late = outcomes[: len(outcomes) - deduplicate - others]
     assert [each for each in late if not isinstance(each, MediaNotFoundError)] == []
+
+
+@SHARED
+def test_a_process_that_slept_longer_than_a_sweep_leaves_hints_of_no_media(
+    deduplicate: bool, tmp_path: Any, clock: Clock
+) -> None:
+    """What it then makes a media goes all the same when its policy says so."""
+
+    def sleep(world: World, ticket: UploadTicket) -> None:
+        clock.advance(timedelta(hours=13))
+        there = world.storage.keys()
+        for key in () if f"{ticket.reference}.meta" in there else there:
+            if key.startswith(f"{keys.DUE}/"):
+                world.storage.remove(key)
+
+    answers = []
+    for world, ticket, answer in meetings(tmp_path, sleep, deduplicate=deduplicate, now=clock):
+        answers.append(answer)
+        due = {each.reference for key in sorted(world.storage.keys()) if (each := keys.parse_due(key)) is not None}
+        assert isinstance(answer, InvalidMediaError) if isinstance(answer, MediaError) else ticket.reference in due
+    assert ticket.reference in answers
 
 
 @SHARED
@@ -323,7 +363,7 @@ def test_a_sidecar_that_goes_over_anothers_is_caught(tmp_path: Any, monkeypatch:
 def test_a_confirmation_that_does_not_look_again_is_caught(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commit, "CONFIRM", commit.CONFIRM[:-1])
     with pytest.raises(AssertionError):
-        test_a_confirmation_meets_one_that_is_followed_by_a_delete(deduplicate=False, tmp_path=tmp_path)
+        test_a_confirmation_meets_one_that_is_followed_by_a_delete(deduplicate=False, others=False, tmp_path=tmp_path)
 
 
 def test_uploads_to_where_bytes_are_shared_are_caught(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
