@@ -103,6 +103,18 @@ PROOFS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], bool]] = {
 """What an answer with status 2xx must hold to be one; a bulk delete is compared key by key where it is asked for."""
 
 
+def _of_every_put(client: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what the root's options add to each PUT, such as how it is encrypted, and the headers that say so."""
+    members = client.meta.service_model.operation_model("PutObject").input_shape.members
+    headers = {name: each.serialization for name, each in members.items() if name in given}
+    if any(name.startswith("SSECustomer") for name in headers):
+        problem = "who uploads by a ticket would have to be given the key that the root's objects are encrypted with"
+        raise StorageError(problem, next_step="store it through the program")
+    names = {name: said["name"] for name, said in headers.items() if said.get("location") == "header"}
+    texts = {name: str(given[name]).lower() if given[name] in (True, False) else str(given[name]) for name in names}
+    return {name: given[name] for name in names}, {names[name]: text for name, text in texts.items()}
+
+
 def _pay_in_query(request: Any, signature_version: str, **_: Any) -> None:
     """Move who pays from a header into the query of a URL that is signed: nobody who opens one sends that header."""
     if str(signature_version).endswith("-query") and _PAYER in request.headers:
@@ -236,7 +248,7 @@ class S3Backend(FsspecBackend):
         status, code = _told(error)
         return isinstance(error, FileExistsError) or status in (409, 412) or code in ("NoSuchKey", "PreconditionFailed")
 
-    async def _copy_object(self, path: str, target: str, size: int | None) -> None:
+    async def _copy_object(self, path: str, target: str, size: int | None, version: str | None) -> None:
         # By one request where S3 can; s3fs would look at the object first.
         copy = self.fs._copy_basic if size is not None and size <= LARGEST_COPY else self.fs._cp_file
         await copy(path, target, **({} if version is None else {"CopySourceIfMatch": version}))
@@ -282,23 +294,27 @@ class S3Backend(FsspecBackend):
         """Sign a PUT of bytes of that size, type and digest where nothing is; or the policy of a form, without that."""
         seconds = lifetime_of_url("S3", expiry, key)
         checksum = None if sha256 is None else b64encode(bytes.fromhex(sha256)).decode()
-        headers = {"Content-Type": mime_type} | ({} if checksum is None else {_CHECKSUM: checksum})
+        place = self._object(key)
+        client = self._ask(key, lambda: self._sync(self._client, place["Bucket"]))
+        more, said = _of_every_put(client, self.fs.s3_additional_kwargs)
+        headers = {"Content-Type": mime_type} | said | ({} if checksum is None else {_CHECKSUM: checksum})
         if form:
-            place = self._object(key)
 
             async def policy() -> dict[str, Any]:
-                await self.fs.set_session()
-                client = await self.fs.get_s3(place["Bucket"])
                 rules = [["content-length-range", size, size], *({name: text} for name, text in headers.items())]
                 how = {"Fields": headers, "Conditions": rules, "ExpiresIn": seconds}
                 return cast("dict[str, Any]", await client.generate_presigned_post(**place, **how))
 
             made: dict[str, Any] = self._ask(key, lambda: self._sync(policy))
             return SignedUpload(made["url"], {}, made["fields"])
-        rules = {"ContentType": mime_type, "ContentLength": size, "IfNoneMatch": "*"}
+        rules = {**more, "ContentType": mime_type, "ContentLength": size, "IfNoneMatch": "*"}
         rules |= {} if checksum is None else {"ChecksumSHA256": checksum}
         sign = partial(self.fs._url, self._path(key), expires=seconds, client_method="put_object", **rules)
         return SignedUpload(str(self._ask(key, lambda: self._sync(sign))), {**headers, "If-None-Match": "*"})
+
+    async def _client(self, bucket: str) -> Any:
+        await self.fs.set_session()
+        return await self.fs.get_s3(bucket)
 
     async def _details(self, path: str) -> dict[str, Any]:
         found = await self._info(path, ChecksumMode="ENABLED")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
+from base64 import b64decode
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from fsmedia import InvalidMediaError, UploadTicket
+from fsmedia import InvalidMediaError, MediaStore, StorageError, UploadTicket
 from fsmedia.format import keys
 from tests.conftest import make_storage
 from tests.contract.specimens import raised
@@ -71,3 +73,34 @@ def test_what_readers_would_unpack_is_no_media(storage: Any) -> None:
             assert n.total() == 2, "the sidecar and the upload were looked at, and nothing was read"
         else:
             assert store.read(store.confirm_upload(ticket.token)) == data
+
+
+def test_a_ticket_is_for_what_the_root_would_write_itself(moto_storage: Any) -> None:
+    """Encrypted as its options say; a key of its own is given to nobody."""
+
+    def with_options(**given: Any) -> MediaStore:
+        return opened(replace(moto_storage, options={**moto_storage.options, "s3_additional_kwargs": given}))
+
+    how = {
+        "ServerSideEncryption": "aws:kms",
+        "SSEKMSKeyId": "k1",
+        "BucketKeyEnabled": True,
+        "StorageClass": "GLACIER_IR",
+    }
+    store = with_options(**how)
+    ticket, form = ticket_for(store), ticket_for(store, method="POST")
+    assert is_taken(store, ticket)
+    place = {"Bucket": moto_storage.bucket, "Key": moto_storage.prefix + ticket.reference}
+    found = moto_storage.server.client.head_object(**place)
+    assert {name: found[name] for name in how} == how
+    assert store.read(store.confirm_upload(ticket.token)) == PICTURE
+    # moto keeps nothing of a form's but its metadata.
+    said = {name: text for name, text in ticket.headers.items() if name.startswith("x-amz-server-side")}
+    assert len(said) == 3
+    assert said.items() < form.fields.items()
+    assert all(
+        {name: text} in json.loads(b64decode(form.fields["policy"]))["conditions"] for name, text in said.items()
+    )
+    secret = with_options(SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32)
+    error = raised(StorageError, ticket_for, secret, match="key that")
+    assert "kkk" not in f"{error!r} {error.__dict__}"
