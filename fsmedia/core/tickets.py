@@ -15,9 +15,9 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from hashlib import sha256 as digest_of
-from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn, cast
+from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, NoReturn, cast
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from fsmedia.core import blobs, commit, named, records, telemetry
 from fsmedia.core.commit import SharedStoreOperation, StoreOperation
@@ -79,7 +79,7 @@ class _Promise(Model):
     """What a token says: the media as it will be, and until when."""
 
     store: str  # digest of the root: its path is nothing that a browser needs to see
-    reference: str
+    reference: Annotated[str, AfterValidator(keys.check_reference)]
     metadata: MediaMetadata  # with size, type and policy; the timestamp only if the caller gave one
     sha256: str | None = None
     allowed: tuple[str, ...] | None = None
@@ -115,7 +115,11 @@ def checked_key(given: object) -> bytes | None:
     """Return a key as bytes; None where there is none. Its text is in no error."""
     if given is None or given == "":
         return None
-    key = given.encode() if isinstance(given, str) else given
+    try:
+        # As the environment gives bytes that are no UTF-8.
+        key = given.encode(errors="surrogateescape") if isinstance(given, str) else given
+    except UnicodeEncodeError:  # which shows it
+        key = None
     if not isinstance(key, bytes) or len(key) < SHORTEST_KEY:
         problem = f"ticket_key must be a str or bytes, at least {SHORTEST_KEY} of them"
         raise InvalidMediaError(problem, next_step=_MAKE)
@@ -298,7 +302,8 @@ def _read(context: WriteContext, key: bytes, token: str) -> _Promise:
         if not isinstance(token, str) or len(token) > 2 * LONGEST_TOKEN:
             raise ValueError(problem)
         text, mac = (urlsafe_b64decode(f"{part}==".encode("ascii")) for part in token.strip().split("."))
-        is_ours = hmac.compare_digest(mac, _mac(key, text))
+        # Of all texts that decode to the same bytes only the one that was signed: who notes used tokens relies on it.
+        is_ours = hmac.compare_digest(mac, _mac(key, text)) and f"{_text(text)}.{_text(mac)}" == token.strip()
     except (ValueError, binascii.Error):
         is_ours = False
     if not is_ours:
@@ -390,6 +395,10 @@ def _proven(backend: Backend, promise: _Promise, uploaded: Uploaded) -> ContentD
     place, size = promise.place, promise.metadata.size_bytes
     _check_size(promise, uploaded.entry.size)
     _check_type(promise, uploaded.mime_type)
+    # Clients unpack what they read, also to a thousand times its size; and URLs of shared bytes would be answered so.
+    if uploaded.encoding not in (None, "", "identity"):
+        problem = f"it was uploaded with Content-Encoding {uploaded.encoding[:100]!r}"
+        raise InvalidMediaError(problem, next_step=_ANEW)
     if promise.sha256 is not None and uploaded.sha256 is not None:
         head, tail = records.read_ends(backend, place, size)
         # What is here whole need not be believed.
@@ -404,10 +413,6 @@ def _proven(backend: Backend, promise: _Promise, uploaded: Uploaded) -> ContentD
     _check_digest(promise, content.sha256)
     seen = mime.agrees(promise.metadata.mime_type, content.head)
     if seen is not None and not _fits(seen, promise.allowed):
-    # Clients unpack what they read, also to a thousand times its size; and URLs of shared bytes would be answered so.
-    if uploaded.encoding not in (None, "", "identity"):
-        problem = f"it was uploaded with Content-Encoding {uploaded.encoding[:100]!r}"
-        raise InvalidMediaError(problem, next_step=_ANEW)
         raise InvalidMediaError(f"its bytes are {seen}, which is none of the types allowed", next_step=_ANEW)
     return content
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
-from base64 import b64decode
+import os
+from base64 import b64decode, urlsafe_b64decode
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fsmedia import InvalidMediaError, MediaStore, StorageError, UploadTicket
+from fsmedia.core import tickets
 from fsmedia.format import keys
 from tests.conftest import make_storage
 from tests.contract.specimens import raised
 from tests.storages import AZURE, GCS, S3_MOTO, S3_SEAWEED
-from tests.uploads import PICTURE, is_taken, opened, ticket_for
+from tests.uploads import KEY, PICTURE, is_taken, opened, ticket_for
 
 OTHERS = PICTURE[:-1] + b"!"
 
@@ -104,3 +106,35 @@ def test_a_ticket_is_for_what_the_root_would_write_itself(moto_storage: Any) -> 
     secret = with_options(SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32)
     error = raised(StorageError, ticket_for, secret, match="key that")
     assert "kkk" not in f"{error!r} {error.__dict__}"
+
+
+def test_a_key_that_is_no_text_is_one_key_and_shown_nowhere(
+    memory_storage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = b"\xff\xfe no UTF-8 at all"
+    ticket = ticket_for(opened(memory_storage, ticket_key=key))
+    monkeypatch.setitem(os.environb, tickets.KEY_VARIABLE.encode(), key)
+    store = opened(memory_storage, ticket_key=None)
+    store.accept_upload(ticket.token, [PICTURE])
+    assert store.confirm_upload(ticket.token) == ticket.reference
+    error = raised(InvalidMediaError, opened, memory_storage, ticket_key="\ud800" * 8 + "a secret")
+    assert "a secret" not in f"{error!r} {error.__context__!r} {error.__dict__}"
+
+
+def test_a_token_is_one_text_and_names_a_media(memory_storage: Any) -> None:
+    store = opened(memory_storage)
+    ticket = ticket_for(store)
+    store.accept_upload(ticket.token, [PICTURE])
+    text, mac = ticket.token.split(".")
+    for other in (
+        f"{ticket.token}=",
+        f"{text}=.{mac}",
+        f"{text[:9]}!{text[9:]}.{mac}",
+        f"{text[:9]}\n{text[9:]}.{mac}",
+    ):
+        raised(InvalidMediaError, store.confirm_upload, other, match="none that this key")
+    values = json.loads(urlsafe_b64decode(f"{text}=="))
+    for reference in ("../x", ".fsmedia/store.json", "runs/r1/x.png.meta"):
+        said = json.dumps({**values, "reference": reference}).encode()
+        signed = f"{tickets._text(said)}.{tickets._text(tickets._mac(KEY.encode(), said))}"
+        raised(InvalidMediaError, store.confirm_upload, signed, match="reference")
