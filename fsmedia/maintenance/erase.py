@@ -526,8 +526,8 @@ class _ReceiptCheck:
             for each in window:
                 wanted.append(Trace("sidecar", keys.sidecar_key(each), "its sidecar is there"))
                 wanted.append(Trace("hold", keys.hold_key(each), f"a hold names {each}"))
-                if keys.pointer_of(each) is None:
-                    wanted.append(Trace("reference", each, "its bytes are there"))
+                # Of a deduplicated one, too, where somebody uploaded them.
+                wanted.append(Trace("reference", keys.plain_reference(each) or each, "its bytes are there"))
             heads = self.backend.fetch(heads=[trace.key for trace in wanted]).heads
             self.traces += [trace for trace, head in zip(wanted, heads, strict=True) if head is not None]
 

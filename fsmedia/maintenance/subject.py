@@ -417,9 +417,11 @@ class Traces:
             data = self.backend.read(entry.key) if entry.key.startswith(f"{keys.ERASURES}/") else None
             if subject.digest.encode() in (data or b""):
                 yield ObjectItem("temporary", entry)  # a page of the journal, on a disk
+        uploads = {keys.plain_reference(each) for each in self.erased}  # where others put bytes that came to be shared
         kinds: dict[FindingKind, list[Entry]] = {"temporary": listing.temporary, "bytes": listing.bytes_without}
         for kind, entries in kinds.items():
-            named = (each for each in entries if each.key not in self.erased and subject.lies_in(each.key))
+            alone = (each for each in entries if each.key not in self.erased)
+            named = (each for each in alone if each.key in uploads or subject.lies_in(each.key))
             yield from (ObjectItem(kind, each) for each in named)
         for entry, reference in listing.due:
             if reference not in self.erased and not listing.has_sidecar(reference) and subject.lies_in(reference):

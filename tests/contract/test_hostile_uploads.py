@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fsmedia import InvalidMediaError, MediaStore, StorageError, UploadTicket
+from fsmedia import InvalidMediaError, MediaMetadata, MediaStore, StorageError, UploadTicket
 from fsmedia.core import tickets
 from fsmedia.format import keys
 from tests.conftest import make_storage
@@ -138,3 +138,18 @@ def test_a_token_is_one_text_and_names_a_media(memory_storage: Any) -> None:
         said = json.dumps({**values, "reference": reference}).encode()
         signed = f"{tickets._text(said)}.{tickets._text(tickets._mac(KEY.encode(), said))}"
         raised(InvalidMediaError, store.confirm_upload, signed, match="reference")
+
+
+def test_an_erasure_finds_what_was_uploaded_of_shared_bytes(memory_storage: Any) -> None:
+    """By an id that no path tells: whoever uploaded it has sent it once more."""
+    store = opened(memory_storage, deduplicate=True)
+    ticket = ticket_for(store, metadata=MediaMetadata(run_id="r1", session_id="s1"), digest=True)
+    store.accept_upload(ticket.token, [PICTURE])
+    store.confirm_upload(ticket.token)
+    store.accept_upload(ticket.token, [PICTURE])
+    place = keys.plain_reference(ticket.reference)
+    receipt = store.erase(session_id="s1")
+    assert [each.reference for each in receipt.waiting] == [place]
+    assert [each.key for each in store.check_receipt(receipt).traces] == [place]
+    memory_storage.remove(place)
+    assert store.check_receipt(receipt).holds
