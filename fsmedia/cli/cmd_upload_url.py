@@ -69,13 +69,13 @@ def upload_url(
     if as_json:
         output.json_line(ticket.model_dump(mode="json"))
         return
-    output.line(_command(ticket, str(file or "FILE")))
+    output.line(_command(ticket, "./-" if file == Path("-") else str(file or "FILE")))
     output.line(shlex.join(["fsmedia", "confirm-upload", ticket.token, "--store", store.url]))
 
 
 def _command(ticket: UploadTicket, file: str) -> str:
     """Return a command for a shell that uploads the file."""
-    words = ["curl", "--fail-with-body", "--silent", "--show-error"]
+    words = ["curl", "--globoff", "--fail-with-body", "--silent", "--show-error"]
     for name, text in ticket.headers.items():
         words += ["--header", f"{name}: {text}"]
     if ticket.method == "PUT":

@@ -167,7 +167,7 @@ def test_the_commands_that_are_printed_work_when_they_are_pasted(
     moto_storage: Any, here: Path, form: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(tickets.KEY_VARIABLE, KEY)
-    name = 'a "b" c.png'
+    name = 'a "b" [1-2]{c,d}.png'
     Path(name).write_bytes(DATA)
     words = ["--run", "r1", "--message", "2", "-a", "model=m", *(["--form"] if form else [])]
     upload, confirm = exits(0, "upload-url", name, *words, *places(moto_storage)).stdout.splitlines()
