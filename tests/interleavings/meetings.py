@@ -133,14 +133,15 @@ class Meeting:
 
         A rewrite may only find its bytes gone if somebody deletes that very media; a store and a copy only if they
         were so slow that a sweep took them for dead. None of them removes the sidecar: one absence may be a wrong
-        answer. So that a sidecar without bytes stays is right only if its writer has raised.
+        answer. So that a sidecar without bytes stays is right only if its writer has raised. A confirmation takes its
+        own back: whose URL lives could put other bytes beside it.
         """
         process, written = self._writers.get(keys.sidecar_key(reference), (None, None))
         if process is None:
             return False
         what = self.world.actors[process.number].what
-        # A rewrite that ends by saying that the media is gone leaves its sidecar, and so does a confirmation.
-        gone = what in ("policy", "confirm") and isinstance(process.error, MediaNotFoundError)
+        # A rewrite that ends by saying that the media is gone leaves its sidecar.
+        gone = what == "policy" and isinstance(process.error, MediaNotFoundError)
         if what in ("policy", "confirm"):
             # The delete removes the sidecar once more, after the marker.
             deletes = [each for actor, each in self._pairs() if reference in actor.deletes and each.begun]

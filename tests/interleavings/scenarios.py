@@ -67,6 +67,8 @@ SCENARIOS: dict[str, list[Step]] = {
     "a confirmation, a delete of the last reference": [OLD, uploaded("r1"), confirms("r1"), deletes("old")],
     "two confirmations, a delete of the same, a store":
         [uploaded("r1"), confirms("r1"), confirms("r1"), deletes("r1"), stores("r2")],
+    "two confirmations, a delete of the same, whose bytes another shares":
+        [OLD, uploaded("r1"), confirms("r1"), confirms("r1"), deletes("r1")],
     "a confirmation, a store, an orphan sweep, of new bytes":
         [orphans(), ages(), uploaded("r1"), confirms("r1"), stores("r2"), sweeps()],
     "a slow confirmation, an orphan sweep, a delete": [
@@ -117,6 +119,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     # Who confirms what is deleted meanwhile stops there, and who is too slow has not begun: the sweep takes the upload.
     "two confirmations, a delete of the same, a store": UPLOADED,
+    "two confirmations, a delete of the same, whose bytes another shares": UPLOADED,
     "a slow confirmation, an orphan sweep, a delete": UPLOADED,
     "a slow store, an orphan sweep, a delete": COPIED,
     "a slow copy, two orphan sweeps": COPIED,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fsmedia.core import blobs, commit
+from fsmedia.core import blobs, commit, named
 from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.maintenance.leftovers import LeftoverListing
@@ -266,6 +266,9 @@ MUTANTS: dict[str, tuple[Any, ...]] = {  # the scenario, and what is patched
     "a ticket that holds nothing": (
         "a confirmation, a delete of the last reference",
         (commit, "reserve", reserve_nothing), (blobs, "has_marker", lambda *_: True),
+    ),
+    "a late confirmation that leaves its sidecar": (
+        "two confirmations, a delete of the same, a store", (named, "drop_sidecar", lambda *_: None),
     ),
     "a sweep without a grace":
         ("a store, a delete of the last reference, an orphan sweep", (MediaStore, "verify", sweep_without_grace)),
