@@ -6,17 +6,26 @@ import gzip
 import json
 import os
 from base64 import b64decode, urlsafe_b64decode
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from fsmedia import InvalidMediaError, MediaMetadata, MediaStore, StorageError, UploadTicket
+from fsmedia import (
+    InvalidMediaError,
+    MediaMetadata,
+    MediaNotFoundError,
+    MediaStore,
+    StorageError,
+    StoreConflictError,
+    UploadTicket,
+)  # fmt: skip
 from fsmedia.core import tickets
 from fsmedia.format import keys
 from tests.conftest import make_storage
-from tests.contract.specimens import raised
-from tests.storages import AZURE, GCS, S3_MOTO, S3_SEAWEED
+from tests.contract.specimens import STORE_JSON, raised
+from tests.storages import AZURE, GCS, LOCAL, S3_MOTO, S3_RCLONE, S3_SEAWEED
 from tests.uploads import KEY, PICTURE, is_taken, opened, ticket_for
 
 OTHERS = PICTURE[:-1] + b"!"
@@ -153,3 +162,30 @@ def test_an_erasure_finds_what_was_uploaded_of_shared_bytes(memory_storage: Any)
     assert [each.key for each in store.check_receipt(receipt).traces] == [place]
     memory_storage.remove(place)
     assert store.check_receipt(receipt).holds
+
+
+@over(LOCAL, S3_MOTO, S3_RCLONE, GCS, AZURE)
+def test_who_finds_other_bytes_than_it_looked_at_takes_its_sidecar_back(
+    storage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are gone, or others, when the sidecar comes; what is there is looked at as if for the first time."""
+    store = opened(storage).create()
+    ticket = ticket_for(store)
+    store._backend.write(ticket.reference, PICTURE, "image/png")
+    create = type(store._backend).create
+
+    def confirm_beside(act: Callable[[], Any]) -> None:
+        def late(*given: Any) -> bool:
+            act()
+            return create(*given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(store._backend), "create", late)
+            store.confirm_upload(ticket.token)
+
+    raised(StoreConflictError, confirm_beside, lambda: store._backend.write(ticket.reference, OTHERS, "image/png"))
+    assert storage.keys() == {STORE_JSON, ticket.reference}
+    raised(MediaNotFoundError, confirm_beside, lambda: storage.remove(ticket.reference))
+    assert storage.keys() == {STORE_JSON}
+    store._backend.write(ticket.reference, OTHERS, "image/png")
+    assert store.read(store.confirm_upload(ticket.token)) == OTHERS
