@@ -310,8 +310,8 @@ def _read(context: WriteContext, key: bytes, token: str) -> _Promise:
         raise InvalidMediaError(problem, next_step="give the token of an UploadTicket, and the key that made it")
     promise = _Promise.model_validate_json(text)
     if promise.store != _root(context.backend):
-        problem = f"the ticket is of another store than this one at {context.backend.url}"
-        raise InvalidMediaError(problem, next_step="confirm it where it was made, by the same URL")
+        # Whose token it is may hear of it, and not where this store lies.
+        raise InvalidMediaError("the ticket is of another store", next_step="use it where it was made, by the same URL")
     telemetry.set_reference(promise.reference)
     telemetry.note_draft(promise.reference)
     return promise

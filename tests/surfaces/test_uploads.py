@@ -156,6 +156,15 @@ def test_a_page_uploads_through_media_app_where_the_storage_has_no_urls(browser:
     assert store.read(store.confirm_upload(made.token)) == DATA
 
 
+def test_what_media_app_does_not_take_tells_nothing_of_the_store(local_storage: Any, memory_storage: Any) -> None:
+    """Strangers send it, and the log is not theirs to fill."""
+    foreign, own = ticket_for(opened(memory_storage)), ticket_for(opened(local_storage))
+    for settings, made, status in (({}, foreign, 400), ({"read_only": True}, own, 403)):
+        with served(media_app(opened(local_storage, **settings), scope=lambda _: None)) as site:
+            answer = site.ask(f"/{made.url}", "PUT", DATA, Content_Type="image/png", Content_Length=str(len(DATA)))
+            assert (answer.status, local_storage.url in answer.body.decode()) == (status, False)
+
+
 def is_taken_by(site: Site, ticket: UploadTicket) -> bool:
     words = {"Content_Type": "image/png", "Content_Length": str(len(DATA))}
     return site.ask(f"/files/{ticket.url}", "PUT", DATA, **words).status == 204

@@ -61,6 +61,7 @@ from fsmedia.errors import (
     InvalidReferenceError,
     MediaError,
     MediaNotFoundError,
+    ReadOnlyStoreError,
     StoreConflictError,
 )
 from fsmedia.format import keys
@@ -590,6 +591,8 @@ def _failed(error: MediaError) -> Response:
         return problem(403, error.problem, error.next_step)
     if isinstance(error, _ABSENT):
         return problem(404, "no such media")
+    if isinstance(error, ReadOnlyStoreError):
+        return problem(403, "nothing can be written here")
     if isinstance(error, StoreConflictError):
         return problem(409, error.problem)
     if isinstance(error, InvalidMediaError):
