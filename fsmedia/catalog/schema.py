@@ -227,6 +227,8 @@ def conform(file: pq.ParquetFile, header: TableHeader, root: str, size: int) -> 
             raise _too_large(size)
         if pa.types.is_dictionary(column.type):
             read[name] = column.cast(pa.string())
+    if compute.any(compute.match_substring_regex(read["reference"], _NO_MEDIA)).as_py():
+        raise ValueError("a reference in it names no media")  # whoever looks at the media would read what it names
     read["url"], read["key"] = urls(read["reference"], root), _bytes_keys(read["reference"])
     read["object_url"] = object_urls(read["key"], root)
     rows = len(read["reference"])
@@ -242,6 +244,7 @@ def conform(file: pq.ParquetFile, header: TableHeader, root: str, size: int) -> 
     return found.replace_schema_metadata(header._replace(attributes=None).dump())
 
 
+_NO_MEDIA: Final = r"(?i)(^|/)(\.\.?|\.fsmedia)?(/|$)"  # a segment is empty, leads up or is the store's own
 _MOST_ROWS: Final = 50_000_000
 _SMALLEST: Final = 2**26
 _MOST_EXPANSION: Final = 64

@@ -20,8 +20,10 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import av
+import pyarrow as pa
 import pytest
 from PIL import Image
+from pyarrow import parquet
 from starlette.requests import Request
 
 import fsmedia
@@ -464,9 +466,6 @@ def test_previews_and_originals_of_documents(
 
 
 def test_tables_are_shown_a_page_at_a_time(site: Site, store: MediaStore) -> None:
-    import pyarrow as pa
-    from pyarrow import parquet
-
     user, rows = site.of(MINE), 450
     sink = pa.BufferOutputStream()
     table = pa.table({"n": list(range(rows)), "t": [f"<b>{each}" for each in range(rows)], "x": [float("nan")] * rows})
@@ -607,6 +606,22 @@ def test_no_spelling_leads_out_of_the_root(
                 assert "set-cookie" not in answer.headers
         for each in ("/../app.py", "/web/app.py", "/previewer.py", "/%2e%2e/errors.py", "/viewer.js/../errors.py"):
             assert site.of("admin").ask(each).status == 404
+
+
+def test_a_catalog_that_a_stranger_wrote_leads_nowhere(local_storage: LocalStorage, url: str, tmp_path: Any) -> None:
+    """Its rows are asked for pictures to compare: one of a file outside of the root was read."""
+    store = MediaStore(url)
+    put(store, picture(), "image/png", session_id=MINE)
+    (tmp_path / "outside.png").write_bytes(picture())
+    key = store.catalog().files[0]
+    rows = parquet.read_table(key)
+    for name in ("../outside.png", f"{tmp_path}/outside.png", "a/../../outside.png", "a/.FSMEDIA/store.json"):
+        row = rows.set_column(0, "reference", pa.array([name])).cast(rows.schema)
+        parquet.write_table(pa.concat_tables([row, rows]), key)
+        with served(media_app(store, scope=scope)) as site:
+            assert site.of("admin").get("/api/media")["total"] == 1, name
+            answer = site.of("admin").get("/api/duplicates")
+        assert (answer["looked"], answer["groups"]) == (1, [])
 
 
 @pytest.mark.parametrize(
