@@ -625,7 +625,18 @@ def test_a_catalog_that_a_stranger_wrote_leads_nowhere(local_storage: LocalStora
 
 
 @pytest.mark.parametrize(
-    "given", [{"session_id": None}, {"session_id": ""}, {"session": MINE}, {"since": "x"}, [], "", {"a": {}}, 1]
+    "given",
+    [
+        {"session_id": None},
+        {"session_id": ""},
+        {"session": MINE},
+        {"since": "x"},
+        {"mime_type": "zz"},
+        [],
+        "",
+        {"a": {}},
+        1,
+    ],
 )
 def test_a_scope_that_means_nothing_shows_nothing(store: MediaStore, mine: str, given: Any) -> None:
     """A user without a session is not shown all sessions."""

@@ -275,7 +275,10 @@ class MediaApp:
             raise TypeError(f"scope must return None, or a mapping of texts that are not empty; it returned {words!r}")
         if unknown := sorted(words.keys() - {*FACETS}):
             raise TypeError(f"scope returned {unknown}; known are {', '.join(FACETS)}")
-        return selection_of(words)
+        try:
+            return selection_of(words)
+        except InvalidMediaError as error:  # of the program, not of who asks
+            raise TypeError(f"scope returned {words!r}: {error}") from error
 
     def _is_signed(self, request: Request) -> bool:
         """Return whether a request comes by a link that this application gave, in its time."""
