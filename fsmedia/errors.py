@@ -214,6 +214,7 @@ INSTALL: Final = {
     "s3": "pip install s3fs",
     "gcs": "pip install gcsfs",
     "azure": "pip install adlfs",
+    "fast": "pip install obstore",
     "catalog": "pip install pyarrow duckdb",
     "notebook": "pip install pillow av tinytag markupsafe pypdfium2 markdown-it-py anywidget",
     "browse": "pip install starlette uvicorn pyarrow duckdb pillow av markupsafe pypdfium2 markdown-it-py",

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
         VerifyReport,
     )
     from fsmedia.models.interfaces import OnError
-    from fsmedia.storage import Backend
+    from fsmedia.storage import Backend, Engine
     from fsmedia.storage.address import NestedOptions
 
     Progress = Callable[[int], object] | None
@@ -82,6 +82,7 @@ class StoreSettings(SettingsWords, total=False):
     """What `MediaStore` takes as keywords, explained there; for signatures: `**settings: Unpack[StoreSettings]`."""
 
     storage_options: Mapping[str, Any] | None
+    engine: Engine | None
     max_file_size: int | None
     durability: Durability
     read_only: bool
@@ -99,6 +100,7 @@ class StoreSettings(SettingsWords, total=False):
 
 DEFAULTS: StoreSettings = {
     "storage_options": None,
+    "engine": None,
     "max_file_size": 1 << 30,
     "durability": "fsync",
     "read_only": False,
@@ -187,6 +189,9 @@ class MediaStore:
         whom the umask allows (0666 and 0777 less the umask), with the group of a setgid folder. No effect elsewhere.
     storage_options
         What the fsspec filesystem of that URL takes: credentials, endpoint. They appear in no text this makes.
+    engine
+        What reads and writes objects on S3 and Azure: "obstore" (Rust, ``fsmedia[fast]``), "fsspec", or "auto": obstore
+        where it is installed and the options mean the same to it. None takes ``$FSMEDIA_ENGINE``, else "auto".
     max_file_size
         Most bytes of one media; None takes any number.
     durability
@@ -240,7 +245,7 @@ class MediaStore:
         )
         self._now = options["now"]
         self._fs: MediaFileSystem | None = None
-        self._backend = self._open_backend(self._root, self._storage_options)
+        self._backend = self._open_backend(self._root, self._storage_options, options["engine"])
         self._settings_file = SettingsFile(self._backend, asked, self._now)
         if options["read_only"]:
             self._settings_file.check_exists()
@@ -293,6 +298,15 @@ class MediaStore:
     def url(self) -> str:
         """The root URL, without user, password or query."""
         return self._backend.url
+
+    @property
+    def engine(self) -> str:
+        """What reads and writes objects: "obstore", or "fsspec (...)" with the reason why not obstore.
+
+        Elsewhere than on an object store "fsmedia's own". What botocore makes of the options, the environment and the
+        profile shows at the first call to the storage; so does this, then.
+        """
+        return self._backend.engine
 
     @property
     def organization(self) -> OrganizationMode:
@@ -1489,7 +1503,9 @@ class MediaStore:
         configuration = self._settings_file.refresh()
         # A mistyped root looks like an empty store, and with `delete` the target would become as empty.
         self._settings_file.check_exists()
-        opening = self._open_backend(*resolve_root(url, storage_options))
+        # "obstore" was asked for this root; the other may lie where there is none.
+        engine = self._options["engine"]
+        opening = self._open_backend(*resolve_root(url, storage_options), "auto" if engine == "obstore" else engine)
         with closing(opening) as backend:
             target = open_target(backend, asked, self._backend, configuration)
             options = SyncOptions(
@@ -1612,9 +1628,9 @@ class MediaStore:
         self._check_writable()
         return check_storage(self._backend, self._now, stopped)
 
-    def _open_backend(self, root: str, storage_options: Mapping[str, Any] | None) -> Backend:
-        options = self._options
-        return open_backend(root, storage_options, timeout=options["timeout"], durability=options["durability"])
+    def _open_backend(self, root: str, storage_options: Mapping[str, Any] | None, engine: Engine | None) -> Backend:
+        timeout, durability = self._options["timeout"], self._options["durability"]
+        return open_backend(root, storage_options, timeout=timeout, durability=durability, engine=engine)
 
     @property
     def _references(self) -> References:

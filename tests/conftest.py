@@ -23,6 +23,7 @@ os.environ.update(
     AWS_CONFIG_FILE=os.devnull,
     AWS_SHARED_CREDENTIALS_FILE=os.devnull,
     FSSPEC_CONFIG_DIR=os.devnull,
+    FSMEDIA_ENGINE="fsspec",  # obstore's turns are storages of their own
     FSMEDIA_CACHE="off",  # tests of the cache name a folder of their own
     NO_PROXY="127.0.0.1,localhost",
     no_proxy="127.0.0.1,localhost",
@@ -60,8 +61,8 @@ MEMORY_NUMBERS = count(1)
 MOST_WORKERS = 6  # each has servers of its own, and imports what clients bring along
 TESTS = Path(__file__).parent
 ON_SEAWEED = (
-    "contract/test_store.py", "contract/test_named.py", "contract/test_tickets.py", "protocol/test_requests.py",
-    "protocol/test_tickets.py", "surfaces/test_uploads.py",
+    "contract/test_engine.py", "contract/test_store.py", "contract/test_named.py", "contract/test_tickets.py",
+    "protocol/test_requests.py", "protocol/test_tickets.py", "surfaces/test_uploads.py",
 )  # fmt: skip
 """Files whose cases run on SeaweedFS at small size too: it is the third S3, and the slowest of them."""
 ON_MOTO = (
@@ -74,6 +75,10 @@ ON_FILE_SERVERS = (
     "contract/test_references.py", "contract/test_sound.py", "contract/test_store.py",
 )  # fmt: skip
 """Files whose cases run on SFTP and WebDAV at small size too."""
+OBSTORE = "+obstore"
+"""Behind the name of a storage: obstore reads and writes its objects; else s3fs and adlfs do."""
+ON_OBSTORE = ("contract/test_store.py", "protocol/test_requests.py", "protocol/test_wrong_answers.py")
+"""Files whose cases run by obstore at small size too, where they run on the same storage by fsspec."""
 
 
 def asked_for_full(config: pytest.Config) -> bool:
@@ -102,7 +107,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         is_second = on_rclone != item.name and (item.path, on_rclone) in usual
         given = () if case is None else [each for each in case.params.values() if isinstance(each, str)]
         is_served = any(each in places.FILE_SERVERS for each in given)
-        spared = ((is_second, ON_MOTO), (places.S3_SEAWEED in given, ON_SEAWEED), (is_served, ON_FILE_SERVERS))
+        is_fast = any(each.endswith(OBSTORE) for each in given)
+        spared = (
+            (is_second, ON_MOTO), (places.S3_SEAWEED in given, ON_SEAWEED), (is_served, ON_FILE_SERVERS),
+            (is_fast, ON_OBSTORE),
+        )  # fmt: skip
         for is_spared, paths in spared:
             if is_spared and not any(item.path.is_relative_to(TESTS / path) for path in paths):
                 item.add_marker("full")
@@ -160,6 +169,11 @@ SERVED = {
 
 def make_storage(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """Return a fresh, empty storage of this name; its server is started if it is the first."""
+    name, is_fast, _ = name.partition(OBSTORE)
+    if is_fast:
+        patch = pytest.MonkeyPatch()
+        request.addfinalizer(patch.undo)
+        patch.setenv("FSMEDIA_ENGINE", "obstore")
     if name == places.LOCAL:
         return places.LocalStorage(name, str(tmp_path / "media"))
     if name == places.MEMORY:
@@ -175,7 +189,10 @@ def mostly(*usual: str, of: tuple[str, ...] = places.ALL_STORAGES) -> list[Any]:
     """Return fixture parameters: these storages, and the rest of `of` in the full run."""
     # Whether a case runs on those at small size, too, depends on its file.
     plain = (*usual, *(each for each in of if each in places.FILE_SERVERS and each not in usual))
-    return [*plain, *(pytest.param(each, marks=pytest.mark.full) for each in of if each not in plain)]
+    plain += tuple(f"{each}{OBSTORE}" for each in plain if each in places.BY_OBSTORE)
+    rest = [each for each in of if each not in plain]
+    rest += [f"{each}{OBSTORE}" for each in rest if each in places.BY_OBSTORE]
+    return [*plain, *(pytest.param(each, marks=pytest.mark.full) for each in rest)]
 
 
 def on(*usual: str, of: tuple[str, ...] = places.ALL_STORAGES) -> pytest.MarkDecorator:

@@ -28,6 +28,8 @@ from tests.servers import AzuriteServer, FakeGcsServer, Requests, S3Server
 LOCAL, MEMORY, GCS, AZURE, SFTP, WEBDAV = "local", "memory", "gcs", "azure", "sftp", "webdav"
 S3_MOTO, S3_RCLONE, S3_SEAWEED = "s3-moto", "s3-rclone", "s3-seaweed"
 OBJECT_STORAGES = (S3_MOTO, S3_RCLONE, GCS, S3_SEAWEED, AZURE)
+BY_OBSTORE = (S3_MOTO, S3_RCLONE, S3_SEAWEED, AZURE)
+"""Run a second time with obstore as the engine."""
 FILE_SERVERS = (SFTP, WEBDAV)
 """Opened by the class for any filesystem of fsspec's."""
 WITHOUT_URLS = (MEMORY, GCS, *FILE_SERVERS)

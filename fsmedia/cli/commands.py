@@ -20,7 +20,8 @@ gs://bucket/media, or any other URL of fsspec.
 
 Credentials and endpoints are taken from where the storage's own tools look for them (AWS_ACCESS_KEY_ID,
 AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_PROFILE, GOOGLE_APPLICATION_CREDENTIALS, ...), from fsspec's
-FSSPEC_S3_ENDPOINT_URL and the like, or from `--option KEY=VALUE`, which is shown nowhere.
+FSSPEC_S3_ENDPOINT_URL and the like, or from `--option KEY=VALUE`, which is shown nowhere. FSMEDIA_ENGINE=fsspec or
+obstore chooses what reads and writes the objects of S3 and Azure.
 
 """
 

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from fsmedia.core.telemetry import Hook
     from fsmedia.filesystem.files import AsyncMediaFile
     from fsmedia.format.settings import Configuration
+    from fsmedia.storage import Engine
     from fsmedia.storage.address import NestedOptions
 
 __all__ = ["MediaFileSystem"]
@@ -174,7 +175,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         Configured stores by name: URL, or ``{"url": ..., "storage_options": {...}}``.
     fo, target_protocol, target_options
         The root as a chained URL gives it.
-    durability, max_file_size, read_only, verify_reads, timeout, hooks, deletion_log, now
+    engine, durability, max_file_size, read_only, verify_reads, timeout, hooks, deletion_log, now
         As in `MediaStore`; a timeout may be given in seconds.
     block_size
         Bytes that a seek in an opened media fetches from an object store; None is 256 KiB.
@@ -210,6 +211,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         storage_options: Mapping[str, Any] | None = None,
         store: str | None = None,
         stores: Mapping[str, Any] | None = None,
+        engine: Engine | None = None,
         durability: Literal["fsync", "rename"] = "fsync",
         max_file_size: int | None = 1 << 30,
         read_only: bool = False,
@@ -234,6 +236,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         age = view_max_age if view_max_age is None else as_age(view_max_age)
         limit = timeout if isinstance(timeout, timedelta) else timedelta(seconds=timeout)
         self._settings: dict[str, Any] = {
+            "engine": engine,
             "durability": durability,
             "max_file_size": max_file_size,
             "read_only": read_only,
@@ -258,7 +261,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         if address.protocol_of(self._address.url) not in address.LOCAL:
             # fsspec would reuse a filesystem that took its credentials from an environment that has changed since.
             options["skip_instance_cache"] = True
-        self._backend = open_backend(self._address.url, options, timeout=limit, durability=durability)
+        self._backend = open_backend(self._address.url, options, timeout=limit, durability=durability, engine=engine)
         self._observer = Observer(self._backend.url, self._settings["hooks"])
         self._settings_file = LazySettingsFile(self._backend, now)
         self._views = Views(self._backend, self._settings_file, age, now)

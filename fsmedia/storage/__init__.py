@@ -6,16 +6,18 @@ the table below.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 
-from fsmedia.errors import InvalidReferenceError
+from fsmedia.errors import InvalidMediaError, InvalidReferenceError
 from fsmedia.storage.address import LOCAL, check_spelling, plain_root
 from fsmedia.storage.errors import PreconditionFailed, secrets_of, storage_error
 from fsmedia.storage.local import LocalBackend
+from fsmedia.storage.obstore_engine import ENGINE_VARIABLE, ENGINES, Engine
 from fsmedia.storage.port import (
     SEEK_BLOCK,
     Backend,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SEEK_BLOCK",
     "Backend",
+    "Engine",
     "Entry",
     "Exclusion",
     "PreconditionFailed",
@@ -62,13 +65,18 @@ def open_backend(
     *,
     timeout: timedelta,
     durability: Literal["fsync", "rename"] = "fsync",
+    engine: Engine | None = None,
 ) -> Backend:
     """Open the storage below a root URL; nothing is read or written.
 
-    Raises `StorageError`: the protocol is unknown, or its package is not installed. Raises `InvalidReferenceError`: the
-    URL can't be a root.
+    `engine`: what reads and writes objects; None takes ``$FSMEDIA_ENGINE``, where that means something for the URL, or
+    "auto". Raises `StorageError`: the protocol is unknown, or its package is not installed. Raises
+    `InvalidReferenceError`: the URL can't be a root, or the engine can't open it.
     """
     options = dict(storage_options or {})
+    chosen: Any = engine or os.environ.get(ENGINE_VARIABLE, "").strip() or "auto"
+    if chosen not in ENGINES:
+        raise InvalidMediaError(f"unknown engine {chosen!r}", next_step=f"use one of {', '.join(ENGINES)}")
     if not url.strip() or "\0" in url:
         problem = "the root of a store must be a path or a URL"
         raise InvalidReferenceError(problem, next_step="e.g. /data/media or s3://bucket/media")
@@ -76,6 +84,8 @@ def open_backend(
     url = plain_root(url)
     protocol = get_protocol(url)
     secrets = secrets_of(options, url)
+    if protocol in LOCAL and engine == "obstore":
+        raise InvalidReferenceError("a local root is no place for obstore", next_step='leave engine="obstore" out')
     if protocol in LOCAL:
         if options:
             problem = f"a local root takes no storage options, got {', '.join(sorted(options))}"
@@ -97,9 +107,12 @@ def open_backend(
     # Imported here: S3 and GCS bring packages that take a second to load, and may not be installed.
     try:
         kind: type[FsspecBackend] = getattr(import_module(module), name)
-        return kind(url, options, timeout)
+        # The environment's is for all stores: those on other storages take what there is.
+        return kind(url, options, timeout, chosen if engine or kind.knows_obstore else "auto")
     except ImportError as error:
         raise missing_package(protocol, extra, error) from None
+    except InvalidReferenceError:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever a filesystem's constructor raises
         raised = storage_error(error, None, secrets)
         raised.next_step = f"check the URL and the storage options of {protocol}://"

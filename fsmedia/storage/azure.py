@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import re
 from base64 import b64encode
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, cast
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from adlfs import AzureBlobFileSystem
 from azure.core import MatchConditions
@@ -24,13 +27,14 @@ from fsspec.spec import AbstractBufferedFile
 
 from fsmedia.errors import InvalidReferenceError, MediaError, StorageError
 from fsmedia.format import keys
+from fsmedia.storage import obstore_engine as rust
 from fsmedia.storage.errors import ErrorTranslator, UnexpectedAnswerError, secrets_of
 from fsmedia.storage.fsspec_backend import FsspecBackend, headers_of_answer, lifetime_of_url
 from fsmedia.storage.listing import Page, pages
 from fsmedia.storage.port import SignedUpload, StorageClock, Version, VersionRules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     from azure.storage.blob import BlobProperties
@@ -52,6 +56,22 @@ _NO_VERSION = "none"  # of a current blob where none are kept, or a deleted one;
 _POLL_SECONDS = 0.5
 _FIRST_WAIT = 0.5
 """Seconds before a busy server is asked again; the client's own 15 s are longer than most timeouts."""
+_CONNECT_SECONDS, _READ_SECONDS = 20, 60  # as Azure's own client
+_CARRIED: dict[str, frozenset[str] | None] = dict.fromkeys((
+    "account_name", "account_key", "sas_token", "connection_string", "account_host", "blocksize", "max_concurrency",
+    "default_fill_cache", "default_cache_type", "use_listings_cache", "listings_expiry_time", "max_paths",
+    "skip_instance_cache",
+))  # fmt: skip
+"""Options of adlfs that mean the same with obstore."""
+_OWN_CODES = (
+    "BlobNotFound",
+    "ContainerNotFound",
+    "ResourceNotFound",
+    "ConditionNotMet",
+    "BlobAlreadyExists",
+    "InvalidRange",
+)
+"""Codes of refusals that Azure alone sends."""
 
 
 def _is_folder(found: BlobProperties) -> bool:
@@ -99,11 +119,15 @@ def _is_listing(page: Any, container: str, begin: str) -> bool:
 
 
 class CheckedAzureFileSystem(AzureBlobFileSystem):
-    """adlfs, but each call is one request where it can be, and what is no answer of Azure raises."""
+    """adlfs, but each call is one request where it can be, and what is no answer of Azure raises.
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    `obstore`: "auto" or "obstore" lets that read and write blobs where it can.
+    """
+
+    def __init__(self, *args: Any, obstore: rust.Engine = "fsspec", **options: Any) -> None:
         super().__init__(*args, **options)
         self.clock = StorageClock()
+        self.rust = rust.StandIn(obstore, self.clock, self._find_obstacle, self._new_store)
         self.versioned: bool | None = None
         """Whether older versions are kept, by what the last upload told; None: there was none yet."""
         settings = self.service_client._config
@@ -162,8 +186,53 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
         container, _, name = path.partition("/")
         return self.service_client.get_blob_client(container, name)
 
+    def _find_obstacle(self) -> str:
+        """Return what makes obstore no equal of the client that adlfs has made; empty: nothing."""
+        client: Any = self.service_client
+        if hasattr(client.credential, "account_key") or "sig=" in client._query_str:
+            return ""
+        return "the credentials are neither the account's key nor a shared access signature"
+
+    def _new_store(self, container: str) -> Any:
+        """Make a client of obstore's that asks as Azure's own does."""
+        client: Any = self.service_client
+        store_class: Any = import_module("obstore.store").AzureStore
+        place = urlsplit(client.url)
+        by_key = hasattr(client.credential, "account_key")
+        login = {"account_key": client.credential.account_key} if by_key else {"sas_key": client._query_str.lstrip("?")}
+        proxy = None if proxy_bypass(str(place.hostname)) else getproxies().get(place.scheme)
+        return store_class(
+            container,
+            config={
+                "account_name": client.account_name, "endpoint": place._replace(query="").geturl().rstrip("/"),
+                "credential_type": "access_key" if by_key else "sas_token", "skip_signature": False,
+                "use_emulator": False, "use_fabric_endpoint": False, **login,
+            },
+            client_options=rust.client_options(client.url, proxy, _CONNECT_SECONDS, _READ_SECONDS),
+            retry_config={
+                "max_retries": client._config.retry_policy.total_retries,
+                "backoff": {"init_backoff": timedelta(seconds=_FIRST_WAIT)},
+            },
+        )  # fmt: skip
+
+    def _store_for(self, path: str) -> tuple[Any, str]:
+        """Return obstore's client for a blob, and its name; None where it can't be asked for it."""
+        container, _, name = path.partition("/")
+        if _NO_NAME.search(path) or not self.rust.takes(name):
+            return None, name
+        return self.rust.client(container), name
+
     async def upload(self, path: str, data: bytes | BinaryIO, content_type: str, **condition: Any) -> str:
         """Put bytes, those of more than one request only visible when all are there; return the ETag."""
+        store, name = self._store_for(path) if isinstance(data, bytes) and len(data) <= _ONE_REQUEST else (None, "")
+        if store is not None:
+            tag = condition.get("etag")
+            mode = "overwrite" if not condition else "create" if tag is None else {"e_tag": tag}
+            attributes = {"Content-Type": content_type}
+            call = store.put_async(name, data, attributes=attributes, mode=mode, use_multipart=False)
+            if (told := await _unless_refused(call, name)) is not None:
+                self.versioned = told["version"] is not None
+                return str(told["e_tag"])
         with self._asking() as checked:
             settings = ContentSettings(content_type=content_type)
             how = {"content_settings": settings, "max_concurrency": _PARTS_AT_ONCE, "overwrite": not condition}
@@ -180,6 +249,12 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
 
     async def read(self, path: str, start: int = 0, length: int | None = None, **version: str) -> tuple[bytes, str]:
         """Read a part of a blob, and return the ETag with it."""
+        store, name = self._store_for(path)
+        if store is not None and not version:
+            end = {"offset": start} if length is None else (start, start + length)
+            call = store.get_async(name, options={} if (start, length) == (0, None) else {"range": end})
+            if (found := await _unless_refused(call, name)) is not None:
+                return await rust.Body(found, name).read(), found.meta["e_tag"]
         # Without an offset where it can be: so the client reads an empty blob too.
         part = {} if (start, length) == (0, None) else {"offset": start, "length": length}
         with self._asking() as checked:
@@ -272,6 +347,18 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
         return blobs, [each.name for each in found if isinstance(each, BlobPrefix)], pager.continuation_token or None
 
 
+async def _unless_refused(call: Awaitable[Any], name: str) -> Any:
+    """Make a call by obstore, with Azure's refusals as builtin errors; None: adlfs shall judge the answer."""
+    try:
+        return await rust.asked(call, name)
+    except rust.Refusal as refusal:
+        if refusal.code not in _OWN_CODES:
+            return None
+        error: Any = HttpResponseError(message=refusal.message)
+        error.status_code, error.error_code = refusal.status, refusal.code
+        raise _builtin(error) from None
+
+
 class AzureBackend(FsspecBackend):
     """A root in a container."""
 
@@ -283,6 +370,16 @@ class AzureBackend(FsspecBackend):
     options: ClassVar[dict[str, Any]] = {"use_listings_cache": False}
     one_level: ClassVar[dict[str, Any] | None] = {"one_level": True}
     conditional: ClassVar[bool] = True
+    knows_obstore: ClassVar[bool] = True
+
+    def _forced_options(self) -> dict[str, Any]:
+        return {**self.options, "obstore": self.wanted}
+
+    def why_not_obstore(self) -> str:
+        """Look at the options and the environment; the credentials show at the first call."""
+        if "AZURE_ENCRYPTION_KEY" in os.environ:
+            return "AZURE_ENCRYPTION_KEY is set, which adlfs does not read"
+        return rust.not_carried(self._options(), _CARRIED)
 
     def _open_filesystem(self) -> tuple[Any, str]:
         filesystem, root = super()._open_filesystem()

@@ -31,8 +31,10 @@ from fsspec.config import apply_config
 from fsspec.utils import get_protocol
 
 from fsmedia.errors import (
+    INSTALL,
     CorruptMediaError,
     InvalidMediaError,
+    InvalidReferenceError,
     LocalFileContext,
     MediaError,
     MediaNotFoundError,
@@ -53,6 +55,7 @@ from fsmedia.storage.errors import (
     secrets_of,
 )
 from fsmedia.storage.listing import KeyOrder, Page, depth_first, level
+from fsmedia.storage.obstore_engine import is_installed
 from fsmedia.storage.port import (
     SEEK_BLOCK,
     Backend,
@@ -74,6 +77,7 @@ if TYPE_CHECKING:
 
     from fsspec import AbstractFileSystem
 
+    from fsmedia.storage.obstore_engine import Engine
     from fsmedia.storage.port import Version
 
 T = TypeVar("T")
@@ -407,7 +411,8 @@ class FsspecBackend(Backend):
     """A root that fsspec opens; see `Backend` for the methods.
 
     `url`: the root. `storage_options`: what fsspec's filesystem takes; may hold secrets, which appear in no text this
-    object makes. `timeout`: longest wait for one answer.
+    object makes. `timeout`: longest wait for one answer. `engine`: what reads and writes objects. Raises
+    `InvalidReferenceError`: that is "obstore", and it can't.
     """
 
     options: ClassVar[dict[str, Any]] = {}
@@ -430,10 +435,21 @@ class FsspecBackend(Backend):
     conditional: ClassVar[bool] = False
     """Whether `put` can ask for conditions; whether the server keeps them is found out by asking it."""
 
-    def __init__(self, url: str, storage_options: Mapping[str, Any], timeout: timedelta) -> None:
+    knows_obstore: ClassVar[bool] = False
+    """Whether obstore can read and write objects in the filesystem's place."""
+
+    def __init__(
+        self, url: str, storage_options: Mapping[str, Any], timeout: timedelta, engine: Engine = "fsspec"
+    ) -> None:
         self._given_url = url
         self._storage_options = dict(storage_options)
         self.timeout = timeout
+        self._why_fsspec = 'asked for by engine="fsspec"' if engine == "fsspec" else self._why_not_obstore()
+        if engine == "obstore" and self._why_fsspec:
+            step = 'open the store with engine="auto", or without that'
+            raise InvalidReferenceError(f"obstore can't open {public_url(url)}: {self._why_fsspec}", next_step=step)
+        self.wanted: Engine = "fsspec" if self._why_fsspec else engine
+        """What reads and writes objects, as far as it was known when the root was opened."""
         self._secrets = secrets_of(storage_options, url)
         self._opened: tuple[int, AbstractFileSystem] | None = None
         self.url = "::".join(public_url(link) if "://" in link else link for link in url.split("::")).rstrip("/")
@@ -441,14 +457,15 @@ class FsspecBackend(Backend):
         self._key_order = KeyOrder(self.url, unordered=self._lists_unordered())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._given_url, self._storage_options, self.timeout)
+        return type(self), (self._given_url, self._storage_options, self.timeout, self.wanted)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 
     def below(self, folder: str) -> Self:
         """Return a client whose filesystem is an instance of its own."""
-        made = type(self)(self._given_url, {**self._storage_options, "skip_instance_cache": True}, self.timeout)
+        options = {**self._storage_options, "skip_instance_cache": True}
+        made = type(self)(self._given_url, options, self.timeout, self.wanted)
         made._enter(self._path(folder))
         made.url = f"{self.url}/{folder}"
         return made
@@ -518,6 +535,24 @@ class FsspecBackend(Backend):
     def _named(self, name: str) -> str:
         """Return the key of an object by its name in the bucket."""
         return self._key(f"{self._bucket}/{name}")
+
+    def _why_not_obstore(self) -> str:
+        """Return why obstore can't read and write here; empty where it can, as far as this shows without a request."""
+        if not self.knows_obstore:
+            return "obstore is not used for this protocol"
+        if "::" in self._given_url:
+            return "a chain of filesystems is opened by fsspec"
+        return self.why_not_obstore() if is_installed() else f"obstore is not installed: {INSTALL['fast']}"
+
+    def why_not_obstore(self) -> str:
+        """Return what of the URL, the options and the environment obstore has no equal of."""
+        raise NotImplementedError(self.url)
+
+    @property
+    def engine(self) -> str:  # type: ignore[override] # known when the filesystem is
+        """What reads and writes objects, with the reason where it is not obstore."""
+        why = self._why_fsspec or self.fs.rust.obstacle
+        return f"fsspec ({why})" if why else "obstore"
 
     @property
     def asynchronous(self) -> bool:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeVar
 
+    from fsmedia.storage.obstore_engine import Engine
+
     T = TypeVar("T")
 
 _LOST = ("EOFError", "SSHException", "error_temp")
@@ -143,8 +145,10 @@ class RenamingBackend(FsspecBackend):
     renames = True
     _cache: CachingFileSystem | None = None
 
-    def __init__(self, url: str, storage_options: Mapping[str, Any], timeout: timedelta) -> None:
-        super().__init__(url, storage_options, timeout)
+    def __init__(
+        self, url: str, storage_options: Mapping[str, Any], timeout: timedelta, engine: Engine = "fsspec"
+    ) -> None:
+        super().__init__(url, storage_options, timeout, engine)
         links = [self._cache or cast("Any", self.fs)._filesystem]
         for link in links:
             names = {link.protocol} if isinstance(link.protocol, str) else {*link.protocol}

@@ -282,6 +282,8 @@ class Backend(ABC):
     """Most bytes that `sign_upload` signs for; None: any number."""
     timeout: timedelta = timedelta(0)
     """Longest wait for one answer; zero where answers are the operating system's."""
+    engine: str = "fsmedia's own"
+    """What reads and writes the bytes, and why where it is not the fastest that was asked for."""
 
     @property
     def exclusion(self) -> Exclusion:

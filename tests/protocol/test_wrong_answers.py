@@ -36,7 +36,7 @@ from fsmedia.maintenance.verify import Verification
 from fsmedia.storage import azure, gcs, s3
 from fsmedia.storage.fsspec_backend import FsspecBackend
 from fsmedia.storage.listing import KeyOrder
-from tests.conftest import Clock, make_storage
+from tests.conftest import OBSTORE, Clock, make_storage
 from tests.servers import Call, WrongAnswer
 from tests.storages import AZURE, GCS, S3_MOTO, S3_RCLONE, AzureStorage, GcsStorage, ObjectStorage, S3Storage
 
@@ -329,6 +329,7 @@ def list_all(world: World) -> Act:
 SCENARIOS = (delete, sweep, leftovers, sync, verify, erase, catalog, list_all)
 LISTED = pytest.mark.parametrize("place", [S3_RCLONE, GCS, pytest.param(AZURE, marks=pytest.mark.full)], indirect=True)
 PLACE = pytest.mark.parametrize("place", [S3_RCLONE, GCS], indirect=True)
+ON_BOTH_ENGINES = pytest.mark.parametrize("place", [S3_RCLONE, f"{S3_RCLONE}{OBSTORE}", GCS], indirect=True)
 ON_MOTO = pytest.mark.parametrize("place", [S3_MOTO, GCS], indirect=True)  # for the relay asks too, and can't sign
 ON_S3 = pytest.mark.parametrize("place", [S3_RCLONE], indirect=True)
 Scenario = Any  # a function of a world
@@ -565,7 +566,7 @@ CONFIRMED: dict[Any, dict[type, tuple[list[Asked], bytes, list[bytes]]]] = {
 
 
 @scenarios(*CONFIRMED)
-@PLACE
+@ON_BOTH_ENGINES
 def test_what_is_not_confirmed_is_an_error(world: World, scenario: Scenario) -> None:
     """The server is never asked; somebody in between says 200."""
     act, (asked, believed, bodies) = scenario(world), CONFIRMED[scenario][type(world.place)]
@@ -623,7 +624,7 @@ def test_a_due_index_is_not_complete_by_one_wrong_answer(world: World, monkeypat
 PAGES = [WrongAnswer(method, target="/runs/|%2F|/o/", body=PORTAL) for method in ("HEAD", "GET")]
 
 
-@PLACE
+@ON_BOTH_ENGINES
 def test_a_look_or_a_read_answered_with_a_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page of HTML is neither a sidecar nor a media; without the proofs it is taken for both."""
     reference = world.put("the bytes")
@@ -647,7 +648,7 @@ def test_a_look_or_a_read_answered_with_a_page(world: World, monkeypatch: pytest
 
 
 # -- each call -------------------------------------------------------------------------------------------------
-SMALL = {S3_MOTO: 5, GCS: 8}
+SMALL = {S3_MOTO: 5, f"{S3_MOTO}{OBSTORE}": 1, GCS: 8}
 """The small run takes every so manieth kind."""
 
 
@@ -671,7 +672,7 @@ OPERATIONS = (
     erase, catalog,
 )  # fmt: skip
 OPERATION = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.__name__)
-PLACES = pytest.mark.parametrize("place", [S3_MOTO, GCS])
+PLACES = pytest.mark.parametrize("place", [S3_MOTO, pytest.param(f"{S3_MOTO}{OBSTORE}", marks=pytest.mark.full), GCS])
 
 
 def fits(call: Call, method: str | None) -> bool:

@@ -1,0 +1,187 @@
+"""obstore (Rust's object_store) beside a filesystem of fsspec: it reads and writes objects, all else stays as it is.
+
+The filesystem of a storage makes a call by obstore where that is sure to mean the same, and by itself where it is not:
+what obstore shows too little of (dates and fields of answers, what a listing or a deletion says), names and refusals
+that it spells in its own way, a process forked from one that used it.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from html import unescape
+from importlib.util import find_spec
+from os import getpid
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from fsmedia.errors import InvalidReferenceError
+from fsmedia.storage.errors import UnexpectedAnswerError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from fsmedia.storage.port import StorageClock
+
+T = TypeVar("T")
+Engine = Literal["auto", "fsspec", "obstore"]
+ENGINES = ("auto", "fsspec", "obstore")
+ENGINE_VARIABLE = "FSMEDIA_ENGINE"
+"""Environment variable with the engine of stores that are opened without one."""
+DEFINITE = (404, 409, 412, 416)
+"""Statuses of refusals that mean the same whoever asked; after any other the filesystem asks again itself."""
+_CHUNK = 2**20
+# object_store knows no empty parts, no "." and no "..", and drops a slash at either end without a word.
+_OTHERWISE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f]")
+_STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})[^:]*: ?(.*)", re.DOTALL)
+_started: list[int] = []
+
+
+class Refusal(Exception):  # noqa: N818 - what a server says is no failure of a program
+    """A server's refusal, or what obstore makes of an answer (status 0)."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(f"{status} {code}: {message}")
+        self.status, self.code, self.message = status, code, message
+
+
+def is_installed() -> bool:
+    """Tell whether obstore can be imported."""
+    return find_spec("obstore") is not None
+
+
+class StandIn:
+    """obstore's clients of the buckets of one filesystem, where it can stand in for that.
+
+    `find_obstacle`: says what the filesystem's own client has that obstore's could not have. `make`: a client of a
+    bucket, that asks as the filesystem's own does.
+    """
+
+    def __init__(
+        self, wanted: Engine, clock: StorageClock, find_obstacle: Callable[[], str], make: Callable[[str], Any]
+    ) -> None:
+        self.obstacle = ""
+        self._wanted, self._clock, self._find_obstacle, self._make = wanted, clock, find_obstacle, make
+        self._stores: dict[str, Any] = {}
+        self._date_again = 0.0
+
+    def forget(self) -> None:
+        """Make new clients: the filesystem has a new one."""
+        self._stores.clear()
+
+    def takes(self, name: str) -> bool:
+        """Tell whether obstore may be asked for an object of this name now."""
+        if self._wanted == "fsspec" or (self.obstacle and self._wanted == "auto"):
+            return False
+        # obstore shows no dates: what asks for them once an hour goes by the filesystem itself, and once a minute where
+        # the answer had none.
+        if self._clock.is_wanted and monotonic() >= self._date_again:
+            self._date_again = monotonic() + 60
+            return False
+        if not _started:
+            _started.append(getpid())
+        # Its threads do not survive a fork.
+        return _OTHERWISE.search(name) is None and _started[0] == getpid()
+
+    def client(self, bucket: str) -> Any:
+        """Return obstore's client of a bucket; None where it can't stand in. The filesystem has connected before."""
+        if bucket not in self._stores:
+            self.obstacle = self.obstacle or self._find_obstacle()
+            if self.obstacle and self._wanted == "obstore":
+                step = 'leave it out, or open the store with engine="auto"'
+                raise InvalidReferenceError(f"obstore can't open {bucket!r}: {self.obstacle}", next_step=step)
+            self._stores[bucket] = None if self.obstacle else self._make(bucket)
+        return self._stores[bucket]
+
+
+def client_options(endpoint: str, proxy: str | None, connect: float, read: float) -> dict[str, Any]:
+    """Return options of obstore's HTTP client, for this proxy or none; waits in seconds."""
+    place = urlsplit(endpoint)
+    # Through one that nothing passes: without any, obstore looks for the environment's, and in its own way.
+    nowhere = {"proxy_url": "http://127.0.0.1:9", "proxy_excludes": place.hostname} if getproxies() else {}
+    return {
+        # The whole answer has no limit here: who waits for it counts the time, by its size.
+        "timeout": timedelta(days=1), "connect_timeout": timedelta(seconds=connect),
+        "read_timeout": timedelta(seconds=read), "allow_http": place.scheme == "http",
+        **({"proxy_url": proxy} if proxy else nowhere),
+    }  # fmt: skip
+
+
+def not_carried(options: Mapping[str, Any], known: Mapping[str, frozenset[str] | None], place: str = "") -> str:
+    """Name the first option that obstore has no equal of; empty: there is none.
+
+    `known`: the names of those that it has, with the names in them where they hold more.
+    """
+    for name, value in options.items():
+        if name not in known:
+            return f"obstore has nothing that is the same as {place}{name}"
+        inner = known[name]
+        if inner is not None and (found := not_carried(value or {}, dict.fromkeys(inner), f"{place}{name}.")):
+            return found
+    return ""
+
+
+async def asked(call: Awaitable[T], name: str) -> T:
+    """Await a call about the object of a name; `Refusal`, `TimeoutError` or `ConnectionError` where it fails."""
+    from obstore.exceptions import BaseError
+
+    try:
+        return await call
+    except (BaseError, OSError) as error:
+        # Without a cause: its text shows a whole request.
+        raise _translated(error, name) from None
+
+
+def _translated(error: Exception, name: str) -> Exception:
+    text, _, debug = str(error).partition("\n\nDebug source:")
+    # A name is a stranger's, and stands before what the server said.
+    if (found := _STATUS.search(text.partition(name)[2] or text)) is not None:
+        code, message = (re.search(f"<{each}>([^<]*)</{each}>", found[2]) for each in ("Code", "Message"))
+        told = [found[1] if each is None else unescape(each[1]) for each in (code, message)]
+        return Refusal(int(found[1]), *told)
+    first = text.partition("\n")[0]
+    if "kind: Timeout" in debug:
+        return TimeoutError(first)
+    return ConnectionError(first) if "HttpError" in debug else Refusal(0, type(error).__name__, first)
+
+
+class Body:
+    """Bytes of an answer that come as they are read, in the words of aiobotocore."""
+
+    def __init__(self, result: Any, name: str) -> None:
+        start, end = result.range
+        self.size = self._left = end - start
+        self._result, self._name = result, name
+        self._stream: Any = None
+        self._ahead = memoryview(b"")
+
+    async def read(self, size: int | None = None) -> bytes:
+        """Read up to so many bytes, all by default; nothing at the end."""
+        wanted = self._left if size is None else min(size, self._left)
+        if not wanted:
+            return b""
+        if wanted == self.size:
+            data = (await asked(self._result.bytes_async(), self._name)).to_bytes()
+            if len(data) != wanted:
+                raise UnexpectedAnswerError(f"{len(data)} bytes came where {wanted} were told")
+            self._left = 0
+            return bytes(data)
+        if self._stream is None:
+            self._stream = self._result.stream(min_chunk_size=_CHUNK)
+        pieces: list[memoryview] = []
+        while wanted:
+            if not self._ahead:
+                self._ahead = memoryview(await asked(anext(self._stream, b""), self._name))
+                if not self._ahead:
+                    raise UnexpectedAnswerError(f"the answer ended {self._left} bytes too early")
+            pieces.append(self._ahead[:wanted])
+            self._ahead = self._ahead[wanted:]
+            wanted -= len(pieces[-1])
+            self._left -= len(pieces[-1])
+        return b"".join(pieces)
+
+    def close(self) -> None:
+        """Give up what was not read."""
+        self._result = self._stream = None
