@@ -4,6 +4,7 @@ Not part of the tests: a machine's load would fail them. The README's test comma
 take turns: each runs once a round, and the median of its rounds counts.
 """
 
+import asyncio
 import gc
 import hashlib
 import itertools
@@ -31,7 +32,10 @@ from fsmedia.catalog.views import CatalogRows, Tree
 from fsmedia.core.telemetry import Observer, observed
 from fsmedia.format import keys
 from fsmedia.format.layout import DEFAULT_VIEWS, View
+from fsmedia.storage.fsspec_backend import CONCURRENCY
+from tests.protocol.wire import seed
 from tests.servers import RcloneServer
+from tests.storages import S3Storage
 from tests.surfaces.commands import started
 from tests.surfaces.specimens import picture
 from tests.surfaces.test_browse import entered
@@ -182,7 +186,8 @@ IN_AND_OUT = """
 import json, shutil, sys
 from fsmedia import MediaContent, MediaMetadata, MediaStore
 from tests.protocol.streaming_child import peak
-store = MediaStore(sys.argv[2], durability="rename").create()
+engine, options = sys.argv[4:] or (None, "null")
+store = MediaStore(sys.argv[2], durability="rename", storage_options=json.loads(options), engine=engine).create()
 store.retrieve_media(store.store_media(MediaContent(data=b"x", mime_type="text/plain"), MediaMetadata(run_id="r")))
 before = peak()
 reference = store.store_media(MediaContent.from_path(sys.argv[1]), MediaMetadata(run_id="r"))
@@ -199,6 +204,8 @@ def large() -> None:
         with source.open("wb") as file:
             file.writelines(os.urandom(10**6) for _ in range(LARGE_SIZE // 10**6))
         _compare_large(folder, source)
+        with s3_server() as server:
+            _compare_large_on_s3(folder, source, *server.new_root(direct=True))
 
 
 def _compare_large(folder: Path, source: Path) -> None:
@@ -228,6 +235,37 @@ def _compare_large(folder: Path, source: Path) -> None:
     compare("500 MB out", {"cp + sha256": by_hand, "fsmedia": ours_out}, "cp + sha256", 1, "<= 1.2 x")
     added = measured(IN_AND_OUT, str(source), str(folder / "child"), str(folder / "out"))
     print(f"\npeak memory that 500 MB in and out add to a child: {added / 2**20:.1f} MiB   (goal: < 64 MiB)")
+
+
+def _compare_large_on_s3(folder: Path, source: Path, url: str, options: dict[str, Any]) -> None:
+    raw, taken = obstore_of(url, options), folder / "taken"
+    stores = {engine: MediaStore(url, storage_options=options, engine=engine).create() for engine in ENGINES}
+
+    def own_in() -> None:
+        with source.open("rb") as file:
+            hashlib.file_digest(file, "sha256")
+        raw.put("raw", source, attributes={"Content-Type": "video/mp4"})
+
+    def ours_in(engine: str) -> None:
+        stores[engine].store_media(MediaContent.from_path(source), MediaMetadata(run_id=engine))
+
+    def own_out() -> None:
+        digest = hashlib.sha256()
+        with taken.open("wb") as target:
+            for piece in raw.get("raw").stream():
+                digest.update(piece)
+                target.write(piece)
+
+    def ours_out(engine: str) -> None:
+        with stores[engine].open(next(stores[engine].list(run_id=engine))) as file, taken.open("wb") as target:
+            shutil.copyfileobj(file, target, 2**20)
+
+    for what, own, call in (("in", own_in, ours_in), ("out", own_out, ours_out)):
+        calls = {"obstore + sha256": own} | {f"fsmedia by {engine}": partial(call, engine) for engine in ENGINES}
+        compare(f"S3: 500 MB {what}", calls, "obstore + sha256", 1, "<= 1.15 x", 3)
+    for engine in ENGINES:
+        added = measured(IN_AND_OUT, str(source), url, str(taken), engine, json.dumps(options))
+        print(f"peak memory that 500 MB in and out add, by {engine}: {added / 2**20:.1f} MiB   (goal: < 64 MiB)")
 
 
 def reads() -> None:
@@ -608,12 +646,119 @@ def _store(root: Path) -> None:
 
 
 # -- over S3: bulk calls, `media://`, syncs and a gallery ------------------------------------------------------------
-BULK = 1000
+BULK, LOOPS = 1000, 200
+ENGINES = ("obstore", "fsspec")
 
 
 def objects() -> None:
     with s3_server() as server:
         _compare_objects(*server.new_root(direct=True))
+        _compare_engines(*server.new_root(direct=True))
+        _compare_loops(*server.new_root(direct=True))
+        _compare_listings(server)
+
+
+def obstore_of(url: str, options: dict[str, Any]) -> Any:
+    from obstore.store import S3Store
+
+    login = {"access_key_id": options["key"], "secret_access_key": options["secret"]}
+    place = {"aws_endpoint_url_s3": options["endpoint_url"], "region": "us-east-1"}
+    return S3Store(url.removeprefix("s3://"), config={**login, **place}, client_options={"allow_http": True})
+
+
+def at_once(calls: Iterator[Callable[[], Any]]) -> None:
+    """Make asynchronous calls as fsmedia does: so many under way at a time."""
+
+    async def all_of() -> None:
+        gate = asyncio.Semaphore(CONCURRENCY)
+
+        async def one(call: Callable[[], Any]) -> None:
+            async with gate:
+                await call()
+
+        await asyncio.gather(*map(one, calls))
+
+    asyncio.run(all_of())
+
+
+def _compare_engines(url: str, options: dict[str, Any]) -> None:
+    """Both engines beside obstore's own calls for the same objects, in the same order: bytes before sidecars."""
+    raw, turn = obstore_of(url, options), itertools.count()
+    stores = {engine: MediaStore(url, storage_options=options, engine=engine).create() for engine in ENGINES}
+    first = stores["fsspec"].store_media(MediaContent(data=DATA, mime_type="image/png"), MediaMetadata(run_id="first"))
+    sidecar = bytes(raw.get(f"{first}.meta").bytes())
+    stored: dict[str, list[str]] = {}
+    put = partial(raw.put_async, attributes={"Content-Type": "image/png"})
+
+    def own_puts() -> None:
+        paths = [f"raw{next(turn)}/{number}" for number in range(BULK)]
+        at_once(partial(put, path, DATA) for path in paths)
+        at_once(partial(put, f"{path}.meta", sidecar) for path in paths)
+
+    def puts(engine: str) -> None:
+        run = MediaMetadata(run_id=f"r{next(turn)}")
+        stored[engine] = stores[engine].store_many(
+            (MediaContent(data=DATA, mime_type="image/png"), run) for _ in range(BULK)
+        )
+
+    async def own_get(name: str) -> None:
+        bytes(await (await raw.get_async(name)).bytes_async())
+
+    def own_looks() -> None:
+        names = stored["obstore"]
+        at_once(
+            itertools.chain(
+                (partial(own_get, f"{each}.meta") for each in names), (partial(raw.head_async, each) for each in names)
+            )
+        )
+
+    def own_reads() -> None:
+        at_once(partial(own_get, each) for each in stored["obstore"])
+
+    def looks(engine: str) -> None:
+        stores[engine].retrieve_many(stored[engine])
+
+    def reads(engine: str) -> None:
+        stores[engine].fs.cat(stored[engine])
+
+    for title, own, call, per, goal in (
+        (f"store_many of {BULK} x 20 KB", own_puts, puts, BULK, "<= 1.2 x"),
+        (f"retrieve_many of {BULK}", own_looks, looks, BULK, "<= 1.2 x"),
+        (f"cat of {BULK} by media://", own_reads, reads, BULK, "<= 1.2 x"),
+    ):
+        calls = {"obstore's own calls": own} | {f"fsmedia by {engine}": partial(call, engine) for engine in ENGINES}
+        compare(f"S3: {title}", calls, "obstore's own calls", per, goal)
+
+
+def _compare_loops(url: str, options: dict[str, Any]) -> None:
+    raw, turn = obstore_of(url, options), itertools.count()
+    stores = {engine: MediaStore(url, storage_options=options, engine=engine).create() for engine in ENGINES}
+
+    def own_loop() -> None:
+        for number in range(LOOPS):
+            raw.put(path := f"raw{next(turn)}/{number}", DATA, attributes={"Content-Type": "image/png"})
+            raw.put(f"{path}.meta", bytes(900))
+
+    def loop(engine: str) -> None:
+        content, metadata = MediaContent(data=DATA, mime_type="image/png"), MediaMetadata(run_id=f"r{next(turn)}")
+        for _ in range(LOOPS):
+            stores[engine].store_media(content, metadata)
+
+    calls = {"obstore's own calls": own_loop} | {f"fsmedia by {engine}": partial(loop, engine) for engine in ENGINES}
+    compare(f"S3: {LOOPS} x store_media in a loop", calls, "obstore's own calls", LOOPS, "<= 1.3 x")
+
+
+def _compare_listings(server: RcloneServer) -> None:
+    url, options = server.new_root(direct=True)
+    seed(S3Storage("s3-rclone", url, options, server), itertools.repeat(None, STORED))
+    raw = obstore_of(url, options)
+    calls: dict[str, Callable[[], object]] = {
+        "obstore's own listing": lambda: sum(len(page) for page in raw.list("runs"))
+    }
+    for engine in ENGINES:
+        store = MediaStore(url, storage_options=options, engine=engine)
+        calls[f"fsmedia list, by {engine}"] = partial(_counted, store, {})
+    compare(f"S3: list of {STORED:,} media, with their sidecars", calls, "obstore's own listing", STORED, "<= 1.5 x", 1)
 
 
 def _compare_objects(url: str, options: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ from fsmedia.storage.errors import (
     refused,
     secrets_of,
 )
-from fsmedia.storage.listing import KeyOrder, Page, depth_first, level
+from fsmedia.storage.listing import KeyOrder, Page, ahead, depth_first, level
 from fsmedia.storage.obstore_engine import is_installed
 from fsmedia.storage.port import (
     SEEK_BLOCK,
@@ -95,7 +95,7 @@ _LINE_AHEAD = 8192
 _CHUNK = 2**20
 _MODIFIED = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 _TOKENS = ("ETag", "etag", "md5Hash", "ino")
-_MD5 = re.compile("[0-9a-f]{32}")
+MD5 = re.compile("[0-9a-f]{32}")
 _BAD_RANGE = ("InvalidRange", "416", "Range Not Satisfiable", "not satisfiable")
 _CODES = ("status", "status_code", "code")
 """Where the errors of gcsfs, aiohttp and Azure keep the status of an answer."""
@@ -107,7 +107,7 @@ def entry_of(key: str, info: Mapping[str, Any]) -> Entry:
     # One object has one token: rclone's S3 puts quotes around an ETag where it is looked at, and none where it lists.
     token = None if token is None else token.strip('"')
     modified = next((info[name] for name in _MODIFIED if info.get(name) is not None), None)
-    md5 = info.get("md5Hash") or (token if token is not None and _MD5.fullmatch(token) else None)
+    md5 = info.get("md5Hash") or (token if token is not None and MD5.fullmatch(token) else None)
     return Entry(key, int(info.get("size") or 0), _instant(modified), token, md5)
 
 
@@ -1012,7 +1012,7 @@ class FsspecBackend(Backend):
         does not reach the folders below.
         """
         if self.one_level is not None:
-            yield from self._key_order.entries(self._pages(prefix))
+            yield from self._key_order.entries(ahead(self._pages(prefix)))
             return
 
         def inside(each: tuple[str, Entry | None]) -> list[tuple[str, Entry | None]] | None:

@@ -10,8 +10,9 @@ import heapq
 import json
 import logging
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from itertools import chain, islice
+from itertools import chain, count, islice
 from operator import attrgetter
 from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -22,6 +23,7 @@ from fsmedia.storage.port import Entry, Listing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
 
     from fsmedia.storage.port import Backend
 
@@ -80,6 +82,22 @@ def pages(ask: Callable[[str | None], Page], folder: str) -> Iterator[Page]:
         if token is None:
             return
         check_new((token,))
+
+
+def ahead(found: Iterator[Page]) -> Iterator[Page]:
+    """Give pages, and from the second on ask for the next one meanwhile: who got so far mostly wants them all."""
+    pool = ThreadPoolExecutor(1, "fsmedia-pages")
+    coming: Future[Page | None] | None = None
+    try:
+        for number in count():
+            page = next(found, None) if coming is None else coming.result()
+            if page is None:
+                return
+            coming = pool.submit(next, found, None) if number and page.token is not None else None
+            yield page
+    finally:
+        # Whoever has enough does not wait for what is still under way.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def level(found: Iterable[Page], until: str | None) -> Listing:
