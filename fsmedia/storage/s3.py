@@ -82,6 +82,8 @@ _CARRIED: dict[str, frozenset[str] | None] = {
     "s3_additional_kwargs": frozenset(_ENCRYPTION),
 }  # fmt: skip
 """Options of s3fs that mean the same with obstore; their values are looked at when the client is made."""
+_RANGES_BY_200: set[str] = set()
+"""Endpoints that do not answer a range by 206, as rclone; of any other answer obstore makes nothing."""
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]+")
 _AWS = (".amazonaws.com", ".amazonaws.com.cn")
 _LEGACY_ATTEMPTS = 5  # botocore's own, where nothing is said
@@ -215,11 +217,14 @@ class CheckedS3FileSystem(S3FileSystem):
         """Make a call by obstore if that can make it, else by s3fs."""
         call = _CALLS.get(method)
         if call is not None and _ARGUMENTS.issuperset(asked) and self.rust.takes(asked["Key"]):
-            await self.set_session()
-            if (store := self.rust.client(asked["Bucket"])) is not None:
+            endpoint = (await self.set_session()).meta.endpoint_url
+            store = self.rust.client(asked["Bucket"])
+            if store is not None and not ("Range" in asked and endpoint in _RANGES_BY_200):
                 try:
                     return await call(store, asked)
                 except rust.Refusal as refusal:
+                    if "non-partial" in refusal.message:
+                        _RANGES_BY_200.add(endpoint)
                     # Of anything else s3fs gives its own account: it knows other regions, and tells what is no answer.
                     if refusal.status in rust.DEFINITE:
                         told = {"Error": {"Code": refusal.code, "Message": refusal.message}}

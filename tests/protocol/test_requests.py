@@ -177,7 +177,8 @@ def test_seek(object_storage: ObjectStorage, store: MediaStore, sent: list[int])
         file.seek(5_000_001)
         assert file.read(10) == data[5_000_001:5_000_011]
     assert sum(n.values()) <= 3, n
-    assert 10 <= sum(sent) <= 2 * SEEK_BLOCK + 20_000
+    # obstore has a client of its own, of which nothing is seen here.
+    assert (0 if store.engine == "obstore" else 10) <= sum(sent) <= 2 * SEEK_BLOCK + 20_000
 
 
 def test_reading_on_asks_for_blocks(rclone_storage: S3Storage, sent: list[int]) -> None:

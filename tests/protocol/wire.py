@@ -19,6 +19,7 @@ def opened(storage: ObjectStorage, **options: Any) -> MediaStore:
     """Open a store that has its settings, and warm the connection."""
     store = MediaStore(storage.url, storage_options=storage.options, **options).create()
     store.exists("runs/none/none.png")
+    store._backend.read_range(keys.CONFIGURATION_KEY, 0, 1)  # rclone answers it by 200, of which obstore makes nothing
     return store
 
 
