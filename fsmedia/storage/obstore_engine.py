@@ -8,6 +8,7 @@ that it spells in its own way, a process forked from one that used it.
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from datetime import timedelta
 from html import unescape
 from importlib.util import find_spec
@@ -21,7 +22,7 @@ from fsmedia.errors import InvalidReferenceError
 from fsmedia.storage.errors import UnexpectedAnswerError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from fsmedia.storage.port import StorageClock
 
@@ -65,11 +66,13 @@ class StandIn:
         self.obstacle = ""
         self._wanted, self._clock, self._find_obstacle, self._make = wanted, clock, find_obstacle, make
         self._stores: dict[str, Any] = {}
+        self._blocking: dict[tuple[str, float], Any] = {}
         self._date_again = 0.0
 
     def forget(self) -> None:
         """Make new clients: the filesystem has a new one."""
         self._stores.clear()
+        self._blocking.clear()
 
     def takes(self, name: str) -> bool:
         """Tell whether obstore may be asked for an object of this name now."""
@@ -95,16 +98,28 @@ class StandIn:
             self._stores[bucket] = None if self.obstacle else self._make(bucket)
         return self._stores[bucket]
 
+    def blocking(self, bucket: str, name: str, limit: float, make: Callable[[str, float], Any]) -> Any:
+        """Return a client for calls that block the thread, and end after so many seconds; None: there is none yet."""
+        # Whose turn it is to ask for the date is decided where the call goes then.
+        if self._clock.is_wanted or self._stores.get(bucket) is None or not self.takes(name):
+            return None
+        if (bucket, limit) not in self._blocking:
+            self._blocking[bucket, limit] = make(bucket, limit)
+        return self._blocking[bucket, limit]
 
-def client_options(endpoint: str, proxy: str | None, connect: float, read: float) -> dict[str, Any]:
+
+def client_options(
+    endpoint: str, proxy: str | None, connect: float, read: float, limit: float | None = None
+) -> dict[str, Any]:
     """Return options of obstore's HTTP client, for this proxy or none; waits in seconds."""
     place = urlsplit(endpoint)
     # Through one that nothing passes: without any, obstore looks for the environment's, and in its own way.
     nowhere = {"proxy_url": "http://127.0.0.1:9", "proxy_excludes": place.hostname} if getproxies() else {}
     return {
-        # The whole answer has no limit here: who waits for it counts the time, by its size.
-        "timeout": timedelta(days=1), "connect_timeout": timedelta(seconds=connect),
-        "read_timeout": timedelta(seconds=read), "allow_http": place.scheme == "http",
+        # Without a limit here who waits for the answer counts the time, by its size.
+        "timeout": timedelta(days=1) if limit is None else timedelta(seconds=limit),
+        "connect_timeout": timedelta(seconds=connect), "read_timeout": timedelta(seconds=read),
+        "allow_http": place.scheme == "http",
         **({"proxy_url": proxy} if proxy else nowhere),
     }  # fmt: skip
 
@@ -123,15 +138,22 @@ def not_carried(options: Mapping[str, Any], known: Mapping[str, frozenset[str] |
     return ""
 
 
-async def asked(call: Awaitable[T], name: str) -> T:
-    """Await a call about the object of a name; `Refusal`, `TimeoutError` or `ConnectionError` where it fails."""
+@contextmanager
+def asking(name: str) -> Iterator[None]:
+    """Raise `Refusal`, `TimeoutError` or `ConnectionError` where a call about the object of a name fails."""
     from obstore.exceptions import BaseError
 
     try:
-        return await call
+        yield
     except (BaseError, OSError) as error:
         # Without a cause: its text shows a whole request.
         raise _translated(error, name) from None
+
+
+async def asked(call: Awaitable[T], name: str) -> T:
+    """Await a call about the object of a name; see `asking`."""
+    with asking(name):
+        return await call
 
 
 def _translated(error: Exception, name: str) -> Exception:

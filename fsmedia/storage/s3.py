@@ -10,7 +10,7 @@ import errno
 import os
 import re
 from base64 import b64decode, b64encode
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
@@ -31,13 +31,20 @@ from fsmedia.errors import MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.storage import obstore_engine as rust
 from fsmedia.storage.errors import PreconditionFailed, UnexpectedAnswerError
-from fsmedia.storage.fsspec_backend import MD5, FsspecBackend, headers_of_answer, knows_not, lifetime_of_url, read_up_to
+from fsmedia.storage.fsspec_backend import (
+    MD5,
+    PATIENCE_BYTES,
+    FsspecBackend,
+    headers_of_answer,
+    knows_not,
+    lifetime_of_url,
+    read_up_to,
+)
 from fsmedia.storage.listing import Page, pages
 from fsmedia.storage.port import Entry, SignedUpload, StorageClock, Upload, Version, VersionRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from datetime import timedelta
 
 T = TypeVar("T")
 PART_BYTES = 5 * 2**20
@@ -87,6 +94,7 @@ _RANGES_BY_200: set[str] = set()
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]+")
 _AWS = (".amazonaws.com", ".amazonaws.com.cn")
 _LEGACY_ATTEMPTS = 5  # botocore's own, where nothing is said
+_RETRY_SECONDS = 180  # obstore's own; who waits gives up earlier
 
 
 def _is_listing(answer: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
@@ -233,6 +241,20 @@ class CheckedS3FileSystem(S3FileSystem):
                         raise error from error.__cause__
         return await super()._call_s3(method, *defaults, **asked)
 
+    def put_here(self, bucket: str, key: str, data: bytes, content_type: str, limit: float) -> bool:
+        """Put a small object by obstore in the calling thread; False: a call on the loop must do it."""
+        # Keys that change are fetched on the loop.
+        if self._s3 is None or hasattr(self._s3._request_signer._credentials, "_expiry_time"):
+            return False
+        if (store := self.rust.blocking(bucket, key, limit, self._new_store)) is None:
+            return False
+        try:
+            with rust.asking(key):
+                store.put(key, data, attributes={"Content-Type": content_type}, use_multipart=False)
+        except rust.Refusal:
+            return False
+        return True
+
     def _find_obstacle(self) -> str:
         """Return what botocore's client has that obstore's could not have; empty: nothing."""
         client = self._s3
@@ -254,8 +276,8 @@ class CheckedS3FileSystem(S3FileSystem):
         obstacle = next((what for what, is_so in found.items() if is_so), "")
         return obstacle and f"botocore is set up with {obstacle}"
 
-    def _new_store(self, bucket: str) -> Any:
-        """Make a client of obstore's that asks as botocore's does."""
+    def _new_store(self, bucket: str, limit: float | None = None) -> Any:
+        """Make a client of obstore's that asks as botocore's does; with a limit, in seconds, for calls that block."""
         store_class: Any = import_module("obstore.store").S3Store
         client = self._s3
         config, signer, http = client.meta.config, client._request_signer, client._endpoint.http_session
@@ -271,6 +293,12 @@ class CheckedS3FileSystem(S3FileSystem):
             keys = {"access_key_id": found.access_key, "secret_access_key": found.secret_key}
             return {**keys, "token": found.token, "expires_at": expiry}
 
+        def known() -> dict[str, Any]:
+            found = signer._credentials
+            keys = {"access_key_id": found.access_key, "secret_access_key": found.secret_key}
+            return {**keys, "token": found.token, "expires_at": None}
+
+        attempts = (config.retries or {}).get("total_max_attempts", _LEGACY_ATTEMPTS)
         return store_class(
             bucket,
             config={
@@ -281,10 +309,10 @@ class CheckedS3FileSystem(S3FileSystem):
             },
             client_options=rust.client_options(
                 endpoint, http._proxy_config.proxy_url_for(client.meta.endpoint_url), config.connect_timeout,
-                config.read_timeout,
+                config.read_timeout, limit,
             ),
-            retry_config={"max_retries": (config.retries or {}).get("total_max_attempts", _LEGACY_ATTEMPTS) - 1},
-            credential_provider=None if anonymous else login,
+            retry_config={"max_retries": attempts - 1, "retry_timeout": timedelta(seconds=limit or _RETRY_SECONDS)},
+            credential_provider=None if anonymous else login if limit is None else known,
         )  # fmt: skip
 
     async def _call_s3(self, method: str, *defaults: Any, **asked: Any) -> Any:
@@ -428,6 +456,14 @@ class S3Backend(FsspecBackend):
         call = partial(self.fs._call_s3, "delete_object", **asked)
         remove = partial(self._conditioned, key, call, is_given=if_token is not None, is_removal=True)
         self._ask(key, lambda: self._sync(remove))
+
+    def _put(self, key: str, data: bytes, **options: Any) -> None:
+        # In this thread where that can be: two turns of fsspec's loop take as long as a third of a request to a server
+        # nearby. What is large waits on the loop, where it can be interrupted.
+        limit, place = self._patience(0), self._split(key)
+        small = len(data) < PATIENCE_BYTES
+        if not (small and self.fs.put_here(*place, data, options["ContentType"], limit)):
+            super()._put(key, data, **options)
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes on the condition that there are none; servers that ignore the condition answer True."""
