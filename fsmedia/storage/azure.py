@@ -422,7 +422,7 @@ class AzureBackend(FsspecBackend):
 
     def _open_sized(self, path: str, block_size: int, found: Entry) -> AbstractBufferedFile:
         # adlfs's own file asks for the size, told or not.
-        return AbstractBufferedFile(self.fs, path, "rb", block_size, cache_type="readahead", size=found.size)
+        return AbstractBufferedFile(self.fs, path, "rb", block_size, cache_type="none", size=found.size)
 
     async def _read(self, path: str, most: int | None) -> tuple[bytes, str | None]:
         try:

@@ -167,7 +167,9 @@ class TranslatedFile(ReadableFile):
         self._secrets = secrets
         self._guard = guard
         self._ahead = memoryview(b"")
-        self._window = 0
+        # Of a file that gets no more than it asks for, what fsspec's own cache would get ahead.
+        self._least = self.blocksize if getattr(getattr(file, "cache", None), "name", "") == "none" else 0
+        self._window = self._least
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read up to `size` bytes, all by default.
@@ -226,7 +228,7 @@ class TranslatedFile(ReadableFile):
         if 0 <= skipped <= len(self._ahead):
             self._ahead = self._ahead[skipped:]
         else:
-            self._ahead, self._window = memoryview(b""), 0
+            self._ahead, self._window = memoryview(b""), self._least
             with self._guard, ErrorTranslator(self.path, self._secrets):
                 self._file.seek(wanted)
         self._position = wanted
@@ -880,7 +882,8 @@ class FsspecBackend(Backend):
 
     def _open_sized(self, path: str, block_size: int, found: Entry) -> Any:
         """Open a file whose size is known, without a request; a token is what its parts must have."""
-        file = self.fs.open(path, "rb", block_size=block_size, cache_type="readahead", size=found.size)
+        # Without a cache of fsspec's, which holds and copies all once more.
+        file = self.fs.open(path, "rb", block_size=block_size, cache_type="none", size=found.size)
         # Without its details s3fs would ask for them at the first read.
         file.details = {"name": path, "size": found.size, "type": "file"}
         if found.token is not None:

@@ -168,7 +168,7 @@ class GCSBackend(FsspecBackend):
 
     def _open_sized(self, path: str, block_size: int, found: Entry) -> AbstractBufferedFile:
         # gcsfs's own file asks for the size by three requests, told or not.
-        return AbstractBufferedFile(self.fs, path, "rb", block_size, cache_type="readahead", size=found.size)
+        return AbstractBufferedFile(self.fs, path, "rb", block_size, cache_type="none", size=found.size)
 
     async def _read(self, path: str, most: int | None) -> tuple[bytes, str | None]:
         """Read by one request that tells the generation too."""
