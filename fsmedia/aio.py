@@ -529,6 +529,11 @@ class AsyncMediaStore:
         return self._workers.call(lambda: self._opened().settings)
 
     @property
+    def engine(self) -> str:
+        """What reads and writes objects, see `MediaStore.engine`."""
+        return self._opened().engine
+
+    @property
     def url_options(self) -> NestedOptions:
         """Storage options to pass along with `media_url`, see `MediaStore.url_options`."""
         return self._opened().url_options
