@@ -448,7 +448,7 @@ class FsspecBackend(Backend):
         self.timeout = timeout
         self._why_fsspec = 'asked for by engine="fsspec"' if engine == "fsspec" else self._why_not_obstore()
         if engine == "obstore" and self._why_fsspec:
-            step = 'open the store with engine="auto", or without that'
+            step = 'open the store with engine="auto" (or $FSMEDIA_ENGINE), or leave out what is in the way'
             raise InvalidReferenceError(f"obstore can't open {public_url(url)}: {self._why_fsspec}", next_step=step)
         self.wanted: Engine = "fsspec" if self._why_fsspec else engine
         """What reads and writes objects, as far as it was known when the root was opened."""
