@@ -225,7 +225,8 @@ class CheckedS3FileSystem(S3FileSystem):
         """Make a call by obstore if that can make it, else by s3fs."""
         call = _CALLS.get(method)
         if call is not None and _ARGUMENTS.issuperset(asked) and self.rust.takes(asked["Key"]):
-            endpoint = (await self.set_session()).meta.endpoint_url
+            # Not each time: it looks at all connections of s3fs.
+            endpoint = (self._s3 or await self.set_session()).meta.endpoint_url
             store = self.rust.client(asked["Bucket"])
             if store is not None and not ("Range" in asked and endpoint in _RANGES_BY_200):
                 try:
