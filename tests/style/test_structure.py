@@ -73,7 +73,7 @@ def classes() -> Iterator[type]:
 def test_the_top_has_ten_packages_and_six_files_and_there_are_few_files_in_all() -> None:
     top = {path.name for path in (ROOT / "fsmedia").iterdir() if path.name != "__pycache__"}
     assert top == PACKAGES | BESIDE
-    assert len(sources()) <= 159
+    assert len(sources()) <= 160
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES - ONE_FILE_EACH))
