@@ -53,8 +53,9 @@ class SelectionWords(SubjectWords, total=False):
 
 
 class ListWords(SelectionWords, total=False):
-    """What `MediaStore.list` takes: a selection, held ones only, and how many at most."""
+    """What `MediaStore.list` takes: a selection, a digest, held ones only, and how many at most."""
 
+    sha256: str | None
     held: bool | None
     newest: int | None
     limit: int | None

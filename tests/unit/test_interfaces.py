@@ -70,7 +70,10 @@ def shape(function: Callable[..., Any]) -> list[tuple[str, object, object, objec
     return [*parameters(function), ("return", None, None, inspect.signature(function).return_annotation)]
 
 
-MORE = {"retrieve_media": [("local_copy", inspect.Parameter.KEYWORD_ONLY, False)]}
+MORE = {
+    "store_media": [("path", inspect.Parameter.KEYWORD_ONLY, None)],
+    "retrieve_media": [("local_copy", inspect.Parameter.KEYWORD_ONLY, False)],
+}
 """What `MediaStore` takes besides: keywords that nobody has to give, so that it fits all the same."""
 
 
@@ -111,7 +114,7 @@ def test_a_store_and_somebody_elses_class_can_stand_where_the_interface_is_asked
         assert not isinstance({}, fsmedia.MediaStorageService)
 
 
-PLAIN = {"create_media", "fs", "media_url", "url", "organization", "url_options"}
+PLAIN = {"create_media", "fs", "media_url", "object_url", "url", "organization", "url_options"}
 """What is no coroutine in the asynchronous store either."""
 CONTEXT = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
 OWN_RETURNS = {"open": "AsyncMediaReader"}
