@@ -56,7 +56,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaStore]:
         (specimens.HTML, "text/html"),
     )  # fmt: skip
     for index, ((data, mime_type), kind) in enumerate(zip(others, KINDS, strict=True)):
-        caption = HOSTILE if kind == "strange" else f"a {kind}"
+        caption = HOSTILE if kind == "strange" else f"a {kind}!"  # which no id has in it, as it may "csv"
         attributes = {"strange": HOSTILE} if kind == "strange" else {}
         put(made, data, mime_type, run_id="r0", message_idx=50 + index, caption=caption, attributes=attributes)
     put(made, b"# Plan\n\none\n2\nthree", "text/markdown", run_id="r1", message_idx=50, caption="another plan")
@@ -319,7 +319,7 @@ def test_the_keyboard_alone_reaches_everything(shown: Any) -> None:
 # -- what opens ------------------------------------------------------------------------------------------------
 def opened(page: Any, kind: str) -> Any:
     """Open the media of a kind; give the lightbox."""
-    page.goto(f"{page.home}?run_id=r0&q={'document.title' if kind == 'strange' else f'a+{kind}'}")
+    page.goto(f"{page.home}?run_id=r0&q={'document.title' if kind == 'strange' else f'a+{kind}!'}")
     page.locator(".card .open").first.click()
     box = page.get_by_role("dialog")
     box.locator(":scope:not(.loading)").wait_for()
