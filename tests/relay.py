@@ -22,6 +22,7 @@ them:
   of each 64th of them changed, or not at all: the connection is closed.
 - `change="hidden"`: the server's answer, but a 404 becomes a 403, as S3 answers to who may not list.
 - `without`: fields of the request that the server does not get to see.
+- `change="cut"`: half of the bytes of the server's answer, and the connection is closed before the length that it told.
 - `change="hung"`: half of the bytes of the server's answer, and then nothing, until the client closes the connection.
 - `change="first"`: the answer to the first request of the same target since the rule was made (a stale page).
 - `change="repeated"`, only of listings: the first page again and again, each time with its own token.
@@ -212,9 +213,11 @@ class Relay:
         if changed is None:
             back.close()
             raise EOFError
-        if rule.get("change") == "hung":
+        if rule.get("change") in ("cut", "hung"):
             back.write(changed.dump(request.method)[: -(len(changed.body) // 2) or None])
-            await client.read()
+            if rule["change"] == "hung":
+                await client.read()
+            back.close()
             raise EOFError
         back.write(changed.dump(request.method))
         await back.drain()

@@ -76,7 +76,8 @@ def open_backend(
     options = dict(storage_options or {})
     chosen: Any = engine or os.environ.get(ENGINE_VARIABLE, "").strip() or "auto"
     if chosen not in ENGINES:
-        raise InvalidMediaError(f"unknown engine {chosen!r}", next_step=f"use one of {', '.join(ENGINES)}")
+        place = "" if engine else f" in ${ENGINE_VARIABLE}"
+        raise InvalidMediaError(f"unknown engine {chosen!r}{place}", next_step=f"use one of {', '.join(ENGINES)}")
     if not url.strip() or "\0" in url:
         problem = "the root of a store must be a path or a URL"
         raise InvalidReferenceError(problem, next_step="e.g. /data/media or s3://bucket/media")

@@ -63,6 +63,7 @@ _CARRIED: dict[str, frozenset[str] | None] = dict.fromkeys((
     "skip_instance_cache",
 ))  # fmt: skip
 """Options of adlfs that mean the same with obstore."""
+_TAG = re.compile('"?0x[0-9A-Fa-f]+"?')
 _OWN_CODES = (
     "BlobNotFound",
     "ContainerNotFound",
@@ -350,7 +351,10 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
 async def _unless_refused(call: Awaitable[Any], name: str) -> Any:
     """Make a call by obstore, with Azure's refusals as builtin errors; None: adlfs shall judge the answer."""
     try:
-        return await rust.asked(call, name)
+        found = await rust.asked(call, name)
+        tag = (found if isinstance(found, dict) else found.meta)["e_tag"]
+        # What is no answer of Azure has none of its tags.
+        return found if _TAG.fullmatch(tag or "") else None
     except rust.Refusal as refusal:
         if refusal.code not in _OWN_CODES:
             return None

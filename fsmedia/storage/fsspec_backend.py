@@ -553,7 +553,7 @@ class FsspecBackend(Backend):
     @property
     def engine(self) -> str:  # type: ignore[override] # known when the filesystem is
         """What reads and writes objects, with the reason where it is not obstore."""
-        why = self._why_fsspec or self.fs.rust.obstacle
+        why = self._why_fsspec or self.fs.rust.why_not(self._bucket)
         return f"fsspec ({why})" if why else "obstore"
 
     @property

@@ -7,12 +7,13 @@ that it spells in its own way, a process forked from one that used it.
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from contextlib import contextmanager
 from datetime import timedelta
 from html import unescape
 from importlib.util import find_spec
-from os import getpid
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -37,11 +38,15 @@ _CHUNK = 2**20
 # object_store knows no empty parts, no "." and no "..", and drops a slash at either end without a word.
 _OTHERWISE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f]")
 _STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})[^:]*: ?(.*)", re.DOTALL)
-_started: list[int] = []
+_in_child: list[str] = []
+"""Says that this process was forked from one that had obstore, whoever used it there: its threads do not survive that,
+and a call would wait for ever."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _in_child.extend({"obstore"} & sys.modules.keys()))
 
 
 class Refusal(Exception):  # noqa: N818 - what a server says is no failure of a program
-    """A server's refusal, or what obstore makes of an answer (status 0)."""
+    """A server's refusal, or what obstore makes of an answer (status 0); `code`: empty where it named none."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(f"{status} {code}: {message}")
@@ -64,6 +69,7 @@ class StandIn:
         self, wanted: Engine, clock: StorageClock, find_obstacle: Callable[[], str], make: Callable[[str], Any]
     ) -> None:
         self.obstacle = ""
+        self.given_up: set[str] = set()
         self._wanted, self._clock, self._find_obstacle, self._make = wanted, clock, find_obstacle, make
         self._stores: dict[str, Any] = {}
         self._blocking: dict[tuple[str, float], Any] = {}
@@ -83,20 +89,34 @@ class StandIn:
         if self._clock.is_wanted and monotonic() >= self._date_again:
             self._date_again = monotonic() + 60
             return False
-        if not _started:
-            _started.append(getpid())
-        # Its threads do not survive a fork.
-        return _OTHERWISE.search(name) is None and _started[0] == getpid()
+        return not _in_child and _OTHERWISE.search(name) is None
 
     def client(self, bucket: str) -> Any:
         """Return obstore's client of a bucket; None where it can't stand in. The filesystem has connected before."""
         if bucket not in self._stores:
             self.obstacle = self.obstacle or self._find_obstacle()
+            try:
+                made = None if self.obstacle else self._make(bucket)
+            except Exception as error:  # noqa: BLE001 - of options it does not take, or of another version
+                # Its text shows the options.
+                self.obstacle = f"its client does not take the options ({type(error).__name__})"
             if self.obstacle and self._wanted == "obstore":
                 step = 'leave it out, or open the store with engine="auto"'
                 raise InvalidReferenceError(f"obstore can't open {bucket!r}: {self.obstacle}", next_step=step)
-            self._stores[bucket] = None if self.obstacle else self._make(bucket)
+            self._stores[bucket] = None if self.obstacle else made
         return self._stores[bucket]
+
+    def give_up(self, bucket: str) -> None:
+        """Leave a bucket to the filesystem itself: that is given what obstore is refused."""
+        self._stores[bucket] = None
+        self.given_up.add(bucket)
+
+    def why_not(self, bucket: str) -> str:
+        """Return why obstore does not read and write in a bucket, as far as it has been found out."""
+        if _in_child:
+            return "this process was forked from one that had obstore"
+        refused = "obstore is refused what s3fs is given, as in another region" if bucket in self.given_up else ""
+        return self.obstacle or refused
 
     def blocking(self, bucket: str, name: str, limit: float, make: Callable[[str, float], Any]) -> Any:
         """Return a client for calls that block the thread, and end after so many seconds; None: there is none yet."""
@@ -161,7 +181,7 @@ def _translated(error: Exception, name: str) -> Exception:
     # A name is a stranger's, and stands before what the server said.
     if (found := _STATUS.search(text.partition(name)[2] or text)) is not None:
         code, message = (re.search(f"<{each}>([^<]*)</{each}>", found[2]) for each in ("Code", "Message"))
-        told = [found[1] if each is None else unescape(each[1]) for each in (code, message)]
+        told = ["" if each is None else unescape(each[1]) for each in (code, message)]
         return Refusal(int(found[1]), *told)
     first = text.partition("\n")[0]
     if "kind: Timeout" in debug:
@@ -185,7 +205,7 @@ class Body:
         if not wanted:
             return b""
         if wanted == self.size:
-            data = (await asked(self._result.bytes_async(), self._name)).to_bytes()
+            data = (await self._asked(self._result.bytes_async())).to_bytes()
             if len(data) != wanted:
                 raise UnexpectedAnswerError(f"{len(data)} bytes came where {wanted} were told")
             self._left = 0
@@ -195,7 +215,7 @@ class Body:
         pieces: list[memoryview] = []
         while wanted:
             if not self._ahead:
-                self._ahead = memoryview(await asked(anext(self._stream, b""), self._name))
+                self._ahead = memoryview(await self._asked(anext(self._stream, b"")))
                 if not self._ahead:
                     raise UnexpectedAnswerError(f"the answer ended {self._left} bytes too early")
             pieces.append(self._ahead[:wanted])
@@ -203,6 +223,13 @@ class Body:
             wanted -= len(pieces[-1])
             self._left -= len(pieces[-1])
         return b"".join(pieces)
+
+    async def _asked(self, call: Awaitable[T]) -> T:
+        try:
+            return await asked(call, self._name)
+        except Refusal as refusal:
+            # obstore asked for the rest, and got another object or no part of one: all must be read again.
+            raise UnexpectedAnswerError(f"the rest of the bytes did not come: {refusal.message}") from None
 
     def close(self) -> None:
         """Give up what was not read."""

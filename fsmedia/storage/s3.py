@@ -91,6 +91,10 @@ _CARRIED: dict[str, frozenset[str] | None] = {
 """Options of s3fs that mean the same with obstore; their values are looked at when the client is made."""
 _RANGES_BY_200: set[str] = set()
 """Endpoints that do not answer a range by 206, as rclone; of any other answer obstore makes nothing."""
+_IN_VAIN = (301, 307, 400, 403)
+"""Statuses that obstore gets for good where s3fs gets none: another region, a clock that is wrong, a header missing."""
+_BLOCKED_SECONDS = 5.0
+"""Longest call that blocks a thread, and with it Ctrl-C."""
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]+")
 _AWS = (".amazonaws.com", ".amazonaws.com.cn")
 _LEGACY_ATTEMPTS = 5  # botocore's own, where nothing is said
@@ -223,8 +227,9 @@ class CheckedS3FileSystem(S3FileSystem):
 
     async def _answer(self, method: str, *defaults: Any, **asked: Any) -> Any:
         """Make a call by obstore if that can make it, else by s3fs."""
-        call = _CALLS.get(method)
-        if call is not None and _ARGUMENTS.issuperset(asked) and self.rust.takes(asked["Key"]):
+        call, known = _CALLS.get(method, (None, frozenset()))
+        refused = 0
+        if call is not None and known.issuperset(asked) and self.rust.takes(asked["Key"]):
             # Not each time: it looks at all connections of s3fs.
             endpoint = (self._s3 or await self.set_session()).meta.endpoint_url
             store = self.rust.client(asked["Bucket"])
@@ -235,12 +240,17 @@ class CheckedS3FileSystem(S3FileSystem):
                     if "non-partial" in refusal.message:
                         _RANGES_BY_200.add(endpoint)
                     # Of anything else s3fs gives its own account: it knows other regions, and tells what is no answer.
-                    if refusal.status in rust.DEFINITE:
-                        told = {"Error": {"Code": refusal.code, "Message": refusal.message}}
+                    # So of a page without S3's own code; only what a HEAD is answered has none.
+                    refused, code = refusal.status, refusal.code or (method == "head_object" and str(refusal.status))
+                    if refused in rust.DEFINITE and code:
+                        told = {"Error": {"Code": code, "Message": refusal.message or code}}
                         status = {"ResponseMetadata": {"HTTPStatusCode": refusal.status}}
                         error = translate_boto_error(ClientError({**told, **status}, method))
                         raise error from error.__cause__
-        return await super()._call_s3(method, *defaults, **asked)
+        answer = await super()._call_s3(method, *defaults, **asked)
+        if refused in _IN_VAIN:
+            self.rust.give_up(asked["Bucket"])
+        return answer
 
     def put_here(self, bucket: str, key: str, data: bytes, content_type: str, limit: float) -> bool:
         """Put a small object by obstore in the calling thread; False: a call on the loop must do it."""
@@ -272,6 +282,12 @@ class CheckedS3FileSystem(S3FileSystem):
             ),
             "certificates of clients, or for proxies": session._cert_file or config.proxies_config,
             "a signature of another version than 4": signer.signature_version not in ("s3v4", "v4", UNSIGNED),
+            "a check of answers' checksums": (
+                config.response_checksum_validation == "when_supported" and not client.meta.endpoint_url.endswith(_AWS)
+            ),
+            "an encryption whose kind is left to the bucket": (
+                self.s3_additional_kwargs and not self.s3_additional_kwargs.get("ServerSideEncryption")
+            ),
             "no credentials": signer._credentials is None and signer.signature_version is not UNSIGNED,
         }
         obstacle = next((what for what, is_so in found.items() if is_so), "")
@@ -292,20 +308,23 @@ class CheckedS3FileSystem(S3FileSystem):
             found = await signer._credentials.get_frozen_credentials()
             expiry = getattr(signer._credentials, "_expiry_time", None)
             keys = {"access_key_id": found.access_key, "secret_access_key": found.secret_key}
-            return {**keys, "token": found.token, "expires_at": expiry}
+            # obstore takes Python's own UTC alone, botocore has a zone of dateutil's.
+            return {**keys, "token": found.token, "expires_at": expiry and expiry.astimezone(UTC)}
 
         def known() -> dict[str, Any]:
             found = signer._credentials
             keys = {"access_key_id": found.access_key, "secret_access_key": found.secret_key}
             return {**keys, "token": found.token, "expires_at": None}
 
+        # The strongest that both know, where botocore would send one: a bucket with object lock takes nothing without.
+        checked = {"checksum_algorithm": "sha256"} if config.request_checksum_calculation == "when_supported" else {}
         attempts = (config.retries or {}).get("total_max_attempts", _LEGACY_ATTEMPTS)
         return store_class(
             bucket,
             config={
                 "aws_endpoint_url_s3": endpoint, "region": signer.region_name, "conditional_put": "etag",
                 "virtual_hosted_style_request": in_host, "skip_signature": anonymous, "unsigned_payload": False,
-                "request_payer": bool(self.req_kw), "s3_express": False,
+                "request_payer": bool(self.req_kw), "s3_express": False, **checked,
                 **{_ENCRYPTION[name]: value for name, value in self.s3_additional_kwargs.items()},
             },
             client_options=rust.client_options(
@@ -375,13 +394,15 @@ async def _put_object(store: Any, asked: Mapping[str, Any]) -> dict[str, Any]:
     return {"ETag": (await rust.asked(call, key))["e_tag"]}
 
 
-_CALLS: dict[str, Callable[..., Any]] = {
-    "get_object": _get_object, "head_object": _head_object, "put_object": _put_object,
-}  # fmt: skip
-"""The calls that obstore makes; what it is asked beyond `_ARGUMENTS` s3fs is asked."""
-_ARGUMENTS = frozenset(
-    ("Bucket", "Key", "Range", "IfMatch", "IfNoneMatch", "VersionId", "Body", "ContentType", "RequestPayer")
-)
+_CALLS: dict[str, tuple[Callable[..., Any], frozenset[str]]] = {
+    name: (call, frozenset(("Bucket", "Key", "RequestPayer", *asked)))
+    for name, call, asked in (
+        ("get_object", _get_object, ("Range", "IfMatch", "VersionId")),
+        ("head_object", _head_object, ()),
+        ("put_object", _put_object, ("IfMatch", "IfNoneMatch", "Body", "ContentType")),
+    )
+}
+"""The calls that obstore makes, with what it can be asked; what is asked beyond that s3fs is asked."""
 
 
 class S3Backend(FsspecBackend):
@@ -461,10 +482,17 @@ class S3Backend(FsspecBackend):
     def _put(self, key: str, data: bytes, **options: Any) -> None:
         # In this thread where that can be: two turns of fsspec's loop take as long as a third of a request to a server
         # nearby. What is large waits on the loop, where it can be interrupted.
-        limit, place = self._patience(0), self._split(key)
-        small = len(data) < PATIENCE_BYTES
-        if not (small and self.fs.put_here(*place, data, options["ContentType"], limit)):
-            super()._put(key, data, **options)
+        patience, place = self._patience(0), self._split(key)
+        limit = min(patience, _BLOCKED_SECONDS)
+        try:
+            small = len(data) < PATIENCE_BYTES
+            if small and self.fs.put_here(*place, data, options["ContentType"], limit):
+                return
+        except TimeoutError:
+            # Else the whole patience is over.
+            if limit == patience:
+                raise
+        super()._put(key, data, **options)
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes on the condition that there are none; servers that ignore the condition answer True."""

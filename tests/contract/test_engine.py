@@ -1,13 +1,20 @@
 """obstore in the place of s3fs and adlfs: who is asked, what is carried over, and that nothing differs but time."""
 
+import _thread
 import math
 import multiprocessing
 import os
 import pickle
-from datetime import timedelta
+import socket
+import threading
+import time
+from datetime import UTC, datetime, timedelta
 
 import fsspec
+import obstore.store
 import pytest
+from aiobotocore.credentials import AioRefreshableCredentials
+from aiobotocore.session import AioSession
 
 from fsmedia import (
     InvalidMediaError,
@@ -18,8 +25,7 @@ from fsmedia import (
     MediaStore,
     StorageError,
 )
-from fsmedia.storage import open_backend
-from fsmedia.storage.s3 import CheckedS3FileSystem
+from fsmedia.storage import open_backend, s3
 from tests.contract.specimens import PNG, R1, png, put, raised
 from tests.servers import WrongAnswer
 from tests.storages import AZURE, S3_MOTO, S3_RCLONE, S3_SEAWEED
@@ -107,7 +113,15 @@ def test_obstore_is_who_asks_and_what_it_is_refused_is_asked_again(storage):
 @on(S3_MOTO, S3_RCLONE, S3_SEAWEED)
 def test_names_that_obstore_spells_in_its_own_way_are_left_to_s3fs(storage):
     backend = by("obstore", storage)._backend
-    for name in ("runs/r1/a b+c%20d#e?.txt", "runs/r1/\u00e9\U0001f600.txt", "runs/r1/..a/.b./x", "runs/r1/~'()*.txt"):
+    odd = (
+        "a b+c%20d#e?.txt",
+        "\u00e9e\u0301\U0001f600.txt",
+        "..a/.b./x",
+        "~'()*.txt",
+        '{}^[]|"<>`&=;:@,$!%25%',
+        "\u2028\x85",
+    )
+    for name in (f"runs/r1/{each}" for each in odd):
         backend.write(name, name.encode(), "text/plain")
         assert (backend.read_range(name, None, None), storage.read(name)) == (name.encode(), name.encode())
     others = by("fsspec", storage)._backend
@@ -142,6 +156,144 @@ def test_a_child_works_as_its_parent(rclone_storage, way):
     child.join()
     assert data == PNG
     assert {*store.list()} == {reference, other}
+
+
+def fork_behind_a_stranger(url, options, answers):
+    """Fork after somebody else, as zarr does, has used obstore; this store has not."""
+    options_of_theirs = {"aws_endpoint_url": options["endpoint_url"], "aws_skip_signature": True}
+    theirs = obstore.store.S3Store("none", config=options_of_theirs, client_options={"allow_http": True})
+    with pytest.raises(obstore.exceptions.BaseError):
+        obstore.get(theirs, "x")
+    store = MediaStore(url, storage_options=options, engine="auto")
+    child = multiprocessing.get_context("fork").Process(target=store_there, args=(store, answers))
+    child.start()
+    child.join(20)
+    if child.is_alive():
+        child.kill()
+        answers.put("it hangs")
+
+
+def store_there(store, answers):
+    answers.put([store.store_media(png(), R1), store.engine])
+
+
+def test_a_child_of_a_process_where_somebody_else_used_obstore_does_not_wait_for_ever(rclone_storage):
+    fresh = multiprocessing.get_context("spawn")
+    answers = fresh.Queue()
+    parent = fresh.Process(target=fork_behind_a_stranger, args=(rclone_storage.url, rclone_storage.options, answers))
+    parent.start()
+    name, engine = answers.get(timeout=60)
+    parent.join()
+    assert [*opened(rclone_storage).list()] == [name]
+    assert "forked" in engine
+
+
+PAGE = b"<html><body>404 Not Found</body></html>"
+
+
+@on(S3_MOTO)
+@pytest.mark.parametrize("status", [404, 409, 412, 416])
+def test_a_page_in_between_is_not_the_absence_of_an_object(storage, status):
+    """A proxy says 404 in its own words: who believes that takes the media for deleted."""
+    store = by("obstore", storage).create()
+    key = put(store)
+    backend = store._backend
+    assert backend.read(key) == PNG
+    with storage.server.answering(
+        WrongAnswer("GET", body=PAGE, status=status), WrongAnswer("PUT", body=PAGE, status=status)
+    ):
+        for call, *args in (
+            (backend.read, key),
+            (backend.read_range, key, 0, 9),
+            (backend.write, key, b"x", "text/plain"),
+        ):
+            error = raised(StorageError, call, *args)
+            assert "does not find" not in error.problem
+    assert backend.read(key) == PNG
+
+
+@on(S3_RCLONE, AZURE)
+def test_bytes_that_end_too_early_are_read_again(storage):
+    """obstore asks for the rest by itself; a server that answers that by the whole has no part for it."""
+    store = by("obstore", storage).create()
+    key = put(store)
+    assert store._backend.read(key) == PNG
+    tag = f'"{store._backend.head(key).token}"'
+    rest = WrongAnswer("GET", field="range:", body=PNG, headers={"ETag": tag}, times=1)
+    cut = WrongAnswer("GET", target="runs", field=BY_RUST, change="cut", times=1)
+    with storage.counted() as told, storage.server.answering(rest, cut):
+        assert store._backend.read(key) == PNG
+    assert sum(told.values()) == 3
+
+
+def test_a_bucket_that_obstore_is_refused_for_good_is_left_to_s3fs(rclone_storage):
+    """As one in another region, or whose objects are locked: else each write is sent three times."""
+    store = by("auto", rclone_storage).create()
+    put(store)
+    malformed = b"<Error><Code>AuthorizationHeaderMalformed</Code><Message>the region is wrong</Message></Error>"
+    with rclone_storage.server.answering(WrongAnswer(field=BY_RUST, status=400, body=malformed)):
+        store._backend.write("runs/r1/a.txt", b"a", "text/plain")
+        assert "is refused" in store.engine
+        with rclone_storage.counted() as told:
+            store._backend.write("runs/r1/a.txt", b"a", "text/plain")
+    assert sum(told.values()) == 1
+
+
+def test_credentials_that_expire_are_carried_over(rclone_storage):
+    """botocore's times have a zone of dateutil's, of which obstore takes none."""
+    options, renewed = dict(rclone_storage.options), []
+
+    def login():
+        keys = {"access_key": options["key"], "secret_key": options["secret"], "token": None}
+        return {**keys, "expiry_time": (datetime.now(UTC) + timedelta(hours=1)).isoformat()}
+
+    async def renew():
+        renewed.append(1)
+        return login()
+
+    session = AioSession()
+    session._credentials = AioRefreshableCredentials.create_from_metadata(login(), refresh_using=renew, method="lab")
+    store = MediaStore(
+        rclone_storage.url,
+        storage_options={"session": session, "endpoint_url": options["endpoint_url"]},
+        engine="obstore",
+    ).create()
+    backend = store._backend
+    backend.write("runs/r1/a.txt", b"a", "text/plain")
+    for expiry in (None, datetime.now(UTC)):
+        session._credentials._expiry_time = expiry or session._credentials._expiry_time
+        by_rust = WrongAnswer(field=BY_RUST, status=418, body=b"")
+        with rclone_storage.counted() as told, rclone_storage.server.answering(by_rust):
+            backend.head("runs/r1/a.txt")
+        assert sum(told.values()) == 2
+        assert bool(renewed) == bool(expiry)
+        backend.fs.rust.forget()
+
+
+def test_who_interrupts_a_write_does_not_wait_for_its_timeout(monkeypatch):
+    """No signal reaches Python before a call to Rust is over."""
+    monkeypatch.setattr(s3, "_BLOCKED_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        options = {**LOGIN, "endpoint_url": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        backend = open_backend("s3://bucket/media", options, timeout=MINUTE, engine="obstore")
+        backend.fs.clock._again = math.inf  # else the first call asks for the date, by s3fs
+        backend.fs.connect()
+        assert backend.fs.rust.client("bucket")
+        timer = threading.Timer(0.1, _thread.interrupt_main)
+        timer.start()
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            backend.write("runs/r1/a.txt", b"a", "text/plain")
+        assert time.monotonic() - began < 20
+    timer.join()
+
+
+@on(AZURE)
+def test_a_page_with_a_tag_is_no_answer_of_azure(storage):
+    backend = by("obstore", storage).create()._backend
+    page = WrongAnswer("PUT", target="runs", body=PAGE, headers={"ETag": '"page"'})
+    with storage.server.answering(page):
+        raised(StorageError, backend.write, "runs/r1/a.txt", b"a", "text/plain", match="no proper answer")
 
 
 NOT_CARRIED = {
@@ -215,6 +367,32 @@ def test_what_botocore_makes_of_the_environment_shows_at_the_first_call(monkeypa
 
 
 PLACE = {"endpoint_url": "http://s3.lab.example:9000"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        # Without the kind obstore sends neither of these.
+        ({"s3_additional_kwargs": {"BucketKeyEnabled": True}}, "kind is left"),
+        ({"s3_additional_kwargs": {"SSEKMSKeyId": "k1"}}, "kind is left"),
+        ({"s3_additional_kwargs": {"ServerSideEncryption": f"{SECRET}:new"}}, "does not take"),
+        ({**PLACE, "config_kwargs": {"response_checksum_validation": "when_supported"}}, "checksums"),
+    ],
+)
+def test_what_obstore_would_drop_or_refuse_is_left_to_s3fs(options, said, monkeypatch):
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    url = "s3://bucket/media"
+    backend = root(url, LOGIN | options, "auto")
+    backend.fs.connect()
+    assert backend.fs.rust.client("bucket") is None
+    assert said in backend.engine
+    asked = root(url, LOGIN | options, "obstore").fs
+    asked.connect()
+    for _ in range(2):
+        error = raised(InvalidReferenceError, asked.rust.client, "bucket", match=said)
+        assert SECRET not in str(error) + backend.engine
+
+
 CARRIED = [
     ({}, "config", {"endpoint_url_s3": "https://bucket.s3.amazonaws.com", "region": "us-east-1",
                     "virtual_hosted_style_request": True, "skip_signature": False, "request_payer": False}),
@@ -231,6 +409,9 @@ CARRIED = [
      {"allow_http": False, "connect_timeout": "3s", "read_timeout": "44s"}),
     ({**PLACE, "config_kwargs": {"proxies": {"http": "http://p.example:1"}}}, "client_options",
      {"proxy_url": "http://p.example:1"}),
+    ({**PLACE, "config_kwargs": {"request_checksum_calculation": "when_supported"}}, "config",
+     {"checksum_algorithm": "sha256"}),
+    ({}, "config", {"checksum_algorithm": "sha256"}),
     ({}, "retry_config", {"max_retries": 4}),
     ({"config_kwargs": {"retries": {"max_attempts": 2}}}, "retry_config", {"max_retries": 2}),
 ]  # fmt: skip
@@ -239,7 +420,7 @@ CARRIED = [
 @pytest.mark.parametrize(("options", "part", "expected"), CARRIED)
 def test_what_botocore_found_is_what_obstore_gets(options, part, expected, monkeypatch):
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
-    filesystem = CheckedS3FileSystem(**(LOGIN | options), obstore="obstore", skip_instance_cache=True)
+    filesystem = root("s3://bucket/media", LOGIN | options, "obstore").fs
     filesystem.connect()
     client = filesystem.rust.client("bucket")
     found = getattr(client, part)
