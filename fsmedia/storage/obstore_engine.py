@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections import Counter
 from contextlib import contextmanager
 from datetime import timedelta
 from html import unescape
@@ -35,6 +36,8 @@ ENGINE_VARIABLE = "FSMEDIA_ENGINE"
 DEFINITE = (404, 409, 412, 416)
 """Statuses of refusals that mean the same whoever asked; after any other the filesystem asks again itself."""
 _CHUNK = 2**20
+_MOST_REFUSALS = 3
+"""One may be the fault of a moment: a key that has just expired, a slow line."""
 # object_store knows no empty parts, no "." and no "..", and drops a slash at either end without a word.
 _OTHERWISE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f]")
 _STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})[^:]*: ?(.*)", re.DOTALL)
@@ -69,7 +72,7 @@ class StandIn:
         self, wanted: Engine, clock: StorageClock, find_obstacle: Callable[[], str], make: Callable[[str], Any]
     ) -> None:
         self.obstacle = ""
-        self.given_up: set[str] = set()
+        self._refusals: Counter[str] = Counter()
         self._wanted, self._clock, self._find_obstacle, self._make = wanted, clock, find_obstacle, make
         self._stores: dict[str, Any] = {}
         self._blocking: dict[tuple[str, float], Any] = {}
@@ -103,19 +106,24 @@ class StandIn:
             if self.obstacle and self._wanted == "obstore":
                 step = 'leave it out, or open the store with engine="auto"'
                 raise InvalidReferenceError(f"obstore can't open {bucket!r}: {self.obstacle}", next_step=step)
-            self._stores[bucket] = None if self.obstacle else made
+            self._stores[bucket] = None if self.why_not(bucket) else made
         return self._stores[bucket]
 
-    def give_up(self, bucket: str) -> None:
-        """Leave a bucket to the filesystem itself: that is given what obstore is refused."""
-        self._stores[bucket] = None
-        self.given_up.add(bucket)
+    def note_refusal(self, bucket: str) -> None:
+        """Count that the filesystem itself was given what obstore was refused; in the end it has the bucket alone."""
+        self._refusals[bucket] += 1
+        if self._refusals[bucket] >= _MOST_REFUSALS:
+            self._stores[bucket] = None
 
     def why_not(self, bucket: str) -> str:
         """Return why obstore does not read and write in a bucket, as far as it has been found out."""
         if _in_child:
             return "this process was forked from one that had obstore"
-        refused = "obstore is refused what s3fs is given, as in another region" if bucket in self.given_up else ""
+        refused = (
+            "obstore is refused what s3fs is given, as in another region"
+            if self._refusals[bucket] >= _MOST_REFUSALS
+            else ""
+        )
         return self.obstacle or refused
 
     def blocking(self, bucket: str, name: str, limit: float, make: Callable[[str, float], Any]) -> Any:

@@ -98,6 +98,7 @@ _BLOCKED_SECONDS = 5.0
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]+")
 _AWS = (".amazonaws.com", ".amazonaws.com.cn")
 _LEGACY_ATTEMPTS = 5  # botocore's own, where nothing is said
+_FIRST_WAIT = 0.5  # obstore's own is a tenth: a server that starts anew would be given up after a second
 _RETRY_SECONDS = 180  # obstore's own; who waits gives up earlier
 
 
@@ -249,7 +250,7 @@ class CheckedS3FileSystem(S3FileSystem):
                         raise error from error.__cause__
         answer = await super()._call_s3(method, *defaults, **asked)
         if refused in _IN_VAIN:
-            self.rust.give_up(asked["Bucket"])
+            self.rust.note_refusal(asked["Bucket"])
         return answer
 
     def put_here(self, bucket: str, key: str, data: bytes, content_type: str, limit: float) -> bool:
@@ -262,7 +263,7 @@ class CheckedS3FileSystem(S3FileSystem):
         try:
             with rust.asking(key):
                 store.put(key, data, attributes={"Content-Type": content_type}, use_multipart=False)
-        except rust.Refusal:
+        except (rust.Refusal, ConnectionError):
             return False
         return True
 
@@ -331,7 +332,11 @@ class CheckedS3FileSystem(S3FileSystem):
                 endpoint, http._proxy_config.proxy_url_for(client.meta.endpoint_url), config.connect_timeout,
                 config.read_timeout, limit,
             ),
-            retry_config={"max_retries": attempts - 1, "retry_timeout": timedelta(seconds=limit or _RETRY_SECONDS)},
+            # One that blocks has no second try: the loop makes it. The waits in between are as long as botocore's.
+            retry_config={
+                "max_retries": attempts - 1 if limit is None else 0, "retry_timeout": timedelta(seconds=_RETRY_SECONDS),
+                "backoff": {"init_backoff": timedelta(seconds=_FIRST_WAIT)},
+            },
             credential_provider=None if anonymous else login if limit is None else known,
         )  # fmt: skip
 
