@@ -91,6 +91,7 @@ _CARRIED: dict[str, frozenset[str] | None] = {
 """Options of s3fs that mean the same with obstore; their values are looked at when the client is made."""
 _RANGES_BY_200: set[str] = set()
 """Endpoints that do not answer a range by 206, as rclone; of any other answer obstore makes nothing."""
+_RANGE = re.compile("bytes=([0-9]*)-([0-9]*)")
 _IN_VAIN = (301, 307, 400, 403)
 """Statuses that obstore gets for good where s3fs gets none: another region, a clock that is wrong, a header missing."""
 _BLOCKED_SECONDS = 5.0
@@ -376,7 +377,9 @@ async def _get_object(store: Any, asked: Mapping[str, Any]) -> dict[str, Any]:
     given = (("if_match", asked.get("IfMatch")), ("version", asked.get("VersionId")))
     options: dict[str, Any] = {name: value for name, value in given if value}
     if "Range" in asked:
-        start, _, end = asked["Range"].removeprefix("bytes=").partition("-")
+        if (limits := _RANGE.fullmatch(asked["Range"])) is None:
+            raise rust.Refusal(0, "", "a range of s3fs's own, from more than the size before the end")
+        start, end = limits.groups()
         both = (int(start), int(end) + 1) if start and end else None
         options["range"] = both or ({"offset": int(start)} if start else {"suffix": int(end)})
     found = await rust.asked(store.get_async(key, options=options), key)
