@@ -244,9 +244,10 @@ class CheckedAzureFileSystem(AzureBlobFileSystem):
     async def _pipe_file(self, path: str, value: bytes, content_type: str, **_: Any) -> None:
         await self.upload(path, value, content_type)
 
-    async def _put_file(self, lpath: str, rpath: str, content_type: str, **_: Any) -> None:
+    async def _put_file(self, lpath: str, rpath: str, content_type: str, mode: str = "overwrite", **_: Any) -> None:
+        condition = {"match_condition": MatchConditions.IfMissing} if mode == "create" else {}
         with open(lpath, "rb") as file:  # noqa: ASYNC230, PTH123 - as adlfs itself; a file descriptor may be its name
-            await self.upload(rpath, file, content_type)
+            await self.upload(rpath, file, content_type, **condition)
 
     async def read(self, path: str, start: int = 0, length: int | None = None, **version: str) -> tuple[bytes, str]:
         """Read a part of a blob, and return the ETag with it."""

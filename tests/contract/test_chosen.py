@@ -127,7 +127,7 @@ def test_of_two_who_choose_one_path_one_gets_it(storage):
     assert stores[0].verify(deep=True).whole
 
 
-@on(S3_MOTO, of=(S3_MOTO, S3_SEAWEED, AZURE))
+@on(S3_MOTO, AZURE, of=(S3_MOTO, S3_SEAWEED, AZURE))
 def test_large_files_are_created_on_a_condition_too(storage, monkeypatch):
     """A stage that was spooled looks first; somebody who comes between the look and the end of its upload stays."""
     monkeypatch.setattr(fsspec_backend, "SPOOL_BYTES", 2**20)
