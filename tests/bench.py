@@ -670,13 +670,11 @@ def at_once(calls: Iterator[Callable[[], Any]]) -> None:
     """Make asynchronous calls as fsmedia does: so many under way at a time."""
 
     async def all_of() -> None:
-        gate = asyncio.Semaphore(CONCURRENCY)
-
-        async def one(call: Callable[[], Any]) -> None:
-            async with gate:
+        async def work() -> None:
+            for call in calls:
                 await call()
 
-        await asyncio.gather(*map(one, calls))
+        await asyncio.gather(*(work() for _ in range(CONCURRENCY)))
 
     asyncio.run(all_of())
 

@@ -661,14 +661,17 @@ class FsspecBackend(Backend):
             return [self._ask(key, partial(self._sync, job)) for job in jobs]
 
         async def all_of() -> list[T]:
-            # A folder of 10,000 media must not open 10,000 connections.
-            gate = asyncio.Semaphore(CONCURRENCY)
+            waiting = iter(enumerate(jobs))
+            found: dict[int, T] = {}
 
-            async def one(job: Callable[[], Coroutine[Any, Any, T]]) -> T:
-                async with gate:
-                    return await job()
+            # A folder of 10,000 media must not open 10,000 connections; and a task for each of them, with a turn at a
+            # semaphore, takes as long as a fifth of a request.
+            async def work() -> None:
+                for index, job in waiting:
+                    found[index] = await job()
 
-            return await asyncio.gather(*(one(job) for job in jobs))
+            await asyncio.gather(*(work() for _ in range(min(CONCURRENCY, len(jobs)))))
+            return [found[index] for index in range(len(jobs))]
 
         if large:
             return self._read_whole(large, all_of)
