@@ -11,7 +11,6 @@ import os
 import re
 import sys
 from collections import Counter
-from contextlib import contextmanager
 from datetime import timedelta
 from html import unescape
 from importlib.util import find_spec
@@ -24,7 +23,7 @@ from fsmedia.errors import InvalidReferenceError
 from fsmedia.storage.errors import UnexpectedAnswerError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from fsmedia.storage.port import StorageClock
 
@@ -166,25 +165,31 @@ def not_carried(options: Mapping[str, Any], known: Mapping[str, frozenset[str] |
     return ""
 
 
-@contextmanager
-def asking(name: str) -> Iterator[None]:
-    """Raise `Refusal`, `TimeoutError` or `ConnectionError` where a call about the object of a name fails."""
+def failures() -> tuple[type[Exception], ...]:
+    """Return what a call by obstore raises. For `except` clauses, which only ask once something was raised."""
     from obstore.exceptions import BaseError
 
-    try:
-        yield
-    except (BaseError, OSError) as error:
-        # Without a cause: its text shows a whole request.
-        raise _translated(error, name) from None
+    return BaseError, OSError
 
 
 async def asked(call: Awaitable[T], name: str) -> T:
-    """Await a call about the object of a name; see `asking`."""
-    with asking(name):
+    """Await a call about the object of a name; raises `Refusal`, `TimeoutError` or `ConnectionError`."""
+    try:
         return await call
+    except failures() as error:
+        raise translated(error, name) from None
 
 
-def _translated(error: Exception, name: str) -> Exception:
+def put(store: Any, name: str, data: bytes, content_type: str) -> None:
+    """Put an object by a client that blocks the thread; raises what `asked` does."""
+    try:
+        store.put(name, data, attributes={"Content-Type": content_type}, use_multipart=False)
+    except failures() as error:
+        raise translated(error, name) from None
+
+
+def translated(error: Exception, name: str) -> Exception:
+    """Return what an error of obstore's says. To be raised without a cause: its text shows a whole request."""
     text, _, debug = str(error).partition("\n\nDebug source:")
     # A name is a stranger's, and stands before what the server said.
     if (found := _STATUS.search(text.partition(name)[2] or text)) is not None:
@@ -234,10 +239,13 @@ class Body:
 
     async def _asked(self, call: Awaitable[T]) -> T:
         try:
-            return await asked(call, self._name)
-        except Refusal as refusal:
-            # obstore asked for the rest, and got another object or no part of one: all must be read again.
-            raise UnexpectedAnswerError(f"the rest of the bytes did not come: {refusal.message}") from None
+            return await call
+        except failures() as error:
+            failed = translated(error, self._name)
+            if isinstance(failed, Refusal):
+                # obstore asked for the rest, and got another object or no part of one: all must be read again.
+                failed = UnexpectedAnswerError(f"the rest of the bytes did not come: {failed.message}")
+            raise failed from None
 
     def close(self) -> None:
         """Give up what was not read."""

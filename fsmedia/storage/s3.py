@@ -160,6 +160,14 @@ PROOFS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], bool]] = {
 """What an answer with status 2xx must hold to be one; a bulk delete is compared key by key where it is asked for."""
 
 
+def _prove(method: str, answer: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raise `UnexpectedAnswerError` unless an answer holds what belongs to it."""
+    proof = PROOFS.get(method)
+    if proof is not None and not proof(answer, asked):
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        raise UnexpectedAnswerError(f"{method} was answered with status {status} and without what belongs to it")
+
+
 def _of_every_put(client: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return what the root's options add to each PUT, such as how it is encrypted, and the headers that say so."""
     members = client.meta.service_model.operation_model("PutObject").input_shape.members
@@ -227,32 +235,32 @@ class CheckedS3FileSystem(S3FileSystem):
             client.meta.events.register("before-parse.s3.ListObjectsV2", _read_objects)
         return client
 
-    async def _answer(self, method: str, *defaults: Any, **asked: Any) -> Any:
-        """Make a call by obstore if that can make it, else by s3fs."""
+    async def by_obstore(self, method: str, asked: Mapping[str, Any]) -> tuple[Any, int]:
+        """Make a call by obstore; None where s3fs has to, with the status that obstore was refused with, else 0."""
         call, known = _CALLS.get(method, (None, frozenset()))
-        refused = 0
-        if call is not None and known.issuperset(asked) and self.rust.takes(asked["Key"]):
-            # Not each time: it looks at all connections of s3fs.
-            endpoint = (self._s3 or await self.set_session()).meta.endpoint_url
-            store = self.rust.client(asked["Bucket"])
-            if store is not None and not ("Range" in asked and endpoint in _RANGES_BY_200):
-                try:
-                    return await call(store, asked)
-                except rust.Refusal as refusal:
-                    if "non-partial" in refusal.message:
-                        _RANGES_BY_200.add(endpoint)
-                    # Of anything else s3fs gives its own account: it knows other regions, and tells what is no answer.
-                    # So of a page without S3's own code; only what a HEAD is answered has none.
-                    refused, code = refusal.status, refusal.code or (method == "head_object" and str(refusal.status))
-                    if refused in rust.DEFINITE and code:
-                        told = {"Error": {"Code": code, "Message": refusal.message or code}}
-                        status = {"ResponseMetadata": {"HTTPStatusCode": refusal.status}}
-                        error = translate_boto_error(ClientError({**told, **status}, method))
-                        raise error from error.__cause__
-        answer = await super()._call_s3(method, *defaults, **asked)
-        if refused in _IN_VAIN:
-            self.rust.note_refusal(asked["Bucket"])
-        return answer
+        if call is None or not known.issuperset(asked) or not self.rust.takes(asked["Key"]):
+            return None, 0
+        # Not each time: it looks at all connections of s3fs.
+        endpoint = (self._s3 or await self.set_session()).meta.endpoint_url
+        store = self.rust.client(asked["Bucket"])
+        if store is None or ("Range" in asked and endpoint in _RANGES_BY_200):
+            return None, 0
+        try:
+            answer = await call(store, asked)
+        except rust.Refusal as refusal:
+            if "non-partial" in refusal.message:
+                _RANGES_BY_200.add(endpoint)
+            # Of anything else s3fs gives its own account: it knows other regions, and tells what is no answer. So of a
+            # page without S3's own code; only what a HEAD is answered has none.
+            code = refusal.code or (method == "head_object" and str(refusal.status))
+            if refusal.status not in rust.DEFINITE or not code:
+                return None, refusal.status
+            told = {"Error": {"Code": code, "Message": refusal.message or code}}
+            status = {"ResponseMetadata": {"HTTPStatusCode": refusal.status}}
+            error = translate_boto_error(ClientError({**told, **status}, method))
+            raise error from error.__cause__
+        _prove(method, answer, asked)
+        return answer, 0
 
     def put_here(self, bucket: str, key: str, data: bytes, content_type: str, limit: float) -> bool:
         """Put a small object by obstore in the calling thread; False: a call on the loop must do it."""
@@ -262,8 +270,7 @@ class CheckedS3FileSystem(S3FileSystem):
         if (store := self.rust.blocking(bucket, key, limit, self._new_store)) is None:
             return False
         try:
-            with rust.asking(key):
-                store.put(key, data, attributes={"Content-Type": content_type}, use_multipart=False)
+            rust.put(store, key, data, content_type)
         except (rust.Refusal, ConnectionError):
             return False
         return True
@@ -341,10 +348,25 @@ class CheckedS3FileSystem(S3FileSystem):
             credential_provider=None if anonymous else login if limit is None else known,
         )  # fmt: skip
 
+    def invalidate_cache(self, path: str | None = None) -> None:
+        """Do nothing: no listing is kept, and s3fs looks for each folder above a path."""
+
+    async def _pipe_file(self, path: str, data: bytes, **options: Any) -> Any:
+        # Without a look whether the path names a version or an access point, which takes long for a small object.
+        if len(data) >= PART_BYTES:
+            return await super()._pipe_file(path, data, **options)
+        bucket, _, key = path.partition("/")
+        return await self._call_s3("put_object", Bucket=bucket, Key=key, Body=data, **options)
+
     async def _call_s3(self, method: str, *defaults: Any, **asked: Any) -> Any:
+        answer, refused = await self.by_obstore(method, asked)
+        return await self.by_botocore(method, refused, *defaults, **asked) if answer is None else answer
+
+    async def by_botocore(self, method: str, refused: int = 0, *defaults: Any, **asked: Any) -> Any:
+        """Make a call by s3fs; `refused`: the status that obstore was refused with before."""
         # A bucket whose requesters pay wants to hear it in each request that knows the word; s3fs says it in some.
         try:
-            answer = await self._answer(method, self.req_kw, *defaults, **asked)
+            answer = await super()._call_s3(method, self.req_kw, *defaults, **asked)
         except PermissionError as error:
             # Other codes are about the credentials themselves.
             if _told(error)[1] not in ("AccessDenied", "403"):
@@ -352,11 +374,10 @@ class CheckedS3FileSystem(S3FileSystem):
             refusal = PermissionError(f"{error}{_HIDDEN if method in ('get_object', 'head_object') else ''}")
             refusal.errno = errno.EACCES
             raise refusal from error.__cause__
+        if refused in _IN_VAIN:
+            self.rust.note_refusal(asked["Bucket"])
         self.clock.note_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}), "date")
-        proof = PROOFS.get(method)
-        if proof is not None and not proof(answer, asked):
-            status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            raise UnexpectedAnswerError(f"{method} was answered with status {status} and without what belongs to it")
+        _prove(method, answer, asked)
         if method in ("delete_object", "delete_objects") and "VersionId" not in asked:
             gone = [answer] if method == "delete_object" else answer.get("Deleted", ())
             marked = any(each.get("DeleteMarker") is True for each in gone)
@@ -538,9 +559,13 @@ class S3Backend(FsspecBackend):
     async def _read(self, path: str, most: int | None, **asked: str) -> tuple[bytes, str | None]:
         """Read by one request that tells the ETag too, which s3fs keeps to itself."""
         bucket, _, key = path.partition("/")
+        asked |= {"Bucket": bucket, "Key": key}
+        answer, refused = await self.fs.by_obstore("get_object", asked)
+        if answer is not None:
+            return await read_up_to(answer["Body"].read, most), answer["ETag"]
 
         async def read() -> tuple[bytes, str | None]:
-            answer = await self.fs._call_s3("get_object", Bucket=bucket, Key=key, **asked)
+            answer = await self.fs.by_botocore("get_object", refused, **asked)
             try:
                 return await read_up_to(answer["Body"].read, most), answer.get("ETag")
             finally:
