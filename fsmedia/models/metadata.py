@@ -164,7 +164,7 @@ class MediaMetadata(Model):
         default=None, description="Name of the retention policy; None asks the content, then the store's default."
     )
     attributes: Annotated[Mapping[str, AttributeValue], PlainValidator(checked_attributes)] = Field(
-        default={},
+        default_factory=dict,
         description="What made it, in the caller's own words (prompt, model, seed, score, tags): at most 64 names.",
     )
 
@@ -185,7 +185,7 @@ class MediaRecord(MediaMetadata, ContentFields):
         default=None, description="What the bytes look like, where that contradicts `mime_type`."
     )
     attributes: Annotated[Mapping[str, AttributeValue], SkipValidation] = Field(
-        default={}, description="Those of `xattrs` that are attributes, by their names without `user.`."
+        default_factory=dict, description="Those of `xattrs` that are attributes, by their names without `user.`."
     )
     xattrs: dict[str, Any] = Field(
         default_factory=dict, description="What stands in the sidecar for users and other programs, as it does there."
