@@ -20,6 +20,7 @@ them:
   asked and only its answer is replaced.
 - `change="empty"|"short"|"flipped"|"closed"`: the server's answer without its bytes, with half of them, with one bit
   of each 64th of them changed, or not at all: the connection is closed.
+- `change="another MD5"`: the server's answer, with an MD5 in it, as GCS tells one, that is of other bytes.
 - `change="hidden"`: the server's answer, but a 404 becomes a 403, as S3 answers to who may not list.
 - `without`: fields of the request that the server does not get to see.
 - `change="cut"`: half of the bytes of the server's answer, and the connection is closed before the length that it told.
@@ -303,10 +304,12 @@ class Relay:
             self.ended.set()
 
 
+MD5 = re.compile(rb'("md5Hash": ?")[^"]*')
 BODIES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda _: b"",
     "short": lambda body: body[: len(body) // 2],
     "flipped": lambda body: bytes(byte ^ (number % 64 == 0) for number, byte in enumerate(body)),
+    "another MD5": lambda body: MD5.sub(rb"\1AAAAAAAAAAAAAAAAAAAAAA==", body),
 }
 TOKENS_ASKED = ("continuation-token", "pageToken")
 ITEM = re.compile(rb"<(?:Contents|CommonPrefixes)>.*?</(?:Contents|CommonPrefixes)>", re.DOTALL)

@@ -16,6 +16,7 @@ import math
 import os
 import re
 import weakref
+from base64 import b64decode
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -107,8 +108,16 @@ def entry_of(key: str, info: Mapping[str, Any]) -> Entry:
     # One object has one token: rclone's S3 puts quotes around an ETag where it is looked at, and none where it lists.
     token = None if token is None else token.strip('"')
     modified = next((info[name] for name in _MODIFIED if info.get(name) is not None), None)
-    md5 = info.get("md5Hash") or (token if token is not None and MD5.fullmatch(token) else None)
-    return Entry(key, int(info.get("size") or 0), _instant(modified), token, md5)
+    return Entry(key, int(info.get("size") or 0), _instant(modified), token, _md5_of(info.get("md5Hash"), token))
+
+
+def _md5_of(told: str | None, token: str | None) -> str | None:
+    """Return the MD5 of an object in hex: GCS and Azure tell it in base64, S3 as an ETag, which may be none."""
+    try:
+        shown = b64decode(told).hex() if told else token or ""
+    except ValueError:
+        return None
+    return shown if MD5.fullmatch(shown) else None
 
 
 def _instant(value: Any) -> datetime | None:

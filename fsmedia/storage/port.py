@@ -50,7 +50,7 @@ class Entry(NamedTuple):
     size: int
     modified: datetime | None = None  # by the storage's clock, aware; None where it does not say
     token: str | None = None  # changes when the bytes do: an etag, or inode and time
-    md5: str | None = None  # in hex or base64, where it is told; an ETag of S3 that looks like one may be none
+    md5: str | None = None  # in hex, where it is told; an ETag of S3 that looks like one may be none
 
 
 class Listing(NamedTuple):

@@ -143,6 +143,17 @@ LIES = {
 }  # fmt: skip
 
 
+def test_an_md5_of_other_bytes_is_noticed_where_it_is_told_in_base64(gcs_storage, monkeypatch):
+    monkeypatch.setattr(check_storage, "CHECKS", {"checksums": CHECKS["checksums"]})
+    for rules, state, seen in (
+        ((), "holds", "right MD5s are told"),
+        ([WrongAnswer("GET", r"/bytes-1\.bin", change="another MD5")], "handled", "MD5s are told that are none"),
+    ):
+        with gcs_storage.server.answering(*rules):
+            (found,) = checked(gcs_storage).checks
+        assert (found.state, seen in found.seen) == (state, True), found
+
+
 @pytest.mark.parametrize("lie", LIES)
 def test_each_lie_is_noticed(moto_storage, monkeypatch, lie):
     rules, name, state, seen = LIES[lie]

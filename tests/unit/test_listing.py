@@ -10,6 +10,7 @@ import pytest
 from fsmedia import StorageError
 from fsmedia.format import keys
 from fsmedia.storage import listing as listings
+from fsmedia.storage.fsspec_backend import entry_of
 from fsmedia.storage.listing import KeyOrder, NestedStores, Page, level, pages, sort_entries
 from fsmedia.storage.port import Entry
 from tests.contract.specimens import raised
@@ -138,3 +139,21 @@ def test_a_listing_leaves_out_what_the_definition_says(monkeypatch: pytest.Monke
             for folder in ("a", "-", "a/b", "a/-"):
                 below = [name for name in files if name.startswith(f"{folder}/")]
                 assert own_names(below, folder)[0] == by_definition(below, folder)
+
+
+@pytest.mark.parametrize(
+    ("told", "md5"),
+    [
+        ({"md5Hash": "kAFQmDzST7DWlj99KOF/cg=="}, "900150983cd24fb0d6963f7d28e17f72"),
+        ({"md5Hash": "kAFQmDzST7DWlj99KOF/cg==", "etag": "CJ2"}, "900150983cd24fb0d6963f7d28e17f72"),
+        ({"ETag": '"900150983cd24fb0d6963f7d28e17f72"'}, "900150983cd24fb0d6963f7d28e17f72"),
+        ({"ETag": '"900150983cd24fb0d6963f7d28e17f72-3"', "md5Hash": None}, None),  # sent in parts
+        ({"ETag": '"0x8DC5"'}, None),
+        ({"md5Hash": "kAFQ"}, None),
+        ({"md5Hash": "no base64"}, None),
+        ({}, None),
+    ],
+)
+def test_an_md5_has_one_spelling_whatever_the_storage_says(told, md5):
+    """GCS and Azure tell it in base64; compared with hex it said nothing, or counted as right."""
+    assert entry_of("a.bin", {"size": 3, **told}).md5 == md5
