@@ -24,6 +24,7 @@ from google.adk.tools import ToolContext
 from google.genai import types
 
 from fsmedia.exchange.frameworks.adk import FsmediaArtifactService
+from fsmedia.storage.memory import MemoryBackend
 
 pytestmark = ITS_OWN_WARNINGS
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(30)
@@ -259,6 +260,35 @@ def test_a_version_that_is_being_written_is_not_there_yet():
         assert await mine.save_artifact(artifact=PARTS["bytes"], **where) == 2
         await mine.delete_artifact(**where)
         assert list(mine.store.list()) == []
+
+    asyncio.run(check())
+
+
+def test_each_version_is_read_once():
+    """Its sidecar was read twice to load it, and those of all versions to tell of one."""
+    where, read = {**SESSION, "filename": "a"}, []
+
+    class Counted(MemoryBackend):
+        def read_range(self, key, *words, **named):
+            read.append(key.rpartition("/")[2] if key.startswith("adk/") else key)
+            return super().read_range(key, *words, **named)
+
+    async def check():
+        mine = ours()
+        mine.store._backend.__class__ = Counted
+        for _ in range(4):
+            await mine.save_artifact(artifact=PARTS["bytes"], **where)
+        for method, words, expected in (
+            ("load_artifact", {}, ["3", "3.meta"]),
+            ("load_artifact", {"version": 1}, ["1", "1.meta"]),
+            ("get_artifact_version", {}, ["3.meta"]),
+            ("get_artifact_version", {"version": 1}, ["1.meta"]),
+            ("list_artifact_versions", {}, ["0.meta", "1.meta", "2.meta", "3.meta"]),
+            ("list_versions", {}, []),
+        ):
+            read.clear()
+            assert await getattr(mine, method)(**where, **words)
+            assert sorted(read) == expected, method
 
     asyncio.run(check())
 

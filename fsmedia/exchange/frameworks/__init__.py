@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 from asyncio import to_thread
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
-from fsmedia.core.records import paired
-from fsmedia.errors import HeldMediaError, InvalidMediaError, MediaNotFoundError, StoreConflictError
+from fsmedia.core import records
+from fsmedia.core.records import StoredItem
+from fsmedia.errors import HeldMediaError, InvalidMediaError, MediaError, MediaNotFoundError, StoreConflictError
 from fsmedia.format.layout import escape_id, unescape_id
 from fsmedia.format.wav import is_raw
-from fsmedia.models import MediaContent, MediaRecord, mime
+from fsmedia.models import MediaContent, mime
 from fsmedia.models.attributes import fitting
 from fsmedia.models.text import safe_file_name
 from fsmedia.storage.address import SCHEME, split_media_url
 from fsmedia.store import MediaStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from os import PathLike
     from typing import Unpack
 
-    from fsmedia.models import AttributeValue, MediaMetadata
+    from fsmedia.core.records import ListedItem
+    from fsmedia.models import AttributeValue, MediaMetadata, MediaRecord
     from fsmedia.store import StoreSettings
 
 UNKNOWN = "application/octet-stream"
@@ -61,13 +63,13 @@ def content_of(data: bytes, mime_type: str | None, name: str | None = None) -> M
     return MediaContent(data=data, mime_type=kind, file_name=safe_file_name(name) if name else None)
 
 
-def whole_below(store: MediaStore, folder: str, *, bare: bool = False) -> list[str]:
-    """Return the references below a folder that have their sidecar: those without are being written, or were left.
+def whole_below(store: MediaStore, folder: str, *, bare: bool = False) -> dict[str, ListedItem]:
+    """Return what lies below a folder and has its sidecar, by reference: what has none is being written, or was left.
 
     `bare`: those without too. One listing, of all that lies there.
     """
-    pairs = paired(store._backend.entries(folder))
-    return [pair.key for pair in pairs if pair.item is not None and (bare or pair.has_sidecar)]
+    pairs = records.paired(store._backend.entries(folder))
+    return {pair.key: pair.item for pair in pairs if pair.item is not None and (bare or pair.has_sidecar)}
 
 
 def folder_name(text: str, limit: int) -> str:
@@ -87,10 +89,10 @@ def names_below(store: MediaStore, folder: str, limit: int, attribute: str) -> l
     return [str(store.info(key).attributes.get(attribute)) if name is None else name for key, name in names.items()]
 
 
-def versions(store: MediaStore, folder: str) -> list[int]:
-    """Return the numbers under which whole media lie in a folder, the smallest first."""
-    names = (key.rpartition("/")[2] for key in whole_below(store, folder))
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+def versions(store: MediaStore, folder: str) -> dict[int, ListedItem]:
+    """Return the whole media in a folder that have a number for a name, by that, the smallest first."""
+    named = {key.rpartition("/")[2]: item for key, item in whole_below(store, folder).items()}
+    return dict(sorted((int(name), item) for name, item in named.items() if name.isascii() and name.isdigit()))
 
 
 def create_version(store: MediaStore, content: MediaContent, metadata: MediaMetadata, folder: str) -> int:
@@ -157,22 +159,27 @@ def from_attributes(record: MediaRecord, prefix: str) -> dict[str, Any]:
 
 
 def stored(store: MediaStore, reference: str) -> tuple[MediaRecord, bytes] | None:
-    """Return what is known of a media, and its bytes; None where it is not there, not whole yet, or not any more."""
+    """Return what is known of a media, and its bytes; None where it is not there, not whole yet, or not any more.
+
+    Its sidecar is read once, and nobody asks for holds.
+    """
     try:
-        record, data = store.info(reference), store.read(reference)
+        found = store._references.apply(reference, partial(records.find, store._backend))
+        record = records.record_of(found, store._settings_file.configuration)
+        return None if record.sha256 is None else (record, store._content_of(found).read_bytes())
     except MediaNotFoundError:
         return None
-    return (record, data) if record.sha256 is not None else None
 
 
-def records_of(store: MediaStore, references: list[str]) -> list[MediaRecord]:
-    """Return what is known of media, without those that are gone since they were listed."""
-    found = []
-    for answer in store.info_many(references, on_error="return"):
-        if isinstance(answer, MediaRecord):
-            found.append(answer)
-        elif not isinstance(answer, MediaNotFoundError):
-            raise answer
+def records_of(store: MediaStore, items: Iterable[ListedItem]) -> list[MediaRecord]:
+    """Return what is known of media that were listed, without those that are gone since; each sidecar is read once."""
+    found, items = [], list(items)
+    texts = records.read_sidecars(store._backend, [each.entry.key for each in items])
+    for item, text in zip(items, texts, strict=True):
+        if isinstance(text, MediaError):
+            raise text
+        if text is not None:
+            found.append(records.record_of(StoredItem(item.entry, text), store._settings_file.configuration))
     return found
 
 

@@ -58,9 +58,8 @@ class FsmediaArtifactService(BaseArtifactService):
         return frameworks.create_version(self.store, content, metadata, self._folder(**where))
 
     def _load(self, version: int | None = None, hops: int = 5, **where: Any) -> Part | None:
-        folder = self._folder(**where)
-        for number in reversed(self._versions(**where)) if version is None else [version]:
-            if found := frameworks.stored(self.store, f"{folder}/{number}"):
+        for number in reversed(self._numbers(**where)) if version is None else [version]:
+            if found := frameworks.stored(self.store, f"{self._folder(**where)}/{number}"):
                 if artifact_util.is_artifact_ref(part := _part(*found)):
                     return self._load(hops=hops - 1, **_target(part, hops, **where)._asdict())
                 # What a rewound session leaves in the place of an artifact that was not there yet.
@@ -70,26 +69,37 @@ class FsmediaArtifactService(BaseArtifactService):
     def _names(self, app_name: str, user_id: str, session_id: str | None = None) -> list[str]:
         found = list[str]()
         for session, prefix in [(None, _USER)] if session_id is None else [(None, _USER), (session_id, "")]:
-            at = self.store, self._scope(app_name, user_id, session)
-            names = frameworks.names_below(*at, limit=_LONGEST["filename"], attribute="adk.name")
+            scope, limit = self._scope(app_name, user_id, session), _LONGEST["filename"]
+            names = frameworks.names_below(self.store, scope, limit, attribute="adk.name")
             found += [f"{prefix}{name}" for name in names]
         return sorted(found)
 
-    def _versions(self, **where: Any) -> list[int]:
+    def _versions(self, **where: Any) -> dict[int, Any]:
         return frameworks.versions(self.store, self._folder(**where))
+
+    def _numbers(self, **where: Any) -> list[int]:
+        return list(self._versions(**where))
 
     def _delete(self, **where: Any) -> None:
         self.store.delete_many(frameworks.whole_below(self.store, self._folder(**where), bare=True))
 
     def _described(self, **where: Any) -> list[ArtifactVersion]:
-        wanted = [f"{self._folder(**where)}/{number}" for number in self._versions(**where)]
-        return [_version_of(each, self.store) for each in frameworks.records_of(self.store, wanted)]
+        return [*map(self._told, frameworks.records_of(self.store, self._versions(**where).values()))]
 
     def _version(self, version: int | None = None, **where: Any) -> ArtifactVersion | None:
-        return next((each for each in reversed(self._described(**where)) if version in (None, each.version)), None)
+        wanted = reversed([item for number, item in self._versions(**where).items() if version in (None, number)])
+        return next((self._told(each) for item in wanted for each in frameworks.records_of(self.store, [item])), None)
+
+    def _told(self, record: MediaRecord) -> ArtifactVersion:
+        part, number, url = _part(record), record.reference.rpartition("/")[2], self.store.media_url(record.reference)
+        shown = part.inline_data or (None if artifact_util.is_artifact_ref(part) else part.file_data)
+        kind = shown.mime_type if shown else "text/plain" if part.text is not None else None
+        made = {"create_time": record.timestamp.timestamp() if record.timestamp else 0.0, "mime_type": kind}
+        custom = frameworks.from_attributes(record, _OWN)
+        return ArtifactVersion(version=number, canonical_uri=url, custom_metadata=custom, **made)
 
     save_artifact, load_artifact, delete_artifact = in_thread(_save), in_thread(_load), in_thread(_delete)
-    list_artifact_keys, list_versions = in_thread(_names), in_thread(_versions)
+    list_artifact_keys, list_versions = in_thread(_names), in_thread(_numbers)
     list_artifact_versions, get_artifact_version = in_thread(_described), in_thread(_version)
 
 
@@ -103,14 +113,6 @@ def _part(record: MediaRecord, data: bytes = b"") -> Part:
     elif part.text is not None:
         part.text = data.decode(errors="surrogatepass")
     return part
-
-
-def _version_of(record: MediaRecord, store: Any) -> ArtifactVersion:
-    part, number, url = _part(record), record.reference.rpartition("/")[2], store.media_url(record.reference)
-    shown = part.inline_data or (None if artifact_util.is_artifact_ref(part) else part.file_data)
-    kind = shown.mime_type if shown else "text/plain" if part.text is not None else None
-    custom, time = frameworks.from_attributes(record, _OWN), record.timestamp.timestamp() if record.timestamp else 0.0
-    return ArtifactVersion(version=number, canonical_uri=url, custom_metadata=custom, create_time=time, mime_type=kind)
 
 
 def _target(part: Part, hops: int, **where: Any) -> Any:
