@@ -13,8 +13,8 @@ from typing import Any
 
 # The machine's own settings must not reach a test, and s3fs, gcsfs and fsspec read theirs when they are imported.
 FOREIGN = ("AWS_", "AZURE_", "FSMEDIA_", "FSSPEC_", "GCSFS_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
-# Make a missing browser a failure, and say where axe-core (see tests/surfaces/hosts.py), Azurite and sshd lie
-OURS = ("FSMEDIA_REQUIRE_BROWSER", "FSMEDIA_AXE", "FSMEDIA_AZURITE", "FSMEDIA_SSHD")
+# Make a missing browser or framework a failure; say where axe-core (tests/surfaces/hosts.py), Azurite and sshd lie
+OURS = ("FSMEDIA_REQUIRE_BROWSER", "FSMEDIA_REQUIRE_FRAMEWORKS", "FSMEDIA_AXE", "FSMEDIA_AZURITE", "FSMEDIA_SSHD")
 for variable in [name for name in os.environ if name.startswith(FOREIGN) and name not in OURS]:
     del os.environ[variable]
 os.environ.update(

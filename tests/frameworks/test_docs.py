@@ -4,12 +4,12 @@ import os
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import fsmedia
+from tests.frameworks import is_there, miss
 
 PAGE = Path(fsmedia.__file__).parent / "docs" / "frameworks.md"
 EXAMPLES = re.findall(r"^```py\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
@@ -23,18 +23,11 @@ def framework_of(example):
     return re.search(r"fsmedia\.exchange\.frameworks\.(\w+)", example)[1]
 
 
-def is_there(module):
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
-
-
 @pytest.mark.parametrize("example", EXAMPLES, ids=framework_of)
 def test_the_example_runs(example, tmp_path):
     assert len(example.splitlines()) <= 12
     if not is_there(module := MODULES[framework_of(example)]):
-        pytest.skip(f"{module} is not installed")
+        miss(f"{module} is not installed")
     env = {**os.environ, "PYTHONPATH": str(PAGE.parents[2])}
     command = [sys.executable, "-c", example]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
