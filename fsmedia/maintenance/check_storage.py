@@ -47,7 +47,7 @@ _LOOK = 0.3
 """Seconds in which somebody who is not kept out would have come in."""
 _OTHER_PROCESS = """
 import pickle, sys
-backend, name = pickle.loads(bytes.fromhex(sys.argv[1]))
+backend, name = pickle.load(sys.stdin.buffer)
 print("tries", flush=True)
 with backend.lock([name]):
     print("has it", flush=True)
@@ -315,9 +315,13 @@ def _check_lock(trial: Trial) -> None:
             got.set()
 
     def wait_in_process() -> None:
-        command = [sys.executable, "-c", _OTHER_PROCESS, pickle.dumps((trial.other, name)).hex()]
+        command, pipe = [sys.executable, "-c", _OTHER_PROCESS], subprocess.PIPE
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(each or os.curdir for each in sys.path)}
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as child:  # noqa: S603 - this Python
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment) as child:  # noqa: S603 - this Python
+            if child.stdin is not None:
+                # Not as an argument: everybody on the machine may see those, and a client has its storage's secrets.
+                with suppress(BrokenPipeError), child.stdin as given:
+                    given.write(pickle.dumps((trial.other, name)))
             for event, _ in zip((begun, got), child.stdout or (), strict=False):
                 event.set()
 

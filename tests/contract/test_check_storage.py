@@ -6,6 +6,8 @@ moto is asked through the relay; it looks at no signature, so what the relay lea
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from datetime import timedelta
 
@@ -260,6 +262,15 @@ def test_a_disk_whose_locks_or_renames_do_nothing(local_storage, monkeypatch):
     monkeypatch.setattr(LocalBackend, "exclusion", Exclusion.RENAME)
     monkeypatch.setattr(LocalBackend, "rename", lambda *_: True)
     assert checked(local_storage).checks[0].seen == "a rename does not take what is there to its new name"
+
+
+def test_the_other_process_gets_its_client_where_nobody_else_sees_it(local_storage, monkeypatch):
+    """Its arguments, with the root and the options in them, were there for everybody on the machine."""
+    monkeypatch.setattr(check_storage, "CHECKS", {"conditional put": CHECKS["conditional put"]})
+    started, begin = [], subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **how: started.append(command) or begin(command, **how))
+    assert [each.state for each in checked(local_storage).checks] == ["holds"]
+    assert started == [[sys.executable, "-c", check_storage._OTHER_PROCESS]]
 
 
 def test_nothing_is_written_where_nothing_may_be(moto_storage, local_storage):
