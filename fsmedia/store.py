@@ -1613,7 +1613,7 @@ class MediaStore:
     def check_storage(self, *, stopped: Callable[[], bool] = bool) -> StorageReport:
         """Try whether the storage does what this package builds on, and report what it does then.
 
-        Measured with some 300 small objects and one of 11 MiB, by two clients, in a folder `.fsmedia/check-...` below
+        Measured with some 120 small objects and one of 11 MiB, by two clients, in a folder `.fsmedia/check-...` below
         the root, which is removed again, older versions in it too, also when it is interrupted or a check fails. There
         need be no store. `report.stands` says whether what docs/guarantees.md promises stands here; each row of
         `report.checks` what was seen, and what this package does then. `stopped` is asked between two checks.

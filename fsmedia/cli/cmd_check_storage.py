@@ -10,9 +10,9 @@ from fsmedia.cli import app, output
 from fsmedia.cli.signals import StopSignal
 
 HELP = """Nothing is believed that a storage, or fsmedia's own code for it, says of itself: each line is measured, by
-two clients, with some 300 small objects and one of 11 MiB in a folder .fsmedia/check-... below URL, which need hold no
+two clients, with some 120 small objects and one of 11 MiB in a folder .fsmedia/check-... below URL, which need hold no
 store. The folder is removed at the end, older versions of what was in it too, also after Ctrl-C or an error. It takes a
-second on a disk, and some 800 requests elsewhere.
+second or two on a disk, and 600 to 900 requests to an object store.
 
 A line says what was seen, and what fsmedia does then: `holds`; `handled` where the storage does less and fsmedia makes
 up for it or does without, as the line says; `broken` where a guarantee of docs/guarantees.md does not stand. Exits with

@@ -5,16 +5,20 @@ moto is asked through the relay; it looks at no signature, so what the relay lea
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
 
 from fsmedia import AsyncMediaStore, MediaStore, ReadOnlyStoreError, StorageError
+from fsmedia.cli.cmd_check_storage import HELP
 from fsmedia.maintenance import check_storage
+from fsmedia.maintenance.check_storage import Trial
 from fsmedia.models import StorageReport
 from fsmedia.storage import Exclusion, fsspec_backend
 from fsmedia.storage.local import LocalBackend
@@ -22,11 +26,24 @@ from fsmedia.store import utc_now
 from tests.conftest import on, storages
 from tests.contract.specimens import AT_ONCE, STORE_JSON, put, raised, traces
 from tests.servers import WrongAnswer
-from tests.storages import ALL_STORAGES, AZURE, FILE_SERVERS, GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED
+from tests.storages import (
+    ALL_STORAGES,
+    AZURE,
+    FILE_SERVERS,
+    GCS,
+    LOCAL,
+    MEMORY,
+    S3_MOTO,
+    S3_RCLONE,
+    S3_SEAWEED,
+    ObjectStorage,
+)
+from tests.style.project import PACKAGE
 from tests.surfaces.commands import answers, exits, places, tells
 
 CHECKS = dict(check_storage.CHECKS)
 storage = storages(*ALL_STORAGES)
+PAGE = (PACKAGE / "docs" / "operating.md").read_text()
 HANDLED = {
     LOCAL: {"content types"},
     MEMORY: {"content types", "signing"},
@@ -48,16 +65,23 @@ def checked(storage, **settings) -> StorageReport:
     return MediaStore(storage.url, storage_options=storage.options, **settings).check_storage()
 
 
-def test_each_storage_is_what_it_is_and_nothing_stays(storage):
+def test_each_storage_is_what_it_is_and_nothing_stays(storage, monkeypatch):
     store = MediaStore(storage.url, storage_options=storage.options)
     put(store)
-    before, report = traces(storage), store.check_storage()
+    before, trials = traces(storage), []
+    monkeypatch.setattr(check_storage, "Trial", lambda *words: trials.append(Trial(*words)) or trials[-1])
+    with storage.counted() if isinstance(storage, ObjectStorage) else nullcontext() as requests:
+        report = store.check_storage()
     assert [each for each in report.checks if each.state == "broken"] == []
     # Where a replaced file is not there for a moment, that is not seen each time.
     handled = states(report, "handled") - {"replace"}
     assert (handled, report.stands) == (HANDLED[storage.name], True), report.checks
     assert [each.name for each in report.checks] == list(CHECKS)
     assert (report.remains, traces(storage)) == ((), before)
+    for text in (PAGE, HELP, store.check_storage.__doc__):
+        objects, fewest, most = re.search(r"some (\d+) small objects(?s:.*?(\d+) to (\d+) requests)?", text).groups()
+        assert len(trials[0].written) == pytest.approx(int(objects), rel=0.1)
+        assert requests is None or fewest is None or int(fewest) <= requests.total() <= int(most), requests
 
 
 NOWHERE = {"etag": '"0123456789abcdef0123456789abcdef"', "last-modified": "Fri, 01 Jan 1999 00:00:00 GMT"}
