@@ -17,7 +17,8 @@ makes a media of it. With a FILE its size, type and digest are taken from that; 
 somewhere else. Whoever has the URL can upload that file until it expires, once: treat it as a password.
 
 The key that signs tickets is $FSMEDIA_TICKET_KEY, the same for both commands. Nothing is kept: what is never confirmed
-goes as a leftover. On other storages the URL is relative, to a program's `media_app`.
+goes as a leftover. Other storages take no uploads by themselves: there the URL is relative to where a program of yours
+mounts fsmedia.display.media_app over the store, whose address you put in front of it.
 
 Examples:
   export FSMEDIA_TICKET_KEY=$(python -c 'import secrets; print(secrets.token_urlsafe(32))')
@@ -30,10 +31,10 @@ def upload_url(
     *,
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Take size, type and digest from it.")] = None,
     ids: app.Ids,
-    size: Annotated[int | None, typer.Option(min=0, metavar="BYTES", help="Its size, without a FILE.")] = None,
+    size: Annotated[int | None, typer.Option(min=0, metavar="BYTES", help="Its size; without a FILE.")] = None,
     mime_type: Annotated[str | None, typer.Option("--mime", metavar="TYPE", help="Its MIME type.")] = None,
     sha256: Annotated[
-        str | None, typer.Option(metavar="HEX", help="Its SHA-256; a deduplicated store needs it.")
+        str | None, typer.Option(metavar="HEX", help="Its SHA-256; without a FILE. A deduplicated store needs it.")
     ] = None,
     message: Annotated[int, typer.Option(min=0, metavar="N", help="Which message, from 0.")] = 0,
     part: Annotated[int, typer.Option(min=0, metavar="N", help="Which part of it, from 0.")] = 0,
@@ -52,6 +53,9 @@ def upload_url(
     lifetime = EXPIRY if expires is None else app.parse_duration(expires, "--expires")
     attributes = app.parse_attributes(attribute, "--attribute")
     if file is not None:
+        for option, given in (("--size", size), ("--sha256", sha256)):
+            if given is not None:
+                raise app.CommandError(f"{option} is for a file elsewhere: {file} tells its own", code=app.USAGE)
         if not file.is_file():
             raise app.CommandError(f"{file}: no such file", code=app.NOT_FOUND)
         content = MediaContent.from_path(file)
@@ -66,6 +70,11 @@ def upload_url(
         method: Method = "POST" if form else "PUT"
         what: Any = {"mime_type": mime_type, "size_bytes": size, "sha256": sha256}
         ticket = store.upload_url(metadata, **what, expiry=lifetime, method=method)
+    if "://" not in ticket.url:
+        output.note(
+            f"{store.url} takes no uploads by itself: the URL is relative to where a program of yours mounts "
+            "fsmedia.display.media_app over this store; put that address in front of it"
+        )
     if as_json:
         output.json_line(ticket.model_dump(mode="json"))
         return

@@ -179,7 +179,9 @@ def test_the_commands_that_are_printed_work_when_they_are_pasted(
     name = 'a "b" [1-2]{c,d}.png'
     Path(name).write_bytes(DATA)
     words = ["--run", "r1", "--message", "2", "-a", "model=m", *(["--form"] if form else [])]
-    upload, confirm = exits(0, "upload-url", name, *words, *places(moto_storage)).stdout.splitlines()
+    printed = exits(0, "upload-url", name, *words, *places(moto_storage))
+    upload, confirm = printed.stdout.splitlines()
+    assert printed.stderr == ""
     assert confirm.endswith(f" --store {moto_storage.url}")
     subprocess.run(shlex.split(upload), check=True, capture_output=True)
     options = places(moto_storage)[2:]
@@ -189,7 +191,7 @@ def test_the_commands_that_are_printed_work_when_they_are_pasted(
     assert opened(moto_storage).read(reference) == DATA
 
 
-def test_a_ticket_for_a_file_that_is_elsewhere(local_storage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ticket_for_a_file_that_is_elsewhere(local_storage: Any, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = places(local_storage)
     told = ["--size", "2080", "--mime", "image/png", "--run", "r1"]
     assert "FSMEDIA_TICKET_KEY" in refused(fsmedia("upload-url", *told, *at), 1)
@@ -197,6 +199,12 @@ def test_a_ticket_for_a_file_that_is_elsewhere(local_storage: Any, monkeypatch: 
     (ticket,) = answers("upload-url", *told, "--expires", "5m", *at)
     assert ticket["url"] == f"upload/{ticket['token']}", "a folder has no URLs"
     assert "--mime" in refused(fsmedia("upload-url", "--size", "1", "--run", "r1", *at), 2)
+    assert "put that address in front of it" in exits(0, "upload-url", *told, *at).stderr
+    Path("here.png").write_bytes(DATA)
+    assert "relative" in exits(0, "upload-url", "here.png", "--run", "r1", *at).stderr
+    for option, text in {"--size": "1", "--sha256": "0" * 64}.items():
+        said = fsmedia("upload-url", "here.png", option, text, "--run", "r1", *at)
+        assert f"{option} is for a file elsewhere: here.png" in refused(said, 2)
     assert "no such file" in refused(fsmedia("upload-url", "nothing.png", "--run", "r1", *at), 3)
     assert "--run" in refused(fsmedia("upload-url", *told[:4], *at), 2)
     assert "quarter" in refused(fsmedia("upload-url", *told, "--expires", "7h", *at), 1)
