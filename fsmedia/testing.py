@@ -18,14 +18,16 @@ from __future__ import annotations
 import json
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from hashlib import shake_128
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import pytest
+from fsspec.core import url_to_fs
 
-from fsmedia.errors import HeldMediaError, MediaNotFoundError
+from fsmedia.errors import HeldMediaError, MediaError, MediaNotFoundError
 from fsmedia.format import keys
 from fsmedia.models import MediaContent, MediaMetadata
 from fsmedia.store import MediaStore, utc_now
@@ -94,8 +96,19 @@ class StorageContract:
 
         yield opened
         client = opened()._backend
+        with suppress(MediaError):  # servers that know no such listing keep none
+            for upload in client.uploads():
+                client.abort(upload)
         client.delete([entry.key for entry in client.entries()])
         client.delete_versions(list(client.versions()) if client.keeps_versions else [])
+        left = [entry.key for entry in client.entries()]
+        if left:
+            pytest.fail(f"could not be removed from {client.url}: {', '.join(left)}", pytrace=False)
+        filesystem, path = url_to_fs(root, **options)
+        if not filesystem.async_impl:  # others have no folders without files
+            filesystem.invalidate_cache()
+            if filesystem.exists(path):
+                filesystem.rm(path, recursive=True)
 
     @pytest.fixture
     def store(self, open_store: Callable[..., MediaStore]) -> MediaStore:
