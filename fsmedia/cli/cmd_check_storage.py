@@ -39,6 +39,10 @@ def check_storage(
 ) -> None:
     """Try a storage."""
     if url is not None:
+        if location.url not in (None, url):
+            raise app.CommandError(
+                f"two storages are named: {url} and --store {location.url}; name one", code=app.USAGE
+            )
         location = replace(location, url=url)
     with StopSignal() as stop, location.open() as opened:
         report = opened.check_storage(stopped=stop.asked)

@@ -56,6 +56,8 @@ def upload_url(
         for option, given in (("--size", size), ("--sha256", sha256)):
             if given is not None:
                 raise app.CommandError(f"{option} is for a file elsewhere: {file} tells its own", code=app.USAGE)
+        if file.is_dir():
+            raise app.CommandError(f"{file}: is a folder; a ticket is for one file", code=app.USAGE)
         if not file.is_file():
             raise app.CommandError(f"{file}: no such file", code=app.NOT_FOUND)
         content = MediaContent.from_path(file)

@@ -236,7 +236,7 @@ def _signed(backend: Backend, promise: _Promise, asked: _Request, *, shared: boo
     form = asked.method == "POST"
     if shared and form:
         problem = "a form can be sent twice, so that other bytes than the proven ones could be shared"
-        raise InvalidMediaError(problem, next_step="leave method out")
+        raise InvalidMediaError(problem, next_step="leave method out (--form)")
     facts: Any = {"mime_type": asked.mime_type, "size": asked.size, "sha256": asked.sha256, "form": form}
     request = backend.sign_upload(promise.place, asked.expiry, **facts)
     if shared and request is not None and backend.exclusion is not Exclusion.CONDITIONS:

@@ -570,7 +570,7 @@ class Backend(ABC):
         del expiry, mime_type, size, sha256
         if form:
             raise InvalidMediaError(
-                f"{self.url} takes no forms", next_step="leave method out: only S3 knows POST policies", key=key
+                f"{self.url} takes no forms", next_step="leave method out (--form): only S3 has them", key=key
             )
         return None
 

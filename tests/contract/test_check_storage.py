@@ -325,6 +325,10 @@ def test_the_command_prints_a_table_and_its_exit_code_is_the_answer(storage, mon
             assert answers("check-storage", *where, code=4)[0]["stands"] is False
         exits(1, "check-storage", "s3://no-such-bucket/x", *where[1:])
 
+    tells(
+        exits(2, "check-storage", "elsewhere", "--store", storage.url).stderr, "two storages are named: elsewhere and"
+    )
+
     def told_to_stop(trial):
         trial.write("some.bin", b"x")
         os.kill(os.getpid(), signal.SIGINT)

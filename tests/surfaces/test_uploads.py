@@ -205,6 +205,8 @@ def test_a_ticket_for_a_file_that_is_elsewhere(local_storage: Any, here: Path, m
     for option, text in {"--size": "1", "--sha256": "0" * 64}.items():
         said = fsmedia("upload-url", "here.png", option, text, "--run", "r1", *at)
         assert f"{option} is for a file elsewhere: here.png" in refused(said, 2)
+    assert "leave method out (--form)" in refused(fsmedia("upload-url", "here.png", "--form", "--run", "r1", *at), 1)
+    assert "is a folder" in refused(fsmedia("upload-url", ".", "--run", "r1", *at), 2)
     assert "no such file" in refused(fsmedia("upload-url", "nothing.png", "--run", "r1", *at), 3)
     assert "--run" in refused(fsmedia("upload-url", *told[:4], *at), 2)
     assert "quarter" in refused(fsmedia("upload-url", *told, "--expires", "7h", *at), 1)
