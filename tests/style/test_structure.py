@@ -131,3 +131,12 @@ def test_media_are_listed_without_those_of_other_stores() -> None:
             if not call.args or ast.unparse(call.args[0]) == "''"
         }
     assert found == {("settings_file.py", "_assume"), ("views.py", "all")}
+
+
+def test_an_adapter_of_a_framework_is_as_short_as_contributing_says() -> None:
+    told = re.search(r"of at most (\d+) lines in `fsmedia/exchange/frameworks`", (ROOT / "CONTRIBUTING.md").read_text())
+    adapters = {path.stem: path for path in (ROOT / "fsmedia/exchange/frameworks").glob("*.py")}
+    del adapters["__init__"]
+    assert adapters
+    assert told
+    assert not [name for name, path in adapters.items() if len(path.read_text().splitlines()) > int(told[1])]
