@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from fsmedia.errors import InvalidMediaError, MediaError, MediaNotFoundError, StorageError
+from fsmedia.errors import ForeignCall, InvalidMediaError, MediaError, MediaNotFoundError, StorageError
 from fsmedia.exchange import importing
 from fsmedia.exchange.importing import FoundItem, ImportWords, SourceItem
 from fsmedia.models.selection import shows_words
@@ -112,10 +112,10 @@ def _of_logs(reader: ModuleType, files: list[Path], policy_name: str | None) -> 
             continue
         for sample_id, epoch, read in samples:
             where = f"inspect:{evaluation.eval_id}#{sample_id}/{epoch}"
-            try:
+            with ForeignCall() as call:
                 sample = read()
-            except Exception as error:  # noqa: BLE001 - see above
-                yield importing.not_imported(where, error)
+            if call.error is not None:
+                yield importing.not_imported(where, call.error)
             else:
                 yield from _Sample(evaluation, sample, where, policy_name).media()
 

@@ -10,10 +10,11 @@ import heapq
 import json
 import logging
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from datetime import datetime
 from itertools import chain, count, islice
 from operator import attrgetter
+from threading import Thread
 from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
 from fsmedia.errors import InvalidReferenceError, StorageError
@@ -23,7 +24,6 @@ from fsmedia.storage.port import Entry, Listing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from concurrent.futures import Future
 
     from fsmedia.storage.port import Backend
 
@@ -86,18 +86,28 @@ def pages(ask: Callable[[str | None], Page], folder: str) -> Iterator[Page]:
 
 def ahead(found: Iterator[Page]) -> Iterator[Page]:
     """Give pages, and from the second on ask for the next one meanwhile: who got so far mostly wants them all."""
-    pool = ThreadPoolExecutor(1, "fsmedia-pages")
     coming: Future[Page | None] | None = None
-    try:
-        for number in count():
-            page = next(found, None) if coming is None else coming.result()
-            if page is None:
-                return
-            coming = pool.submit(next, found, None) if number and page.token is not None else None
-            yield page
-    finally:
-        # Whoever has enough does not wait for what is still under way.
-        pool.shutdown(wait=False, cancel_futures=True)
+    for number in count():
+        page = next(found, None) if coming is None else coming.result()
+        if page is None:
+            return
+        coming = _asked_for(found) if number and page.token is not None else None
+        yield page
+
+
+def _asked_for(found: Iterator[Page]) -> Future[Page | None]:
+    """Ask for the next page in a thread, which ends with it; None comes where there is none."""
+    coming: Future[Page | None] = Future()
+
+    def ask() -> None:
+        try:
+            coming.set_result(next(found, None))
+        except BaseException as error:  # noqa: BLE001 - raised where the page is wanted
+            coming.set_exception(error)
+
+    # No pool: at its end a process waits for a pool's threads, and this one's server may never answer.
+    Thread(target=ask, name="fsmedia-pages", daemon=True).start()
+    return coming
 
 
 def level(found: Iterable[Page], until: str | None) -> Listing:

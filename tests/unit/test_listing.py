@@ -1,7 +1,10 @@
 """Pages of listings: proved to go on, sorted where a server keeps no order, in bounded memory."""
 
 import random
+import subprocess
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +14,7 @@ from fsmedia import StorageError
 from fsmedia.format import keys
 from fsmedia.storage import listing as listings
 from fsmedia.storage.fsspec_backend import entry_of
-from fsmedia.storage.listing import KeyOrder, NestedStores, Page, level, pages, sort_entries
+from fsmedia.storage.listing import KeyOrder, NestedStores, Page, ahead, level, pages, sort_entries
 from fsmedia.storage.port import Entry
 from tests.contract.specimens import raised
 
@@ -86,6 +89,69 @@ def test_a_later_page_out_of_order_is_an_error_and_remembered(later: tuple[int, 
     with pytest.raises(StorageError, match="s3://b does not list in the order of keys"):
         list(order.entries(listing(page_of(1, 2), page_of(*later))))
     assert list(order.entries(listing(page_of(8), page_of(7)))) == [entry(7), entry(8)]
+
+
+# -- pages asked for ahead ---------------------------------------------------------------------------------
+HANGING = """
+import threading
+from fsmedia.storage.listing import Page, ahead
+
+def pages():
+    yield Page([], ["a"], "1")
+    yield Page([], ["b"], "2")
+    hangs.set()
+    threading.Event().wait()
+
+hangs, found = threading.Event(), ahead(pages())
+print([next(found).folders for _ in range(2)], hangs.wait())
+"""
+
+
+def test_a_process_ends_while_a_page_that_was_asked_for_ahead_hangs() -> None:
+    """It waited for the thread, for ever."""
+    done = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[['a'], ['b']] True\n"
+
+
+def test_an_error_of_the_page_ahead_comes_after_what_lies_before_it() -> None:
+    failed = threading.Event()
+
+    def asked() -> Iterator[Page]:
+        yield page_of(1, token="a")
+        yield page_of(2, 3, token="b")
+        failed.set()
+        raise StorageError("the server went away")
+
+    found = KeyOrder("s3://b").entries(ahead(asked()))
+    assert [next(found), next(found)] == [entry(1), entry(2)]
+    assert failed.wait(60)
+    assert next(found) == entry(3)
+    raised(StorageError, next, found, match="the server went away")
+    assert list(found) == []
+
+
+def test_who_wants_no_more_pages_than_two_asks_in_no_thread_and_who_stops_later_asks_for_one_more() -> None:
+    askers: list[threading.Thread] = []
+    looked, asked_for = threading.Event(), threading.Event()
+
+    def asked() -> Iterator[Page]:
+        for number in range(9):
+            askers.append(threading.current_thread())
+            if number == 3:
+                asked_for.set()
+                looked.wait(60)
+            yield page_of(number, token=str(number))
+
+    found = ahead(asked())
+    assert [next(found).entries for _ in range(3)] == [[entry(number)] for number in range(3)]
+    assert asked_for.wait(60), "the fourth page is asked for while the third is looked at"
+    found.close()
+    looked.set()
+    for thread in askers[2:]:
+        thread.join(60)
+    assert [each is threading.main_thread() for each in askers] == [True, True, False, False]
+    assert [each.is_alive() for each in askers[2:]] == [False, False]
+    assert [page.entries for page in ahead(iter([page_of(1)]))] == [[entry(1)]]
 
 
 # -- stores below a store ----------------------------------------------------------------------------------
