@@ -227,6 +227,8 @@ def conform(file: pq.ParquetFile, header: TableHeader, root: str, size: int) -> 
             raise _too_large(size)
         if pa.types.is_dictionary(column.type):
             read[name] = column.cast(pa.string())
+    for column in read.values():
+        column.validate(full=True)  # strangers' text need not be text
     if compute.any(compute.match_substring_regex(read["reference"], _NO_MEDIA)).as_py():
         raise ValueError("a reference in it names no media")  # whoever looks at the media would read what it names
     read["url"], read["key"] = urls(read["reference"], root), _bytes_keys(read["reference"])
@@ -238,7 +240,6 @@ def conform(file: pq.ParquetFile, header: TableHeader, root: str, size: int) -> 
     )
     if fits:
         column = read[ATTRIBUTES]
-        column.validate(full=True)  # strangers' text need not be text
         if compute.is_valid(column).equals(compute.is_valid(found.column("xattrs"))):
             return found.append_column(ATTRIBUTES, column).replace_schema_metadata(header.dump())
     return found.replace_schema_metadata(header._replace(attributes=None).dump())

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from fsmedia import MediaContent, MediaMetadata, MediaStore
+from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, MediaStore
 from fsmedia.catalog import schema
+from tests.contract.specimens import raised
 from tests.contract.test_catalog import snapshots
 from tests.storages import LocalStorage
 
@@ -79,6 +80,27 @@ def test_a_small_snapshot_does_not_fill_the_memory(local_storage: LocalStorage, 
     assert "can't be read (ValueError)" in text, text
     assert {"list": "3 listed", "refresh": "3 rows", "read": "none"}[asked] in text
     assert int(text.split()[-1]) < 400 * 2**20, text
+
+
+@pytest.mark.parametrize("column", ["reference", "sha256", "caption", "xattrs", "bytes_token"])
+def test_texts_that_are_no_utf_8_make_a_snapshot_unreadable(local_storage: LocalStorage, column: str) -> None:
+    """They came out as an error of Python's own, where a row was looked at."""
+    store = MediaStore(local_storage.url)
+    reference = store.store_media(MediaContent.from_text("hello"), MediaMetadata(run_id="r1"))
+    digest = store.info(reference).sha256
+    store.catalog()
+    key = snapshots(local_storage)[-1]
+    given = parquet.read_table(pa.BufferReader(local_storage.read(key)))
+    at, value = given.column_names.index(column), "runs/r1/\ud800.txt".encode(errors="surrogatepass")
+    strange = given.set_column(at, column, pa.array([value]).view(pa.string()))
+    sink = pa.BufferOutputStream()
+    parquet.write_table(strange.replace_schema_metadata(given.schema.metadata), sink)
+    local_storage.write(key, sink.getvalue().to_pybytes())
+    raised(MediaNotFoundError, store.catalog, refresh=False, match="no catalog yet")
+    assert list(store.list(sha256=digest)) == [reference]
+    assert store.erase(run_id="r2", dry_run=True).failed == ()
+    (found,) = store.catalog().to_arrow().to_pylist()
+    assert (found["reference"], found["sha256"]) == (reference, digest)
 
 
 def test_urls_and_keys_are_made_of_the_reference(local_storage: LocalStorage) -> None:
