@@ -366,10 +366,17 @@ class HttpBackend(FsspecBackend):
 
     def _listed(self, path: str) -> list[dict[str, Any]]:
         found = super()._listed(f"{path}/")
-        sizeless = [each for each in found if each["type"] == "file" and each["size"] is None]
-        looks = self._each(None, [partial(self.fs._info, each["name"]) for each in sizeless])
-        looked = {each["name"]: told for each, told in zip(sizeless, looks, strict=True)}
-        return [{**each, **looked.get(each["name"], {})} for each in found]
+        sizeless = [each["name"] for each in found if each["type"] == "file" and each["size"] is None]
+        looked = dict(zip(sizeless, self._each(None, [partial(self._linked, name) for name in sizeless]), strict=True))
+        # A link to nothing is no file, whether it went just now or was never there.
+        return [{**each, **told} for each in found if (told := looked.get(each["name"], {})) is not None]
+
+    async def _linked(self, url: str) -> dict[str, Any] | None:
+        try:
+            return cast("dict[str, Any]", await self.fs._info(url))
+        except FileNotFoundError as error:
+            self._check_absence(error)
+            return None
 
     def sign(self, key: str, expiry: timedelta, *, mime_type: str | None = None, filename: str | None = None) -> str:
         """Return the URL itself, which needs no signature; the server says what the bytes are called."""

@@ -325,6 +325,22 @@ def test_the_url_of_what_a_web_server_has_is_its_url_and_a_refusal_is_no_absence
     raised(StorageError, MediaStore, f"http://{HOST}:{free_port()}", match="Cannot connect")
 
 
+@pytest.mark.parametrize("reading", ["http"], indirect=True)
+def test_a_link_of_a_web_server_that_leads_to_nothing_is_no_file_and_one_that_is_refused_is_an_error(reading):
+    """One dead link, and nothing of the folder was listed: the root was said to be missing."""
+    url, original, name = reading
+    store = MediaStore(url)
+    wanted, folder = sorted(store.list()), Path(original.url, name).parent
+    for dead in ("gone.txt", "gone", "\N{GREEK SMALL LETTER ALPHA} ?#%41.png.meta"):
+        (folder / dead).symlink_to("nowhere")
+    assert sorted(store.list()) == sorted(store.list(newest=9)) == wanted
+    assert {*store.fs.find("")} == {*wanted}
+    assert store.verify(deep=True).whole
+    original.fs.pipe_file("runs/r1/secret.txt", b"1")
+    for look in (store.list, store.verify, lambda: store.fs.find("")):
+        raised(StorageError, lambda look=look: list(look()), match="403")
+
+
 def test_localhost_in_a_file_url_is_this_machine(local_storage):
     store = MediaStore(local_storage.url)
     name = put(store)
