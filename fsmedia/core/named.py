@@ -518,9 +518,10 @@ def _put_ready(item: StoreOperation, stage: Stage) -> bool:
     return current
 
 
-def taken() -> StoreConflictError:
+def taken(reference: str | None = None) -> StoreConflictError:
     """Say that a name is not free."""
-    return StoreConflictError("exists already", next_step="choose another name, or overwrite it")
+    step = "choose another name, or delete what is there first"
+    return StoreConflictError("exists already", next_step=step, reference=reference)
 
 
 @each

@@ -38,7 +38,7 @@ from pydantic_core import to_jsonable_python
 
 from fsmedia.core import commit, holds, lifetime, promptkit, records
 from fsmedia.core.ingest import WriteContext, utc_now
-from fsmedia.core.named import CopiedBytes, Pair, Rewritten, Seen, find_pair
+from fsmedia.core.named import CopiedBytes, Pair, Rewritten, Seen, find_pair, taken
 from fsmedia.core.parallel import windows
 from fsmedia.core.records import VerifyReads
 from fsmedia.core.telemetry import Observer, checked_hooks, observed
@@ -910,7 +910,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         context, key = self._write_context(), self._new_key(key)
         # Early, so that nobody uploads for nothing; what decides is the exclusive commit.
         if mode == "xb" and self.exists(key):
-            raise _exists_error(key)
+            raise taken(key)
         self._refuse_folder(key)
         if mode == "ab" and self._transaction is not None:
             self._transaction.refuse_append(key)
@@ -1092,7 +1092,7 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         if not self._backend.keeps_folders:
             return
         if not exist_ok and self.exists(key):
-            raise _exists_error(key)
+            raise taken(key)
         parent = key.rpartition("/")[0]
         if not create_parents and not self.isdir(parent):
             raise files.not_found(parent)
@@ -1632,10 +1632,6 @@ def _refuse_another_store(nested: NestedStores, key: str) -> None:
 
 def _folder_error(key: str) -> IsADirectoryError:
     return IsADirectoryError(errno.EISDIR, "is a folder, not a media; list it", key)
-
-
-def _exists_error(key: str) -> StoreConflictError:
-    return StoreConflictError("exists already", next_step="choose another name, or overwrite it", reference=key)
 
 
 def _unequal_error() -> InvalidMediaError:

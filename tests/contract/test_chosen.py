@@ -49,7 +49,8 @@ def test_a_media_has_the_path_that_its_caller_chose(shares, storage):
         assert any(key.startswith(keys.DUE) and key.endswith(path) for key in sorted(storage.keys()))
         # What is there stays, whoever comes again, with whatever bytes.
         error = raised(StoreConflictError, store.store_media, png(data=b"other"), R1, path=path, match="exists already")
-        assert error.reference == path
+        early = raised(StoreConflictError, store.fs.open, path, "xb")
+        assert str(early) == str(error) == f"{path}: exists already; choose another name, or delete what is there first"
         assert store.read(path) == PNG
     assert len(list(store.list(run_id="r1", attributes={"model": "m"}))) == 2
     assert store.verify(deep=True).whole
