@@ -334,13 +334,9 @@ class CatalogAnswers:
 
     def load(self) -> RowAnswers | None:
         """Read the newest snapshot; None without pyarrow, without a catalog, or with one that can't be read."""
-        if self.backend.in_one_process or find_spec("pyarrow") is None:
+        if self.backend.in_one_process:
             return None  # memory tells no tokens, and is as fast
-        try:
-            found = newest(self.backend, names(self.backend), tolerant=True)
-        except MediaError as error:
-            _log.warning("listing without the catalog: %s", error)
-            return None
+        found = _if_readable(self.backend)
         if found is None or found.header.settings != settings_digest(self.configuration):
             return None
         try:
@@ -350,15 +346,20 @@ class CatalogAnswers:
             return None
 
 
-def rows_of_digest(backend: Backend, digest: str) -> list[str] | None:
-    """Return the references of rows with bytes of a digest in the newest snapshot; None where none can be read."""
+def _if_readable(backend: Backend) -> Snapshot | None:
+    """Read the newest snapshot for a listing, which goes on without it: None without pyarrow, or where that fails."""
     if find_spec("pyarrow") is None:
         return None
     try:
-        found = newest(backend, names(backend), tolerant=True)
+        return newest(backend, names(backend), tolerant=True)
     except MediaError as error:
         _log.warning("listing without the catalog: %s", error)
         return None
+
+
+def rows_of_digest(backend: Backend, digest: str) -> list[str] | None:
+    """Return the references of rows with bytes of a digest in the newest snapshot; None where none can be read."""
+    found = _if_readable(backend)
     if found is None:
         return None
     meets = arrow().compute.equal(found.table.column("sha256"), digest)
