@@ -166,9 +166,7 @@ def look_after_slow(operations: Sequence[StoreOperation]) -> Failures:
             # The sidecar stays: one absence may be a wrong answer, and without a sidecar sound bytes would be a
             # leftover. Of a name of our own form a sidecar alone is no media item, and verify sets it aside.
             raise _taken_as_leftover()
-        # The sweep may have taken only the due entry, whose sidecar was not there yet.
-        for error in put_due([operation]).values():
-            raise error
+        _renew_due(operation)
 
     return named.for_each(operations, look, [index for index, each in enumerate(operations) if _is_slow(each)])
 
@@ -215,7 +213,12 @@ def look_after_confirming(operation: StoreOperation) -> None:
             raise StoreConflictError("was uploaded again while it was confirmed", next_step="confirm it again")
         raise _gone_meanwhile()
     if _is_slow(operation):
-        put_due([operation])  # as `look_after_slow`
+        _renew_due(operation)
+
+
+def _renew_due(operation: StoreOperation) -> None:
+    """Write the due entry again: a sweep may have taken it while there was no sidecar yet."""
+    named.put_due_entry(operation.backend, operation.reference, operation.expires_at)
 
 
 def _confirmed_bytes(operation: StoreOperation) -> Entry | None:

@@ -355,24 +355,27 @@ def confirm(context: WriteContext, key: bytes, token: str) -> Reference:
     """Make a media of what was uploaded; see `MediaStore.confirm_upload`."""
     promise = _read(context, key, token)
     with ErrorContext(promise.reference):
-        if not _is_confirmed(context.backend, promise):
+        if not _is_confirmed(context, promise):
             _check_time(context, promise)
             try:
                 _confirm(context, promise)
             except MediaNotFoundError:
                 # Another one that confirmed it meanwhile has removed the upload.
-                if not _is_confirmed(context.backend, promise):
+                if not _is_confirmed(context, promise):
                     raise
     return Reference(promise.reference)
 
 
-def _is_confirmed(backend: Backend, promise: _Promise) -> bool:
+def _is_confirmed(context: WriteContext, promise: _Promise) -> bool:
     """Return whether it is a media already; `MediaNotFoundError`: it was one."""
-    reference, pointer = promise.reference, keys.pointer_of(promise.reference)
-    if backend.read(keys.sidecar_key(reference)) is None:
+    backend, reference, pointer = context.backend, promise.reference, keys.pointer_of(promise.reference)
+    sidecar = backend.read(keys.sidecar_key(reference))
+    if sidecar is None:
         return False
     if not (backend.head(reference) if pointer is None else blobs.is_kept(backend, pointer, promise.marker)):
         _refuse_missing("was confirmed, and is gone")
+    # Who confirmed it may have stopped because the due entry, which a sweep had taken, could not be written again.
+    named.put_due_entry(backend, reference, records.expiry_or_none(sidecar, reference, context.configuration))
     return True
 
 

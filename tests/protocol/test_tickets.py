@@ -20,6 +20,7 @@ from fsmedia import (
     MediaMetadata,
     MediaNotFoundError,
     MediaStore,
+    StorageError,
     UploadTicket,
 )
 from fsmedia.core import blobs, commit
@@ -252,6 +253,46 @@ def test_a_process_that_slept_longer_than_a_sweep_leaves_hints_of_no_media(
         due = {each.reference for key in sorted(world.storage.keys()) if (each := keys.parse_due(key)) is not None}
         assert isinstance(answer, InvalidMediaError) if isinstance(answer, MediaError) else ticket.reference in due
     assert ticket.reference in answers
+
+
+@dataclass
+class SweptAsleep(Faults):
+    """The process sleeps until its due entry was swept, right before the sidecar; the entry can't be written again."""
+
+    sleep: Callable[[], Any] = bool
+    slept: bool = False
+
+    def change(self, call: tuple[str, ...], do: Callable[[], Any], torn: Callable[[], Any] | None = None) -> Any:
+        if call[0] == "create" and keys.is_sidecar(call[1]):
+            self.slept = True
+            self.sleep()
+        if self.slept and call[1].startswith(f"{keys.DUE}/"):
+            raise self.error(call)
+        return super().change(call, do, torn)
+
+
+@SHARED
+def test_who_could_not_write_the_due_entry_again_hears_of_it_and_the_next_confirmation_writes_it(
+    deduplicate: bool, tmp_path: Any, clock: Clock
+) -> None:
+    """It was told that the media is there, which no sweep would ever have seen."""
+    world = world_of(MEMORY, tmp_path, deduplicate=deduplicate, now=clock)
+
+    def due() -> list[str]:
+        return [key for key in sorted(world.storage.keys()) if keys.parse_due(key) is not None]
+
+    def sleep() -> None:
+        clock.advance(timedelta(hours=13))
+        for key in due():
+            world.storage.remove(key)
+
+    ticket = uploaded(world.open())
+    with faulty_backends(SweptAsleep(sleep=sleep)), pytest.raises(StorageError, match="no answer") as caught:
+        world.open().confirm_upload(ticket.token)
+    assert (caught.value.reference, due()) == (ticket.reference, [])
+    assert world.open().confirm_upload(ticket.token) == ticket.reference
+    assert [keys.parse_due(key).reference for key in due()] == [ticket.reference]
+    assert whole(world)
 
 
 @SHARED
