@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import datetime, timedelta
-from fnmatch import fnmatchcase
 from functools import reduce
 from importlib import import_module
 from itertools import pairwise
@@ -20,7 +19,7 @@ from fsmedia.catalog.schema import ATTRIBUTES, MIXED, AttributeColumns, TableHea
 from fsmedia.errors import InvalidMediaError, MediaNotFoundError, StorageError
 from fsmedia.models import base, mime
 from fsmedia.models.attributes import meets
-from fsmedia.models.selection import Selection, SelectionWords, shows_words
+from fsmedia.models.selection import Selection, SelectionWords, fits_pattern, shows_words
 from fsmedia.models.text import plural, shown_of
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def mask(table: pa.Table, selection: Selection) -> pa.ChunkedArray:
         column = table.column(_INSTANTS.get(name, name))
         if name == "mime_type":
             kinds = [kind for kind in compute.unique(column).to_pylist() if kind is not None]
-            fitting = [kind for kind in kinds if fnmatchcase(mime.essence(kind), wanted.lower())]
+            fitting = [kind for kind in kinds if fits_pattern(kind, wanted)]
             met.append(compute.is_in(column, pa.array(fitting, pa.string())))
         elif name in _INSTANTS:
             compare = compute.greater_equal if name == "since" else compute.less

@@ -13,7 +13,6 @@ import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
-from fnmatch import fnmatchcase
 from hashlib import sha256 as digest_of
 from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, NoReturn, cast
 
@@ -37,7 +36,7 @@ from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import ContentFields, MediaContent, MediaMetadata, Reference, RetentionPolicy, mime
 from fsmedia.models.base import Model
-from fsmedia.models.selection import mime_pattern
+from fsmedia.models.selection import fits_pattern, mime_pattern
 from fsmedia.models.urls import refuse_over
 from fsmedia.storage import Backend, Exclusion
 from fsmedia.storage.port import SignedUpload, Uploaded
@@ -225,7 +224,7 @@ def _words(given: Collection[str] | str) -> Collection[str]:
 
 
 def _fits(mime_type: str, patterns: Collection[str] | None) -> bool:
-    return patterns is None or any(fnmatchcase(mime.essence(mime_type), each) for each in patterns)
+    return patterns is None or any(fits_pattern(mime_type, each) for each in patterns)
 
 
 def _signed(backend: Backend, promise: _Promise, asked: _Request, *, shared: bool) -> SignedUpload | None:

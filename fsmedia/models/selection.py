@@ -129,7 +129,7 @@ class Selection:
         """Tell whether a record meets all conditions."""
         for name, wanted in self.words.items():
             if name == "mime_type":
-                fits = fnmatchcase(mime.essence(record.mime_type), wanted.lower())
+                fits = fits_pattern(record.mime_type, wanted)
             elif name == "attributes":
                 fits = all(meets(record.attributes.get(each), condition) for each, condition in wanted.items())
             elif name in _INSTANTS:
@@ -140,6 +140,11 @@ class Selection:
             if not fits:
                 return False
         return True
+
+
+def fits_pattern(mime_type: str, pattern: str) -> bool:
+    """Tell whether a MIME type, whatever its parameters, is one that a pattern means."""
+    return fnmatchcase(mime.essence(mime_type), pattern.lower())
 
 
 def mime_pattern(text: str) -> str:
