@@ -238,6 +238,9 @@ def conform(file: pq.ParquetFile, header: TableHeader, root: str, size: int) -> 
         [read[field.name].cast(field.type) if field.name in read else pa.nulls(rows, field.type) for field in wanted],
         schema=wanted,
     )
+    for field in wanted:
+        if pa.types.is_timestamp(field.type):
+            compute.min_max(found.column(field.name)).as_py()  # OverflowError: Python knows no such year
     if fits:
         column = read[ATTRIBUTES]
         if compute.is_valid(column).equals(compute.is_valid(found.column("xattrs"))):
@@ -440,13 +443,18 @@ def _count(mask: Any) -> int:
     return int(arrow().compute.sum(mask).as_py() or 0)
 
 
-def attributes_of(text: str | None) -> dict[str, AttributeValue]:
-    """Return the attributes of a row; what strangers wrote and is none is left out."""
+def xattrs_of(text: str | None) -> dict[str, Any]:
+    """Return the xattrs of a row; none where what strangers wrote is no JSON object."""
     try:
         found = from_json(text) if text else None
     except ValueError:
         return {}
-    return readable(found) if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) else {}
+
+
+def attributes_of(text: str | None) -> dict[str, AttributeValue]:
+    """Return the attributes of a row; what strangers wrote and is none is left out."""
+    return readable(xattrs_of(text))
 
 
 def _seen(table: pa.Table, wanted: Any) -> Counter[tuple[str, str]]:

@@ -12,13 +12,11 @@ from importlib import import_module
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Unpack
 
-from pydantic_core import from_json
-
 from fsmedia import models  # its reports are loaded when one is made
-from fsmedia.catalog.schema import ATTRIBUTES, MIXED, AttributeColumns, TableHeader, arrow, attributes_of
+from fsmedia.catalog.schema import ATTRIBUTES, MIXED, AttributeColumns, TableHeader, arrow, attributes_of, xattrs_of
 from fsmedia.errors import InvalidMediaError, MediaNotFoundError, StorageError
 from fsmedia.models import base, mime
-from fsmedia.models.attributes import meets
+from fsmedia.models.attributes import meets, readable
 from fsmedia.models.selection import Selection, SelectionWords, fits_pattern, shows_words
 from fsmedia.models.text import plural, shown_of
 
@@ -221,8 +219,8 @@ class Catalog:
                 raise MediaNotFoundError("the catalog has no such media", next_step="refresh it", reference=str(which))
         (row,) = self._table.slice(range(len(self))[place], 1).to_pylist()
         known = {name: row[name] for name in models.MediaRecord.model_fields if row.get(name) is not None}
-        text = known.pop("xattrs", "{}")
-        record = models.MediaRecord(**{**known, "xattrs": from_json(text), "attributes": attributes_of(text)})
+        xattrs = xattrs_of(known.pop("xattrs", None))
+        record = models.MediaRecord(**{**known, "xattrs": xattrs, "attributes": readable(xattrs)})
         record._origin = self._origin
         return record
 

@@ -82,25 +82,49 @@ def test_a_small_snapshot_does_not_fill_the_memory(local_storage: LocalStorage, 
     assert int(text.split()[-1]) < 400 * 2**20, text
 
 
-@pytest.mark.parametrize("column", ["reference", "sha256", "caption", "xattrs", "bytes_token"])
-def test_texts_that_are_no_utf_8_make_a_snapshot_unreadable(local_storage: LocalStorage, column: str) -> None:
+def with_column(storage: LocalStorage, column: str, values: pa.Array) -> None:
+    """Replace a column of the newest snapshot."""
+    key = snapshots(storage)[-1]
+    given = parquet.read_table(pa.BufferReader(storage.read(key)))
+    strange = given.set_column(given.column_names.index(column), column, values)
+    sink = pa.BufferOutputStream()
+    parquet.write_table(strange.replace_schema_metadata(given.schema.metadata), sink)
+    storage.write(key, sink.getvalue().to_pybytes())
+
+
+NO_TEXT = pa.array(["runs/r1/\ud800.txt".encode(errors="surrogatepass")]).view(pa.string())
+NO_YEAR = pa.array([2**62]).view(pa.timestamp("us", "UTC"))
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [(name, NO_TEXT) for name in ("reference", "sha256", "caption", "xattrs", "bytes_token")]
+    + [(name, NO_YEAR) for name in ("timestamp", "expires_at")],
+)
+def test_texts_and_times_that_are_none_make_a_snapshot_unreadable(
+    local_storage: LocalStorage, column: str, values: pa.Array
+) -> None:
     """They came out as an error of Python's own, where a row was looked at."""
     store = MediaStore(local_storage.url)
     reference = store.store_media(MediaContent.from_text("hello"), MediaMetadata(run_id="r1"))
     digest = store.info(reference).sha256
     store.catalog()
-    key = snapshots(local_storage)[-1]
-    given = parquet.read_table(pa.BufferReader(local_storage.read(key)))
-    at, value = given.column_names.index(column), "runs/r1/\ud800.txt".encode(errors="surrogatepass")
-    strange = given.set_column(at, column, pa.array([value]).view(pa.string()))
-    sink = pa.BufferOutputStream()
-    parquet.write_table(strange.replace_schema_metadata(given.schema.metadata), sink)
-    local_storage.write(key, sink.getvalue().to_pybytes())
+    with_column(local_storage, column, values)
     raised(MediaNotFoundError, store.catalog, refresh=False, match="no catalog yet")
     assert list(store.list(sha256=digest)) == [reference]
     assert store.erase(run_id="r2", dry_run=True).failed == ()
-    (found,) = store.catalog().to_arrow().to_pylist()
-    assert (found["reference"], found["sha256"]) == (reference, digest)
+    (found,) = store.catalog()
+    assert (found.reference, found.sha256) == (reference, digest)
+
+
+@pytest.mark.parametrize("text", ['{"a": ', "[1]", "1"])
+def test_attributes_that_are_no_json_object_are_left_out(local_storage: LocalStorage, text: str) -> None:
+    store = MediaStore(local_storage.url)
+    store.store_media(MediaContent.from_text("hello"), MediaMetadata(run_id="r1", attributes={"a": 1}))
+    store.catalog()
+    with_column(local_storage, "xattrs", pa.array([text]))
+    (found,) = store.catalog(refresh=False)
+    assert (found.run_id, found.xattrs, found.attributes) == ("r1", {}, {})
 
 
 def test_urls_and_keys_are_made_of_the_reference(local_storage: LocalStorage) -> None:
