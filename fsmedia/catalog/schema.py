@@ -25,7 +25,7 @@ from fsmedia.format import keys
 from fsmedia.models.attributes import Kind, as_kind, checked_name, joint_kind, kind_of, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from types import ModuleType
 
     import pyarrow as pa
@@ -199,16 +199,21 @@ def schema() -> pa.Schema:
     return arrow().schema([(column.name, types[column.kind]) for column in COLUMNS if column.name != ATTRIBUTES])
 
 
-def conform(file: pq.ParquetFile, header: TableHeader, root: str, size: int) -> pa.Table:
+def conform(
+    file: pq.ParquetFile, header: TableHeader, root: str, size: int, only: Sequence[str] | None = None
+) -> pa.Table:
     """Read a table with exactly our columns and types: others are left out, missing ones are null.
 
     `key`, `url` and `object_url` are made of the reference and the root that was opened: a snapshot is a stranger's,
     and its URLs are opened by others. The column of attributes is taken if it is what the metadata say and `xattrs` can
-    have made; else it is left out, to be made of `xattrs`. `size` is that of the file. ValueError where it holds much
-    more than a file of that size can; a column that can't be turned into ours raises ArrowInvalid or
-    ArrowNotImplementedError.
+    have made; else it is left out, to be made of `xattrs`. `size` is that of the file. `only`: the columns that are
+    wanted, `reference` among them; None: all. ValueError where it holds much more than a file of that size can; a
+    column that is no text, or can't be turned into ours, raises ArrowInvalid or ArrowNotImplementedError, and one with
+    an instant in no year that Python knows OverflowError.
     """
     pa, compute, wanted, columns = arrow(), arrow().compute, schema(), header.attributes
+    if only is not None:
+        wanted, columns = pa.schema([wanted.field(name) for name in only]), None
     there, made = {*file.schema_arrow.names}, {"key", "url", "object_url"}
     # What does not fit is not even decoded. We write no fields by a dictionary, whose texts could not be counted there.
     fits = columns is not None and ATTRIBUTES in there - by_dictionary(file)
@@ -227,25 +232,32 @@ def conform(file: pq.ParquetFile, header: TableHeader, root: str, size: int) -> 
             raise _too_large(size)
         if pa.types.is_dictionary(column.type):
             read[name] = column.cast(pa.string())
-    for column in read.values():
-        column.validate(full=True)  # strangers' text need not be text
     if compute.any(compute.match_substring_regex(read["reference"], _NO_MEDIA)).as_py():
         raise ValueError("a reference in it names no media")  # whoever looks at the media would read what it names
-    read["url"], read["key"] = urls(read["reference"], root), _bytes_keys(read["reference"])
-    read["object_url"] = object_urls(read["key"], root)
+    if only is None:
+        read["url"], read["key"] = urls(read["reference"], root), _bytes_keys(read["reference"])
+        read["object_url"] = object_urls(read["key"], root)
     rows = len(read["reference"])
     found = pa.table(
         [read[field.name].cast(field.type) if field.name in read else pa.nulls(rows, field.type) for field in wanted],
         schema=wanted,
     )
-    for field in wanted:
-        if pa.types.is_timestamp(field.type):
-            compute.min_max(found.column(field.name)).as_py()  # OverflowError: Python knows no such year
+    _check_values(found)
     if fits:
         column = read[ATTRIBUTES]
+        column.validate(full=True)
         if compute.is_valid(column).equals(compute.is_valid(found.column("xattrs"))):
             return found.append_column(ATTRIBUTES, column).replace_schema_metadata(header.dump())
     return found.replace_schema_metadata(header._replace(attributes=None).dump())
+
+
+def _check_values(table: pa.Table) -> None:
+    """Refuse texts that are no UTF-8, by ArrowInvalid, and instants in a year that Python does not know."""
+    pa = arrow()
+    table.validate(full=True)
+    for column in table.columns:
+        if pa.types.is_timestamp(column.type):
+            pa.compute.min_max(column).as_py()  # OverflowError
 
 
 _NO_MEDIA: Final = r"(?i)(^|/)(\.\.?|\.fsmedia)?(/|$)"  # a segment is empty, leads up or is the store's own

@@ -32,7 +32,7 @@ from fsmedia.errors import MediaError, MediaNotFoundError, StoreConflictError
 from fsmedia.format import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Executor
 
     import pyarrow as pa
@@ -149,8 +149,10 @@ def _snapshots(entries: Iterable[Entry]) -> list[Entry]:
     return sorted(entry for entry in entries if keys.parse_snapshot(entry.key) is not None)
 
 
-def newest(backend: Backend, entries: list[Entry], *, tolerant: bool = False) -> Snapshot | None:
-    """Read the newest snapshot that can be read; None if there is none.
+def newest(
+    backend: Backend, entries: list[Entry], *, tolerant: bool = False, only: Sequence[str] | None = None
+) -> Snapshot | None:
+    """Read the newest snapshot that can be read, all columns or some; None if there is none.
 
     One of a newer version is StoreConflictError or, where that is tolerated, counts as none.
     """
@@ -159,7 +161,7 @@ def newest(backend: Backend, entries: list[Entry], *, tolerant: bool = False) ->
         if data is None:
             continue  # went with the grace since it was listed
         try:
-            table, header, root = _read(data, entry.key, backend.url)
+            table, header, root = _read(data, entry.key, backend.url, only)
         except StoreConflictError as error:
             if not tolerant:
                 raise
@@ -286,7 +288,7 @@ def place(backend: Backend, key: str) -> str:
     return backend.local_path(key) or f"{backend.url}/{key}"
 
 
-def _read(data: bytes, key: str, root: str) -> tuple[pa.Table, TableHeader, str]:
+def _read(data: bytes, key: str, root: str, only: Sequence[str] | None = None) -> tuple[pa.Table, TableHeader, str]:
     """Read a snapshot of the store at a root; returns its rows, its header with that root, and the root it names."""
     pa, parquet = arrow(), arrow().parquet
     with parquet.ParquetFile(pa.BufferReader(data)) as file:
@@ -301,7 +303,7 @@ def _read(data: bytes, key: str, root: str) -> tuple[pa.Table, TableHeader, str]
         header, texts = TableHeader.read(metadata), sorted(by_dictionary(file) - {ATTRIBUTES})
     written, header = header.root, header._replace(root=root)
     with parquet.ParquetFile(pa.BufferReader(data), read_dictionary=texts) as file:
-        table = conform(file, header, root, len(data))
+        table = conform(file, header, root, len(data), only)
     if not is_sorted(table):
         raise ValueError("its rows are not sorted")
     return table, TableHeader.read(table.schema.metadata), written
@@ -346,12 +348,12 @@ class CatalogAnswers:
             return None
 
 
-def _if_readable(backend: Backend) -> Snapshot | None:
+def _if_readable(backend: Backend, only: Sequence[str] | None = None) -> Snapshot | None:
     """Read the newest snapshot for a listing, which goes on without it: None without pyarrow, or where that fails."""
     if find_spec("pyarrow") is None:
         return None
     try:
-        return newest(backend, names(backend), tolerant=True)
+        return newest(backend, names(backend), tolerant=True, only=only)
     except MediaError as error:
         _log.warning("listing without the catalog: %s", error)
         return None
@@ -359,7 +361,7 @@ def _if_readable(backend: Backend) -> Snapshot | None:
 
 def rows_of_digest(backend: Backend, digest: str) -> list[str] | None:
     """Return the references of rows with bytes of a digest in the newest snapshot; None where none can be read."""
-    found = _if_readable(backend)
+    found = _if_readable(backend, ("reference", "sha256"))
     if found is None:
         return None
     meets = arrow().compute.equal(found.table.column("sha256"), digest)

@@ -4,9 +4,11 @@ import hashlib
 import io
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from unittest.mock import patch
 
 import fsspec
 import pytest
+from pyarrow.parquet import ParquetFile
 
 from fsmedia import (
     AsyncMediaStore,
@@ -233,6 +235,16 @@ def test_elsewhere_the_newest_catalog_finds_them_and_what_came_since_is_not(stor
     store.catalog()
     assert list(store.list(sha256=DIGEST, run_id="r1")) == [late]
     assert list(store.list(sha256="0" * 64)) == []
+
+
+def test_two_columns_of_the_catalog_tell_who_has_bytes_of_a_digest(local_storage):
+    """All of them were read and checked, and two URLs were made for each row: twice the time and the memory."""
+    store = opened(local_storage).create()
+    reference = put(store)
+    store.catalog()
+    with patch("pyarrow.parquet.ParquetFile.read", autospec=True, side_effect=ParquetFile.read) as read:
+        assert list(store.list(sha256=DIGEST)) == [reference]
+    assert [call.args[1] for call in read.call_args_list] == [["reference"], ["sha256"]]
 
 
 @pytest.mark.parametrize("shares", [False, True])
