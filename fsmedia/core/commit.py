@@ -91,22 +91,28 @@ class StoreOperation:
 
 
 @dataclass(slots=True)
-class SharedStoreOperation:
-    """One store of a media item that shares equal bytes; everything is checked, nothing is visible yet."""
+class Reservation:
+    """One media item that is to share equal bytes, as far as it takes to hold those."""
 
     backend: Backend
     digest: str  # as the size, of the bytes as they will be stored
     size: int
-    data: bytes | DeferredUpload
-    mime_type: str
     name_of: Callable[[Pointer], str]  # makes the reference for a generation
-    sidecar_of: Callable[[str], bytes]  # makes the sidecar's bytes for a marker
     now: Callable[[], datetime]  # this and the following as in `StoreOperation`
     expires_at: datetime | None = None
     grace: timedelta = ORPHAN_GRACE
     reference: str = ""  # what was chosen, and so is the marker; empty before
     marker: str = ""
     started: datetime | None = None  # as in `StoreOperation`
+
+
+@dataclass(slots=True, kw_only=True)
+class SharedStoreOperation(Reservation):
+    """One store of a media item that shares equal bytes; everything is checked, nothing is visible yet."""
+
+    data: bytes | DeferredUpload
+    mime_type: str
+    sidecar_of: Callable[[str], bytes]  # makes the sidecar's bytes for a marker
 
 
 @dataclass(slots=True)
@@ -497,7 +503,7 @@ def store_shared(operation: SharedStoreOperation) -> str:
     return operation.reference
 
 
-def reserve(operation: SharedStoreOperation) -> None:
+def reserve(operation: Reservation) -> None:
     """Hold a generation for bytes that are to come: one that has them, or a fresh one. Nothing else is written."""
     pointer = blobs.find_generation(operation.backend, operation.digest, operation.size)
     if pointer is None or _join_generation(operation, pointer) is None:
@@ -528,7 +534,7 @@ def copy(operation: SharedStoreOperation, pointer: Pointer) -> None:
     _finish_store(operation, pointer)
 
 
-def _join_generation(operation: SharedStoreOperation, pointer: Pointer) -> Entry | None:
+def _join_generation(operation: Reservation, pointer: Pointer) -> Entry | None:
     """Use an existing generation; None if it is about to be deleted, and then the marker is taken back."""
     # Marker first, then the look. A release writes its mark first and then looks for markers, so at least one of the
     # two sees the other.
@@ -577,7 +583,7 @@ def _put_data(operation: SharedStoreOperation, pointer: Pointer) -> None:
         operation.data.commit(operation.mime_type)
 
 
-def _put_marker(operation: SharedStoreOperation, pointer: Pointer) -> None:
+def _put_marker(operation: Reservation, pointer: Pointer) -> None:
     """Write the due entry and the marker for a generation."""
     operation.reference = operation.name_of(pointer)
     # A second attempt keeps the first one's start: the grace counts from the first write.

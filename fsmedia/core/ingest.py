@@ -361,9 +361,8 @@ class MediaUpload:
         def sidecar_of(marker: str) -> bytes:
             return sidecar.with_marker(marker).dump()
 
-        return SharedStoreOperation(
-            backend, writer.sha256, writer.size, stored, mime_type, self._name_of, sidecar_of, *rest
-        )
+        facts = (backend, writer.sha256, writer.size, self._name_of, *rest)
+        return SharedStoreOperation(*facts, data=stored, mime_type=mime_type, sidecar_of=sidecar_of)
 
     def discard(self) -> None:
         """Remove what was staged; does nothing to what was committed."""

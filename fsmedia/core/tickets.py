@@ -19,7 +19,7 @@ from typing import Annotated, Any, BinaryIO, Literal, NamedTuple, NoReturn, cast
 from pydantic import AfterValidator, Field
 
 from fsmedia.core import blobs, commit, named, records, telemetry
-from fsmedia.core.commit import SharedStoreOperation, StoreOperation
+from fsmedia.core.commit import Reservation, StoreOperation
 from fsmedia.core.ingest import HashingWriter, MediaUpload, WriteContext, draft_of, read_chunks
 from fsmedia.core.named import ContentDigest
 from fsmedia.errors import (
@@ -247,16 +247,8 @@ def _signed(backend: Backend, promise: _Promise, asked: _Request, *, shared: boo
 def _reserved(context: WriteContext, promise: _Promise, draft: MediaUpload) -> _Promise:
     """Hold the generation that the media will share, and name it in the promise."""
     # Before the upload: what is there now must still be there when it is confirmed.
-    held = SharedStoreOperation(
-        context.backend,
-        promise.sha256 or "",
-        promise.metadata.size_bytes,
-        b"",  # of the steps of a store only those are taken that need neither bytes nor a sidecar
-        promise.metadata.mime_type,
-        draft._name_of,
-        str.encode,
-        context.now,
-    )
+    size = promise.metadata.size_bytes
+    held = Reservation(context.backend, promise.sha256 or "", size, draft._name_of, context.now)
     commit.reserve(held)
     telemetry.set_reference(held.reference)
     return promise.model_copy(update={"reference": held.reference, "marker": held.marker})

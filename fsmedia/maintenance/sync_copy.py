@@ -621,10 +621,18 @@ def _shared_operation(context: SyncContext, upload: SyncUpload) -> SharedStoreOp
         _place_hold(context, sync_item, item.reference)
         return sync_item.sidecar_bytes(marker) or b""
 
-    digest, size, mime_type = sync_item.digest, sync_item.entry.size, sync_item.mime_type
-    name_of, rest = partial(keys.moved_name, sync_item.name), (sync_item.expires_at, context.grace)
-    now = partial(datetime.now, UTC)
-    item = SharedStoreOperation(context.target, digest, size, upload, mime_type, name_of, sidecar_of, now, *rest)
+    item = SharedStoreOperation(
+        context.target,
+        sync_item.digest,
+        sync_item.entry.size,
+        partial(keys.moved_name, sync_item.name),
+        partial(datetime.now, UTC),
+        sync_item.expires_at,
+        context.grace,
+        data=upload,
+        mime_type=sync_item.mime_type,
+        sidecar_of=sidecar_of,
+    )
     return item
 
 
