@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import weakref
 from contextlib import nullcontext, suppress
 from functools import partial
@@ -42,6 +43,8 @@ _LOST = ("EOFError", "SSHException", "error_temp")
 """Errors by which ftplib and paramiko say that a connection is no more."""
 READ_ONLY = frozenset({"zip", "tar", "libarchive", "http", "https", "github", "git", "reference", "data", "jar"})
 """Protocols of filesystems that write nothing, or not what fsmedia needs."""
+_LEADS_ELSEWHERE = re.compile(r"[?#]|/\.{1,2}/?$")
+"""Signs of a link in an index page that names nothing in its folder."""
 _REFUSE_FULL = frozenset({"sftp", "ssh", "ftp", "smb"})
 """Protocols whose servers remove no folder in which anything is; WebDAV's remove all of it."""
 
@@ -365,7 +368,8 @@ class HttpBackend(FsspecBackend):
             raise
 
     def _listed(self, path: str) -> list[dict[str, Any]]:
-        found = super()._listed(f"{path}/")
+        # Index pages have links to sort them, and to themselves; in a link to a file these signs are escaped.
+        found = [each for each in super()._listed(f"{path}/") if not _LEADS_ELSEWHERE.search(each["name"])]
         sizeless = [each["name"] for each in found if each["type"] == "file" and each["size"] is None]
         looked = dict(zip(sizeless, self._each(None, [partial(self._linked, name) for name in sizeless]), strict=True))
         # A link to nothing is no file, whether it went just now or was never there.

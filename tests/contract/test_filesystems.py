@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import fsspec
 import pytest
@@ -339,6 +340,20 @@ def test_a_link_of_a_web_server_that_leads_to_nothing_is_no_file_and_one_that_is
     original.fs.pipe_file("runs/r1/secret.txt", b"1")
     for look in (store.list, store.verify, lambda: store.fs.find("")):
         raised(StorageError, lambda look=look: list(look()), match="403")
+
+
+@pytest.mark.parametrize("reading", ["http"], indirect=True)
+def test_links_that_sort_an_index_page_or_lead_back_to_it_are_no_files(reading):
+    """Apache's were media of no bytes, and a link to the folder itself was listed for ever."""
+    url, original, name = reading
+    wanted, folder = sorted(original.list()), Path(original.url, name).parent
+    links = ["?C=N;O=D", "?C=M;O=A", "#top", "..", "../", "/", "/runs/", "mailto:a@b", "./", "."]
+    links += [quote(each.name) for each in folder.iterdir()]
+    (folder / "index.html").write_text("".join(f'<a href="{link}">x</a>\n' for link in links))
+    store = MediaStore(url)
+    assert sorted(store.list()) == wanted
+    assert {*store.fs.find("")} == {*wanted}
+    assert store.verify(deep=True).whole
 
 
 def test_localhost_in_a_file_url_is_this_machine(local_storage):
