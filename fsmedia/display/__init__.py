@@ -6,6 +6,7 @@ the modules that use them, when something is looked at.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from html import escape
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,10 @@ def media_app(
 def browser_of(store: Any, *, host: str, port: int, write: bool, open_browser: bool | None) -> Browser:
     """Serve the page of a store to one person; see `MediaStore.browse`."""
     server, app = _web("server"), media_app(store, scope=lambda _: {}, write=write)
-    made: Browser = server.Browser(app, store.url, host=host, port=port, open_browser=open_browser)
+    with ExitStack() as unless_served:
+        unless_served.callback(app.close)
+        made: Browser = server.Browser(app, store.url, host=host, port=port, open_browser=open_browser)
+        unless_served.pop_all()
     return made
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fsmedia import MediaStore
+from fsmedia.display import decoders
 from tests.conftest import storages
 from tests.storages import LOCAL, S3_RCLONE, LocalStorage, Storage
 from tests.surfaces.commands import places
@@ -47,6 +48,13 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("FSMEDIA_CACHE", str(folder))
     return folder / "previews"
+
+
+@pytest.fixture
+def decoding(monkeypatch: pytest.MonkeyPatch) -> decoders._State:
+    """Give the processes that decode from now on, which are those of this test alone."""
+    monkeypatch.setattr(decoders, "_state", decoders._State())
+    return decoders._state
 
 
 @pytest.fixture(scope="module")

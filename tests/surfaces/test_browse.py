@@ -16,9 +16,10 @@ from urllib.parse import quote
 import pytest
 
 from fsmedia import MediaStore, ReadOnlyStoreError, StorageError
+from fsmedia.display import decoders
 from fsmedia.display.web.server import Browser
 from tests.surfaces.commands import DEADLINE, started, tells
-from tests.surfaces.specimens import HOSTILE, put
+from tests.surfaces.specimens import HOSTILE, picture, put
 from tests.surfaces.web import Site, served
 
 
@@ -157,6 +158,19 @@ def test_it_ends_with_its_block_and_frees_its_port(store: MediaStore, monkeypatc
     with store.browse(port=site.port, open_browser=False) as again:
         assert site.ask(f"/?token={token}").status == 403
         assert again.url != found.url
+
+
+def test_the_processes_that_decode_end_with_the_page(store: MediaStore, decoding: decoders._State) -> None:
+    path = f"/preview/{quote(put(store, picture(kind='TIFF'), 'image/tiff'))}"
+    with store.browse(open_browser=False) as page:
+        assert entered(page.url).ask(path).status == 200
+        (child,) = decoding.waiting
+        with pytest.raises(StorageError, match="no page can be served at") as raised:
+            store.browse(port=site_of(page.url)[0].port, open_browser=False)
+        assert decoding.users == 1, raised  # which keeps all that was made for it
+    assert (decoding.users, decoding.waiting) == (0, [])
+    assert child._process.returncode is not None
+    page.close()
 
 
 def test_on_a_remote_host_the_text_says_to_use_the_widget(store: MediaStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ from fsmedia import (
     ReadOnlyStoreError,
     StorageError,
 )
-from fsmedia.display import media_app
+from fsmedia.display import decoders, media_app
 from fsmedia.display.previewer import OpenedSource
 from fsmedia.display.web.answers import byte_range
 from fsmedia.display.web.originals import table_of
@@ -708,10 +708,33 @@ def test_a_film_in_an_object_store_is_read_by_ranges_and_only_while_somebody_wat
     assert len(pieces) - 5 <= 16, requests
 
 
-def test_the_program_of_the_docs_serves_its_users_and_no_others(
-    tmp_path: Path, cache_folder: object, monkeypatch: pytest.MonkeyPatch
+def test_the_processes_that_decode_end_with_the_application_or_its_server(
+    store: MediaStore, decoding: decoders._State
 ) -> None:
-    """The example is mounted in FastAPI, below a path."""
+    """They stayed until the collector came, which may be never: the application is in a cycle."""
+    one, other = (put(store, picture((20 + each, 9), kind="TIFF"), "image/tiff", session_id=MINE) for each in range(2))
+    app = media_app(store, scope=scope)
+    with served(app) as site:
+        assert site.of(MINE).ask(f"/preview/{at(one)}").status == 200
+        (child,) = decoding.waiting
+    assert (decoding.users, decoding.waiting) == (0, [])
+    assert child._process.returncode is not None
+    app = media_app(store, scope=scope)
+    with served(app) as site:
+        assert site.of(MINE).ask(f"/preview/{at(one)}?side=96").status == 200
+        (child,) = decoding.waiting
+        for _ in range(2):
+            app.close()
+        assert child._process.returncode is not None
+        # Who asks later is answered all the same.
+        assert site.of(MINE).ask(f"/preview/{at(other)}").status == 200
+        assert decoding.waiting == []
+
+
+def test_the_program_of_the_docs_serves_its_users_and_no_others(
+    tmp_path: Path, cache_folder: object, monkeypatch: pytest.MonkeyPatch, decoding: decoders._State
+) -> None:
+    """The example is mounted in FastAPI, below a path; at the end of it nothing decodes any more."""
     monkeypatch.chdir(tmp_path)
     page = (Path(fsmedia.__file__).parent / "docs" / "serving.md").read_text()
     names: dict[str, Any] = {}
@@ -724,6 +747,8 @@ def test_the_program_of_the_docs_serves_its_users_and_no_others(
         assert site.ask("/files/api/media").status == 403
         assert site.ask("/files/api/media", Cookie="user=ann's cookie").json["total"] == 1
         assert site.ask(names["link"]).body == b"hello"
+        assert decoding.users == 1
+    assert decoding.users == 0
 
 
 def long_film(path: Path, seconds: int) -> Path:

@@ -12,7 +12,7 @@ import logging
 import weakref
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -71,7 +71,7 @@ from fsmedia.models.selection import Selection
 from fsmedia.models.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
     from datetime import datetime
 
     from starlette.types import Receive, Scope, Send
@@ -178,10 +178,10 @@ class MediaApp:
         self._trimmed = 0
         self._limits: dict[str, CapacityLimiter] = {}
         self._last: tuple[object, Original] = None, Original()
-        # Processes that decode are kept from one request to the next.
+        # Processes that decode are kept from one request to the next, by who forgets to close it until it is collected.
         children = ExitStack()
         children.enter_context(decoders.children())
-        weakref.finalize(self, children.close)
+        self._end_children = weakref.finalize(self, children.close)
         routes = [
             self._route("/", partial(self._page, "grid")),
             self._route("/compare", partial(self._page, "compare")),
@@ -201,13 +201,28 @@ class MediaApp:
             self._route("/api/annotate/{reference:reference}", self._annotate, method="POST"),
             self._route(f"/{ROUTE}/{{token}}", self._upload, "uploads", method="PUT"),
         ]
-        self._app = Starlette(routes=routes)
+        self._app = Starlette(routes=routes, lifespan=self._lifespan)
         # A redirect would be made of the header `Host`, before anybody is asked for a scope.
         self._app.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as ASGI has it."""
         await self._app(scope, receive, send)
+
+    def close(self) -> None:
+        """End the processes that decode, which are kept from one request to the next; may be called again.
+
+        A server that runs this application by itself calls it when it ends, by ASGI's lifespan; an application that it
+        is mounted in has to. What is asked afterwards is answered all the same, by processes that end with each answer.
+        """
+        self._end_children()
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await to_thread.run_sync(self.close)
 
     def url_for(self, reference: str, expiry: timedelta) -> str:
         """Return a link to an original, below the place where this is mounted: `/media/...?expires=...&signature=...`.

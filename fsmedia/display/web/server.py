@@ -123,7 +123,7 @@ class Browser:
     """
 
     def __init__(self, app: MediaApp, title: str, *, host: str, port: int, open_browser: bool | None) -> None:
-        self._title = visible(title)
+        self._title, self._app = visible(title), app
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self._socket = socket.create_server((host, port), family=family)
@@ -180,6 +180,7 @@ class Browser:
         self._server.should_exit = True
         self._thread.join(_ENDING)
         self._socket.close()
+        self._app.close()
 
     def __enter__(self) -> Self:
         return self
