@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
 import signal
@@ -200,6 +201,23 @@ def test_a_web_browser_is_given_a_token_for_a_single_use(store: MediaStore, monk
         assert site.ask(f"/?token={token}").status == 403
         entered(found.url)
         entered(found.url)
+        assert found.open()
+        assert found.open()
+        for link in opened[:0:-1]:
+            assert site.ask(f"/?token={site_of(link)[1][:-1]}").status == 403
+            entered(link)
+            assert site.ask(f"/?token={site_of(link)[1]}").status == 403
+
+
+def test_tokens_are_compared_in_a_time_that_tells_nothing(store: MediaStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared, compare = list[tuple[bytes, bytes]](), hmac.compare_digest
+    monkeypatch.setattr(webbrowser, "open", lambda _: True)
+    monkeypatch.setattr(hmac, "compare_digest", lambda *pair: compared.append(pair) or compare(*pair))
+    with store.browse(open_browser=True) as found:
+        site, token = site_of(found.url)
+        assert site.ask("/?token=wrong").status == 403
+        assert len(compared) == 2  # with that of the link, and with the single one for a single use
+        assert (b"wrong", token.encode()) in compared
 
 
 def test_a_store_with_a_hostile_name_is_shown_as_text(tmp_path: Path, cache_folder: Path) -> None:

@@ -6,6 +6,7 @@ is sandboxed, no original is ever a script or a style of a page, and a browser b
 
 from __future__ import annotations
 
+import hmac
 import re
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -57,6 +58,11 @@ _RUNS = {
 def problem(status: int, error: str, next_step: str = "", **headers: str) -> JSONResponse:
     """Return what went wrong, as JSON."""
     return JSONResponse({"error": error, "next_step": next_step}, status, headers)
+
+
+def is_same(given: str, wanted: str) -> bool:
+    """Tell whether what a client gave is a secret; how long it takes does not tell how much of it was right."""
+    return hmac.compare_digest(given.encode(errors="replace"), wanted.encode())
 
 
 def unchanged(request: Request, headers: Mapping[str, str]) -> Response | None:

@@ -54,7 +54,7 @@ from fsmedia.display.previewer import (
     near_groups,
     picture_hashes,
 )
-from fsmedia.display.web.answers import KEPT, SANDBOX, bytes_answer, problem, unchanged
+from fsmedia.display.web.answers import KEPT, SANDBOX, bytes_answer, is_same, problem, unchanged
 from fsmedia.display.web.originals import described, table_kind, table_of
 from fsmedia.errors import (
     InvalidMediaError,
@@ -301,7 +301,7 @@ class MediaApp:
         reference = keys.check_reference(request.path_params["reference"])
         if self._key is None or not (until.isascii() and until.isdigit() and len(until) <= 12):
             return False
-        is_ours = hmac.compare_digest(_signature(self._key, reference, until).encode(), signature.encode())
+        is_ours = is_same(signature, _signature(self._key, reference, until))
         return is_ours and self._store._now().timestamp() < int(until)
 
     # -- pages and lists ----------------------------------------------------------------------------------------------

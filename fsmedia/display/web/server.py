@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 import re
 import socket
@@ -20,12 +19,11 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from fsmedia.display.web.answers import problem
+from fsmedia.display.web.answers import is_same, problem
 from fsmedia.errors import StorageError
 from fsmedia.models.text import visible
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
     from starlette.types import Receive, Scope, Send
@@ -53,13 +51,13 @@ class Guard:
         self._app, self._names = app, {"localhost", host.lower(), socket.gethostname().lower()}
         self._cookie_name, self._cookie = f"fsmedia-{port}", token_urlsafe(32)
         self.token, self._root = token_urlsafe(32), f"/{token_urlsafe(16)}"
-        self._tickets: set[str] = set()
+        self._single_use_tokens: set[str] = set()
 
-    def ticket(self) -> str:
-        """Return a token for a single use: other users of this machine see the words of a command."""
-        ticket = token_urlsafe(32)
-        self._tickets.add(ticket)
-        return ticket
+    def single_use_token(self) -> str:
+        """Return a token that lets in once: other users of this machine see the words of a command."""
+        single_use_token = token_urlsafe(32)
+        self._single_use_tokens.add(single_use_token)
+        return single_use_token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as ASGI has it."""
@@ -81,7 +79,7 @@ class Guard:
         is_own = request.headers.get("sec-fetch-site") in _OWN_SITE and request.scope["path"].startswith(
             f"{self._root}/"
         )
-        if is_own and _equal(request.cookies.get(self._cookie_name, ""), self._cookie):
+        if is_own and is_same(request.cookies.get(self._cookie_name, ""), self._cookie):
             return None
         return problem(403, "you came without the token", "open the link as it was printed")
 
@@ -90,11 +88,8 @@ class Guard:
 
         Not a redirect: of one that another site began browsers leave out the cookie.
         """
-        token = request.query_params["token"]
-        if not _equal(token, self.token):
-            if token not in self._tickets:
-                return problem(403, "the token is wrong", "open the link as it was printed")
-            self._tickets.discard(token)
+        if not self._lets_in(request.query_params["token"]):
+            return problem(403, "the token is wrong", "open the link as it was printed")
         rest = urlencode([each for each in request.query_params.multi_items() if each[0] != "token"])
         target = f".{self._root}{request.scope['path']}{f'?{rest}' if rest else ''}"
         page = Markup('<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0;url={}">').format(
@@ -104,6 +99,15 @@ class Guard:
         response = HTMLResponse(page, headers={**headers, "content-security-policy": "default-src 'none'"})
         response.set_cookie(self._cookie_name, self._cookie, path=self._root, httponly=True, samesite="strict")
         return response
+
+    def _lets_in(self, token: str) -> bool:
+        """Tell whether a token is the link's, or one for a single use, which it was then."""
+        if is_same(token, self.token):
+            return True
+        # A copy: another thread may make one meanwhile.
+        used = [each for each in [*self._single_use_tokens] if is_same(token, each)]
+        self._single_use_tokens.difference_update(used)
+        return bool(used)
 
     def _is_ours(self, host: str) -> bool:
         if (found := _HOST.fullmatch(host)) is None:
@@ -169,7 +173,7 @@ class Browser:
 
     def open(self) -> bool:
         """Open the page in the browser of this machine; False where there is none."""
-        return webbrowser.open(self._url(self._guard.ticket()))
+        return webbrowser.open(self._url(self._guard.single_use_token()))
 
     def wait(self) -> None:
         """Wait until it is closed."""
@@ -185,9 +189,7 @@ class Browser:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -197,10 +199,6 @@ class Browser:
         note = Markup("<br>{}").format(_elsewhere(self._port)) if _is_elsewhere() else ""
         link = Markup('<a href="{}" target="_blank" rel="noopener noreferrer">Look through {}</a>{}')
         return str(link.format(self.url, self._title, note))
-
-
-def _equal(given: str, wanted: str) -> bool:
-    return hmac.compare_digest(given.encode(errors="replace"), wanted.encode())
 
 
 def _elsewhere(port: int) -> str:
