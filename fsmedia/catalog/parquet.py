@@ -60,6 +60,8 @@ def rows_of(file: Any, offset: int, limit: int) -> bytes:
     end = offset + limit
     fields = [{"name": name[:_CELL], "type": str(opened.schema_arrow.field(name).type)[:_CELL]} for name in names]
     told = {"columns": fields, "rows": rows, "offset": offset, "next": end if end < total else None, "total": total}
+    if len(opened.schema_arrow.names) > _COLUMNS:
+        told["why"] = f"only the beginning is shown: the first {_COLUMNS} columns"
     return json.dumps(told).encode()
 
 
@@ -69,6 +71,6 @@ def _cell(value: Any) -> Any:
         return value
     if isinstance(value, bytes):
         return f"{len(value):,} bytes"
-    if isinstance(value, dict | list):
-        return json.dumps(value, default=str, ensure_ascii=False)[:_CELL]
-    return str(value)[:_CELL]
+    is_nested = isinstance(value, dict | list)
+    text = json.dumps(value, default=str, ensure_ascii=False) if is_nested else str(value)
+    return text if len(text) <= _CELL else f"{text[:_CELL]}\u2026"

@@ -33,7 +33,9 @@ SIZES = [3_000, pytest.param(100_000, marks=pytest.mark.full)]
 
 def parquet() -> bytes:
     file = io.BytesIO()
-    pq.write_table(pa.table({"number": list(range(450)), "<i>name</i>": [f"name {each}" for each in range(450)]}), file)
+    columns = {"number": list(range(450)), "<i>name</i>": [f"name {each}" for each in range(450)]}
+    columns |= {f"more{each}": [each] * 450 for each in range(200)}
+    pq.write_table(pa.table(columns), file)
     return file.getvalue()
 
 
@@ -343,6 +345,8 @@ def test_a_paper_is_turned_page_by_page_and_tables_by_rows(shown: Any) -> None:
         expect(box.locator("tbody tr").first).to_contain_text(first)
         expect(box.locator(".pager output")).to_have_text(re.compile("^Rows 201 to 400"))
         assert box.locator("tbody tr").count() == 200
+        cut = "only the beginning is shown: the first 200 columns"
+        expect(box.locator(".remark")).to_have_text(cut if kind == "parquet" else "")
     box = opened(shown, "json")
     expect(box.locator(".leaf")).to_have_text(f"n: {EXACT}")  # a double would be another number
     box.locator("summary", has_text="list").click()

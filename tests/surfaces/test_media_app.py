@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import http.client
 import io
 import json
@@ -38,9 +39,11 @@ from fsmedia import (
 )
 from fsmedia.display import decoders, media_app
 from fsmedia.display.previewer import OpenedSource
+from fsmedia.display.web import originals as web_originals
 from fsmedia.display.web.answers import byte_range
 from fsmedia.display.web.originals import table_of
 from fsmedia.models.selection import Selection
+from fsmedia.models.text import size_text
 from tests.conftest import Clock
 from tests.storages import LocalStorage, S3Storage, Storage
 from tests.surfaces.specimens import HTML, SVG, paper, picture, put, sound
@@ -488,6 +491,60 @@ def test_tables_are_shown_a_page_at_a_time(site: Site, store: MediaStore) -> Non
     broken = put(store, b"PAR1" + bytes(1000) + b"PAR1", "application/vnd.apache.parquet", session_id=MINE)
     assert user.get(f"/api/original/{at(broken)}")["kind"] == "none"
     assert user.ask(f"/api/table/{at(broken)}").status == 404
+
+
+def test_a_table_of_which_only_the_beginning_is_shown_says_so(
+    site: Site, store: MediaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, names = site.of(MINE), [f"c{each}" for each in range(201)]
+    sink = pa.BufferOutputStream()
+    parquet.write_table(pa.table({name: ["x" * 501] for name in names}), sink)
+    wide, only = "the first 200 columns", "only the beginning is shown: "
+    cases = [
+        (",".join(names).encode(), "text/csv", only + wide),
+        (b"a\n" + b"1," * 200, "text/csv", only + wide),
+        (json.dumps(dict.fromkeys(names, 1)).encode(), "application/jsonl", only + wide),
+        (sink.getvalue().to_pybytes(), "application/vnd.apache.parquet", only + wide),
+        (b"a\n" + b"\xc3\xa4\n" * 450, "text/csv", None),
+    ]
+    for data, kind, why in cases:
+        shown = user.get(f"/api/original/{at(put(store, data, kind, session_id=MINE))}")
+        assert (shown["kind"], shown.get("why")) == ("table", why), kind
+    # A long cell ends with a sign of it.
+    longest = user.get(f"/api/original/{at(put(store, cases[3][0], cases[3][1], session_id=MINE))}")
+    assert longest["table"]["rows"][0][0] == "x" * 500 + "\u2026"
+    monkeypatch.setattr(web_originals, "_MOST_READ", 30_000)
+    for encoding in ("utf-8", "utf-16"):
+        data = "".join(f"\u00e4{each:08}\n" for each in range(5_000)).encode(encoding)
+        reference = put(store, data, "text/csv", session_id=MINE)
+        shown, said = user.get(f"/api/original/{at(reference)}"), f"{only}the first 29.3 KiB of {size_text(len(data))}"
+        assert (shown["why"], shown["table"]["next"], shown["table"]["total"]) == (said, 200, None)
+        rows, offset = [], 0
+        while offset is not None:
+            page = user.get(f"/api/table/{at(reference)}?offset={offset}&limit=500")
+            rows, offset = [*rows, *page["rows"]], page["next"]
+            assert (page["why"], page["total"]) == (said, None)
+        assert 0.7 < len(rows) * len(data) / 5_000 / 30_000 <= 1
+
+
+def test_a_long_cell_of_a_csv_is_shown_and_the_limit_of_the_program_stays(
+    site: Site, store: MediaStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = csv.field_size_limit()
+    for length, why in ((limit + 1, None), (2**20 - 5, None), (2**20 + 1, "a cell has more than 1,048,576 characters")):
+        data = f'a,b\n1,"{"x" * (length // 2)}\n{"x" * (length - length // 2 - 1)}"\n'.encode()
+        shown = site.of(MINE).get(f"/api/original/{at(put(store, data, 'text/csv', session_id=MINE))}")
+        assert shown.get("why") == why
+        if why is None:
+            assert shown["table"]["rows"] == [["1", "x" * 500 + "\u2026"]]
+        assert csv.field_size_limit() == limit
+    # What the program sets while a table is read is its own.
+    monkeypatch.setattr(web_originals, "_cell", lambda _: csv.field_size_limit(10**9))
+    try:
+        table_of(OpenedSource.of(b"a\n1\n"), partial(io.BytesIO, b"a\n1\n"), "csv", 0, 1)
+        assert csv.field_size_limit() == 10**9
+    finally:
+        csv.field_size_limit(limit)
 
 
 def test_a_hostile_table_takes_no_more_memory_than_is_shown_of_it(site: Site, store: MediaStore) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from contextlib import suppress
+import threading
+from contextlib import contextmanager, suppress
 from itertools import islice
 from math import prod
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -32,9 +33,10 @@ _TABLES = {
     "text/csv": "csv", "application/csv": "csv", "text/tab-separated-values": "csv", "application/jsonl": "jsonl",
     "application/x-ndjson": "jsonl", PARQUET: "parquet", "application/x-parquet": "parquet",
 }  # fmt: skip
-_MOST_READ = 64 * 2**20  # bytes of a text before the rows that are shown
-_LONGEST_LINE = 2**20
+_MOST_READ = 64 * 2**20  # bytes of a text that are read for rows
+_LONGEST_LINE = 2**20  # characters
 _COLUMNS, _CELL = 200, 500  # columns, and characters of a cell
+_limit_of_cells = threading.Lock()
 
 
 def table_kind(record: MediaRecord, head: bytes) -> str:
@@ -68,7 +70,8 @@ def described(
             raise UnshowableError(made.reason)
         return {"kind": "pages", "pages": made.pages}
     if kind := table_kind(record, head):
-        return {"kind": "table", "table": table_of(source, opened, kind, 0, 200)}
+        table = table_of(source, opened, kind, 0, 200)
+        return {"kind": "table", "table": table, "why": table.get("why")}
     if said.endswith("json") and source.size <= MOST_TEXT:
         text = text_of(source.part(0, source.size))
         if text is not None and _is_json(text):
@@ -92,57 +95,70 @@ def table_of(source: Source, opened: Callable[[], BinaryIO], kind: str, offset: 
     with opened() as file:
         mark = file.read(2)
         file.seek(0)
-        encoding = "utf-16" if mark in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-        lines = _Lines(io.TextIOWrapper(file, encoding, errors="replace", newline=""))
+        lines = _lines(file, "utf-16" if mark in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
         try:
-            columns, rows = _read_csv(lines, offset, limit) if kind == "csv" else _read_json(lines, offset, limit)
-        except (ValueError, RecursionError, csv.Error):
-            raise UnshowableError("it can't be read as a table") from None
-    end = offset + limit if len(rows) > limit else None
+            columns, rows, is_wide = (_read_csv if kind == "csv" else _read_json)(lines, offset, limit)
+        except (ValueError, RecursionError, csv.Error) as error:
+            is_long = isinstance(error, csv.Error) and "field limit" in str(error)
+            why = f"a cell has more than {_LONGEST_LINE:,} characters" if is_long else "it can't be read as a table"
+            raise UnshowableError(why) from None
+    end, is_cut = offset + limit if len(rows) > limit else None, source.size > _MOST_READ
+    shown = [f"the first {size_text(_MOST_READ)} of {size_text(source.size)}"] if is_cut else []
+    shown += [f"the first {_COLUMNS} columns"] if is_wide else []
     return {
         "columns": [{"name": _cell(name), "type": ""} for name in columns],
         "rows": rows[:limit],
         "offset": offset,
         "next": end,
-        "total": None if end or lines.is_cut else offset + len(rows),
-        **({"why": f"the first {size_text(_MOST_READ)} of it"} if lines.is_cut else {}),
+        "total": None if end or is_cut else offset + len(rows),
+        **({"why": f"only the beginning is shown: {', '.join(shown)}"} if shown else {}),
     }
 
 
-class _Lines:
-    """Lines of a text, as long as all that was read is bounded."""
-
-    def __init__(self, file: io.TextIOWrapper) -> None:
-        self._file, self._left, self.is_cut = file, _MOST_READ, False
-
-    def __iter__(self) -> Iterator[str]:
-        while line := self._file.readline(_LONGEST_LINE):
-            self._left -= len(line)
-            if self._left < 0:
-                self.is_cut = True
-                return
-            yield line
+def _lines(file: BinaryIO, encoding: str) -> Iterator[str]:
+    """Read lines of a text, as long as all that was read is bounded."""
+    text = io.TextIOWrapper(file, encoding, errors="replace", newline="")
+    while (line := text.readline(_LONGEST_LINE)) and file.tell() <= _MOST_READ:
+        yield line
 
 
-def _read_csv(lines: _Lines, offset: int, limit: int) -> tuple[list[str], list[list[Any]]]:
-    found = iter(lines)
-    first = next(found, "")
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    """Let cells be as long as lines may be: the limit is one of the whole process, and is set back."""
+    with _limit_of_cells:
+        before = csv.field_size_limit()
+        csv.field_size_limit(max(before, _LONGEST_LINE))
+        try:
+            yield
+        finally:
+            if csv.field_size_limit() == _LONGEST_LINE:  # else the program has set its own meanwhile
+                csv.field_size_limit(before)
+
+
+def _read_csv(lines: Iterator[str], offset: int, limit: int) -> tuple[list[str], list[list[Any]], bool]:
+    first = next(lines, "")
     sign = max(",;\t|", key=first.count)
-    columns = next(csv.reader([first], delimiter=sign), [])[:_COLUMNS]
-    rows = islice(csv.reader(found, delimiter=sign), offset, offset + limit + 1)
-    # Cut while it is read: a line may have half a million cells.
-    return columns, [[_cell(value) for value in row[:_COLUMNS]] for row in rows]
+    with _long_cells():
+        columns, rows = next(csv.reader([first], delimiter=sign), []), []
+        # Cut while it is read: a line may have half a million cells.
+        is_wide, columns = len(columns) > _COLUMNS, columns[:_COLUMNS]
+        for row in islice(csv.reader(lines, delimiter=sign), offset, offset + limit + 1):
+            is_wide |= len(row) > _COLUMNS
+            rows.append([_cell(value) for value in row[:_COLUMNS]])
+    return columns, rows, is_wide
 
 
-def _read_json(lines: _Lines, offset: int, limit: int) -> tuple[list[str], list[list[Any]]]:
+def _read_json(lines: Iterator[str], offset: int, limit: int) -> tuple[list[str], list[list[Any]], bool]:
     columns: dict[str, None] = {}
     rows: list[dict[str, Any]] = []
+    is_wide = False
     for line in islice((each for each in lines if each.strip()), offset, offset + limit + 1):
         made = json.loads(line)
         row = made if isinstance(made, dict) else {"value": made}
         columns |= dict.fromkeys(islice((name for name in row if name not in columns), _COLUMNS - len(columns)))
         rows.append({name: _cell(row[name]) for name in columns if name in row})
-    return [*columns], [[row.get(name) for name in columns] for row in rows]
+        is_wide |= not columns.keys() >= row.keys()
+    return [*columns], [[row.get(name) for name in columns] for row in rows], is_wide
 
 
 def _cell(value: Any) -> Any:
@@ -150,4 +166,5 @@ def _cell(value: Any) -> Any:
     if value is None or isinstance(value, bool) or (isinstance(value, int) and abs(value) < 2**53):
         return value
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text[:_CELL].encode(errors="replace").decode()  # of JSON, which may have half of a pair of surrogates
+    text = text if len(text) <= _CELL else f"{text[:_CELL]}\u2026"
+    return text.encode(errors="replace").decode()  # of JSON, which may have half of a pair of surrogates
