@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 FACETS = ("run_id", "conversation_id", "session_id", "mime_type", "policy_name", "provider_id")
 """Columns that are counted by value, before the attributes; they are also the words that may be given several times."""
 _INSTANTS = ("since", "until", "expires_before")
+_WORDS = (*FACETS, *_INSTANTS, "a", "q", "held")
 _SEARCHED = ("reference", *FACETS[:4], "provider_id", "caption", "file_name", "xattrs")
 _ORDERS = {
     "position": (), "newest": (("timestamp", "descending"),), "oldest": (("timestamp", "ascending"),),
@@ -73,8 +74,8 @@ class Question:
         for name, value in pairs:
             values[name].append(value)
         for name, given in values.items():
-            if name not in (*FACETS, *_INSTANTS, "a", "q", "held"):
-                raise InvalidMediaError(f"unknown word {name!r}", next_step=f"use {', '.join(FACETS)}, a, q, held")
+            if name not in _WORDS:
+                raise InvalidMediaError(f"unknown word {name!r}", next_step=f"use {', '.join(_WORDS)}")
             if len(given) > (1 if name in (*_INSTANTS, "held") else _MOST_VALUES):
                 raise InvalidMediaError(f"{name} is given {len(given)} times")
         conditions = {

@@ -76,12 +76,13 @@ def shows_words(known: type, defaults: Mapping[str, object] | None = None) -> Ca
             for name, kind in known.__annotations__.items()
         ]
         taken = {item.name for item in (*before, *words)}
+        taken_words = ", ".join(item.name for item in (*before, *words) if item.kind is item.KEYWORD_ONLY)
         called = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
 
         @wraps(function)
         def checked(*args: Any, **given: Any) -> Any:
             for name in sorted(given.keys() - taken):
-                raise TypeError(f"{called}() got an unexpected keyword argument {name!r}")
+                raise TypeError(f"{called}() got an unexpected keyword argument {name!r}; it takes {taken_words}")
             return function(*args, **given)
 
         vars(checked)["__signature__"] = own.replace(parameters=[*before, *words])

@@ -37,6 +37,7 @@ from fsmedia import (
     ReadOnlyStoreError,
     StorageError,
 )
+from fsmedia.catalog.search import FACETS
 from fsmedia.display import decoders, media_app
 from fsmedia.display.previewer import OpenedSource
 from fsmedia.display.web import originals as web_originals
@@ -389,6 +390,8 @@ def test_lists_are_those_of_the_store(site: Site, store: MediaStore, many: list[
     ):
         answer = user.ask(f"/api/media?{wrong}")
         assert (answer.status, bool(answer.json["error"])) == (400, True), wrong
+    step = user.ask("/api/media?sicne=2026-01-01").json["next_step"]
+    assert {*re.findall(r"\w+", step)} == {"use", *FACETS, "since", "until", "expires_before", "a", "q", "held"}
     assert user.get("/api/media?_view=2")["total"] == len(many)
     assert user.ask("/api/duplicates?distance=17").status == 400  # takes ten seconds and more for 2,000 pictures
 
