@@ -3,7 +3,8 @@
 // It draws with the viewer of galleries, asks the server of its own page and nobody else; each state has an address.
 // What the server tells was written by strangers: it is set as text, never as markup.
 import {
-  GAP, HEADING, LINE, Lightbox, SIZES, Viewer, Wall, button, copier, el, icon, number, plural, sizeText, watchTheme,
+  GAP, HEADING, LINE, Lightbox, Viewer, Wall, chip, choice, el, filtersButton, icon, number, plural, signOf, sizeSlider,
+  sizeText, watchTheme,
 } from "./viewer.js";
 import {
   OVER, Row, api, attributesOf, go, leave, listed, mostOf, pager, path, set, shown, sized, valuesOf, viewOf,
@@ -213,7 +214,7 @@ class Grid extends Wall {
       if (!done() || !image.isConnected) return;
       delete item.thumb; // there is none, and it is not asked for again
       image.remove();
-      over.prepend(this.sign(item));
+      over.prepend(signOf(item));
     });
     opener.append(image);
     // What is beyond the window comes when what is in it had its turn.
@@ -304,32 +305,23 @@ class Facets {
     this.panel = el("div", {
       class: "facets", id: "facets", role: "group", "aria-label": "Filters", hidden: innerWidth < 900,
     });
-    this.filters = el("button", {
-      type: "button", class: "filters", "aria-expanded": String(!this.panel.hidden), "aria-controls": "facets",
-      onclick: () => this.toggle(),
-    }, icon("filter"), el("span", {}, "Filters"));
+    this.filters = filtersButton(this.panel, () => this.toggle());
     this.chips = el("div", { class: "chips" });
     this.view = this.select("View", { "": "all media", duplicates: "near-duplicates" }, "_view");
     this.sort = this.select("Sort", SORTS, "sort");
-    const size = el("input", {
-      type: "range", min: SIZES.least, max: SIZES.most, step: 4, value: viewer.size,
-      "aria-label": "Size of the pictures", oninput: (event) => viewer.resize(Number(event.currentTarget.value)),
-    });
     this.compare = el("a", { class: "link" }, "Runs side by side");
     const again = el("button", { type: "button", onclick: () => viewer.reload({ refresh: 1 }) }, "Refresh");
     this.element = el("div", { class: "bar" },
       el("div", { class: "row" }, el("h2", {}, this.title), this.count, el("span", { class: "spring" }), this.search),
       el("div", { class: "row", role: "group", "aria-label": "What is shown" }, this.filters, this.chips,
-        el("div", { class: "arranging" }, this.compare, again, this.view, this.sort,
-          el("label", { class: "size", title: "Size of the pictures" }, icon("image"), size))));
+        el("div", { class: "arranging" }, this.compare, again, this.view, this.sort, sizeSlider(viewer))));
   }
 
   select(label, options, word) {
-    const list = el("select", { "aria-label": label, onchange: (event) => go((query) => {
+    return choice(label, Object.entries(options), (event) => go((query) => {
       if (word === "_view") query.delete("_like");
       set(word, event.currentTarget.value)(query);
-    }) }, ...Object.entries(options).map(([value, text]) => el("option", { value }, text)));
-    return el("label", { class: "choice" }, el("span", {}, label), list);
+    }));
   }
 
   build() {}
@@ -360,12 +352,10 @@ class Facets {
     this.chips.replaceChildren(...removed.map(([name, value]) => {
       const text = name === "a" ? value : name === "_like" ? `Similar to ${value.split("/").at(-1)}`
         : `${LABELS[name]}: ${value || "none"}`;
-      return el("button", {
-        type: "button", class: "chip", title: text, "aria-label": `Remove the filter ${text}`, onclick: () => {
-          this.filters.focus(); // the chip goes
-          go((next) => this.without(next, name, value));
-        },
-      }, el("bdi", {}, text), icon("close"));
+      return chip(text, `filter ${text}`, () => {
+        this.filters.focus(); // the chip goes
+        go((next) => this.without(next, name, value));
+      });
     }));
   }
 
@@ -638,8 +628,7 @@ class Browse extends Viewer {
     if (this.listed === undefined) return; // nothing was asked for yet
     const narrowed = `${words()}`;
     const said = this.wrong || (narrowed ? "Nothing fits." : "No media here.");
-    const reset = el("button", { type: "button", onclick: () => this.reset() }, "Clear search and filters");
-    this.empty.replaceChildren(el("p", { role: this.wrong ? "alert" : null }, said), narrowed ? reset : "");
+    this.empty.replaceChildren(el("p", { role: this.wrong ? "alert" : null }, said), narrowed ? this.resetter() : "");
   }
 
   reset() {
@@ -653,17 +642,9 @@ class Browse extends Viewer {
   }
 
   choiceBar() {
-    this.chosen = el("p", { role: "status" });
-    const references = () => this.selection().map((index) => this.library.items[index].ref);
-    return el("div", { class: "choices", role: "group", "aria-label": "Selection", hidden: true }, this.chosen,
-      copier("Copy references", () => references().join("\n")),
-      el("button", { type: "button", class: "side", onclick: () => go((query) => {
-        for (const each of references().slice(0, RUNS)) query.append("_pair", each);
-      }, { opened: true }) }, "Side by side"),
-      el("button", { type: "button", onclick: () => {
-        this.clearSelection();
-        this.wall.focus(this.wall.current);
-      } }, "Clear"));
+    return super.choiceBar(el("button", { type: "button", class: "side", onclick: () => go((query) => {
+      for (const each of this.references().slice(0, RUNS)) query.append("_pair", each);
+    }, { opened: true }) }, "Side by side"));
   }
 
   /** What is still on the server can't be selected: its reference is not known. */
@@ -750,15 +731,13 @@ class Compare {
   async load(query, asked, top) {
     this.asked = asked;
     const runs = query.getAll("run");
-    this.runs.replaceChildren(...runs.map((run) => el("button", {
-      type: "button", class: "chip", "aria-label": `Remove the run ${run}`, onclick: () => {
-        this.add.focus(); // the chip goes
-        go((next) => {
-          next.delete("run");
-          for (const each of runs) if (each !== run) next.append("run", each);
-        });
-      },
-    }, el("bdi", {}, run), icon("close"))));
+    this.runs.replaceChildren(...runs.map((run) => chip(run, `run ${run}`, () => {
+      this.add.focus(); // the chip goes
+      go((next) => {
+        next.delete("run");
+        for (const each of runs) if (each !== run) next.append("run", each);
+      });
+    })));
     this.by.value = query.get("by") === "conversation" ? "conversation" : "";
     this.title.textContent = `${plural(runs.length, "run")} side by side`;
     document.title = `${runs.join(", ")} - fsmedia`;
@@ -809,7 +788,7 @@ class Compare {
     });
     // Texts lie over the button and not in it: its name says what it does.
     const over = el("div", { class: "over", "aria-hidden": "true" });
-    const sign = () => over.append(el("span", { class: "sign" }, icon(item.kind), el("b", {}, item.type ?? "")));
+    const sign = () => over.append(signOf(item));
     if (item.thumb) {
       const image = el("img", { alt: "", loading: "lazy", decoding: "async", src: sized(item.thumb, 380) });
       image.addEventListener("error", () => {

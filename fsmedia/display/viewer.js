@@ -109,6 +109,52 @@ const copier = (label, text) =>
   el("button", { type: "button", class: "copy", onclick: (event) => copy(text(), event.currentTarget) },
     icon("copy"), el("span", {}, label));
 
+/** A list to choose from, with its name before it; `options` are pairs of a value and its text. */
+function choice(label, options, onchange, chosen = undefined) {
+  return el("label", { class: "choice" }, el("span", {}, label), el("select", { onchange, "aria-label": label },
+    ...options.map(([value, text]) => el("option", { value, selected: value === chosen }, text))));
+}
+
+/** The slider for the size of the pictures. */
+function sizeSlider(viewer) {
+  const label = "Size of the pictures";
+  return el("label", { class: "size", title: label }, icon("image"), el("input", {
+    type: "range", min: SIZES.least, max: SIZES.most, step: 4, value: viewer.size, "aria-label": label,
+    oninput: (event) => viewer.resize(Number(event.currentTarget.value)),
+  }));
+}
+
+/** The button that shows and hides a panel of filters. */
+function filtersButton(panel, toggle) {
+  return el("button", {
+    type: "button", class: "filters", "aria-expanded": String(!panel.hidden), "aria-controls": panel.id,
+    onclick: () => toggle(),
+  }, icon("filter"), el("span", {}, "Filters"));
+}
+
+/** What narrows a view, and a click takes it away. */
+const chip = (text, label, onclick) =>
+  el("button", { type: "button", class: "chip", title: text, "aria-label": `Remove the ${label}`, onclick },
+    el("bdi", {}, text), icon("close"));
+
+/** A modal dialog; it takes the focus itself where somebody clicks beside its buttons: no key goes behind it. */
+function modal(name, title, keydown, close, ...children) {
+  return el("dialog", {
+    class: name, "aria-modal": "true", role: "dialog", "aria-labelledby": title, tabindex: "-1",
+    onkeydown: keydown, oncancel: (event) => {
+      event.preventDefault();
+      close();
+    },
+  }, ...children);
+}
+
+/** What stands for a media without a picture. */
+function signOf(item) {
+  const ending = /\.([a-z0-9]{1,5})$/i.exec(item.name ?? "")?.[1] ?? "";
+  return el("span", { class: "sign" }, icon(KINDS[item.kind] ? item.kind : "file"),
+    el("b", {}, ending.toUpperCase() || item.type), item.why ? el("span", {}, item.why) : null);
+}
+
 // -- texts ------------------------------------------------------------------------------------------------------------
 const number = (value) => value.toLocaleString("en");
 const plural = (count, name) => `${number(count)} ${name}${count === 1 || name === "media" ? "" : "s"}`;
@@ -569,19 +615,13 @@ class Wall {
       });
       image.addEventListener("error", () => {
         image.remove();
-        over.prepend(this.sign(item));
+        over.prepend(signOf(item));
       });
       opener.append(image);
     } else if (item.kind === "audio" && item.peaks?.length) opener.append(waveform(item.peaks, 56));
     else if (item.kind === "text" && item.text)
       over.prepend(el("span", { class: "snippet", dir: "auto" }, item.text.slice(0, 600)));
-    else over.prepend(this.sign(item));
-  }
-
-  sign(item) {
-    const ending = /\.([a-z0-9]{1,5})$/i.exec(item.name ?? "")?.[1] ?? "";
-    return el("span", { class: "sign" }, icon(KINDS[item.kind] ? item.kind : "file"),
-      el("b", {}, ending.toUpperCase() || item.type), item.why ? el("span", {}, item.why) : null);
+    else over.prepend(signOf(item));
   }
 
   mark(card, index) {
@@ -686,20 +726,14 @@ class Bar {
       "aria-label": "Search captions, names and attributes", oninput: change("search"),
     });
     this.panel = el("div", { class: "panel", id: "filters", role: "group", "aria-label": "Filters", hidden: true });
-    this.filters = el("button", {
-      type: "button", class: "filters", "aria-expanded": "false", "aria-controls": "filters",
-      onclick: () => this.toggle(),
-    }, icon("filter"), el("span", {}, "Filters"));
+    this.filters = filtersButton(this.panel, () => this.toggle());
     this.kinds = el("div", { class: "kinds", role: "group", "aria-label": "Kind" });
     this.chips = el("div", { class: "chips" });
-    this.group = this.choice("Group", library.groupings, query.group, change("group"));
-    this.sort = this.choice("Sort", library.sorts, query.sort, change("sort"));
-    this.size = el("input", {
-      type: "range", min: SIZES.least, max: SIZES.most, step: 4, value: viewer.size,
-      "aria-label": "Size of the pictures", oninput: (event) => viewer.resize(Number(event.currentTarget.value)),
-    });
-    const size = el("label", { class: "size", title: "Size of the pictures" }, icon("image"), this.size);
-    const arranging = el("div", { class: "arranging" }, this.group, this.sort, size);
+    this.group = choice("Group", library.groupings, change("group"), query.group);
+    this.sort = choice("Sort", library.sorts, change("sort"), query.sort);
+    this.group.hidden = library.groupings.length < 2;
+    this.sort.hidden = library.sorts.length < 2;
+    const arranging = el("div", { class: "arranging" }, this.group, this.sort, sizeSlider(viewer));
     this.element = el("div", { class: "bar" },
       el("div", { class: "row" }, el("h2", { title: data.title }, el("bdi", {}, data.title)), this.count,
         el("span", { class: "spring" }), many ? this.search : null),
@@ -708,12 +742,6 @@ class Bar {
       many ? this.panel : null,
       data.notes?.length ? el("p", { class: "note", role: "note" }, data.notes.join(" \u00b7 ")) : null);
     this.build();
-  }
-
-  choice(label, options, value, onchange) {
-    const select = el("select", { onchange, "aria-label": label },
-      ...options.map(([id, text]) => el("option", { value: id, selected: id === value }, text)));
-    return el("label", { class: "choice", hidden: options.length < 2 }, el("span", {}, label), select);
   }
 
   toggle(open = this.panel.hidden) {
@@ -785,13 +813,13 @@ class Bar {
     const active = chosen.reduce((sum, { values }) => sum + values.size, 0);
     this.filters.classList.toggle("on", active > 0);
     this.filters.querySelector("span").textContent = active ? `Filters (${active})` : "Filters";
-    this.chips.replaceChildren(...chosen.flatMap(({ field: each, values }) => [...values].map((value) => el("button", {
-      type: "button", class: "chip", "aria-label": `Remove the filter ${each.label}: ${value || "none"}`,
-      onclick: () => {
+    this.chips.replaceChildren(...chosen.flatMap(({ field: each, values }) => [...values].map((value) => {
+      const text = `${each.label}: ${value || "none"}`;
+      return chip(text, `filter ${text}`, () => {
         this.viewer.filter(each, value, false);
         this.filters.focus(); // the chip is gone
-      },
-    }, el("bdi", {}, `${each.label}: ${value || "none"}`), icon("close")))));
+      });
+    })));
   }
 }
 
@@ -1203,15 +1231,9 @@ class Lightbox {
     this.remark = el("p", { class: "remark", role: "status" }); // what is to be known of what is shown
     this.facts = el("aside", { class: "facts", tabindex: "0", "aria-label": "Facts" });
     this.stage = el("div", { class: "stage" }, this.content, this.remark, this.back, this.next, this.said);
-    this.element = el("dialog", {
-      // It takes the focus itself where somebody clicks beside its buttons: keys must not go to what is behind it.
-      class: "lightbox", "aria-modal": "true", role: "dialog", "aria-labelledby": "shown", tabindex: "-1",
-      onkeydown: (event) => this.keydown(event), oncancel: (event) => {
-        event.preventDefault();
-        this.close();
-      },
-    }, el("header", {}, el("div", { class: "what", "aria-live": "polite" }, this.counter, this.title),
-      this.zooms, this.check, this.save, this.info, this.shut), this.stage, this.facts);
+    this.element = modal("lightbox", "shown", (event) => this.keydown(event), () => this.close(),
+      el("header", {}, el("div", { class: "what", "aria-live": "polite" }, this.counter, this.title),
+        this.zooms, this.check, this.save, this.info, this.shut), this.stage, this.facts);
   }
 
   get order() {
@@ -1491,12 +1513,17 @@ class Lightbox {
   }
 }
 
+/** What any media has of itself, as rows of a table. */
+const basicsOf = (item) => [
+  ["Type", item.type], ["Size", sizeText(item.size ?? 0)],
+  ["Pixels", item.w && item.h ? `${number(item.w)} \u00d7 ${number(item.h)}` : ""],
+];
+
 function factsOf(item, now) {
   const position = `${item.message ?? ""}${item.part ? `, part ${item.part}` : ""}`;
   const expires = item.expires ? `${timeText(item.expires)} (${untilText(item.expires - now)})` : "";
   return [
-    ["Type", item.type], ["Size", sizeText(item.size ?? 0)],
-    ["Pixels", item.w && item.h ? `${number(item.w)} \u00d7 ${number(item.h)}` : ""],
+    ...basicsOf(item),
     ["Length", item.seconds ? lengthText(item.seconds) : ""], ["Pages", item.pages ? number(item.pages) : ""],
     ["Run", item.run], ["Session", item.session], ["Conversation", item.conversation],
     ["Message", position], ["Time", item.time ? timeText(item.time) : ""], ["Provider", item.provider],
@@ -1610,12 +1637,15 @@ class Viewer {
   sayEmpty() {
     const { media } = this.data.counts ?? {};
     if (this.library.items.length) {
-      const reset = el("button", { type: "button", onclick: () => this.reset() }, "Clear search and filters");
-      this.empty.replaceChildren(el("p", {}, "Nothing fits."), reset);
+      this.empty.replaceChildren(el("p", {}, "Nothing fits."), this.resetter());
       return;
     }
     const said = media ? `None of ${plural(media, "media")} is shown.` : "No media here.";
     this.empty.replaceChildren(el("p", {}, said));
+  }
+
+  resetter() {
+    return el("button", { type: "button", onclick: () => this.reset() }, "Clear search and filters");
   }
 
   reset() {
@@ -1630,12 +1660,11 @@ class Viewer {
   }
 
   // -- selecting ------------------------------------------------------------------------------------------------------
-  choiceBar() {
+  /** `own` is what else there is to do with a selection. */
+  choiceBar(own = el("button", { type: "button", onclick: () => this.selectAll() }, "Select all shown")) {
     this.chosen = el("p", { role: "status" });
-    const references = () => this.selection().map((index) => this.library.items[index].ref).join("\n");
     return el("div", { class: "choices", role: "group", "aria-label": "Selection", hidden: true }, this.chosen,
-      copier("Copy references", references),
-      el("button", { type: "button", onclick: () => this.selectAll() }, "Select all shown"),
+      copier("Copy references", () => this.references().join("\n")), own,
       el("button", { type: "button", onclick: () => {
         this.clearSelection();
         this.wall.focus(this.wall.current);
@@ -1644,6 +1673,10 @@ class Viewer {
 
   selection() {
     return [...this.selected].sort((a, b) => a - b);
+  }
+
+  references() {
+    return this.selection().map((index) => this.library.items[index].ref);
   }
 
   /** Select or leave a media; with `range` all from the one chosen before to it. */
@@ -1912,6 +1945,6 @@ function initialize({ model }) {
 export default { initialize, render };
 
 export {
-  GAP, HEADING, LINE, Lightbox, Picture, SIZES, Text, Viewer, Wall, button, copier, copy, el, factsOf, icon, number, plural,
-  reason, sizeText, table, valueText, watchTheme, waveform,
+  GAP, HEADING, LINE, Lightbox, Picture, Text, Viewer, Wall, basicsOf, button, chip, choice, el, filtersButton, icon, modal,
+  number, plural, reason, signOf, sizeSlider, sizeText, table, valueText, watchTheme,
 };

@@ -2,7 +2,7 @@
 //
 // Pages of a PDF, rows of a table, the tree of JSON; two pictures under a slider or as their difference, two texts as
 // the lines in which they differ. What the server tells was written by strangers: it is set as text, never as markup.
-import { Picture, Text, button, el, number, plural, reason, sizeText, table, valueText } from "./viewer.js";
+import { Picture, Text, basicsOf, button, el, modal, number, plural, reason, table, valueText } from "./viewer.js";
 
 export const OVER = ["_open", "_at", "_pair", "_row", "_mode", "_a", "_b"]; // words of what lies over a list
 const SIDES = [96, 160, 256, 512, 960]; // of the pictures that the server makes
@@ -318,14 +318,9 @@ export class Row {
     this.next = button("Next row", "right", () => turn(1));
     this.main = el("div", { class: "main" });
     this.below = el("div", { class: "columns" });
-    this.element = el("dialog", {
-      class: "lightbox rows", role: "dialog", "aria-modal": "true", "aria-labelledby": "row", tabindex: "-1",
-      onkeydown: (event) => this.keydown(event), oncancel: (event) => {
-        event.preventDefault();
-        leave();
-      },
-    }, el("header", {}, this.title, this.modes, this.pair, el("span", { class: "spring" }), this.back, this.next,
-      button("Close (Esc)", "close", leave)), el("div", { class: "all", tabindex: "0" }, this.main, this.below));
+    this.element = modal("lightbox rows", "row", (event) => this.keydown(event), leave,
+      el("header", {}, this.title, this.modes, this.pair, el("span", { class: "spring" }), this.back, this.next,
+        button("Close (Esc)", "close", leave)), el("div", { class: "all", tabindex: "0" }, this.main, this.below));
   }
 
   keydown(event) {
@@ -445,8 +440,6 @@ export function attributesOf(item, others) {
   const differs = (name) => new Set(others.map((each) => valueText(each.attributes?.[name] ?? ""))).size > 1;
   const rows = Object.entries(item.attributes ?? {}).map(([name, value]) =>
     [differs(name) ? `\u2260 ${name}` : name, valueText(value)]);
-  const facts = [["Type", item.type], ["Size", sizeText(item.size ?? 0)],
-    ["Pixels", item.w && item.h ? `${number(item.w)} \u00d7 ${number(item.h)}` : ""], ["Caption", item.caption]];
-  return [table("Facts", facts), table("Attributes", rows)].filter(Boolean);
+  return [table("Facts", [...basicsOf(item), ["Caption", item.caption]]), table("Attributes", rows)].filter(Boolean);
 }
 
