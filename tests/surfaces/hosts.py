@@ -104,6 +104,32 @@ def violations(page: Any, scope: str | None = None) -> list[str]:
     ]
 
 
+class Shadow:
+    """The shadow root of the first element that fits a selector; expressions have it as `root`."""
+
+    def __init__(self, host: str) -> None:
+        self._root = f"const root = document.querySelector({json.dumps(host)}).shadowRoot;"
+
+    def evaluated(self, page: Any, code: str) -> Any:
+        """Return what an expression gives."""
+        return page.evaluate(f"() => {{ {self._root} return {code} }}")
+
+    def until(self, page: Any, code: str) -> None:
+        """Wait for an expression; Playwright's own waiting evaluates texts, which the policies of pages forbid."""
+        page.evaluate(
+            f"""() => new Promise((resolve, reject) => {{
+              {self._root}
+              const end = performance.now() + 30_000;
+              const check = () => {{
+                if ({code}) resolve();
+                else if (performance.now() > end) reject(new Error("it never came"));
+                else requestAnimationFrame(check);
+              }};
+              check();
+            }})"""
+        )
+
+
 class Visit:
     """A notebook in a host: its page, and what a reader does with the whole of it."""
 

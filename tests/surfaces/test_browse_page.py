@@ -18,7 +18,7 @@ from playwright.sync_api import expect
 
 from fsmedia import MediaStore
 from tests.surfaces import specimens
-from tests.surfaces.hosts import violations
+from tests.surfaces.hosts import Shadow, violations
 from tests.surfaces.specimens import HOSTILE, put
 from tests.surfaces.viewer_pages import DISPLAY
 
@@ -28,6 +28,8 @@ SCENES, ALL = 12, 3 * 12 + 8
 KINDS = ("markdown", "json", "csv", "parquet", "paper", "sound", "film", "strange")
 EXACT = 12345678901234567890
 SERIAL = 2**53 + 1
+SHADOW = Shadow("#app > div")
+evaluated, until = SHADOW.evaluated, SHADOW.until
 SIZES = [3_000, pytest.param(100_000, marks=pytest.mark.full)]
 
 
@@ -108,27 +110,6 @@ def shown(browser: Any, site: str) -> Iterator[Any]:
     with visiting(browser, site) as page:
         page.locator(".card").first.wait_for()
         yield page
-
-
-def evaluated(page: Any, code: str) -> Any:
-    """What an expression gives with the page's shadow root as `root`."""
-    return page.evaluate(f"() => {{ const root = document.querySelector('#app > div').shadowRoot; return {code} }}")
-
-
-def until(page: Any, code: str) -> None:
-    """Wait for an expression over `root`; Playwright's own waiting evaluates texts, which the policy forbids."""
-    page.evaluate(
-        f"""() => new Promise((resolve, reject) => {{
-          const root = document.querySelector("#app > div").shadowRoot;
-          const end = performance.now() + 30_000;
-          const check = () => {{
-            if ({code}) resolve();
-            else if (performance.now() > end) reject(new Error("it never came"));
-            else requestAnimationFrame(check);
-          }};
-          check();
-        }})"""
-    )
 
 
 def focused(page: Any) -> str:

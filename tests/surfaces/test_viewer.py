@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.surfaces import specimens
+from tests.surfaces.hosts import Shadow
 from tests.surfaces.specimens import HOSTILE
 from tests.surfaces.test_browser import visiting
 from tests.surfaces.viewer_pages import MODULE, NOW, SHEET, data_url, item, page, section, thumb
@@ -20,6 +21,8 @@ GLASS, SOUND, FILM, NOTES, LOG, BROKEN, PAPER = range(PICTURES, PICTURES + 7)
 ALL = PICTURES + 7
 WAVE = [40 + 3 * (number % 70) for number in range(400)]
 MARKDOWN = "# Notes\n\n- one"
+SHADOW = Shadow(".fsm-viewer")
+evaluated, until = SHADOW.evaluated, SHADOW.until
 
 
 def glass() -> bytes:
@@ -83,27 +86,6 @@ def at(shown: Any, index: int) -> None:
     shown.keyboard.press("Home")
     for _ in range(index):
         shown.keyboard.press("ArrowRight")
-
-
-def evaluated(shown: Any, code: str) -> Any:
-    """What an expression gives with the shadow root as `root`."""
-    return shown.evaluate(f"() => {{ const root = document.querySelector('.fsm-viewer').shadowRoot; return {code} }}")
-
-
-def until(shown: Any, code: str) -> None:
-    """Wait for an expression over `root`; Playwright's own waiting evaluates texts, which the policy forbids."""
-    shown.evaluate(
-        f"""() => new Promise((resolve, reject) => {{
-          const root = document.querySelector(".fsm-viewer").shadowRoot;
-          const end = performance.now() + 15_000;
-          const check = () => {{
-            if ({code}) resolve();
-            else if (performance.now() > end) reject(new Error("it never came"));
-            else requestAnimationFrame(check);
-          }};
-          check();
-        }})"""
-    )
 
 
 def at_rest(shown: Any, place: float) -> None:
