@@ -7,7 +7,7 @@ import {
   sizeText, watchTheme,
 } from "./viewer.js";
 import {
-  OVER, Row, api, attributesOf, go, leave, listed, mostOf, pager, path, set, shown, sized, valuesOf, viewOf,
+  OVER, Row, api, attributesOf, go, isNow, leave, listed, mostOf, pager, path, set, shown, sized, valuesOf, viewOf,
   words,
 } from "./views.js";
 
@@ -19,6 +19,7 @@ const LOOKED = 64; // media whose first lines or outlines are asked for at once
 const FEW = 8; // values of a facet that are seen without scrolling
 const RUNS = 12; // side by side
 const ROWS = 20; // positions of a comparison at once
+const NEAR = 250; // positions before and behind the place of one, among which it is looked for
 const PENDING = Object.freeze({ title: "Loading", kind: "file", type: "", name: "", ref: "", pending: true });
 const LABELS = {
   run_id: "Run", conversation_id: "Conversation", session_id: "Session", mime_type: "Type", policy_name: "Policy",
@@ -686,7 +687,10 @@ class Compare {
     this.add = el("select", { "aria-label": "Add a run", onchange: ({ currentTarget: { value } }) =>
       value && go((query) => { query.append("run", value); query.delete("_from"); }) });
     this.by = el("select", {
-      "aria-label": "A position is", onchange: (event) => go(set("by", event.currentTarget.value)),
+      "aria-label": "A position is", onchange: ({ currentTarget: { value } }) => go((query) => {
+        set("by", value)(query);
+        query.delete("_from");
+      }),
     },
       el("option", { value: "" }, "message and part"), el("option", { value: "conversation" }, "conversation too"));
     this.table = el("table", {});
@@ -718,12 +722,22 @@ class Compare {
 
   async show(top = 0) {
     const query = words();
+    const at = /^\d+$/.test(query.get("_row") ?? "") ? Number(query.get("_row")) : null;
     try {
-      this.from = Number(query.get("_from") ?? 0);
+      // A row that is open is on the page that is shown, whatever else the address says.
+      this.from = at === null ? Number(query.get("_from") ?? 0) : Math.floor(at / ROWS) * ROWS;
       const asked = listed(query, { offset: this.from, limit: ROWS, _from: null });
-      if (asked !== this.asked) await this.load(query, asked, top);
+      if (asked !== this.asked) this.loading = this.load(query, asked, top);
+      await this.loading; // by an earlier state, too: who turns rows fast must not see one of the page before
+      if (!isNow(query)) return;
+      const row = this.answer?.rows[at - this.from];
+      if (at !== null && row && !query.has("_is")) { // by its name it is found when others were stored before it
+        query.set("_is", row.name);
+        history.replaceState(history.state, "", `?${query}`);
+      }
       await this.row.follow(query);
     } catch (error) {
+      this.asked = null; // it is asked for again
       this.say(error.message);
     }
   }
@@ -735,6 +749,7 @@ class Compare {
       this.add.focus(); // the chip goes
       go((next) => {
         next.delete("run");
+        next.delete("_from"); // there may be fewer positions
         for (const each of runs) if (each !== run) next.append("run", each);
       });
     })));
@@ -756,12 +771,14 @@ class Compare {
       el("tbody", {}, ...answer.rows.map((row, nth) => this.tr(row, this.from + nth))));
     [this.paper.scrollTop, this.paper.scrollLeft] = [0, 0];
     scrollTo(0, top);
-    return this.look(answer);
+    this.look(answer);
+    return undefined;
   }
 
   open(at, more = {}) {
     return go((query) => {
       query.set("_row", at);
+      query.delete("_is");
       set("_from", Math.floor(at / ROWS) * ROWS)(query);
     }, { opened: true, ...more });
   }
@@ -816,14 +833,26 @@ class Compare {
   }
 
   /** The row that the address names, all of it: a column for each of its media. */
-  columns(query) {
-    const at = query.has("_row") ? Number(query.get("_row")) : -1;
+  async columns(query) {
+    const [at, name] = [query.has("_row") ? Number(query.get("_row")) : -1, query.get("_is")];
     const row = this.answer?.rows[at - this.from];
+    if (at >= 0 && name && row?.name !== name) return this.moved(query, at, name);
     if (!row) return null;
     const columns = row.cells.flatMap((items, column) => items.map((item, nth) => ({
       item, heading: this.answer.runs[column].run, same: row.same[column][nth] ? SAME : "",
     })));
     return { name: row.name, columns, at, total: this.answer.total };
+  }
+
+  /** Go to where a row is now; nothing is shown of one that is gone. */
+  async moved(query, at, name) {
+    const offset = Math.max(0, at - NEAR);
+    const { rows } = await api("compare", listed(query, { offset, limit: 2 * NEAR, _from: null }));
+    const nth = rows.findIndex((each) => each.name === name);
+    if (!isNow(query)) return null;
+    if (nth >= 0) await this.open(offset + nth, { replace: true, opened: history.state?.opened });
+    else this.say(`${name}: there is nothing any more`);
+    return null;
   }
 }
 

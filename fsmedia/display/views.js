@@ -4,7 +4,7 @@
 // the lines in which they differ. What the server tells was written by strangers: it is set as text, never as markup.
 import { Picture, Text, basicsOf, button, el, modal, number, plural, reason, table, valueText } from "./viewer.js";
 
-export const OVER = ["_open", "_at", "_pair", "_row", "_mode", "_a", "_b"]; // words of what lies over a list
+export const OVER = ["_open", "_at", "_pair", "_row", "_is", "_mode", "_a", "_b"]; // words of what lies over a list
 const SIDES = [96, 160, 256, 512, 960]; // of the pictures that the server makes
 const NODES = 200; // entries of a tree that are shown at once
 const PIXELS = 4_000_000; // of a difference
@@ -13,6 +13,7 @@ const CELLS = 4_000_000; // lines times lines of a text that are compared one by
 // -- addresses and answers --------------------------------------------------------------------------------------------
 export const shown = { page: null }; // what is shown: it can `show` an address, and `say` what went wrong
 export const words = () => new URLSearchParams(location.search);
+export const isNow = (query) => `${query}` === `${words()}`; // else another state came while an answer was waited for
 /** A reference as the end of an address; `.` and `..`, which would lead elsewhere, are parts of none. */
 export const path = (reference) => {
   const parts = reference.split("/");
@@ -333,7 +334,7 @@ export class Row {
 
   async follow(query) {
     const found = await this.find(query);
-    if (found === this.found && !found) return;
+    if (!isNow(query) || (found === this.found && !found)) return;
     this.found = found;
     if (!found) {
       this.clear();
@@ -349,6 +350,7 @@ export class Row {
   }
 
   clear() {
+    this.drawn = null;
     for (const view of this.views) view.destroy?.();
     this.views = [];
     this.main.replaceChildren();
@@ -360,7 +362,6 @@ export class Row {
     const key = columns.map(({ item }) => item.ref).join("\n");
     if (key !== this.key) this.originals = new Map();
     this.key = key;
-    this.clear();
     this.title.replaceChildren(el("bdi", {}, name));
     [this.back.hidden, this.next.hidden] = [total === undefined, total === undefined];
     [this.back.disabled, this.next.disabled] = [at === 0, at === total - 1];
@@ -368,6 +369,13 @@ export class Row {
     const fit = (mode) => columns.filter(({ item }) => item.kind === kinds[mode]);
     const modes = Object.keys(MODES).filter((mode) => !mode || fit(mode).length > 1);
     const mode = modes.includes(query.get("_mode")) ? query.get("_mode") : "";
+    const among = fit(mode);
+    const two = mode ? ["_a", "_b"].map((word, nth) => among[query.get(word) ?? nth] ?? among[nth]) : [];
+    const drawn = JSON.stringify([mode, two.map(({ item }) => item.ref), columns.map(({ heading, item, same }) =>
+      [heading, same, item.ref, item.caption, item.attributes])]);
+    if (drawn === this.drawn) return; // what is opened in it, or plays, stays so
+    this.clear();
+    this.drawn = drawn;
     const pressed = this.modes.contains(this.root.activeElement);
     this.modes.hidden = modes.length < 2;
     this.modes.replaceChildren(...modes.map((each) => el("button", {
@@ -375,8 +383,6 @@ export class Row {
       onclick: () => go(set("_mode", each), { replace: true, ...history.state }),
     }, MODES[each])));
     if (pressed) this.modes.children[modes.indexOf(mode)].focus();
-    const among = fit(mode);
-    const two = mode ? ["_a", "_b"].map((word, nth) => among[query.get(word) ?? nth] ?? among[nth]) : [];
     this.pair.replaceChildren(...(among.length > 2 ? ["_a", "_b"] : []).map((word, nth) => el("select", {
       "aria-label": nth ? "with" : "Compare",
       onchange: ({ currentTarget }) => go(set(word, currentTarget.value), { replace: true, ...history.state }),

@@ -448,6 +448,52 @@ def test_a_row_is_enlarged_as_a_whole_and_two_pictures_are_compared_pixel_by_pix
         expect(box.locator("ins")).to_have_text("+ 2")
 
 
+def test_a_row_that_is_open_stays_so_whatever_else_changes(browser: Any, tmp_path: Path, cache_folder: Path) -> None:
+    """It was known by its number on a page: another one was shown for it, or none, and all in it was drawn anew."""
+    store = MediaStore(tmp_path / "media", durability="rename").create()
+    for index in range(45):
+        words_ = {"run_id": f"r{index % 2}", "message_idx": 2 * index}
+        put(store, json.dumps({"list": [index]}).encode(), "application/json", **words_)
+    with store.browse(open_browser=False) as site, visiting(browser, site.url, "compare?run=r0&run=r1") as page:
+        box, title = page.get_by_role("dialog"), page.get_by_role("dialog").locator("h2")
+        page.get_by_role("button", name="Enlarge message 38, part 0").click()
+        expect(title).to_have_text("message 38, part 0")
+        branch = box.locator("details").last
+        branch.locator("summary").click()
+        expect(branch).to_have_attribute("open", "")
+        # The same state once more.
+        page.evaluate("history.pushState(history.state, '', location.href)")
+        page.go_back()
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        expect(branch).to_have_attribute("open", "")
+        # Turned faster than the next page comes: not the rows of the page before.
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        expect(title).to_have_text("message 42, part 0")
+        assert words(page)["_row"] == ["21"]
+        # Others are stored before it, on its page and so many that it stands on another one.
+        for count, row in ((3, 24), (30, 45)):
+            for index in range(count):
+                put(store, b"{}", "application/json", run_id="r0", message_idx=2 * index + 1, part_idx=count)
+            page.evaluate("fetch('api/media?refresh=1&limit=1')")
+            page.reload()
+            expect(title).to_have_text("message 42, part 0")
+            assert words(page)["_row"] == [str(row)]
+        # An address that names the row alone.
+        page.goto(f"{page.home}compare?run=r0&run=r1&_row=45")
+        expect(title).to_have_text("message 42, part 0")
+        page.keyboard.press("Escape")
+        expect(box).to_have_count(0)
+        # What is gone is told.
+        for reference in store.list(run_id="r1"):
+            if store.info(reference).message_idx == 42:
+                store.delete_media(reference)
+        page.evaluate("fetch('api/media?refresh=1&limit=1')")
+        page.goto(f"{page.home}compare?run=r0&run=r1&_row=45&_is=message+42%2C+part+0")
+        page.get_by_text("message 42, part 0: there is nothing any more").wait_for()
+        expect(box).to_have_count(0)
+
+
 # -- axe -------------------------------------------------------------------------------------------------------
 VIEWS = {
     "grid": ("", ".card img[src]"), "nothing": ("?q=nothing", ".empty p"),
