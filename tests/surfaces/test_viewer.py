@@ -369,6 +369,8 @@ def test_a_picture_zooms_and_pans(shown: Any) -> None:
     assert image.bounding_box() == pytest.approx(fit, abs=1)
     shown.keyboard.press("+")
     assert percent.inner_text() == f"{round(fit['width'] / 1200 * 140)} %"
+    shown.keyboard.press("-")
+    assert image.bounding_box() == pytest.approx(fit, abs=1)
     shown.keyboard.press("PageDown")
     assert shown.locator(".counter").inner_text().startswith("2 /")
 
@@ -433,6 +435,11 @@ def test_a_sound_seeks_by_click_and_keys(shown: Any) -> None:
     until(shown, "root.querySelector('audio').currentTime > 0.1")
     shown.get_by_role("button", name="Pause").click()
     assert shown.locator(".sound audio").evaluate("audio => audio.paused")
+    slider.focus()
+    shown.keyboard.press("Home")
+    at_rest(shown, 0)
+    shown.keyboard.press(" ")
+    until(shown, "root.querySelector('audio').currentTime > 0.1")
 
 
 def test_a_film_has_a_poster_and_plays_on_click(shown: Any) -> None:
