@@ -351,6 +351,9 @@ export class Row {
 
   clear() {
     this.drawn = null;
+    const focused = this.root.activeElement;
+    // What has the focus goes: keys must still be heard.
+    if (this.main.contains(focused) || this.below.contains(focused)) this.element.focus({ preventScroll: true });
     for (const view of this.views) view.destroy?.();
     this.views = [];
     this.main.replaceChildren();

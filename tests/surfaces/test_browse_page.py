@@ -466,6 +466,10 @@ def test_a_row_that_is_open_stays_so_whatever_else_changes(browser: Any, tmp_pat
         page.go_back()
         page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         expect(branch).to_have_attribute("open", "")
+        # What had the focus goes with its row, and the keys are heard all the same.
+        for key, number in (("ArrowRight", 40), ("ArrowLeft", 38)):
+            page.keyboard.press(key)
+            expect(title).to_have_text(f"message {number}, part 0")
         # Turned faster than the next page comes: not the rows of the page before.
         page.keyboard.press("ArrowRight")
         page.keyboard.press("ArrowRight")
