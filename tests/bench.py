@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -98,7 +99,7 @@ def s3_server(kind: type[S3Server] = RcloneServer) -> Iterator[S3Server]:
 
 # -- single calls on local disk: 20 KB, 500 MB, shared bytes, imports, being watched ---------------------------------
 COUNT = 300
-DATA = b"\x89PNG\r\n\x1a\n" + os.urandom(20_472)
+DATA = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 640, 480) + os.urandom(20_456)
 
 
 class Floor:
@@ -689,7 +690,9 @@ def _compare_engines(url: str, options: dict[str, Any]) -> None:
     put = partial(raw.put_async, attributes={"Content-Type": "image/png"})
 
     def own_puts() -> None:
-        paths = [f"raw{next(turn)}/{number}" for number in range(BULK)]
+        # Names as fsmedia's own: what a PUT takes depends on the folder, and on how deep it lies.
+        run = f"runs/own{next(turn)}"
+        paths = [f"{run}/{keys.plain_name(0, 0, keys.new_unique())}.png" for _ in range(BULK)]
         at_once(partial(put, path, DATA) for path in paths)
         at_once(partial(put, f"{path}.meta", sidecar) for path in paths)
 
@@ -733,8 +736,10 @@ def _compare_loops(url: str, options: dict[str, Any]) -> None:
     stores = {engine: MediaStore(url, storage_options=options, engine=engine).create() for engine in ENGINES}
 
     def own_loop() -> None:
-        for number in range(LOOPS):
-            raw.put(path := f"raw{next(turn)}/{number}", DATA, attributes={"Content-Type": "image/png"})
+        run = f"runs/own{next(turn)}"
+        for _ in range(LOOPS):
+            path = f"{run}/{keys.plain_name(0, 0, keys.new_unique())}.png"
+            raw.put(path, DATA, attributes={"Content-Type": "image/png"})
             raw.put(f"{path}.meta", bytes(900))
 
     def loop(engine: str) -> None:

@@ -80,9 +80,12 @@ class _View:
 
 
 def _measure_image(view: _View) -> dict[str, Any]:
-    import imagesize  # 14 ms, and only pictures need it
-
     head, file = view.head, cast("BinaryIO", view)
+    # As imagesize reads the commonest kind of all; it takes longer to look what it was given than a sidecar takes.
+    if head[:8] == b"\x89PNG\r\n\x1a\n" and head[12:16] == b"IHDR" and len(head) >= 24:
+        return _within(*struct.unpack_from(">II", head, 16))
+    import imagesize  # 14 ms
+
     svg = mime.svg_tag(head[:_SHORT])
     if svg is not None:
         file = io.BytesIO(b"<svg " + svg)
@@ -93,7 +96,11 @@ def _measure_image(view: _View) -> dict[str, Any]:
     elif head[4:8] == b"ftyp":
         # Where Exif data lie: a few bytes there take hours to read, and HEIF tells to turn a picture by another box.
         view.head = head.replace(b"iloc", b"free")
-    width, height = imagesize.get(file)
+    return _within(*imagesize.get(file))
+
+
+def _within(width: float, height: float) -> dict[str, Any]:
+    """Return the size of a picture; nothing where no picture has such a size."""
     if not (1 <= width < _LARGEST_SIDE and 1 <= height < _LARGEST_SIDE):
         return {}
     return {"width": int(width), "height": int(height)}

@@ -222,6 +222,8 @@ FILES: dict[str, tuple[str, Callable[[], bytes], Any]] = {
     "WebM, streamed": ("audio/webm", lambda: sounding("webm", "libopus", kind="flt", pipe=True), None),
     "Matroska": ("video/x-matroska", lambda: film("matroska", "libx264"), 3),
     "MPEG-TS": ("video/mp2t", lambda: film("mpegts", "libx264"), None),
+    "PNG of no width": ("image/png", lambda: picture()[:16] + bytes(4) + picture()[20:], None),
+    "PNG wider than any": ("image/png", lambda: picture()[:16] + b"\x80" + picture()[17:], None),
     "text under a picture's name": ("image/png", lambda: b"hello", None),
     "nothing": ("audio/mpeg", lambda: b"", None),
 }  # fmt: skip
