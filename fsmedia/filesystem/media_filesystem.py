@@ -99,6 +99,8 @@ _CURRENT_FOLDER = "_here"
 """Argument that tells the instances of a relative root apart."""
 _TIMEOUT = timedelta(seconds=60)
 _THREADS = 32
+_AT_ONCE = 64
+"""Coroutines of one call under way at once; as many as fsspec begins, 1,280, are in each other's way."""
 # A batch's sidecars are in memory together, and nothing of the next batch begins before all of this one is confirmed.
 _WRITES_PER_BATCH = 128
 # After an error nothing of the next batch is deleted.
@@ -271,7 +273,8 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         # fsspec's metaclass reads both. Over a storage that blocks, no loop is ever involved.
         self.async_impl = asynchronous or self._backend.asynchronous
         self.mirror_sync_methods = self._backend.asynchronous and not asynchronous
-        super().__init__(asynchronous=asynchronous, loop=loop, batch_size=batch_size, use_listings_cache=False)
+        at_once = batch_size or _AT_ONCE
+        super().__init__(asynchronous=asynchronous, loop=loop, batch_size=at_once, use_listings_cache=False)
 
     # -- identity ------------------------------------------------------------------------------------------
 

@@ -161,13 +161,15 @@ class Sidecar:
         if not isinstance(version, int) or version > FORMAT:
             problem = f"is of format {str(version)[:40]}, this version reads up to {FORMAT}"
             raise _corrupt(problem, reference, "upgrade fsmedia")
-        if b"E" in data or b"e" in data:
-            _refuse_infinity(values, reference)
         # Once here, so that whoever takes a single value may rely on its type; exactly, for a bool is an int to Python.
+        inner = []
         for name, value in values.items():
-            kind = _TYPES.get(name)
-            if kind is not None and value is not None and type(value) is not kind:
-                raise _corrupt(f"has {name} of {type(value).__name__}, not {kind.__name__}", reference)
+            kind, wanted = type(value), _TYPES.get(name)
+            if wanted is not None and value is not None and kind is not wanted:
+                raise _corrupt(f"has {name} of {kind.__name__}, not {wanted.__name__}", reference)
+            if kind is dict or kind is list or kind is float:
+                inner.append(value)
+        _refuse_infinity(inner, reference)
         return cls(values)
 
     def dump(self) -> bytes:
@@ -296,10 +298,9 @@ def _object(data: bytes) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _refuse_infinity(values: Any, reference: str) -> None:
-    """Refuse numbers such as 1e400, which no rewrite could write again."""
+def _refuse_infinity(waiting: list[Any], reference: str) -> None:
+    """Refuse numbers such as 1e400, which no rewrite could write again; takes the values out of the list."""
     # With a list instead of recursion: a stranger's document may be nested deeper than Python's stack.
-    waiting = [values]
     while waiting:
         value = waiting.pop()
         kind = type(value)

@@ -351,19 +351,25 @@ class CheckedS3FileSystem(S3FileSystem):
     def invalidate_cache(self, path: str | None = None) -> None:
         """Do nothing: no listing is kept, and s3fs looks for each folder above a path."""
 
-    async def _pipe_file(self, path: str, data: bytes, **options: Any) -> Any:
-        # Without a look whether the path names a version or an access point, which takes long for a small object.
-        if len(data) >= PART_BYTES:
-            return await super()._pipe_file(path, data, **options)
-        bucket, _, key = path.partition("/")
-        return await self._call_s3("put_object", Bucket=bucket, Key=key, Body=data, **options)
+    def split_path(self, path: str) -> tuple[str, str, None]:
+        """Return the bucket and the key: no key has `?versionId=`, for which s3fs looks with expressions each time."""
+        bucket, _, key = self._strip_protocol(path).lstrip("/").partition("/")
+        return bucket, key, None
 
     async def _call_s3(self, method: str, *defaults: Any, **asked: Any) -> Any:
         answer, refused = await self.by_obstore(method, asked)
-        return await self.by_botocore(method, refused, *defaults, **asked) if answer is None else answer
+        if answer is None:
+            answer = await self.by_botocore(method, *defaults, **asked)
+            self.note_refusal(asked, refused)
+        return answer
 
-    async def by_botocore(self, method: str, refused: int = 0, *defaults: Any, **asked: Any) -> Any:
-        """Make a call by s3fs; `refused`: the status that obstore was refused with before."""
+    def note_refusal(self, asked: Mapping[str, Any], refused: int) -> None:
+        """Count that s3fs was given what obstore was refused with a status that stays; 0: it was not asked."""
+        if refused in _IN_VAIN:
+            self.rust.note_refusal(asked["Bucket"])
+
+    async def by_botocore(self, method: str, *defaults: Any, **asked: Any) -> Any:
+        """Make a call by s3fs."""
         # A bucket whose requesters pay wants to hear it in each request that knows the word; s3fs says it in some.
         try:
             answer = await super()._call_s3(method, self.req_kw, *defaults, **asked)
@@ -374,8 +380,6 @@ class CheckedS3FileSystem(S3FileSystem):
             refusal = PermissionError(f"{error}{_HIDDEN if method in ('get_object', 'head_object') else ''}")
             refusal.errno = errno.EACCES
             raise refusal from error.__cause__
-        if refused in _IN_VAIN:
-            self.rust.note_refusal(asked["Bucket"])
         self.clock.note_date(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}), "date")
         _prove(method, answer, asked)
         if method in ("delete_object", "delete_objects") and "VersionId" not in asked:
@@ -562,17 +566,21 @@ class S3Backend(FsspecBackend):
         asked |= {"Bucket": bucket, "Key": key}
         answer, refused = await self.fs.by_obstore("get_object", asked)
         if answer is not None:
-            return await read_up_to(answer["Body"].read, most), answer["ETag"]
+            body = answer["Body"]
+            data = body.read() if most is None or body.size <= most else read_up_to(body.read, most)
+            return await data, answer["ETag"]
 
         async def read() -> tuple[bytes, str | None]:
-            answer = await self.fs.by_botocore("get_object", refused, **asked)
+            answer = await self.fs.by_botocore("get_object", **asked)
             try:
                 return await read_up_to(answer["Body"].read, most), answer.get("ETag")
             finally:
                 answer["Body"].close()
 
         # What ends in the middle of the bytes is read again, as s3fs does.
-        return cast("tuple[bytes, str | None]", await _error_wrapper(read, retries=self.fs.retries))
+        found = cast("tuple[bytes, str | None]", await _error_wrapper(read, retries=self.fs.retries))
+        self.fs.note_refusal(asked, refused)
+        return found
 
     async def _part(self, file: Any, key: str, start: int, end: int) -> bytes:
         # On the condition, and of the version, that the file was opened with.
