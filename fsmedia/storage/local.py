@@ -438,19 +438,24 @@ class LocalBackend(Backend):
 
         `folder`: its path as it was asked for, which is that of the place unless symlinks lead there.
         """
-        descriptor, left = os.open(self.path, _FOLDER), place.count("/") + 1
-        for part in place.split("/") if place else ():
-            above, left = descriptor, left - 1
+        if not place:
+            return os.open(self.path, _FOLDER)
+        above: int | None = None
+        parts = place.split("/")
+        for left, part in zip(range(len(parts) - 1, -1, -1), parts, strict=True):
+            name = part if above is not None else f"{self.path}/{part}"
             try:
                 try:
-                    descriptor = os.open(part, _STEP, dir_fd=above)
+                    descriptor = os.open(name, _STEP, dir_fd=above)
                 except FileNotFoundError:
                     self._synced.discard(folder.rsplit("/", left)[0])
                     with suppress(FileExistsError):  # by another process, or it is no folder, as opening it will show
-                        os.mkdir(part, _MODES[self.permissions][1], dir_fd=above)
-                    descriptor = os.open(part, _STEP, dir_fd=above)
+                        os.mkdir(name, _MODES[self.permissions][1], dir_fd=above)
+                    descriptor = os.open(name, _STEP, dir_fd=above)
             finally:
-                os.close(above)
+                if above is not None:
+                    os.close(above)
+            above = descriptor
         return descriptor
 
     def _make_root(self) -> None:
@@ -841,12 +846,13 @@ class LocalBackend(Backend):
 
     def _walked(self, place: str, flags: int) -> int:
         """Open what is at a place below the root, folder by folder; a symlink on its way is an error, see `_LINKED`."""
-        if not place:
-            return os.open(self.path, flags)
-        folder = os.open(self.path, _FOLDER)
+        *parents, name = place.split("/")
+        if not parents:
+            return os.open(f"{self.path}/{name}", flags | os.O_NOFOLLOW) if name else os.open(self.path, flags)
+        # Together with the root, whose own path may hold links: only the last part of it is not followed.
+        folder = os.open(f"{self.path}/{parents[0]}", _STEP)
         try:
-            *parents, name = place.split("/")
-            for part in parents:
+            for part in parents[1:]:
                 above, folder = folder, os.open(part, _STEP, dir_fd=folder)
                 os.close(above)
             return os.open(name, flags | os.O_NOFOLLOW, dir_fd=folder)
