@@ -743,6 +743,7 @@ def test_some_call_is_answered_wrongly(new_world: NewWorld, place: str, operatio
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)  # a new world for each call of an operation, and a repair makes a hundred of them
 @pytest.mark.parametrize("kind", KINDS)
 @OPERATION
 @PLACES
