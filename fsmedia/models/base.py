@@ -21,13 +21,16 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from fsmedia.errors import InvalidMediaError
 from fsmedia.models.text import minute_text, shown_of, size_text
 
+_REASONS = {"string_unicode": "has a lone surrogate, or is no UTF-8"}
+"""What pydantic's own words do not say."""
+
 
 def explain(error: ValidationError, model: str) -> InvalidMediaError:
     """Turn pydantic's error into one readable line that quotes no input."""
     parts = []
     for item in error.errors(include_url=False, include_context=False, include_input=False):
         where = ".".join(step if (step := str(part)).isprintable() else repr(step) for part in item["loc"])
-        reason = item["msg"].removeprefix("Value error, ")
+        reason = _REASONS.get(item["type"]) or item["msg"].removeprefix("Value error, ")
         parts.append(f"{where}: {reason}" if where else reason)
     return InvalidMediaError(f"{model}: {' / '.join(parts)}", next_step=f"see help(fsmedia.models.{model})")
 

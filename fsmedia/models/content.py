@@ -20,7 +20,7 @@ from os import getpid
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, Protocol, Self, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, field_serializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
 from pydantic_core import to_jsonable_python
 
 from fsmedia.errors import InvalidMediaError, MediaNotFoundError, MediaTooLargeError, StorageError
@@ -173,11 +173,6 @@ class MediaContent(ContentFields):
         default=None, description="Retention policy that the content asks for; metadata's own wins."
     )
 
-    _handle: ContentHandle | None = PrivateAttr(default=None)
-    _copy: Path | None = PrivateAttr(default=None)
-    # The type that nobody who stores it said; a copy with another type has one that was said.
-    _guess: str | None = PrivateAttr(default=None)
-
     @model_validator(mode="before")
     @classmethod
     def _prepare(cls, values: Any) -> Any:
@@ -185,7 +180,8 @@ class MediaContent(ContentFields):
         if not isinstance(values, dict):
             return values
         path = values.get("file_path")
-        values = {**values, "file_path": str(path) if hasattr(path, "__fspath__") else path}
+        if hasattr(path, "__fspath__"):
+            values = {**values, "file_path": str(path)}
         data, kind = values.get("data"), values.get("mime_type")
         if data is None:
             return values
@@ -340,8 +336,7 @@ class MediaContent(ContentFields):
 
     def attach(self, handle: ContentHandle) -> Self:
         """Attach the handle to its stored bytes; for the store that returns it."""
-        self._handle = handle
-        return self
+        return self._noted(_handle=handle)
 
     def downloaded(self) -> Self:
         """Return it with a `file_path`: a copy of the stored bytes is made where they lie elsewhere.
@@ -352,14 +347,30 @@ class MediaContent(ContentFields):
         if self.file_path is not None:
             return self
         path = self.local_path()
-        content = self.model_copy(update={"file_path": CopyName(path)})
-        content._copy = path
-        return content
+        return self.model_copy(update={"file_path": CopyName(path)})._noted(_copy=path)
 
     def _guessed(self, given: str | None = None) -> Self:
         """Note that its MIME type is a guess, unless one was given."""
-        self._guess = None if given else self.mime_type
+        return self if given else self._noted(_guess=self.mime_type)
+
+    # Where pydantic keeps private attributes, so that copies have it, too; not declared as some, for it fills each in
+    # by itself, which took half of what making a content takes.
+    def _noted(self, **values: object) -> Self:
+        object.__setattr__(self, "__pydantic_private__", {**(self.__pydantic_private__ or {}), **values})
         return self
+
+    @property
+    def _handle(self) -> ContentHandle | None:
+        return (self.__pydantic_private__ or {}).get("_handle")
+
+    @property
+    def _copy(self) -> Path | None:
+        return (self.__pydantic_private__ or {}).get("_copy")
+
+    @property
+    def _guess(self) -> str | None:
+        """The type that nobody who stores it said; a copy with another type has one that was said."""
+        return (self.__pydantic_private__ or {}).get("_guess")
 
     @property
     def is_type_guessed(self) -> bool:
@@ -411,10 +422,12 @@ class MediaContent(ContentFields):
                 return Path(self.file_path)
             if self._handle is not None:
                 return self._handle.local_path()
-        if self._copy is None:
+        copy = self._copy
+        if copy is None:
             file = self.open()
-            self._copy = local_copy(iter(lambda: file.read(_CHUNK), b""), self.mime_type)
-        return self._copy
+            copy = local_copy(iter(lambda: file.read(_CHUNK), b""), self.mime_type)
+            self._noted(_copy=copy)
+        return copy
 
     def base64(self, *, max_size: int | None = INLINE_LIMIT) -> str:
         """Return the bytes as standard base64; refuses more than `max_size` bytes (None: any number)."""

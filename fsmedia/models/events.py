@@ -10,7 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field, PlainSerializer
 
 from fsmedia.errors import MediaError
 from fsmedia.models.base import Model
-from fsmedia.models.metadata import Instant, Reference, Text, checked_text
+from fsmedia.models.metadata import Instant, Reference, Text
 
 Failure = Annotated[MediaError, PlainSerializer(str)]
 """An error of this package; in JSON its text."""
@@ -27,9 +27,9 @@ class Hold(Model):
     """A hold: nothing may delete or replace the media item."""
 
     reference: Reference
-    reason: Annotated[
-        str, Field(max_length=_LONGEST_REASON), AfterValidator(checked_text), AfterValidator(_not_blank)
-    ] = Field(description="Why, as whoever placed it said.")
+    reason: Annotated[str, Field(max_length=_LONGEST_REASON), AfterValidator(_not_blank)] = Field(
+        description="Why, as whoever placed it said."
+    )
     who: Text = Field(default="", description="Who placed it.")
     when: Instant = Field(default=None, description="When, aware, in UTC.")
 

@@ -23,16 +23,8 @@ if TYPE_CHECKING:
 MAX_ID_LENGTH = 4096
 """Longest id in characters; what does not fit a file name stands in full in the sidecar."""
 _LARGEST_INDEX = 10**9 - 1
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _SHOWN = 40  # characters of a text that is longer than twice as many
-
-
-def checked_text(text: str) -> str:
-    """Refuse lone surrogates: no storage and no JSON document can hold them."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("has a lone surrogate, which no storage can hold") from None
-    return text
 
 
 def _instant(value: Any) -> Any:
@@ -49,18 +41,19 @@ def _utc(value: datetime | None) -> datetime | None:
     """Convert an aware time to UTC; a naive one has no meaning on another machine."""
     if value is None:
         return None
-    if value.tzinfo is None or value.utcoffset() is None:
+    if value.utcoffset() is None:
         raise ValueError("needs a time zone, e.g. datetime.now(UTC)")
-    if value.year == 1 or value.timestamp() == 0:
+    if value.year == 1:
         return None
     try:
-        return value.astimezone(UTC)
+        instant = value.astimezone(UTC)
     except OverflowError:
         raise ValueError("is outside the years 1 to 9999 in UTC") from None
+    return None if instant == _EPOCH else instant
 
 
-Text = Annotated[str, Field(max_length=MAX_ID_LENGTH), AfterValidator(checked_text)]
-"""An id or a name from a caller: any characters a storage can hold."""
+Text = Annotated[str, Field(max_length=MAX_ID_LENGTH)]
+"""An id or a name from a caller: any characters a storage can hold; to measure it pydantic refuses lone surrogates."""
 Index = Annotated[int, Field(ge=0, le=_LARGEST_INDEX, strict=True)]
 """Position of a message or of a part in it, from 0."""
 Instant = Annotated[datetime | None, BeforeValidator(_instant), AfterValidator(_utc)]
@@ -88,7 +81,7 @@ class ContentFields(Model):
     detail: Text | None = Field(
         default=None, description='Level of detail a model is asked to look with: "low", "high", "auto".'
     )
-    caption: Annotated[str, Field(max_length=65536), AfterValidator(checked_text)] | None = Field(
+    caption: Annotated[str, Field(max_length=65536)] | None = Field(
         default=None, description="A text shown with the media item."
     )
     file_name: Annotated[str, AfterValidator(checked_file_name)] | None = Field(
