@@ -464,7 +464,7 @@ class MediaStore:
         The pairs of content and metadata are taken as they are needed, so a generator of any length will do.
         """
         self._check_writable()
-        answers = bulk.store(pairs, self._write_context, self._source_rules(), self.store_media)
+        answers = bulk.store(pairs, self._backend, self._write_context, self._source_rules(), self.store_media)
         return bulk.collected(answers, on_error)
 
     @observed("retrieve")
