@@ -259,10 +259,12 @@ class Sidecar:
         content = self.values.get("content") or {}
         if not isinstance(content, dict):
             raise _corrupt("has content that is no object", reference)
-        found = {name: content[name] for name in CONTENT_FIELDS if name in content}
-        # Whatever a stranger wrote there: it is to name a file, and is no reason to refuse the media.
-        name = found.get("file_name")
-        return {**found, "file_name": safe_file_name(name) if isinstance(name, str) else None}
+        found = {name: value for name, value in content.items() if name in CONTENT_FIELDS}
+        if "file_name" in found:
+            # Whatever a stranger wrote there: it is to name a file, and is no reason to refuse the media.
+            name = found["file_name"]
+            found["file_name"] = safe_file_name(name) if isinstance(name, str) else None
+        return found
 
 
 def _corrupt(problem: str, reference: str, next_step: str = _VERIFY) -> CorruptSidecarError:
