@@ -6,6 +6,7 @@ region that botocore has found.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import re
@@ -13,7 +14,7 @@ from base64 import b64decode, b64encode
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar, cast
 from urllib.parse import unquote_plus, urlsplit
 
 from botocore import UNSIGNED
@@ -23,6 +24,7 @@ from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError, RestXMLParser
 from botocore.session import Session
 from botocore.utils import parse_timestamp
+from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from s3fs import S3FileSystem
 from s3fs.core import _error_wrapper, _inner_fetch
 from s3fs.errors import translate_boto_error
@@ -387,6 +389,43 @@ class CheckedS3FileSystem(S3FileSystem):
             marked = any(each.get("DeleteMarker") is True for each in gone)
             self.versioned[asked["Bucket"]] = marked or self.versioned.get(asked["Bucket"], False)
         return answer
+
+    async def _upload_file_part_concurrent(
+        self,
+        bucket: str,
+        key: str,
+        mpu: Mapping[str, Any],
+        f0: BinaryIO,
+        chunksize: int,
+        callback: Callback = DEFAULT_CALLBACK,
+        max_concurrency: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Upload the parts of a file, the next one as soon as one is done.
+
+        s3fs's own begins the next batch of them when the last of a batch is done, so that one which a server takes a
+        second for holds up all.
+        """
+        parts: list[dict[str, Any]] = []
+
+        async def upload() -> None:
+            while piece := f0.read(chunksize):
+                place = len(parts)
+                parts.append({})
+                part = {"Bucket": bucket, "Key": key, "UploadId": mpu["UploadId"], "PartNumber": place + 1}
+                parts[place] = await self._call_s3("upload_part", Body=piece, **part)
+                callback.relative_update(len(piece))
+
+        failures: Sequence[Exception] = ()
+        try:
+            # A group, for the failure of one ends the others: what comes after an upload is aborted stays for ever.
+            async with asyncio.TaskGroup() as group:
+                for _ in range(max_concurrency or self.max_concurrency):
+                    group.create_task(upload())
+        except ExceptionGroup as failed:
+            failures = failed.exceptions
+        if failures:  # not where the group is its context: a cycle, which Dask's pickles follow without an end
+            raise failures[0]
+        return parts
 
     async def _url(self, path: str, *args: Any, **options: Any) -> Any:
         if self.req_kw:

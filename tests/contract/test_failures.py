@@ -3,6 +3,7 @@
 What can't be listed, or says nothing, is such an error and not a smaller store; on any filesystem of fsspec.
 """
 
+import asyncio
 import io
 import json
 import logging
@@ -26,6 +27,7 @@ from fsmedia import MediaContent, MediaError, MediaNotFoundError, MediaStore, St
 from fsmedia.storage import open_backend
 from fsmedia.storage.fsspec_backend import FsspecBackend
 from fsmedia.storage.port import Entry
+from fsmedia.storage.s3 import PART_BYTES
 from tests.conftest import on
 from tests.contract.specimens import AT_ONCE, GONE, PNG, R1, png, put, raised, written
 from tests.servers import WrongAnswer
@@ -574,3 +576,63 @@ def test_a_body_that_hung_in_the_middle_was_waited_for_200_seconds(storage, tmp_
         with storage.server.answering(WrongAnswer("GET", where, change="hung", times=1)), storage.counted() as requests:
             ways[way](store, name)
         assert requests["get"] >= 2, way
+
+
+@contextmanager
+def watched_parts(backend, monkeypatch, of_part):
+    """Await a function before each part that is sent, with its number; give the numbers as they are begun and done."""
+    real, begun, done = backend.fs._call_s3, [], []
+
+    async def call(method, *defaults, **asked):
+        number = asked.get("PartNumber")
+        if number is None:
+            return await real(method, *defaults, **asked)
+        begun.append(number)
+        await of_part(number)
+        answer = await real(method, *defaults, **asked)
+        done.append(number)
+        return answer
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backend.fs, "_call_s3", call)
+        yield begun, done
+
+
+def test_a_slow_part_of_an_upload_holds_up_no_other(moto_storage, monkeypatch, tmp_path):
+    """s3fs's own sends four, and the next four when the last of these is there."""
+    backend, file = opened(moto_storage)._backend, tmp_path / "nine parts"
+    file.write_bytes(os.urandom(9 * PART_BYTES))
+    others = asyncio.Event()
+
+    async def first_when_eight_are_there(number):
+        if number == 1:
+            await asyncio.wait_for(others.wait(), 60)
+        elif number == 9:
+            others.set()
+
+    with watched_parts(backend, monkeypatch, first_when_eight_are_there) as (begun, done):
+        backend.put_file("runs/large", file, file.stat().st_size, "video/mp4")
+    assert (begun, sorted(done), done.index(1) > 4) == (list(range(1, 10)), list(range(1, 10)), True)
+    assert backend.read("runs/large") == file.read_bytes()
+
+
+def test_a_part_that_fails_ends_the_upload_and_the_others(moto_storage, monkeypatch, tmp_path):
+    backend, file = opened(moto_storage)._backend, tmp_path / "nine parts"
+    file.write_bytes(os.urandom(9 * PART_BYTES))
+    ended: list[int] = []
+
+    async def third_fails(number):
+        if number == 3:
+            raise PermissionError("not this one")
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append(number)
+            raise
+
+    with watched_parts(backend, monkeypatch, third_fails) as (begun, done):
+        raised(
+            StorageError, backend.put_file, "runs/large", file, file.stat().st_size, "video/mp4", match="not this one"
+        )
+    assert (begun, done, sorted(ended), list(backend.uploads())) == ([1, 2, 3, 4], [], [1, 2, 4], [])
+    assert backend.head("runs/large") is None
