@@ -1,6 +1,7 @@
 """obstore in the place of s3fs and adlfs: who is asked, what is carried over, and that nothing differs but time."""
 
 import _thread
+import asyncio
 import math
 import multiprocessing
 import os
@@ -8,7 +9,10 @@ import pickle
 import socket
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import fsspec
 import obstore.store
@@ -26,6 +30,8 @@ from fsmedia import (
     StorageError,
 )
 from fsmedia.storage import open_backend, s3
+from fsmedia.storage.errors import UnexpectedAnswerError
+from fsmedia.storage.obstore_engine import Body
 from tests.contract.specimens import PNG, R1, png, put, raised
 from tests.servers import WrongAnswer
 from tests.storages import AZURE, S3_MOTO, S3_RCLONE, S3_SEAWEED
@@ -453,3 +459,40 @@ def test_opened_stores_of_both_engines_are_pickled_with_theirs(rclone_storage):
         below = open_backend(rclone_storage.url, rclone_storage.options, timeout=MINUTE, engine=engine).below("x")
         assert below.engine == store.engine
     assert opened(rclone_storage).engine == 'fsspec (asked for by engine="fsspec")'
+
+
+class EverythingForARange(BaseHTTPRequestHandler):
+    """Says that it answers the range that was asked for, and sends all."""
+
+    data = b"A" * 2**21 + b"B" * 2**21
+
+    def do_GET(self):
+        """Answer by 206."""
+        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
+        self.send_response(206)
+        told = {"Content-Range": f"bytes {first}-{last}/{len(self.data)}", "Content-Length": str(len(self.data))}
+        for name, value in {**told, "ETag": '"e"', "Last-Modified": "Wed, 21 Oct 2015 07:28:00 GMT"}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        with suppress(OSError):
+            self.wfile.write(self.data)
+
+    def log_message(self, *_):
+        """Be silent."""
+
+
+@pytest.mark.parametrize("sizes", [(None,), (2**20, None)], ids=["whole", "in pieces"])
+def test_an_answer_that_is_longer_than_the_range_it_claims_to_be_is_refused(sizes):
+    """Its first bytes are not those of the range, and no digest would tell."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), EverythingForARange) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        place = {"aws_endpoint_url_s3": f"http://127.0.0.1:{server.server_port}/b", "region": "lab"}
+        how = {"config": {**place, "skip_signature": True}, "client_options": {"allow_http": True}}
+        store = obstore.store.S3Store("b", **how)
+
+        async def read():
+            body = Body(await store.get_async("k", options={"range": (2**21, 2**22)}), "k")
+            return [await body.read(size) for size in sizes]
+
+        raised(UnexpectedAnswerError, asyncio.run, read(), match="more than the 2097152 bytes")
+        server.shutdown()
