@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar, cast
 from urllib.parse import unquote_plus, urlsplit
 
-from botocore import UNSIGNED
+from botocore import UNSIGNED, handlers
 from botocore.compat import ETree
 from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.exceptions import ClientError
@@ -91,6 +91,7 @@ _CARRIED: dict[str, frozenset[str] | None] = {
     "s3_additional_kwargs": frozenset(_ENCRYPTION),
 }  # fmt: skip
 """Options of s3fs that mean the same with obstore; their values are looked at when the client is made."""
+_PARSED = "before-parse.s3.*"
 _RANGES_BY_200: set[str] = set()
 """Endpoints that do not answer a range by 206, as rclone; of any other answer obstore makes nothing."""
 _RANGE = re.compile("bytes=([0-9]*)-([0-9]*)")
@@ -189,8 +190,10 @@ def _pay_in_query(request: Any, signature_version: str, **_: Any) -> None:
         del request.headers[_PAYER]
 
 
-def _read_objects(response_dict: Any, customized_response_dict: Any, **_: Any) -> None:
+def _read_objects(operation_model: Any, response_dict: Any, customized_response_dict: Any, **_: Any) -> None:
     """Read the objects of a listing, in a tenth of botocore's time; it reads the rest, and what is no listing."""
+    if operation_model.name != "ListObjectsV2":
+        return
     try:
         root = RestXMLParser()._parse_xml_string_to_dom(response_dict["body"])
         space = root.tag[: root.tag.rfind("}") + 1]
@@ -234,7 +237,11 @@ class CheckedS3FileSystem(S3FileSystem):
         if client is not self._listening:
             self._listening = client
             self.rust.forget()
-            client.meta.events.register("before-parse.s3.ListObjectsV2", _read_objects)
+            # Before botocore looks whether an answer is an error after all: it reads all of a listing for that.
+            events, looks = client.meta.events, getattr(handlers, "_handle_200_error", None)
+            events.unregister(_PARSED, looks)
+            for handler in filter(None, (_read_objects, looks)):
+                events.register_first(_PARSED, handler)
         return client
 
     async def by_obstore(self, method: str, asked: Mapping[str, Any]) -> tuple[Any, int]:
