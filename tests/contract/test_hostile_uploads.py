@@ -112,9 +112,9 @@ def test_a_ticket_is_for_what_the_root_would_write_itself(moto_storage: Any) -> 
     assert all(
         {name: text} in json.loads(b64decode(form.fields["policy"]))["conditions"] for name, text in said.items()
     )
-    secret = with_options(SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32)
+    secret = with_options(SSECustomerAlgorithm="AES256", SSECustomerKey="K" * 32)
     error = raised(StorageError, ticket_for, secret, match="key that")
-    assert "kkk" not in f"{error!r} {error.__dict__}"
+    assert "KKK" not in f"{error!r} {error.__dict__}"
 
 
 def test_a_key_that_is_no_text_is_one_key_and_shown_nowhere(
