@@ -836,21 +836,29 @@ def paired(entries: Iterable[Entry], *, shown_only: bool = False) -> Iterator[Li
     """
     waiting: dict[str, ListedPair] = {}
     for entry in entries:
-        if keys.is_sidecar(entry.key):
-            if shown_only and keys.is_internal(entry.key):
+        key = entry.key
+        if keys.is_sidecar(key):
+            if shown_only and keys.is_internal(key):
                 continue
-            name = keys.media_key(entry.key)
+            name = key[: -len(keys.SIDECAR_SUFFIX)]
             beside = waiting.get(name)
-            waiting[name] = ListedPair(name, None if beside is None else beside.data, entry)
-        elif shown_only and keys.is_hidden(entry.key):
+            pair = ListedPair(name, None if beside is None else beside.data, entry)
+            if beside is not None and len(waiting) == 1:
+                waiting.clear()
+                yield pair
+                continue
+            waiting[name] = pair
+        elif shown_only and keys.is_hidden(key):
             continue
         else:
-            waiting[entry.key] = ListedPair(entry.key, entry, None)
+            waiting[key] = ListedPair(key, entry, None)
+            if len(waiting) == 1:
+                continue
         while waiting:
             first = next(iter(waiting.values()))
             # `x` and `x.meta` need not be neighbours (`x-y` sorts between them), but from the first name after
             # `x.meta` on no sidecar of `x` can come.
-            if first.sidecar is None and keys.sidecar_key(first.key) >= entry.key:
+            if first.sidecar is None and keys.sidecar_key(first.key) >= key:
                 break
             del waiting[first.key]
             yield first

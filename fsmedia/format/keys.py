@@ -165,7 +165,10 @@ def is_hidden(key: str) -> bool:
     have named a folder `x.meta/`.
     """
     # PromptKit's index too: as a listed file it would be adopted, deleted and synced like one.
-    return key.endswith(SIDECAR_SUFFIX) or key == DEDUP_INDEX_KEY or is_temporary(key) or has_internal_part(key)
+    if key.endswith(SIDECAR_SUFFIX) or key == DEDUP_INDEX_KEY:
+        return True
+    # The plain search first: it decides nearly every key.
+    return (key.startswith(".") or "/." in key) and (is_temporary(key) or has_internal_part(key))
 
 
 def is_internal(key: str) -> bool:
