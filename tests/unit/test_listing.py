@@ -1,6 +1,7 @@
 """Pages of listings: proved to go on, sorted where a server keeps no order, in bounded memory."""
 
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from botocore.parsers import ResponseParserError, RestXMLParser
+from botocore.session import Session
 
 from fsmedia import StorageError
 from fsmedia.format import keys
@@ -16,6 +19,7 @@ from fsmedia.storage import listing as listings
 from fsmedia.storage.fsspec_backend import entry_of
 from fsmedia.storage.listing import KeyOrder, NestedStores, Page, ahead, level, pages, sort_entries
 from fsmedia.storage.port import Entry
+from fsmedia.storage.s3 import _read_objects
 from tests.contract.specimens import raised
 
 START = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
@@ -223,3 +227,86 @@ def test_a_listing_leaves_out_what_the_definition_says(monkeypatch: pytest.Monke
 def test_an_md5_has_one_spelling_whatever_the_storage_says(told, md5):
     """GCS and Azure tell it in base64; compared with hex it said nothing, or counted as right."""
     assert entry_of("a.bin", {"size": 3, **told}).md5 == md5
+
+
+XML = b'<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+PAGES = [
+    XML
+    + b"""<Name>media</Name><Prefix>a%2Bb/</Prefix><NextContinuationToken>1ueG</NextContinuationToken>
+<KeyCount>2</KeyCount><MaxKeys>2</MaxKeys><IsTruncated>true</IsTruncated><Contents><Key>a%2Bb/x.png</Key>
+<LastModified>2026-03-04T05:06:07.000Z</LastModified><ETag>&quot;900150983cd24fb0d6963f7d28e17f72&quot;</ETag>
+<ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm><Size>3</Size><StorageClass>STANDARD</StorageClass></Contents><Contents>
+<Key>a%2Bb/x.png.meta</Key><LastModified>2026-03-04T05:06:08.000Z</LastModified><ETag>&#34;900-2&#34;</ETag>
+<Size>4</Size><Owner><ID>7</ID><DisplayName>me</DisplayName></Owner><StorageClass>GLACIER</StorageClass><RestoreStatus>
+<IsRestoreInProgress>false</IsRestoreInProgress></RestoreStatus></Contents></ListBucketResult>""",
+    XML
+    + """
+  <Name>media-1</Name><IsTruncated>false</IsTruncated><Prefix/>
+  <MaxKeys>1000</MaxKeys>
+  <Contents>
+    <Key>a&amp;b &lt;\N{LATIN SMALL LETTER A WITH DIAERESIS}.png</Key>
+    <LastModified>2026-11-30T04:28:17.77Z</LastModified>
+    <ETag>99914b932bd37a50b983c5e7c90ae93b</ETag>
+    <Size>2</Size>
+    <StorageClass></StorageClass>
+  </Contents>
+  <Contents><Key>b.png</Key><Size>2</Size><LastModified>2026-11-30T04:28:17Z</LastModified></Contents>
+  <KeyCount>2</KeyCount>
+</ListBucketResult>
+""".encode(),
+]
+PIECES = b"""< > & &amp; &#65; &#0; &copy ]]> <!-- --> <a> </a> </Key> <Key> <Key/> </Size> 1 - Z <Contents> </Contents>
+<Contents/> <Key>x</Key> <Size>7</Size> <Size>-1</Size> <ETag/> <ETag>q</ETag> <StorageClass>Z</StorageClass>
+<![CDATA[x]]> <?x?> <Owner><ID>8</ID></Owner> <LastModified>2026-11-30T04:28:17.77Z</LastModified> </ListBucketResult>
+<ListBucketResult> <Prefix>p/</Prefix> <CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>""".split()
+PIECES += b" |\0|\r\n|\x0b|\x85|\xc2\x85|\xef\xbf\xbf|\xff|\xed\xa0\x80|\xd9\xa1|<a b='c'/>".split(b"|")
+LIST_OBJECTS = Session().get_service_model("s3").operation_model("ListObjectsV2")
+
+
+def changed(page: bytes, random_: random.Random) -> bytes:
+    """Put something in, leave something out, or cut the end off, mostly where elements begin and end."""
+    for _ in range(random_.choice([1, 1, 1, 2])):
+        borders = [at + more for at, each in enumerate(page) if each in b"<>" for more in (0, 1)]
+        at = random_.choice(borders) if borders and random_.random() < 0.5 else random_.randint(0, len(page))
+        piece, gone = random_.choice(PIECES), random_.choice([1, 1, 2, 5, 20, 100, len(page)])
+        page = page[:at] + (piece + page[at:] if random_.random() < 0.7 else page[at + gone :])
+    return page
+
+
+def objects_read(page: bytes, *, fast: bool) -> tuple[str, list[object], bool]:
+    """Read a listing: what it says but for its objects, these, and whether they were read by us."""
+    answer, own = {"body": page, "headers": {}, "status_code": 200}, {}
+    if fast:
+        _read_objects(LIST_OBJECTS, answer, own)
+    try:
+        told = RestXMLParser().parse(answer, LIST_OBJECTS.output_shape) | own
+    except (ResponseParserError, ValueError, TypeError) as error:
+        return type(error).__name__, [], False
+    objects = told.pop("Contents", [])
+    for each in objects:
+        when = each.get("LastModified")
+        if isinstance(when, datetime):  # without a zone it is in UTC
+            each["LastModified"] = when if when.tzinfo else when.replace(tzinfo=UTC)
+    names = ("Key", "Size", "ETag", "StorageClass", "LastModified")
+    return (
+        re.sub(" at 0x[0-9a-f]+", "", repr(told)),
+        [[each.get(name) for name in names] for each in objects],
+        bool(own),
+    )
+
+
+@pytest.mark.filterwarnings("ignore:tzname")
+def test_the_objects_of_a_listing_are_read_as_botocore_reads_them_or_left_to_it() -> None:
+    """However a page is damaged: what is no XML to botocore is none, and no object is more, less or another."""
+    for page in PAGES:
+        assert objects_read(page, fast=True) == (*objects_read(page, fast=False)[:2], True)
+    random_, ours = random.Random(4), 0
+    for _ in range(2000):
+        page = changed(random_.choice(PAGES), random_)
+        rest, objects, by_us = objects_read(page, fast=True)
+        wanted = objects_read(page, fast=False)
+        # Two times one element is a list of elements to botocore, no two of which are equal.
+        assert rest == wanted[0], page
+        assert objects == wanted[1] or (not by_us and "Element" in repr(wanted[1])), page
+        ours += by_us
+    assert ours > 60
