@@ -74,11 +74,12 @@ from fsmedia.storage.port import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
     from fsspec import AbstractFileSystem
 
-    from fsmedia.storage.obstore_engine import Engine
+    from fsmedia.storage.obstore_engine import Body, Engine
     from fsmedia.storage.port import Version
 
 T = TypeVar("T")
@@ -169,10 +170,24 @@ def headers_of_answer(kind: str, mime_type: str | None, disposition: str, filena
 
 
 class TranslatedFile(ReadableFile):
-    """A binary file for reading over one of fsspec's, with translated errors and a growing read-ahead."""
+    """A binary file for reading over one of fsspec's, with translated errors and a growing read-ahead.
 
-    def __init__(self, file: Any, key: str, secrets: frozenset[str], guard: AbstractContextManager[Any]) -> None:
+    `stream`: asks for all from a position on, and returns what gives the next bytes of that answer; None where parts
+    alone can be asked for.
+    """
+
+    def __init__(
+        self,
+        file: Any,
+        key: str,
+        secrets: frozenset[str],
+        guard: AbstractContextManager[Any],
+        stream: Callable[[int], Callable[[], memoryview] | None] | None = None,
+    ) -> None:
         super().__init__(file, key)
+        self._stream = stream
+        self._is_asked_anywhere = stream is not None  # its own position is left behind where answers are read
+        self._answer: tuple[int, int, Callable[[], memoryview]] | None = None  # in which process, from where on
         self._secrets = secrets
         self._guard = guard
         self._ahead = memoryview(b"")
@@ -184,27 +199,58 @@ class TranslatedFile(ReadableFile):
         """Read up to `size` bytes, all by default.
 
         Who reads on where the last read ended gets more and more ahead, so that small reads of a large media do not
-        cost a request each; a seek starts small again.
+        cost a request each, and in the end all that follows by one; a seek starts small again.
         """
         self._check_open()
         if size is None or size < 0:
-            data = bytes(self._ahead) + self._fetch(-1)
+            data = bytes(self._ahead) + self._fetch(self._position + len(self._ahead), -1)
             self._ahead = memoryview(b"")
         elif size <= len(self._ahead):
             data, self._ahead = bytes(self._ahead[:size]), self._ahead[size:]
         else:
-            head = bytes(self._ahead)
-            fetched = memoryview(self._fetch(max(size - len(head), self._window)))
-            data, self._ahead = head + bytes(fetched[: size - len(head)]), fetched[size - len(head) :]
-            # Doubled each time: some 40 requests for 300 MB, and at most 8 MiB that nobody reads.
-            self._window = min(max(2 * self._window, SEEK_BLOCK), MOST_AHEAD)
+            pieces, missing = [self._ahead], size - len(self._ahead)
+            while missing > 0 and (piece := self._streamed(self._position + size - missing)):
+                pieces.append(piece)
+                missing -= len(piece)
+            if missing > 0:
+                pieces.append(memoryview(self._fetch(self._position + size - missing, max(missing, self._window))))
+                missing -= len(pieces[-1])
+                self._grow()
+            end = len(pieces[-1]) - max(0, -missing)
+            self._ahead, pieces[-1] = pieces[-1][end:], pieces[-1][:end]
+            data = b"".join(pieces)
         self._position += len(data)
         return data
 
-    def _fetch(self, size: int) -> bytes:
-        start, end = self._position + len(self._ahead), getattr(self._file, "size", None)
+    def _grow(self) -> None:
+        # Doubled each time: some 40 requests for 300 MB, and at most 8 MiB that nobody reads.
+        self._window = min(max(2 * self._window, SEEK_BLOCK), MOST_AHEAD)
+
+    def _streamed(self, start: int) -> memoryview:
+        """Return the next bytes of the answer that a steady reader reads on in; nothing where there is none.
+
+        Whatever is wrong with it, parts are asked for from there on: these tell what it is.
+        """
+        # In this order, for a file that does not tell its size is asked for it.
+        if self._stream is None or self._window < MOST_AHEAD or start >= self.size:
+            return memoryview(b"")
+        answer, self._answer = self._answer, None  # whoever breaks a wait off does not know what has been read
+        with suppress(OSError, MediaError), self._guard:
+            # In a forked process nothing more of an answer comes.
+            following = answer[2] if answer and answer[:2] == (os.getpid(), start) else self._stream(start)
+            if following is not None:
+                piece = following()
+                self._answer = os.getpid(), start + len(piece), following
+                return piece
+        self._stream = None
+        return memoryview(b"")
+
+    def _fetch(self, start: int, size: int) -> bytes:
+        end = getattr(self._file, "size", None)
         with self._guard, ErrorTranslator(self.path, self._secrets):
             try:
+                if self._is_asked_anywhere:
+                    self._file.seek(start)
                 data = cast("bytes", self._file.read(size))
             except FileNotFoundError:
                 problem = "its bytes are gone: somebody deleted it"
@@ -257,6 +303,7 @@ class TranslatedFile(ReadableFile):
 
     def close(self) -> None:
         """Close; may be called again."""
+        self._answer = None
         with self._guard:
             super().close()
 
@@ -264,8 +311,10 @@ class TranslatedFile(ReadableFile):
         """Return bytes ahead without moving; `readline` looks for the end of the line in them."""
         self._check_open()
         if not self._ahead:
-            self._ahead = memoryview(self._fetch(max(size, self._window, _LINE_AHEAD)))
-            self._window = min(max(2 * self._window, SEEK_BLOCK), MOST_AHEAD)
+            self._ahead = self._streamed(self._position)
+        if not self._ahead:
+            self._ahead = memoryview(self._fetch(self._position, max(size, self._window, _LINE_AHEAD)))
+            self._grow()
         return bytes(self._ahead[: max(size, _LINE_AHEAD)])
 
 
@@ -879,10 +928,27 @@ class FsspecBackend(Backend):
                 return self._sync(self._part, file, key, start, end, size=end - start)
             return self._sync(self._part, file, key, start, end, size=end - start)
 
+        def stream(start: int) -> Callable[[], memoryview] | None:
+            body = self._sync(self._body, file, start)
+            if body is None or body.size != file.size - start:
+                return None
+
+            def ask() -> Future[memoryview]:
+                return asyncio.run_coroutine_threadsafe(body.piece(), self.fs.loop)
+
+            coming = [ask()]
+
+            def following() -> memoryview:
+                piece = coming.pop().result(self._patience(PATIENCE_BYTES))
+                coming.append(ask())  # comes while this one is hashed and written
+                return piece
+
+            return following
+
         # fsspec's own files wait for ever, and s3fs asks again and again after a minute of silence each.
         if self.asynchronous and hasattr(file, "cache"):
             file.cache.fetcher = fetch
-        return TranslatedFile(file, key, self._secrets, self.guard)
+        return TranslatedFile(file, key, self._secrets, self.guard, stream if self.knows_obstore else None)
 
     async def _part(self, file: Any, key: str, start: int, end: int) -> bytes:
         """Fetch a part of an opened file."""
@@ -891,6 +957,10 @@ class FsspecBackend(Backend):
         if (data := await self._range(key, start, end)) is None:
             raise FileNotFoundError(errno.ENOENT, "no such object", key)
         return data
+
+    async def _body(self, file: Any, start: int) -> Body | None:
+        """Ask for all of an opened file from a position on; None where only parts of it can be asked for."""
+        return None
 
     def _open_sized(self, path: str, block_size: int, found: Entry) -> Any:
         """Open a file whose size is known, without a request; a token is what its parts must have."""

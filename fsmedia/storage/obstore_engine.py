@@ -226,23 +226,29 @@ class Body:
                 raise UnexpectedAnswerError(f"{len(data)} bytes came where {wanted} were told")
             self._left = 0
             return bytes(data)
-        if self._stream is None:
-            self._stream = self._result.stream(min_chunk_size=_PIECE)
         # What is large is in memory once, and a piece of it: asked for whole obstore holds it twice, beside our copy.
         data = BytesIO()
         while wanted:
-            if not self._ahead:
-                self._ahead = memoryview(await self._asked(anext(self._stream, b"")))
-                if not self._ahead:
-                    raise UnexpectedAnswerError(f"the answer ended {self._left} bytes too early")
-            taken = data.write(self._ahead[:wanted])
-            self._ahead = self._ahead[taken:]
+            piece = await self.piece()
+            taken = data.write(piece[:wanted])
             wanted -= taken
-            self._left -= taken
-        # Of a server that answers a range by more than was asked for, what came is not that range.
-        if not self._left and (self._ahead or memoryview(await self._asked(anext(self._stream, b"")))):
-            raise UnexpectedAnswerError(f"more than the {self.size} bytes came that were told")
+            self._ahead, self._left = piece[taken:], self._left + len(piece) - taken
         return data.getvalue()
+
+    async def piece(self) -> memoryview:
+        """Return the next bytes, as many as have come together; nothing at the end."""
+        piece, self._ahead = self._ahead, memoryview(b"")
+        if not piece and self._left:
+            if self._stream is None:
+                self._stream = self._result.stream(min_chunk_size=_PIECE)
+            piece = memoryview(await self._asked(anext(self._stream, b"")))
+            if not piece:
+                raise UnexpectedAnswerError(f"the answer ended {self._left} bytes too early")
+            # Of a server that answers a range by more than was asked for, what came is not that range.
+            if len(piece) > self._left or (len(piece) == self._left and await self._asked(anext(self._stream, b""))):
+                raise UnexpectedAnswerError(f"more than the {self.size} bytes came that were told")
+        self._left -= len(piece)
+        return piece
 
     async def _asked(self, call: Awaitable[T]) -> T:
         try:

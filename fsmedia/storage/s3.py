@@ -663,6 +663,13 @@ class S3Backend(FsspecBackend):
         place = file.bucket, file.key, file.version_id
         return cast("bytes", await _inner_fetch(self.fs, *place, start, end, file.req_kw, file.details))
 
+    async def _body(self, file: Any, start: int) -> rust.Body | None:
+        # On the same condition, and of the same version, as `_part`.
+        version = {"VersionId": file.version_id} if file.version_id else {}
+        asked = {"Bucket": file.bucket, "Key": file.key, "Range": f"bytes={start}-", **version, **file.req_kw}
+        answer, _ = await self.fs.by_obstore("get_object", asked)
+        return None if answer is None else cast("rust.Body", answer["Body"])
+
     async def _info(self, path: str, **asked: str) -> dict[str, Any]:
         bucket, _, key = path.partition("/")
         # One request also where nothing is: s3fs then looks for a folder of that name by a listing.

@@ -29,7 +29,7 @@ from fsmedia import (
     MediaStore,
     StorageError,
 )
-from fsmedia.storage import open_backend, s3
+from fsmedia.storage import fsspec_backend, open_backend, s3
 from fsmedia.storage.errors import UnexpectedAnswerError
 from fsmedia.storage.obstore_engine import Body
 from tests.contract.specimens import PNG, R1, png, put, raised
@@ -230,6 +230,30 @@ def test_bytes_that_end_too_early_are_read_again(storage):
     with storage.counted() as told, storage.server.answering(rest, cut):
         assert store._backend.read(key) == PNG
     assert sum(told.values()) == 3
+
+
+@on(S3_MOTO)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        *({"change": change} for change in ("cut", "empty", "short", "closed", "hung")),
+        *({"status": status, "body": PAGE} for status in (200, 206, 404, 416, 503)),
+    ],
+    ids=str,
+)
+def test_a_steady_reader_gets_the_rest_by_one_answer_or_in_parts_where_that_one_is_wrong(storage, wrong, monkeypatch):
+    monkeypatch.setattr(fsspec_backend, "MOST_AHEAD", 2**20)
+    monkeypatch.setattr(s3, "_RANGES_BY_200", set())
+    data, seconds = os.urandom(6_000_000), timedelta(seconds=1)
+    store = by("obstore", storage, timeout=seconds if wrong == {"change": "hung"} else MINUTE).create()
+    key = store.store_media(MediaContent.from_bytes(data, "video/mp4"), MediaMetadata(run_id="r1"))
+    first = 2**18 + 2**19  # behind the parts that grow
+    rules = [] if wrong is None else [WrongAnswer("GET", field=f"range: bytes={first}-", times=1, **wrong)]
+    with storage.server.answering(*rules), storage.counted() as told, store.open(key) as file:
+        assert b"".join(iter(lambda: file.read(100_000), b"")) == data
+    # A look, its sidecar, two parts, and the rest.
+    assert (sum(told.values()) == 5) == (wrong is None)
 
 
 def test_a_bucket_that_obstore_is_refused_for_good_is_left_to_s3fs(rclone_storage):
