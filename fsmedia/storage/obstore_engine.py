@@ -221,7 +221,10 @@ class Body:
         if not wanted:
             return b""
         if wanted == self.size <= _CHUNK:
-            data = (await self._asked(self._result.bytes_async())).to_bytes()
+            try:
+                data = (await self._result.bytes_async()).to_bytes()
+            except failures() as error:
+                raise self._failed(error) from None
             if len(data) != wanted:
                 raise UnexpectedAnswerError(f"{len(data)} bytes came where {wanted} were told")
             self._left = 0
@@ -241,24 +244,24 @@ class Body:
         if not piece and self._left:
             if self._stream is None:
                 self._stream = self._result.stream(min_chunk_size=_PIECE)
-            piece = memoryview(await self._asked(anext(self._stream, b"")))
-            if not piece:
-                raise UnexpectedAnswerError(f"the answer ended {self._left} bytes too early")
-            # Of a server that answers a range by more than was asked for, what came is not that range.
-            if len(piece) > self._left or (len(piece) == self._left and await self._asked(anext(self._stream, b""))):
-                raise UnexpectedAnswerError(f"more than the {self.size} bytes came that were told")
+            try:
+                piece = memoryview(await anext(self._stream, b""))
+                # Of a server that answers a range by more than was asked for, what came is not that range.
+                too_much = len(piece) > self._left or (len(piece) == self._left and await anext(self._stream, b""))
+            except failures() as error:
+                raise self._failed(error) from None
+            if not piece or too_much:
+                what = f"more than the {self.size} bytes came that were told"
+                raise UnexpectedAnswerError(what if piece else f"the answer ended {self._left} bytes too early")
         self._left -= len(piece)
         return piece
 
-    async def _asked(self, call: Awaitable[T]) -> T:
-        try:
-            return await call
-        except failures() as error:
-            failed = translated(error, self._name)
-            if isinstance(failed, Refusal):
-                # obstore asked for the rest, and got another object or no part of one: all must be read again.
-                failed = UnexpectedAnswerError(f"the rest of the bytes did not come: {failed.message}")
-            raise failed from None
+    def _failed(self, error: Exception) -> Exception:
+        failed = translated(error, self._name)
+        if not isinstance(failed, Refusal):
+            return failed
+        # obstore asked for the rest, and got another object or no part of one: all must be read again.
+        return UnexpectedAnswerError(f"the rest of the bytes did not come: {failed.message}")
 
     def close(self) -> None:
         """Give up what was not read."""

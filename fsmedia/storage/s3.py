@@ -286,7 +286,10 @@ class CheckedS3FileSystem(S3FileSystem):
             return None, 0
         try:
             answer = await call(store, asked)
-        except rust.Refusal as refusal:
+        except rust.failures() as failure:
+            refusal = rust.translated(failure, asked["Key"])
+            if not isinstance(refusal, rust.Refusal):
+                raise refusal from None
             if "non-partial" in refusal.message:
                 _RANGES_BY_200.add(endpoint)
             # Of anything else s3fs gives its own account: it knows other regions, and tells what is no answer. So of a
@@ -298,6 +301,8 @@ class CheckedS3FileSystem(S3FileSystem):
             status = {"ResponseMetadata": {"HTTPStatusCode": refusal.status}}
             error = translate_boto_error(ClientError({**told, **status}, method))
             raise error from error.__cause__
+        if answer is None:
+            return None, 0
         _prove(method, answer, asked)
         return answer, 0
 
@@ -473,23 +478,23 @@ class CheckedS3FileSystem(S3FileSystem):
         return await super()._url(path, *args, **self.req_kw, **options)
 
 
-async def _get_object(store: Any, asked: Mapping[str, Any]) -> dict[str, Any]:
+async def _get_object(store: Any, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     key = asked["Key"]
     given = (("if_match", asked.get("IfMatch")), ("version", asked.get("VersionId")))
     options: dict[str, Any] = {name: value for name, value in given if value}
     if "Range" in asked:
         if (limits := _RANGE.fullmatch(asked["Range"])) is None:
-            raise rust.Refusal(0, "", "a range of s3fs's own, from more than the size before the end")
+            return None  # a range of s3fs's own, from more than the size before the end
         start, end = limits.groups()
         both = (int(start), int(end) + 1) if start and end else None
         options["range"] = both or ({"offset": int(start)} if start else {"suffix": int(end)})
-    found = await rust.asked(store.get_async(key, options=options), key)
+    found = await store.get_async(key, options=options)
     body = rust.Body(found, key)
     return {"Body": body, "ContentLength": body.size, "ETag": found.meta["e_tag"]}
 
 
 async def _head_object(store: Any, asked: Mapping[str, Any]) -> dict[str, Any]:
-    found = await rust.asked(store.head_async(asked["Key"]), asked["Key"])
+    found = await store.head_async(asked["Key"])
     told = {"ContentLength": found["size"], "ETag": found["e_tag"]}
     # The beginning of all time stands where nothing was told.
     return told | ({"LastModified": found["last_modified"]} if found["last_modified"].timestamp() else {})
@@ -499,8 +504,8 @@ async def _put_object(store: Any, asked: Mapping[str, Any]) -> dict[str, Any]:
     key = asked["Key"]
     mode = "create" if "IfNoneMatch" in asked else {"e_tag": asked["IfMatch"]} if "IfMatch" in asked else "overwrite"
     attributes = {"Content-Type": asked["ContentType"]} if "ContentType" in asked else {}
-    call = store.put_async(key, asked["Body"], attributes=attributes, mode=mode, use_multipart=False)
-    return {"ETag": (await rust.asked(call, key))["e_tag"]}
+    told = await store.put_async(key, asked["Body"], attributes=attributes, mode=mode, use_multipart=False)
+    return {"ETag": told["e_tag"]}
 
 
 _CALLS: dict[str, tuple[Callable[..., Any], frozenset[str]]] = {
