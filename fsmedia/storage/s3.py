@@ -91,9 +91,11 @@ _CARRIED: dict[str, frozenset[str] | None] = {
 """Options of s3fs that mean the same with obstore; their values are looked at when the client is made."""
 _PARSED = "before-parse.s3.*"
 _LAST = b"</Contents>"
+_LONGEST_HEAD = 64 * 1024  # far more than any; the expression takes 70 bytes of memory for each of its bytes
 _OF_OBJECTS = ("Key", "Size", "LastModified", "ETag", "StorageClass")
 # What all known servers write of XML: elements without attributes, and at most one level of others in them. A plus sign
-# after another keeps the expression from going back; not around groups, which Python 3.11 then loses count of.
+# after another keeps the expression from going back; not around groups, which Python 3.11 then loses count of. No
+# element fits two of the branches: a stranger's page would take for ever.
 _HEAD = re.compile(
     r'(?:<\?xml version="1\.0"(?: encoding="(?:UTF|utf)-8")?\?>)?\s*<ListBucketResult(?: xmlns="[^"<&]*")?>\s*'
     r"(?:<(\w+)>[^<&]*</\1>\s*|<\w+ ?/>\s*)*",
@@ -103,7 +105,8 @@ _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]++)?"
 _OBJECT = re.compile(
     r"<Contents>\s*+(?:<(?:Key>([^<>]++)</Key|Size>([0-9]++)</Size|LastModified>("
     rf"{_TIME})Z?</LastModified|ETag>([^<>]*+)</ETag|StorageClass>([^<>&]*+)</StorageClass|"
-    r"([A-Za-z]++)>(?:\s*+(?:<([A-Za-z]++)>[^<>&]*+</\7>\s*+)+|[^<>&]*+)</\6)>\s*+)*</Contents>\s*+",
+    rf"(?!(?:{'|'.join(_OF_OBJECTS)})>)([A-Za-z]++)>"
+    r"(?:\s*+(?:<([A-Za-z]++)>[^<>&]*+</\7>\s*+)+|[^<>&]*+)</\6)>\s*+)*</Contents>\s*+",
     re.ASCII,
 )
 _ESCAPED = re.compile("(?:[^&]|&(?:amp|lt|gt|quot|apos|#34|#39);)*")
@@ -217,7 +220,12 @@ def _read_objects(operation_model: Any, response_dict: Any, customized_response_
     at = 0
     try:
         head, objects, rest = body[: max(begin, 0)].decode(), body[begin:end].decode(), body[:begin] + body[end:]
-        if not _HEAD.fullmatch(head) or b"Contents" in rest or len(body.translate(None, _NEVER[0])) < len(body):
+        if (
+            len(head) > _LONGEST_HEAD
+            or not _HEAD.fullmatch(head)
+            or b"Contents" in rest
+            or len(body.translate(None, _NEVER[0])) < len(body)
+        ):
             return
         for told in _OBJECT.finditer(objects):
             if told.start() != at:
@@ -242,7 +250,7 @@ def _read_text(text: str) -> str:
     """Return what a text without elements says in XML; `ValueError` where it says it in some other way."""
     if "&" not in text:
         return text
-    if not _ESCAPED.fullmatch(text):
+    if len(text) > _LONGEST_HEAD or not _ESCAPED.fullmatch(text):
         raise ValueError(text)
     return unescape(text)
 

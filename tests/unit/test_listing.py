@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -310,3 +311,25 @@ def test_the_objects_of_a_listing_are_read_as_botocore_reads_them_or_left_to_it(
         assert objects == wanted[1] or (not by_us and "Element" in repr(wanted[1])), page
         ours += by_us
     assert ours > 60
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        b"<Key>a</Key>" * 100_000 + b"<x y='1'/>",
+        b"<a><b></b>" * 100_000,
+        b"<Owner>" + b"<ID></ID>" * 100_000,
+        b"<" * 10**6,
+    ],
+    ids=["keys", "open", "inner", "signs"],
+)
+def test_no_page_takes_long(middle: bytes) -> None:
+    """The expression has one way only to read a page: else a page of 600 bytes took days."""
+    begun = time.process_time()
+    for page in (
+        PAGES[0].replace(b"<Key>", b"<Key>" + middle, 1),
+        PAGES[0].replace(b"<Contents>", b"<Contents>" + middle),
+    ):
+        _read_objects(LIST_OBJECTS, {"body": page, "headers": {}, "status_code": 200}, own := {})
+        assert not own
+    assert time.process_time() - begun < 5
