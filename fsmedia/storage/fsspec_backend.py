@@ -23,7 +23,7 @@ from functools import partial
 from operator import itemgetter
 from os import getpid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol, Self, TypeVar, cast
 from urllib.parse import quote
 
 import fsspec
@@ -56,7 +56,7 @@ from fsmedia.storage.errors import (
     secrets_of,
 )
 from fsmedia.storage.listing import KeyOrder, Page, ahead, depth_first, level
-from fsmedia.storage.obstore_engine import is_installed
+from fsmedia.storage.obstore_engine import LongerAnswerError, is_installed
 from fsmedia.storage.port import (
     SEEK_BLOCK,
     Backend,
@@ -74,7 +74,6 @@ from fsmedia.storage.port import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-    from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
     from fsspec import AbstractFileSystem
@@ -94,6 +93,8 @@ LONGEST_SIGNATURE = timedelta(days=7)
 MOST_AHEAD = 8 * 2**20
 """Bytes that a steady reader gets ahead at most."""
 _LINE_AHEAD = 8192
+_STEADY = 2  # fetches behind each other, of whatever size, before all that follows is asked for
+_TAIL = 4096  # bytes that an answer must begin with, for a server may send other bytes than it says
 _CHUNK = 2**20
 _MODIFIED = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 _TOKENS = ("ETag", "etag", "md5Hash", "ino")
@@ -169,11 +170,20 @@ def headers_of_answer(kind: str, mime_type: str | None, disposition: str, filena
     return {name: value for name, value in ((kind, mime_type), (disposition, shown)) if value is not None}
 
 
+class Answer(Protocol):
+    """The rest of a file, in one answer that is read as it comes."""
+
+    def following(self) -> memoryview:
+        """Return the next bytes."""
+
+    def close(self) -> None:
+        """Give up what was not read; any thread may."""
+
+
 class TranslatedFile(ReadableFile):
     """A binary file for reading over one of fsspec's, with translated errors and a growing read-ahead.
 
-    `stream`: asks for all from a position on, and returns what gives the next bytes of that answer; None where parts
-    alone can be asked for.
+    `stream`: asks for all from a position on, after the bytes that end there; None where it can't be done just now.
     """
 
     def __init__(
@@ -182,12 +192,14 @@ class TranslatedFile(ReadableFile):
         key: str,
         secrets: frozenset[str],
         guard: AbstractContextManager[Any],
-        stream: Callable[[int], Callable[[], memoryview] | None] | None = None,
+        stream: Callable[[int, bytes], Answer | None] | None = None,
     ) -> None:
         super().__init__(file, key)
         self._stream = stream
         self._is_asked_anywhere = stream is not None  # its own position is left behind where answers are read
-        self._answer: tuple[int, int, Callable[[], memoryview]] | None = None  # in which process, from where on
+        self._answer: Answer | None = None
+        self._fetches = 0  # one behind the other
+        self._tail = b""  # of the last
         self._secrets = secrets
         self._guard = guard
         self._ahead = memoryview(b"")
@@ -203,6 +215,7 @@ class TranslatedFile(ReadableFile):
         """
         self._check_open()
         if size is None or size < 0:
+            self._leave()
             data = bytes(self._ahead) + self._fetch(self._position + len(self._ahead), -1)
             self._ahead = memoryview(b"")
         elif size <= len(self._ahead):
@@ -232,18 +245,36 @@ class TranslatedFile(ReadableFile):
         Whatever is wrong with it, parts are asked for from there on: these tell what it is.
         """
         # In this order, for a file that does not tell its size is asked for it.
-        if self._stream is None or self._window < MOST_AHEAD or start >= self.size:
+        if self._stream is None or self._fetches < _STEADY or self._window < MOST_AHEAD or start >= self.size:
             return memoryview(b"")
         answer, self._answer = self._answer, None  # whoever breaks a wait off does not know what has been read
-        with suppress(OSError, MediaError), self._guard:
-            # In a forked process nothing more of an answer comes.
-            following = answer[2] if answer and answer[:2] == (os.getpid(), start) else self._stream(start)
-            if following is not None:
-                piece = following()
-                self._answer = os.getpid(), start + len(piece), following
+        begun = answer is not None
+        try:
+            with self._guard:
+                answer = answer or self._stream(start, self._tail)
+                if answer is None:
+                    return memoryview(b"")
+                piece = answer.following()
+                self._answer = answer
                 return piece
+        except LongerAnswerError as error:
+            if begun:  # what was given out may be other bytes than those that were asked for
+                step = "read it again; fsmedia verify --deep tells what is stored"
+                raise CorruptMediaError(str(error), next_step=step, key=self.path) from None
+        except (OSError, MediaError):
+            pass
+        finally:
+            if self._answer is None and answer is not None:
+                answer.close()
+                self._fetches = 0  # the tail is older
         self._stream = None
         return memoryview(b"")
+
+    def _leave(self) -> None:
+        """Give up the answer that is read on in, if there is one."""
+        answer, self._answer, self._fetches = self._answer, None, 0
+        if answer is not None:
+            answer.close()
 
     def _fetch(self, start: int, size: int) -> bytes:
         end = getattr(self._file, "size", None)
@@ -268,6 +299,7 @@ class TranslatedFile(ReadableFile):
             problem = f"{len(data)} bytes came where {wanted} were asked for"
             step = "read it again; fsmedia verify --deep tells what is stored"
             raise CorruptMediaError(problem, next_step=step, key=self.path)
+        self._fetches, self._tail = self._fetches + 1, data[-_TAIL:]
         return data
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
@@ -283,6 +315,7 @@ class TranslatedFile(ReadableFile):
         if 0 <= skipped <= len(self._ahead):
             self._ahead = self._ahead[skipped:]
         else:
+            self._leave()
             self._ahead, self._window = memoryview(b""), self._least
             with self._guard, ErrorTranslator(self.path, self._secrets):
                 self._file.seek(wanted)
@@ -303,7 +336,7 @@ class TranslatedFile(ReadableFile):
 
     def close(self) -> None:
         """Close; may be called again."""
-        self._answer = None
+        self._leave()
         with self._guard:
             super().close()
 
@@ -316,6 +349,31 @@ class TranslatedFile(ReadableFile):
             self._ahead = memoryview(self._fetch(self._position, max(size, self._window, _LINE_AHEAD)))
             self._grow()
         return bytes(self._ahead[: max(size, _LINE_AHEAD)])
+
+
+class _Stream:
+    """An answer with all that follows in an object; the process that asked for it can read it."""
+
+    def __init__(self, backend: FsspecBackend, body: Body, size: int, before: bytes) -> None:
+        self._backend, self._body, self._before, self._pid = backend, body, before, os.getpid()
+        if body.size != size + len(before):
+            self.close()
+            raise UnexpectedAnswerError(f"{body.size} bytes are told of, not {size + len(before)}")
+
+    def following(self) -> memoryview:
+        """Return the next bytes; those after them come meanwhile."""
+        if self._pid != os.getpid():
+            raise ConnectionError("a forked process asks for itself")
+        piece = self._backend._sync(self._body.following, size=PATIENCE_BYTES)
+        before, self._before = self._before, b""
+        if piece[: len(before)] != before:
+            raise UnexpectedAnswerError("these are other bytes than those that were asked for")
+        return piece[len(before) :]
+
+    def close(self) -> None:
+        """Give up what was not read."""
+        if self._pid == os.getpid():
+            self._backend.fs.loop.call_soon_threadsafe(self._body.close)
 
 
 class BufferedStage:
@@ -496,6 +554,8 @@ class FsspecBackend(Backend):
     """Whether `put` can ask for conditions; whether the server keeps them is found out by asking it."""
 
     knows_obstore: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
+    """Whether `_body` asks for all that follows."""
     """Whether obstore can read and write objects in the filesystem's place."""
 
     def __init__(
@@ -928,27 +988,14 @@ class FsspecBackend(Backend):
                 return self._sync(self._part, file, key, start, end, size=end - start)
             return self._sync(self._part, file, key, start, end, size=end - start)
 
-        def stream(start: int) -> Callable[[], memoryview] | None:
-            body = self._sync(self._body, file, start)
-            if body is None or body.size != file.size - start:
-                return None
-
-            def ask() -> Future[memoryview]:
-                return asyncio.run_coroutine_threadsafe(body.piece(), self.fs.loop)
-
-            coming = [ask()]
-
-            def following() -> memoryview:
-                piece = coming.pop().result(self._patience(PATIENCE_BYTES))
-                coming.append(ask())  # comes while this one is hashed and written
-                return piece
-
-            return following
+        def stream(start: int, before: bytes) -> Answer | None:
+            body = self._sync(self._body, file, start - len(before))
+            return None if body is None else _Stream(self, body, file.size - start, before)
 
         # fsspec's own files wait for ever, and s3fs asks again and again after a minute of silence each.
         if self.asynchronous and hasattr(file, "cache"):
             file.cache.fetcher = fetch
-        return TranslatedFile(file, key, self._secrets, self.guard, stream if self.knows_obstore else None)
+        return TranslatedFile(file, key, self._secrets, self.guard, stream if self.streams else None)
 
     async def _part(self, file: Any, key: str, start: int, end: int) -> bytes:
         """Fetch a part of an opened file."""
@@ -959,8 +1006,8 @@ class FsspecBackend(Backend):
         return data
 
     async def _body(self, file: Any, start: int) -> Body | None:
-        """Ask for all of an opened file from a position on; None where only parts of it can be asked for."""
-        return None
+        """Ask for all of an opened file from a position on, where `streams`; None where parts must be asked for now."""
+        raise NotImplementedError(file, start)
 
     def _open_sized(self, path: str, block_size: int, found: Entry) -> Any:
         """Open a file whose size is known, without a request; a token is what its parts must have."""

@@ -7,6 +7,7 @@ that it spells in its own way, a process forked from one that used it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import sys
@@ -61,6 +62,10 @@ class Refusal(Exception):  # noqa: N818 - what a server says is no failure of a 
 def is_installed() -> bool:
     """Tell whether obstore can be imported."""
     return find_spec("obstore") is not None
+
+
+class LongerAnswerError(UnexpectedAnswerError):
+    """More bytes came than were told: which of them are right nobody can tell."""
 
 
 class StandIn:
@@ -214,6 +219,7 @@ class Body:
         self._result, self._name = result, name
         self._stream: Any = None
         self._ahead = memoryview(b"")
+        self._coming: asyncio.Task[memoryview] | None = None
 
     async def read(self, size: int | None = None) -> bytes:
         """Read up to so many bytes, all by default; nothing at the end."""
@@ -250,10 +256,20 @@ class Body:
                 too_much = len(piece) > self._left or (len(piece) == self._left and await anext(self._stream, b""))
             except failures() as error:
                 raise self._failed(error) from None
-            if not piece or too_much:
-                what = f"more than the {self.size} bytes came that were told"
-                raise UnexpectedAnswerError(what if piece else f"the answer ended {self._left} bytes too early")
+            if too_much:
+                raise LongerAnswerError(f"more than the {self.size} bytes came that were told")
+            if not piece:
+                raise UnexpectedAnswerError(f"the answer ended {self._left} bytes too early")
         self._left -= len(piece)
+        return piece
+
+    async def following(self) -> memoryview:
+        """Return the next bytes, and ask for those after them, which come while the caller has to do with these."""
+        coming, self._coming = self._coming, None
+        piece = await (coming or self.piece())
+        self._coming = asyncio.ensure_future(self.piece())
+        # What fails after all was given up is nobody's affair.
+        self._coming.add_done_callback(lambda done: done.cancelled() or done.exception())
         return piece
 
     def _failed(self, error: Exception) -> Exception:
@@ -264,5 +280,7 @@ class Body:
         return UnexpectedAnswerError(f"the rest of the bytes did not come: {failed.message}")
 
     def close(self) -> None:
-        """Give up what was not read."""
-        self._result = self._stream = None
+        """Give up what was not read, and the connection with it; on the loop that it is read on."""
+        if self._coming is not None:
+            self._coming.cancel()
+        self._result = self._stream = self._coming = None

@@ -1,17 +1,17 @@
 """Files that are read over a network: what a steady reader gets ahead, and that it never gets anything else."""
 
 import itertools
-import os
 import random
-from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from io import BytesIO
 from types import SimpleNamespace
 
 import pytest
 
+from fsmedia import CorruptMediaError
 from fsmedia.storage import fsspec_backend
 from fsmedia.storage.fsspec_backend import TranslatedFile
+from fsmedia.storage.obstore_engine import LongerAnswerError
 
 DATA = random.Random(4).randbytes(300_000)
 
@@ -27,7 +27,8 @@ class Remote(BytesIO):
         super().__init__(DATA)
         self.parts: list[tuple[int, int]] = []
         self.pieces: list[tuple[int, int]] = []
-        self.answers: list[int] = []
+        self.answers: list[Rest] = []
+        self.is_time = True
         self.failures: list[BaseException | None] = []
         self.random = random.Random(7)
 
@@ -37,22 +38,33 @@ class Remote(BytesIO):
             self.parts.append((start, start + len(data)))
         return data
 
-    def stream(self, start: int) -> Callable[[], memoryview]:
-        self.answers.append(start)
-
-        def following() -> memoryview:
-            nonlocal start
-            piece = memoryview(DATA[start : start + self.random.choice([1, 500, 3000, 9000])])
-            start += len(piece)
-            if self.failures and (failure := self.failures.pop()):
-                raise failure
-            self.pieces.append((start - len(piece), start))
-            return piece
-
-        return following
+    def stream(self, start: int, before: bytes) -> "Rest | None":
+        assert DATA[:start].endswith(before)
+        assert len(before) > 90
+        self.answers.append(Rest(self, start))
+        return self.answers[-1] if self.is_time else None
 
     def opened(self) -> TranslatedFile:
         return TranslatedFile(self, "x", frozenset(), nullcontext(), self.stream)
+
+
+class Rest:
+    """The rest of it, piece by piece."""
+
+    def __init__(self, remote: Remote, start: int) -> None:
+        self.remote, self.start, self.is_open = remote, start, True
+
+    def following(self) -> memoryview:
+        remote, start = self.remote, self.start
+        piece = memoryview(DATA[start : start + remote.random.choice([1, 500, 3000, 9000])])
+        self.start += len(piece)
+        if remote.failures and (failure := remote.failures.pop()):
+            raise failure
+        remote.pieces.append((start, self.start))
+        return piece
+
+    def close(self) -> None:
+        self.is_open = False
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +83,7 @@ def test_a_steady_reader_gets_every_byte_once_and_most_of_them_by_one_answer(siz
     assert all(before[1] == after[0] for before, after in itertools.pairwise(got))
     assert len(remote.answers) == 1
     assert len(remote.parts) <= 4
+    assert not remote.answers[0].is_open
 
 
 def test_reads_lines_looks_and_leaps_in_any_order_give_what_is_there_whatever_fails() -> None:
@@ -98,10 +111,13 @@ def test_reads_lines_looks_and_leaps_in_any_order_give_what_is_there_whatever_fa
                             found = file.read(size)
                             assert found == plain.read(size)
                 plain.seek(file.tell())
+                assert [each for each in remote.answers if each.is_open] in ([], [file._answer])
+        assert not any(each.is_open for each in remote.answers)
 
 
 def test_who_reads_little_or_leaps_asks_for_parts_alone() -> None:
     remote = Remote()
+    remote.blocksize = 8000  # as large as a steady reader's parts
     with remote.opened() as file:
         assert file.read(2000) == DATA[:2000]
         for start in range(0, len(DATA), 10_000):
@@ -130,12 +146,36 @@ def test_who_breaks_a_read_off_may_read_on() -> None:
     assert len(remote.answers) == 3
 
 
-def test_a_forked_process_asks_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_goes_elsewhere_gives_the_answer_up() -> None:
+    for leave in (lambda file: file.seek(7), lambda file: file.read(), lambda file: file.close()):
+        remote = Remote()
+        file = remote.opened()
+        for _ in range(100):
+            file.read(500)
+        assert remote.answers[0].is_open
+        leave(file)
+        assert not remote.answers[0].is_open
+        file.close()
+
+
+def test_where_it_is_not_the_time_for_an_answer_parts_are_read_until_it_is() -> None:
     remote = Remote()
+    remote.is_time = False
     with remote.opened() as file:
-        read = b"".join(file.read(500) for _ in range(100))
-        assert len(remote.answers) == 1
-        number = os.getpid() + 1
-        monkeypatch.setattr(os, "getpid", lambda: number)
-        assert read + b"".join(iter(lambda: file.read(500), b"")) == DATA
-    assert len(remote.answers) == 2
+        found = b"".join(file.read(500) for _ in range(100))
+        assert (len(remote.answers) > 3, remote.pieces) == (True, [])
+        remote.is_time = True
+        assert found + b"".join(iter(lambda: file.read(500), b"")) == DATA
+    assert remote.pieces[-1][1] == len(DATA)
+
+
+def test_an_answer_that_is_longer_than_it_said_is_an_error_once_bytes_of_it_were_given_out() -> None:
+    remote = Remote()
+    remote.failures = [LongerAnswerError("more"), None]
+    with remote.opened() as file, pytest.raises(CorruptMediaError, match="more"):
+        b"".join(iter(lambda: file.read(500), b""))
+    remote = Remote()
+    remote.failures = [LongerAnswerError("more")]
+    with remote.opened() as file:
+        assert b"".join(iter(lambda: file.read(500), b"")) == DATA
+    assert remote.pieces == []
