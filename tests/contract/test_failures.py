@@ -570,7 +570,7 @@ def test_a_body_that_hung_in_the_middle_was_waited_for_200_seconds(storage, tmp_
         with storage.server.answering(hung):
             raised(StorageError, read, store, name, match="no answer in time")
         # Asked for twice, a fifth of a second each.
-        assert 0.3 < time.monotonic() - begun < 2, way
+        assert 0.3 < time.monotonic() - begun < 10, way
     store = opened(storage, timeout=timedelta(seconds=2))
     for way in ("open", "cat", "get"):
         with storage.server.answering(WrongAnswer("GET", where, change="hung", times=1)), storage.counted() as requests:

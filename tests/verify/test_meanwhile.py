@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import count
+from itertools import count, product
 from typing import Any
 
 import pytest
@@ -147,9 +147,11 @@ LOCKING = ("overwrites", "changes the policy", "repairs", "deletes", "deletes th
 """What takes the lock of a name; memory has one for all."""
 
 
-def each_call(build: Any, act: Any, *errors: type[Exception], locks: bool = False) -> Iterator[tuple[int, Any]]:
+def each_call(
+    build: Any, act: Any, *errors: type[Exception], locks: bool = False, first: int = 1, step: int = 1
+) -> Iterator[tuple[int, Any]]:
     """Repair a store with somebody in it before call 1, 2, 3, ... until one comes after the last call."""
-    for at in count(1):
+    for at in count(first, step):
         store, case = build()
         meddled = Meddled(store._backend, at, partial(act, case), locks=locks)
         store._backend = meddled  # type: ignore[assignment]
@@ -161,9 +163,15 @@ def each_call(build: Any, act: Any, *errors: type[Exception], locks: bool = Fals
         yield at, case
 
 
-@pytest.mark.parametrize("act", ACTS)
-@pytest.mark.parametrize(("name", "shared"), CASES)
-def test_a_repair_and_others_at_once(name: str, shared: bool, act: str) -> None:
+# Every other call, in turns; the others at full size.
+EACH = [(*case, act, number % 2) for number, (case, act) in enumerate(product(CASES, ACTS))]
+
+
+@pytest.mark.parametrize(
+    ("name", "shared", "act", "odd"),
+    [*EACH, *(pytest.param(*case, 1 - odd, marks=pytest.mark.full) for *case, odd in EACH)],
+)
+def test_a_repair_and_others_at_once(name: str, shared: bool, act: str, odd: int) -> None:
     def build() -> tuple[MediaStore, Case]:
         case = Case(name, shared=shared)
         return case.open(), case
@@ -171,7 +179,7 @@ def test_a_repair_and_others_at_once(name: str, shared: bool, act: str) -> None:
     wrong = []
     # Of two repairs without grace one takes the other's look at the clock for a leftover.
     errors = (StorageError,) if act == "repairs" else ()
-    for at, case in each_call(build, ACTS[act], *errors, locks=act in LOCKING):
+    for at, case in each_call(build, ACTS[act], *errors, locks=act in LOCKING, first=1 + odd, step=2):
         try:
             case.check(act)
         except AssertionError as error:
