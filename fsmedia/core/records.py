@@ -1088,15 +1088,16 @@ class _SelectionFilter:
 
     def selected(self, items: Iterator[ListedItem]) -> Iterator[SelectedItem]:
         """Return those of the items that meet the selection."""
+        meeting = self._meeting if self.selection.asks() else partial(map, SelectedItem)
         for batch in windows(items, _BATCH):
-            yield from self._meeting([item for item in batch if is_reference(item.entry.key)])
+            yield from meeting([item for item in batch if is_reference(item.entry.key)])
 
     def _meeting(self, items: list[ListedItem]) -> Iterator[SelectedItem]:
         index, met = self.sidecars.index, dict.fromkeys((item.entry.key for item in items), True)
         wanted: list[ListedItem] = []
         # Nothing needs to be read where nothing is asked, or only what the folder says.
         is_told = self.known is not None and not self.selection.asks(beyond=self.known)
-        for item in items if self.selection.asks() else ():
+        for item in items:
             if is_told and keys.is_own_name(item.entry.key):
                 continue
             answer = None if index is None or not item.has_sidecar else index.meets(item)

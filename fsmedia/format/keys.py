@@ -409,6 +409,9 @@ _USE_RELATIVE = "give the path below the store's root, as store_media returned i
 
 def _problem_with(text: str) -> tuple[str, str] | None:
     """Return why a text can't be a reference, and the next step; None if it can."""
+    # Nearly all of them by one look: what is refused below has other characters, or a part that begins with a dot.
+    if len(text) <= MAX_KEY and _PLAIN.fullmatch(text) is not None and not text.endswith(SIDECAR_SUFFIX):
+        return None
     if not text:
         return "an empty reference names no media", _USE_RELATIVE
     try:
@@ -422,6 +425,7 @@ def _problem_with(text: str) -> tuple[str, str] | None:
     return _problem_with_form(text) or _problem_with_segments(text)
 
 
+_PLAIN = re.compile(r"(?:[0-9A-Za-z_-][0-9A-Za-z_.-]*+/)*[0-9A-Za-z_-][0-9A-Za-z_.-]*+")
 _FORBIDDEN_PARTS = (
     ("://", "the URL is not inside this store", "open the store at that URL, or give the path below its root"),
     ("?versionId=", "'?versionId=' names a version to S3's clients, not a file", "rename the file"),

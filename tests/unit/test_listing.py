@@ -230,6 +230,21 @@ def test_an_md5_has_one_spelling_whatever_the_storage_says(told, md5):
     assert entry_of("a.bin", {"size": 3, **told}).md5 == md5
 
 
+def test_most_names_are_known_to_be_references_by_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    random_, parts = (
+        random.Random(4),
+        ["a", "B-_9", "x.png", ".a", ".", "..", "", ".meta", "x.meta", "meta", ".fsmedia"],
+    )
+    parts += [".FSMEDIA", "\u00e4", "a b", "a:", "::", "?versionId=", "\n", "\0", keys.temporary_name(), "a" * 400]
+    names = ["/".join(random_.choices(parts, k=random_.randint(1, 4))) for _ in range(3000)]
+    names += [random_.choice(["", "/", ".", ":"]).join(random_.choices(parts, k=2)) for _ in range(1000)]
+    names += [keys.DEDUP_INDEX_KEY, "", "/", "a" * keys.MAX_KEY, "a" * (keys.MAX_KEY + 1), "a://b", "a\n"]
+    known = [keys.is_reference(name) for name in names]
+    monkeypatch.setattr(keys, "_PLAIN", re.compile("(?!)"))
+    assert known == [keys.is_reference(name) for name in names]
+    assert 300 < sum(known) < 2000
+
+
 XML = b'<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
 PAGES = [
     XML
