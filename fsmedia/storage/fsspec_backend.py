@@ -198,6 +198,7 @@ class TranslatedFile(ReadableFile):
         self._stream = stream
         self._is_asked_anywhere = stream is not None  # its own position is left behind where answers are read
         self._answer: Answer | None = None
+        self._answer_from = 0  # its next byte
         self._fetches = 0  # one behind the other
         self._tail = b""  # of the last
         self._secrets = secrets
@@ -216,10 +217,9 @@ class TranslatedFile(ReadableFile):
         self._check_open()
         if size is None or size < 0:
             self._leave()
-            data = bytes(self._ahead) + self._fetch(self._position + len(self._ahead), -1)
-            self._ahead = memoryview(b"")
+            data, ahead = bytes(self._ahead) + self._fetch(self._position + len(self._ahead), -1), memoryview(b"")
         elif size <= len(self._ahead):
-            data, self._ahead = bytes(self._ahead[:size]), self._ahead[size:]
+            data, ahead = bytes(self._ahead[:size]), self._ahead[size:]
         else:
             pieces, missing = [self._ahead], size - len(self._ahead)
             while missing > 0 and (piece := self._streamed(self._position + size - missing)):
@@ -230,9 +230,10 @@ class TranslatedFile(ReadableFile):
                 missing -= len(pieces[-1])
                 self._grow()
             end = len(pieces[-1]) - max(0, -missing)
-            self._ahead, pieces[-1] = pieces[-1][end:], pieces[-1][:end]
+            ahead, pieces[-1] = pieces[-1][end:], pieces[-1][:end]
             data = b"".join(pieces)
-        self._position += len(data)
+        # Last and together, without a call in between: Ctrl-C anywhere before leaves the file where it was.
+        self._ahead, self._position = ahead, self._position + len(data)
         return data
 
     def _grow(self) -> None:
@@ -247,6 +248,9 @@ class TranslatedFile(ReadableFile):
         # In this order, for a file that does not tell its size is asked for it.
         if self._stream is None or self._fetches < _STEADY or self._window < MOST_AHEAD or start >= self.size:
             return memoryview(b"")
+        if self._answer is not None and self._answer_from != start:
+            self._leave()  # somebody broke a read off that had got something of it
+            return memoryview(b"")
         answer, self._answer = self._answer, None  # whoever breaks a wait off does not know what has been read
         begun = answer is not None
         try:
@@ -255,7 +259,7 @@ class TranslatedFile(ReadableFile):
                 if answer is None:
                     return memoryview(b"")
                 piece = answer.following()
-                self._answer = answer
+                self._answer, self._answer_from = answer, start + len(piece)
                 return piece
         except LongerAnswerError as error:
             if begun:  # what was given out may be other bytes than those that were asked for
@@ -373,7 +377,8 @@ class _Stream:
     def close(self) -> None:
         """Give up what was not read."""
         if self._pid == os.getpid():
-            self._backend.fs.loop.call_soon_threadsafe(self._body.close)
+            with suppress(RuntimeError):  # the loop is gone, and all that it waited for
+                self._backend.fs.loop.call_soon_threadsafe(self._body.close)
 
 
 class BufferedStage:

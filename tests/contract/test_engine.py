@@ -261,6 +261,21 @@ def test_a_steady_reader_gets_the_rest_by_one_answer_or_in_parts_where_that_one_
     assert (sum(told.values()) == 5) == (wrong is None)
 
 
+@on(S3_MOTO)
+@pytest.mark.parametrize("engine", ["fsspec", "obstore"])
+def test_bytes_with_another_etag_than_they_were_asked_for_with_are_no_answer(storage, engine):
+    """Of a server, or a cache, that does not know the condition: another object stood in the middle of the media."""
+    store = by(engine, storage).create()
+    key = store.store_media(MediaContent.from_bytes(os.urandom(600_000), "video/mp4"), MediaMetadata(run_id="r1"))
+    told = {"Content-Range": "bytes 262144-599999/600000", "ETag": '"another"'}
+    other = WrongAnswer("GET", field="range: bytes=262144-", status=206, body=bytes(600_000 - 262_144), headers=told)
+    with store._backend.open(key) as file:
+        assert file.read(1000)
+        with storage.server.answering(other):
+            raised(StorageError, file.read, 500_000, match="without what belongs to it")
+        assert len(file.read(599_000)) == 599_000
+
+
 def test_a_bucket_that_obstore_is_refused_for_good_is_left_to_s3fs(rclone_storage):
     """As one in another region, or whose objects are locked: else each write is sent three times."""
     store = by("auto", rclone_storage).create()

@@ -146,6 +146,15 @@ def test_who_breaks_a_read_off_may_read_on() -> None:
     assert len(remote.answers) == 3
 
 
+def test_a_read_that_was_broken_off_between_two_pieces_leaves_the_file_where_it_was() -> None:
+    remote = Remote()
+    with remote.opened() as file:
+        found = b"".join(file.read(500) for _ in range(100))
+        assert file._streamed(file.tell() + len(file._ahead))  # and then Ctrl-C
+        assert found + b"".join(iter(lambda: file.read(500), b"")) == DATA
+    assert len(remote.answers) == 2
+
+
 def test_whoever_goes_elsewhere_gives_the_answer_up() -> None:
     for leave in (lambda file: file.seek(7), lambda file: file.read(), lambda file: file.close()):
         remote = Remote()
