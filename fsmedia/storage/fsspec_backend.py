@@ -23,7 +23,7 @@ from functools import partial
 from operator import itemgetter
 from os import getpid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self, TypeVar, cast
 from urllib.parse import quote
 
 import fsspec
@@ -170,16 +170,6 @@ def headers_of_answer(kind: str, mime_type: str | None, disposition: str, filena
     return {name: value for name, value in ((kind, mime_type), (disposition, shown)) if value is not None}
 
 
-class Answer(Protocol):
-    """The rest of a file, in one answer that is read as it comes."""
-
-    def following(self) -> memoryview:
-        """Return the next bytes."""
-
-    def close(self) -> None:
-        """Give up what was not read; any thread may."""
-
-
 class TranslatedFile(ReadableFile):
     """A binary file for reading over one of fsspec's, with translated errors and a growing read-ahead.
 
@@ -192,12 +182,12 @@ class TranslatedFile(ReadableFile):
         key: str,
         secrets: frozenset[str],
         guard: AbstractContextManager[Any],
-        stream: Callable[[int, bytes], Answer | None] | None = None,
+        stream: Callable[[int, bytes], _Stream | None] | None = None,
     ) -> None:
         super().__init__(file, key)
         self._stream = stream
         self._is_asked_anywhere = stream is not None  # its own position is left behind where answers are read
-        self._answer: Answer | None = None
+        self._answer: _Stream | None = None
         self._answer_from = 0  # its next byte
         self._fetches = 0  # one behind the other
         self._tail = b""  # of the last
@@ -375,7 +365,7 @@ class _Stream:
         return piece[len(before) :]
 
     def close(self) -> None:
-        """Give up what was not read."""
+        """Give up what was not read; any thread may."""
         if self._pid == os.getpid():
             with suppress(RuntimeError):  # the loop is gone, and all that it waited for
                 self._backend.fs.loop.call_soon_threadsafe(self._body.close)
@@ -993,7 +983,7 @@ class FsspecBackend(Backend):
                 return self._sync(self._part, file, key, start, end, size=end - start)
             return self._sync(self._part, file, key, start, end, size=end - start)
 
-        def stream(start: int, before: bytes) -> Answer | None:
+        def stream(start: int, before: bytes) -> _Stream | None:
             body = self._sync(self._body, file, start - len(before))
             return None if body is None else _Stream(self, body, file.size - start, before)
 
