@@ -539,8 +539,6 @@ class FsspecBackend(Backend):
     """What a call of the filesystem, or of a file of it, is made in."""
     takes_size: ClassVar[bool] = False
     """Whether the filesystem opens a file of known size without a look at it."""
-    upload_options: ClassVar[dict[str, Any]] = {}
-    """What a large file is sent with."""
     one_level: ClassVar[dict[str, Any] | None] = None
     """What asks for a page of one folder alone, where `_pages` lists page by page; None: there are no pages."""
     page_size: ClassVar[str | None] = None
@@ -549,9 +547,9 @@ class FsspecBackend(Backend):
     """Whether `put` can ask for conditions; whether the server keeps them is found out by asking it."""
 
     knows_obstore: ClassVar[bool] = False
+    """Whether obstore can read and write objects in the filesystem's place."""
     streams: ClassVar[bool] = False
     """Whether `_body` asks for all that follows."""
-    """Whether obstore can read and write objects in the filesystem's place."""
 
     def __init__(
         self, url: str, storage_options: Mapping[str, Any], timeout: timedelta, engine: Engine = "fsspec"
@@ -796,6 +794,10 @@ class FsspecBackend(Backend):
         """Return the keyword with which this filesystem sets a content type."""
         return {}
 
+    def _file_options(self, size: int) -> dict[str, Any]:
+        """Return what a file of so many bytes is sent with."""
+        return {}
+
     def check(self, key: str) -> None:
         """Refuse what can only be read."""
         if self.is_read_only:
@@ -842,7 +844,7 @@ class FsspecBackend(Backend):
         Where the storage knows no conditions, none is made.
         """
         self.check(key)
-        options = {**self.upload_options, **self._put_options(content_type)}
+        options = {**self._file_options(size), **self._put_options(content_type)}
         if is_given := if_absent and self.conditional:
             options["mode"] = "create"
         call = partial(self._call, "put_file", str(file), self._path(key), **options)

@@ -128,8 +128,10 @@ class GCSBackend(FsspecBackend):
     one_level: ClassVar[dict[str, Any] | None] = {"delimiter": "/"}
     page_size: ClassVar[str | None] = "maxResults"
     conditional: ClassVar[bool] = True
-    upload_options: ClassVar[dict[str, Any]] = {"chunksize": PART_BYTES}
     _never_there: ClassVar[str] = "1"
+
+    def _file_options(self, size: int) -> dict[str, Any]:
+        return {"chunksize": PART_BYTES}
 
     def _put_options(self, content_type: str) -> dict[str, Any]:
         return {"content_type": content_type}

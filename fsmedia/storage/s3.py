@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import os
 import re
 from base64 import b64decode, b64encode
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PART_BYTES = 5 * 2**20
-"""Size of a part of a large upload, the least S3 takes; s3fs makes it larger where 10,000 parts would not do.
+"""Size of a part of a large upload, the least S3 takes; larger where 10,000 parts would not do.
 
 Four at a time added 48 MiB to a process that uploads 200 MB (s3fs's own 50 MiB parts add 500)."""
 LARGEST_COPY = 5 * 2**30
@@ -56,6 +57,7 @@ LARGEST_COPY = 5 * 2**30
 UNORDERED_BUCKETS = "--x-s3"
 """How the names of directory buckets (S3 Express) end, which list in no order."""
 _PARTS_AT_ONCE = 4
+_MOST_PARTS = 10_000
 _BULK = 1000
 # The last: servers that have no uploads.
 _NOT_KNOWN = ("NotImplemented", "MethodNotAllowed", "not implemented", "NoSuchUpload")
@@ -545,7 +547,6 @@ class S3Backend(FsspecBackend):
     conditional: ClassVar[bool] = True
     knows_obstore: ClassVar[bool] = True
     streams: ClassVar[bool] = True
-    upload_options: ClassVar[dict[str, Any]] = {"chunksize": PART_BYTES, "max_concurrency": _PARTS_AT_ONCE}
 
     def _forced_options(self) -> dict[str, Any]:
         """Sign URLs by version 4, as every region takes them; botocore falls back to version 2 unless told."""
@@ -588,6 +589,11 @@ class S3Backend(FsspecBackend):
 
     def _put_options(self, content_type: str) -> dict[str, Any]:
         return {"ContentType": content_type}
+
+    def _file_options(self, size: int) -> dict[str, Any]:
+        # s3fs makes parts larger only where it chooses their size.
+        part_bytes = max(PART_BYTES, math.ceil(size / _MOST_PARTS))
+        return {"chunksize": part_bytes, "max_concurrency": _PARTS_AT_ONCE}
 
     def put(
         self, key: str, data: bytes, content_type: str, *, if_absent: bool = False, if_token: str | None = None

@@ -24,7 +24,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from fsmedia import MediaContent, MediaError, MediaNotFoundError, MediaStore, StorageError
-from fsmedia.storage import open_backend
+from fsmedia.storage import open_backend, s3
 from fsmedia.storage.fsspec_backend import FsspecBackend
 from fsmedia.storage.port import Entry
 from fsmedia.storage.s3 import PART_BYTES
@@ -636,3 +636,14 @@ def test_a_part_that_fails_ends_the_upload_and_the_others(moto_storage, monkeypa
         )
     assert (begun, done, sorted(ended), list(backend.uploads())) == ([1, 2, 3, 4], [], [1, 2, 4], [])
     assert backend.head("runs/large") is None
+
+
+def test_a_file_has_no_more_parts_than_s3_takes(moto_storage, monkeypatch, tmp_path):
+    """One of 53 GB was refused after 50: s3fs makes parts larger only where it chooses their size."""
+    monkeypatch.setattr(s3, "_MOST_PARTS", 3)
+    backend, file = opened(moto_storage)._backend, tmp_path / "four parts"
+    file.write_bytes(os.urandom(3 * PART_BYTES + 5))
+    with moto_storage.counted() as requests:
+        backend.put_file("runs/large", file, file.stat().st_size, "video/mp4")
+    assert requests["put_part"] == 3
+    assert backend.read("runs/large") == file.read_bytes()
