@@ -61,6 +61,7 @@ from fsmedia.format import keys
 from fsmedia.format.layout import VIEW_MAX_AGE, as_age
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.storage import SEEK_BLOCK, Entry, address, open_backend
+from fsmedia.storage.fsspec_backend import each_of
 from fsmedia.storage.listing import NestedStores
 
 if TYPE_CHECKING:
@@ -1493,9 +1494,19 @@ class MediaFileSystem(AsyncFileSystem, metaclass=_CachedByFolder):
         with ErrorContext(key):
             return await self._in_thread(records.check_range, self._backend, key, data, start, end)
 
-    async def _cat(self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any) -> Any:
-        many = recursive or not _is_path(path) or has_magic(stringify_path(path))
-        return await super()._cat(path, recursive, on_error, **({"bulk": True} if many else {}), **kwargs)
+    async def _cat(
+        self, path: Any, recursive: bool = False, on_error: str = "raise", batch_size: int | None = None, **kwargs: Any
+    ) -> Any:
+        if not (recursive or not _is_path(path) or has_magic(stringify_path(path))):
+            return await super()._cat(path, recursive, on_error, batch_size, **kwargs)
+        if on_error != "raise":
+            return await super()._cat(path, recursive, on_error, batch_size, bulk=True, **kwargs)
+        # fsspec's own way makes a task for each, and looks at all that are under way whenever one is done.
+        paths, at_once = await self._expand_path(path, recursive=recursive), batch_size or self.batch_size
+        jobs = [partial(self._cat_file, each, bulk=True, **kwargs) for each in paths]
+        found = await each_of(jobs, len(paths) if at_once == -1 else at_once)
+        is_one = len(paths) == 1 and not isinstance(path, list) and paths[0] == self._strip_protocol(path)
+        return found[0] if is_one else dict(zip(paths, found, strict=True))
 
     async def _get_file(self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any) -> None:
         # `_get` makes local folders first: what is one here is a folder there, and needs no request.

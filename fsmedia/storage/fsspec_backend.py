@@ -488,6 +488,27 @@ async def read_up_to(read: Callable[..., Awaitable[bytes]], most: int | None) ->
     return bytes(data)
 
 
+async def each_of(jobs: Sequence[Callable[[], Coroutine[Any, Any, T]]], most: int) -> list[T]:
+    """Do several things, up to so many at once; return what each gives, in their order. After an error none begins."""
+    if most <= 0:
+        raise ValueError("at least one must be done at once")
+    waiting = iter(enumerate(jobs))
+    found: dict[int, T] = {}
+
+    # A folder of 10,000 media must not open 10,000 connections; and a task for each of them, with a turn at a
+    # semaphore, takes as long as a fifth of a request.
+    async def work() -> None:
+        for index, job in waiting:
+            found[index] = await job()
+
+    try:
+        await asyncio.gather(*(work() for _ in range(min(most, len(jobs)))))
+    finally:
+        for _ in waiting:
+            pass
+    return [found[index] for index in range(len(jobs))]
+
+
 async def _repeated(call: Callable[[], Awaitable[T]]) -> T:
     with suppress(TimeoutError, ConnectionError):
         return await call()
@@ -772,17 +793,7 @@ class FsspecBackend(Backend):
             return [self._ask(key, partial(self._sync, job)) for job in jobs]
 
         async def all_of() -> list[T]:
-            waiting = iter(enumerate(jobs))
-            found: dict[int, T] = {}
-
-            # A folder of 10,000 media must not open 10,000 connections; and a task for each of them, with a turn at a
-            # semaphore, takes as long as a fifth of a request.
-            async def work() -> None:
-                for index, job in waiting:
-                    found[index] = await job()
-
-            await asyncio.gather(*(work() for _ in range(min(CONCURRENCY, len(jobs)))))
-            return [found[index] for index in range(len(jobs))]
+            return await each_of(jobs, CONCURRENCY)
 
         if large:
             return self._read_whole(large, all_of)

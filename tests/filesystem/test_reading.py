@@ -21,7 +21,7 @@ from fsmedia.core import records
 from fsmedia.filesystem import media_filesystem
 from fsmedia.format.keys import VIEWS
 from fsmedia.storage import SEEK_BLOCK, Exclusion
-from fsmedia.storage.fsspec_backend import FsspecBackend
+from fsmedia.storage.fsspec_backend import FsspecBackend, each_of
 from tests.conftest import on
 from tests.contract.specimens import R1, png, put, raised
 from tests.filesystem.conftest import DATA, EVERYWHERE, QUICK, files_in, made, opened, written
@@ -108,7 +108,12 @@ def test_parts_and_what_is_missing_and_found(storage, fs):
     raised(IsADirectoryError, fs.open, "runs/r1")
     assert fs.find("runs/no") == []
     assert fs.find("runs/r1/x.txt") == fs.ls("runs/r1/x.txt", detail=False) == ["runs/r1/x.txt"]
-    assert fs.cat(["runs/r1/x.txt", "runs/r1/no.txt"], on_error="omit") == {"runs/r1/x.txt": b"x"}
+    both = ["runs/r1/x.txt", "runs/r1/no.txt"]
+    for at_once in (1, 2, -1, None):
+        assert fs.cat(both, on_error="omit", batch_size=at_once) == {"runs/r1/x.txt": b"x"}
+        found = fs.cat(both, on_error="return", batch_size=at_once)
+        assert (found[both[0]], type(found[both[1]])) == (b"x", errors.MediaNotFoundError)
+        raised(errors.MediaNotFoundError, fs.cat, both, batch_size=at_once)
     fs.rm("runs/r1", recursive=True)
     fs.pipe({"runs/r1/a.txt": b"1", "runs/r1/sub/b.txt": b"2", "runs/r2/c.txt": b"3"})
     files, folders = ["runs/r1/a.txt", "runs/r1/sub/b.txt", "runs/r2/c.txt"], ["runs/r1", "runs/r2"]
@@ -117,6 +122,30 @@ def test_parts_and_what_is_missing_and_found(storage, fs):
     assert fs.find("runs", maxdepth=1, withdirs=True) == ["runs", *folders]
     assert (fs.glob("runs/r*/?.txt"), fs.glob("runs/*")) == (["runs/r1/a.txt", "runs/r2/c.txt"], folders)
     assert fs.du("runs", total=False) == dict.fromkeys(files, 1)
+
+
+def test_after_an_error_no_other_of_many_reads_begins():
+    """Who asked for 10,000 media, and hears of one that is gone, neither waits for the rest nor pays for it."""
+    begun = []
+
+    async def read(number):
+        begun.append(number)
+        await asyncio.sleep(0)
+        if number == 3:
+            raise OSError("gone")
+        return number
+
+    async def both():
+        assert await each_of([partial(read, number) for number in (7, 5, 9)], 2) == [7, 5, 9]
+        begun.clear()
+        with pytest.raises(OSError, match="gone"):
+            await each_of([partial(read, number) for number in range(1000)], 4)
+        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+        with pytest.raises(ValueError, match="at least one"):
+            await each_of([], -2)
+
+    asyncio.run(both())
+    assert len(begun) < 50
 
 
 @EVERYWHERE
