@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import import_module
+from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -485,7 +486,7 @@ class AzureBackend(FsspecBackend):
         answer: _Listed = self._ask(folder or None, lambda: self._sync(page))
         return answer
 
-    def _pages(self, folder: str, **options: Any) -> Iterator[Page]:
+    def _pages(self, folder: str, waiting: Event | None = None, /, **options: Any) -> Iterator[Page]:
         """List what lies below a folder, 5,000 blobs a request."""
 
         def ask(token: str | None) -> Page:

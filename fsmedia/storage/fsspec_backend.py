@@ -23,6 +23,7 @@ from functools import partial
 from operator import itemgetter
 from os import getpid
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self, TypeVar, cast
 from urllib.parse import quote
 
@@ -1152,7 +1153,8 @@ class FsspecBackend(Backend):
         does not reach the folders below.
         """
         if self.one_level is not None:
-            yield from self._key_order.entries(ahead(self._pages(prefix)))
+            waiting = Event()
+            yield from self._key_order.entries(ahead(self._pages(prefix, waiting), waiting))
             return
 
         def inside(each: tuple[str, Entry | None]) -> list[tuple[str, Entry | None]] | None:
@@ -1173,8 +1175,9 @@ class FsspecBackend(Backend):
             return None
         return [entry.key for page in self._pages(folder, **{self.page_size: most}) for entry in page.entries]
 
-    def _pages(self, folder: str, **options: Any) -> Iterator[Page]:
-        raise NotImplementedError(folder, options)
+    def _pages(self, folder: str, waiting: Event | None = None, /, **options: Any) -> Iterator[Page]:
+        """List what lies below a folder; `waiting`: is set while somebody has nothing to do but to wait for them."""
+        raise NotImplementedError(folder, waiting, options)
 
     def _page_of(
         self, infos: Iterable[Mapping[str, Any]], name: str, prefixes: Iterable[str], token: str | None

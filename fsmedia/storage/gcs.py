@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 from functools import partial
 from secrets import token_hex
+from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import quote
 
@@ -229,7 +230,7 @@ class GCSBackend(FsspecBackend):
         with ErrorTranslator(key, self._secrets):
             return str(self.fs.sign(self._path(key), expiration=seconds, version="v4", **options))
 
-    def _pages(self, folder: str, **options: Any) -> Iterator[Page]:
+    def _pages(self, folder: str, waiting: Event | None = None, /, **options: Any) -> Iterator[Page]:
         def ask(token: str | None) -> Page:
             found = self._page(folder, **options, **({} if token is None else {"pageToken": token}))
             after = found.get("nextPageToken") or None

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from datetime import datetime
 from itertools import chain, count, islice
 from operator import attrgetter
-from threading import Thread
+from threading import Event, Thread
 from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar
 
 from fsmedia.errors import InvalidReferenceError, StorageError
@@ -84,11 +84,18 @@ def pages(ask: Callable[[str | None], Page], folder: str) -> Iterator[Page]:
         check_new((token,))
 
 
-def ahead(found: Iterator[Page]) -> Iterator[Page]:
-    """Give pages, and from the second on ask for the next one meanwhile: who got so far mostly wants them all."""
+def ahead(found: Iterator[Page], waiting: Event | None = None) -> Iterator[Page]:
+    """Give pages, and from the second on ask for the next one meanwhile: who got so far mostly wants them all.
+
+    `waiting`: is set while there is nothing to do but to wait for one that somebody wants.
+    """
+    waiting = waiting or Event()
     coming: Future[Page | None] | None = None
     for number in count():
+        if number:
+            waiting.set()
         page = next(found, None) if coming is None else coming.result()
+        waiting.clear()
         if page is None:
             return
         coming = _asked_for(found) if number and page.token is not None else None

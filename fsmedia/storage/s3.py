@@ -4,6 +4,8 @@ Where obstore is wanted and can stand in it reads and writes the objects, with t
 region that botocore has found.
 """
 
+# Longer than 1,000 lines: by which client a call goes is said here for each, and what proves its answer.
+
 from __future__ import annotations
 
 import asyncio
@@ -12,10 +14,12 @@ import math
 import os
 import re
 from base64 import b64decode, b64encode
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from html import unescape
 from importlib import import_module
+from threading import Event
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar, cast
 from urllib.parse import unquote_plus, urlsplit
 
@@ -92,7 +96,13 @@ _CARRIED: dict[str, frozenset[str] | None] = {
 }  # fmt: skip
 """Options of s3fs that mean the same with obstore; their values are looked at when the client is made."""
 _PARSED = "before-parse.s3.*"
-_LAST = b"</Contents>"
+_LAST, _AFTER = b"</Contents>", b"<NextContinuationToken>"
+_TRUNCATED = b"<IsTruncated>true</IsTruncated>"
+_follow: ContextVar[Sequence[Callable[[str], None]]] = ContextVar("_follow", default=())
+"""What the coroutine that asks for a page does with the token of the next one, as soon as that has come. Empty when it
+has: connections that were opened meanwhile keep its context, and would keep the pages."""
+_TURNS = 3
+"""Of the loop, until a request is sent that was begun: that of its task, that of what writes it, and one to spare."""
 _LONGEST_HEAD = 64 * 1024  # far more than any; the expression takes 70 bytes of memory for each of its bytes
 _OF_OBJECTS = ("Key", "Size", "LastModified", "ETag", "StorageClass")
 # What all known servers write of XML: elements without attributes, and at most one level of others in them. A plus sign
@@ -217,6 +227,25 @@ def _pay_in_query(request: Any, signature_version: str, **_: Any) -> None:
         del request.headers[_PAYER]
 
 
+async def _read_listing(operation_model: Any, response_dict: Any, **rest: Any) -> None:
+    """Tell whoever wants to know it what the next page is asked for with; then read the objects of this one."""
+    if operation_model.name != "ListObjectsV2":
+        return
+    if (begin := _follow.get()) and (told := _after(response_dict["body"])):
+        begin[0](told)
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+    _read_objects(operation_model, response_dict, **rest)
+
+
+def _after(body: bytes) -> str:
+    """Return what the next page is asked for with, as far as this shows at a glance; empty: nothing."""
+    begin = body.find(_AFTER) + len(_AFTER)
+    end = body.find(b"<", begin)
+    is_told = _TRUNCATED in body and begin >= len(_AFTER) and end >= 0
+    return unescape(body[begin:end].decode(errors="replace")) if is_told else ""
+
+
 def _read_objects(operation_model: Any, response_dict: Any, customized_response_dict: Any, **_: Any) -> None:
     """Read the objects of a listing in a tenth of botocore's time; it reads the rest, and all where anything is odd."""
     if operation_model.name != "ListObjectsV2":
@@ -285,7 +314,7 @@ class CheckedS3FileSystem(S3FileSystem):
             # Before botocore looks whether an answer is an error after all: it reads all of a listing for that.
             events, looks = client.meta.events, getattr(handlers, "_handle_200_error", None)
             events.unregister(_PARSED, looks)
-            for handler in filter(None, (_read_objects, looks)):
+            for handler in filter(None, (_read_listing, looks)):
                 events.register_first(_PARSED, handler)
         return client
 
@@ -748,11 +777,34 @@ class S3Backend(FsspecBackend):
             told["sha256"] = b64decode(found["ChecksumSHA256"]).hex()
         return {**found, **told}
 
-    def _pages(self, folder: str, **options: Any) -> Iterator[Page]:
-        """List what lies below a folder, 1,000 keys or names a request."""
+    def _pages(self, folder: str, waiting: Event | None = None, /, **options: Any) -> Iterator[Page]:
+        """List what lies below a folder, 1,000 keys or names a request.
+
+        Who waits for a page wants the next one, too: that is asked for when the answer has come, before it is read.
+        """
+        early: dict[str, asyncio.Task[dict[str, Any]]] = {}
+
+        async def listed(token: str | None) -> dict[str, Any]:
+            _follow.set(follow := [begin])
+            after = {} if token is None else {"ContinuationToken": token}
+            try:
+                return cast("dict[str, Any]", await self.fs._call_s3(**self._listing(folder), **options, **after))
+            finally:
+                follow.clear()
+
+        def begin(token: str) -> None:
+            # One that nobody has asked for yet is enough.
+            if waiting is not None and waiting.is_set() and not early:
+                early[token] = asyncio.ensure_future(listed(token))
+                # Where nobody wants the page after all its failure is nobody's affair.
+                early[token].add_done_callback(lambda done: done.cancelled() or done.exception())
+
+        async def page(token: str | None) -> dict[str, Any]:
+            begun = None if token is None else early.pop(token, None)
+            return await (begun or listed(token))
 
         def ask(token: str | None) -> Page:
-            found = self._page(folder, **options, **({} if token is None else {"ContinuationToken": token}))
+            found: dict[str, Any] = self._ask(folder or None, lambda: self._sync(page, token))
             contents, prefixes = found.get("Contents", ()), [each["Prefix"] for each in found.get("CommonPrefixes", ())]
             after = found.get("NextContinuationToken") if found.get("IsTruncated") else None
             return Page(self._listed_entries(contents), [self._named(each).rstrip("/") for each in prefixes], after)
@@ -771,10 +823,12 @@ class S3Backend(FsspecBackend):
                 found.append(Entry(name[begin:], item["Size"], item.get("LastModified"), token, md5))
         return found
 
-    def _page(self, folder: str, method: str = "list_objects_v2", **options: Any) -> dict[str, Any]:
+    def _listing(self, folder: str, method: str = "list_objects_v2") -> dict[str, str]:
         bucket, path = self._split(folder.rstrip("/"))
-        asked = {"Bucket": bucket, "Prefix": f"{path}/" if path else "", **options}
-        return cast("dict[str, Any]", self._request(folder or None, method, **asked))
+        return {"method": method, "Bucket": bucket, "Prefix": f"{path}/" if path else ""}
+
+    def _page(self, folder: str, method: str = "list_objects_v2", **options: Any) -> dict[str, Any]:
+        return cast("dict[str, Any]", self._request(folder or None, **self._listing(folder, method), **options))
 
     def _marked_pages(self, folder: str, method: str, second: str) -> Iterator[dict[str, Any]]:
         """Give the pages of a listing that goes on behind a key and a second marker."""

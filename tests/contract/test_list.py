@@ -4,17 +4,21 @@ import asyncio
 import json
 import os
 import subprocess
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from fsspec.asyn import sync
 
 from fsmedia import InvalidMediaError, MediaContent, MediaMetadata, Reference, RetentionPolicy
 from fsmedia.format import keys
+from fsmedia.storage import s3
 from tests.catalogs import old_enough
 from tests.conftest import on, storages
 from tests.contract.specimens import PNG, R1, WAV, png, put, raised
 from tests.protocol.wire import counted
+from tests.servers import WrongAnswer
 from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, ObjectStorage
 from tests.surfaces.commands import fsmedia
 from tests.transfers import opened
@@ -139,6 +143,48 @@ def test_a_run_costs_one_listing_and_reads_no_sidecar(object_storage, clock):
     with object_storage.counted() as requests:
         assert list(store.list(run_id="r1")) == mine
     assert requests == {"list": 1}
+
+
+def test_who_waits_for_a_page_has_the_next_one_asked_for_before_it_is_read(moto_storage, monkeypatch):
+    store = opened(moto_storage)
+    made = sorted(store.store_many([(png(), R1)] * 15))
+    backend, told = store._backend, []
+    call, read, follows = backend.fs._call_s3, s3._read_objects, []
+
+    async def asked(*args, **options):
+        told.append("ask")
+        follows.append(s3._follow.get())
+        return await call(*args, **options)
+
+    monkeypatch.setattr(backend.fs, "_call_s3", asked)
+    monkeypatch.setattr(s3, "_read_objects", lambda *args, **rest: (told.append("read"), read(*args, **rest)))
+    paged = WrongAnswer("LIST", change="sorted", page=5)
+    with moto_storage.server.answering(paged), moto_storage.counted() as requests:
+        found = backend.entries("runs")
+        assert [next(found).key for _ in range(6)] == sorted([*made, *(f"{each}.meta" for each in made)])[:6]
+        # The first page may be all that is wanted; from the second on one more is under way, and not two.
+        for thread in threading.enumerate():
+            if thread.name == "fsmedia-pages":
+                thread.join(60)
+        assert told == ["ask", "read", "ask", "ask", "read", "read"]
+        assert len([*found]) == 24
+    assert requests == {"list": 6} == {"list": told.count("ask")}
+    assert not any(follows), "connections keep them, and all that they lead to"
+
+    async def others():
+        return asyncio.all_tasks() - {asyncio.current_task()}
+
+    async def ended(before):
+        while under_way := await others() - before:
+            await asyncio.wait(under_way)
+
+    # Who was interrupted while it waited does not say so.
+    (waiting := threading.Event()).set()
+    with moto_storage.server.answering(paged), moto_storage.counted() as requests:
+        before = sync(backend.fs.loop, others)
+        next(backend._pages("runs", waiting))
+        sync(backend.fs.loop, ended, before)
+    assert requests == {"list": 2}
 
 
 def test_listing_hides_what_is_no_media(storage, store):

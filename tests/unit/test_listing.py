@@ -20,7 +20,7 @@ from fsmedia.storage import listing as listings
 from fsmedia.storage.fsspec_backend import entry_of
 from fsmedia.storage.listing import KeyOrder, NestedStores, Page, ahead, level, pages, sort_entries
 from fsmedia.storage.port import Entry
-from fsmedia.storage.s3 import _read_objects
+from fsmedia.storage.s3 import _after, _read_objects
 from tests.contract.specimens import raised
 
 START = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
@@ -348,3 +348,18 @@ def test_no_page_takes_long(middle: bytes) -> None:
         _read_objects(LIST_OBJECTS, {"body": page, "headers": {}, "status_code": 200}, own := {})
         assert not own
     assert time.process_time() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("page", "after"),
+    [
+        ("<IsTruncated>true</IsTruncated><NextContinuationToken>a&amp;b+/=</NextContinuationToken>", "a&b+/="),
+        ("<NextContinuationToken>a</NextContinuationToken><Contents/><IsTruncated>true</IsTruncated>", "a"),
+        ("<IsTruncated>false</IsTruncated><NextContinuationToken>a</NextContinuationToken>", ""),
+        ("<IsTruncated>true</IsTruncated><NextContinuationToken>cut o", ""),
+        ("<IsTruncated>true</IsTruncated>", ""),
+        ("", ""),
+    ],
+)
+def test_what_the_next_page_is_asked_for_with(page: str, after: str) -> None:
+    assert _after(page.encode()) == after
