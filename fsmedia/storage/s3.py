@@ -4,8 +4,6 @@ Where obstore is wanted and can stand in it reads and writes the objects, with t
 region that botocore has found.
 """
 
-# Longer than 1,000 lines: by which client a call goes is said here for each, and what proves its answer.
-
 from __future__ import annotations
 
 import asyncio
@@ -235,7 +233,7 @@ async def _read_listing(operation_model: Any, response_dict: Any, **rest: Any) -
         begin[0](told)
         for _ in range(_TURNS):
             await asyncio.sleep(0)
-    _read_objects(operation_model, response_dict, **rest)
+    _read_objects(response_dict, **rest)
 
 
 def _after(body: bytes) -> str:
@@ -246,10 +244,8 @@ def _after(body: bytes) -> str:
     return unescape(body[begin:end].decode(errors="replace")) if is_told else ""
 
 
-def _read_objects(operation_model: Any, response_dict: Any, customized_response_dict: Any, **_: Any) -> None:
+def _read_objects(response_dict: Any, customized_response_dict: Any, **_: Any) -> None:
     """Read the objects of a listing in a tenth of botocore's time; it reads the rest, and all where anything is odd."""
-    if operation_model.name != "ListObjectsV2":
-        return
     body = response_dict["body"]
     begin, end = body.find(b"<Contents>"), body.rfind(_LAST) + len(_LAST)
     found: list[dict[str, Any]] = []

@@ -293,7 +293,7 @@ def objects_read(page: bytes, *, fast: bool) -> tuple[str, list[object], bool]:
     """Read a listing: what it says but for its objects, these, and whether they were read by us."""
     answer, own = {"body": page, "headers": {}, "status_code": 200}, {}
     if fast:
-        _read_objects(LIST_OBJECTS, answer, own)
+        _read_objects(answer, own)
     try:
         told = RestXMLParser().parse(answer, LIST_OBJECTS.output_shape) | own
     except (ResponseParserError, ValueError, TypeError) as error:
@@ -345,7 +345,7 @@ def test_no_page_takes_long(middle: bytes) -> None:
         PAGES[0].replace(b"<Key>", b"<Key>" + middle, 1),
         PAGES[0].replace(b"<Contents>", b"<Contents>" + middle),
     ):
-        _read_objects(LIST_OBJECTS, {"body": page, "headers": {}, "status_code": 200}, own := {})
+        _read_objects({"body": page, "headers": {}, "status_code": 200}, own := {})
         assert not own
     assert time.process_time() - begun < 5
 
