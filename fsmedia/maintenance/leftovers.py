@@ -59,7 +59,11 @@ def spooled(grace: timedelta) -> Iterator[tuple[str, int]]:
         for item in items:
             if (name := _SPOOLED.fullmatch(item.name)) is None:
                 continue
-            found, wait = item.stat(follow_symlinks=False), SPOOL_GRACE if name[1] else UNSIGNED_GRACE
+            wait = SPOOL_GRACE if name[1] else UNSIGNED_GRACE
+            try:
+                found = item.stat(follow_symlinks=False)
+            except FileNotFoundError:  # its process is done with it; many share this folder
+                continue
             ours = found.st_uid == os.geteuid() and found.st_mode == stat.S_IFREG | 0o600 and found.st_nlink == 1
             # Of some age too: to a container that shares the folder, the number of a living process may mean none.
             is_old = time.time() - found.st_mtime > max(grace, wait).total_seconds()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import pytest
 
 from fsmedia import MediaContent, MediaMetadata
 from fsmedia.format import keys
+from fsmedia.maintenance import leftovers
 from tests.conftest import make_storage
 from tests.servers import RcloneServer
 from tests.storages import AZURE, GCS, LOCAL, S3_RCLONE, LocalStorage, S3Storage, Storage
@@ -173,6 +175,23 @@ def test_a_killed_process_leaves_no_bytes_in_the_temporary_folder_but_copies_tha
     assert old.exists()
     told(repair=True)
     assert {path.name for path in spool.iterdir()} == {*(path.name for path in kept), "fsmedia-abcd_fg4"}
+
+
+def test_a_copy_that_goes_while_the_temporary_folder_is_read_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every process of the machine puts files there and takes them away; one that went was told as a broken folder."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    paths = {str(tmp_path / f"fsmedia-abcd_f{number:02}") for number in range(9)}
+    for path in map(Path, paths):
+        path.touch(0o600)
+        os.utime(path, (1, 1))  # 1970
+    found = leftovers.spooled(timedelta(0))
+    first, _ = next(found)
+    left = {first, *sorted(paths - {first})[::2]}
+    for path in paths - left:
+        Path(path).unlink()
+    assert {first, *(path for path, _ in found)} == left
 
 
 # -- a sync, killed ----------------------------------------------------------------------------------------
