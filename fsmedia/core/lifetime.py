@@ -369,7 +369,7 @@ def _facts(reference: str, data: bytes | None) -> dict[str, Any]:
     with suppress(CorruptSidecarError):
         if data is not None:
             metadata = Sidecar.parse(data, reference).metadata(reference)
-            return {"size_bytes": metadata.size_bytes, **telemetry.media_facts(vars(metadata))}
+            return {"size_bytes": metadata.get("size_bytes", 0), **telemetry.media_facts(metadata)}
     return {}
 
 

@@ -43,7 +43,7 @@ from fsmedia.format.messages import InlineReference
 from fsmedia.format.policy import expires_at, find_policy
 from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.models import MediaContent, MediaMetadata, MediaRecord, OrganizationMode, Reference, local_copy
+from fsmedia.models import MediaContent, MediaRecord, OrganizationMode, Reference, local_copy
 from fsmedia.models.selection import Selection
 from fsmedia.storage import SEEK_BLOCK, Backend, Entry, ReadableFile
 from fsmedia.storage.address import SCHEME, conf_stores, find_store, is_root, split_media_url
@@ -782,8 +782,8 @@ def content_of(entry: Entry, sidecar: Sidecar | None, configuration: Configurati
     """Return the content of a media item, with its bytes named by a path of this machine, else by reference."""
     reference = entry.key
     if sidecar is None:
-        metadata: MediaMetadata = foreign_record(entry, configuration)
-        fields: dict[str, Any] = {"mime_type": metadata.mime_type}
+        metadata = vars(foreign_record(entry, configuration))
+        fields: dict[str, Any] = {"mime_type": metadata["mime_type"]}
     else:
         # Validates all of it: damage is reported wherever it is, not only in the fields below.
         metadata = sidecar.metadata(reference)
@@ -795,7 +795,7 @@ def content_of(entry: Entry, sidecar: Sidecar | None, configuration: Configurati
     else:
         fields["file_path"] = path
     if telemetry.is_observed():
-        facts = telemetry.media_facts(vars(metadata))
+        facts = telemetry.media_facts(metadata)
         telemetry.add_facts("retrieve", reference=reference, size_bytes=entry.size, **facts)
     try:
         return MediaContent(**fields)._guessed()

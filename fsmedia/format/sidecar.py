@@ -7,10 +7,13 @@ survive a rewrite. Pure: bytes in, bytes out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
+from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 from fsmedia.errors import CorruptSidecarError, InvalidMediaError, InvalidReferenceError, MediaError
 from fsmedia.format.keys import MAX_SIDECAR_BYTES, check_marker, pointer_of
@@ -25,6 +28,7 @@ from fsmedia.models import (
     attributes,
     mime,
 )
+from fsmedia.models.base import explain
 from fsmedia.models.text import safe_file_name
 
 if TYPE_CHECKING:
@@ -47,7 +51,7 @@ _OPTIONAL = ("conversation_id", "session_id", "provider_id", "policy_name")
 _USERS = {"run_id", "conversation_id", "session_id", "provider_id", "message_idx", "part_idx", "policy_name", "xattrs"}
 # What describes the bytes, or one write of them.
 _FACT_KEYS = {"fsmedia", *_TYPES} - _USERS
-ModelT = TypeVar("ModelT", MediaMetadata, MediaRecord, Retention)
+ModelT = TypeVar("ModelT", MediaRecord, Retention)
 _VERIFY = "verify the store; store.open(reference) still reads the bytes"
 
 
@@ -176,9 +180,15 @@ class Sidecar:
         """Write the document: UTF-8 JSON, two blanks of indentation, as PromptKit does."""
         return to_json(self.values, indent=2)
 
-    def metadata(self, reference: str) -> MediaMetadata:
-        """Return PromptKit's part of it."""
-        return _model(MediaMetadata, METADATA_FIELDS, self.values, reference)
+    def metadata(self, reference: str) -> dict[str, Any]:
+        """Return those of PromptKit's fields that it has, checked as `MediaMetadata` checks them."""
+        # Without making one, which took longer than the check: who retrieves a media wants to know no more.
+        values = {name: value for name, value in self.values.items() if value is not None}
+        try:
+            checked: dict[str, Any] = _metadata_validator().validate_python(values)
+        except ValidationError as error:
+            raise _wrong(explain(error, MediaMetadata.__name__), reference) from None
+        return checked
 
     def content_values(self, reference: str) -> dict[str, Any]:
         """Return what makes a `MediaContent`, unchecked: type, policy and what describes it."""
@@ -319,4 +329,16 @@ def _model(kind: type[ModelT], names: Iterable[str], values: Mapping[str, Any], 
     try:
         return kind(**{name: value for name in names if (value := values.get(name)) is not None})
     except MediaError as error:
-        raise _corrupt(f"has wrong values ({error.problem})", reference) from None
+        raise _wrong(error, reference) from None
+
+
+def _wrong(error: MediaError, reference: str) -> CorruptSidecarError:
+    return _corrupt(f"has wrong values ({error.problem})", reference)
+
+
+@cache
+def _metadata_validator() -> Any:
+    """Return what checks a mapping as `MediaMetadata` does, and leaves out what is none of its fields."""
+    fields = {name: MediaMetadata.model_fields[name].rebuild_annotation() for name in METADATA_FIELDS}
+    make: Any = TypedDict  # of names that no type checker can know
+    return TypeAdapter(make("Metadata", fields, total=False)).validator

@@ -30,11 +30,9 @@ _SHOWN = 40  # characters of a text that is longer than twice as many
 def _instant(value: Any) -> Any:
     """Return None for every spelling of "no time given"."""
     # None, 0, the year 1 (Go's zero) and 1970 (Unix's).
-    if value is None or (isinstance(value, int | float) and value == 0):
-        return None
-    if isinstance(value, str) and value.startswith(("0001-01-01T", "1970-01-01T00:00:00Z")):
-        return None
-    return value
+    if isinstance(value, str):
+        return None if value.startswith(("0001-01-01T", "1970-01-01T00:00:00Z")) else value
+    return None if isinstance(value, int | float) and value == 0 else value
 
 
 def _utc(value: datetime | None) -> datetime | None:

@@ -98,6 +98,27 @@ def test_what_is_written_is_promptkits_json_and_ours_after_it() -> None:
     assert tuple(values["content"]) == models.CONTENT_FIELDS
 
 
+ODD = st.sampled_from([
+    None, "", "x", "x" * 4097, "\ud800", 0, -1, 7, 2**70, 1.0, 0.5, True, [], {}, "image/png", "no type", "2026-03-04",
+    "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59-10:00", "2026-03-04T05:06:07+02:00",
+])  # fmt: skip
+
+
+@given(METADATA, st.dictionaries(st.sampled_from((*sidecars.METADATA_FIELDS, "attributes", "later")), ODD, max_size=4))
+def test_metadata_are_checked_as_those_of_a_caller_are(metadata: MediaMetadata, odd: dict[str, Any]) -> None:
+    """No model is made of them, so the same must be refused, in the same words, and the same come out."""
+    values = {**built(metadata, ContentFields(), expires_at=None).values, **odd}
+    named = {name: value for name in sidecars.METADATA_FIELDS if (value := values.get(name)) is not None}
+    try:
+        wanted = MediaMetadata(**named)
+    except errors.InvalidMediaError as error:
+        problem = error.problem
+    else:
+        assert Sidecar(values).metadata(REFERENCE) == {name: getattr(wanted, name) for name in named}
+        return
+    assert problem in str(raised(errors.CorruptSidecarError, lambda: Sidecar(values).metadata(REFERENCE)))
+
+
 @given(st.dictionaries(TEXTS.filter(lambda name: name not in sidecars._TYPES), JSON))
 def test_no_key_is_lost_by_a_rewrite(values: dict[str, Any]) -> None:
     values = {**values, "fsmedia": 1}
@@ -112,7 +133,7 @@ def test_a_record_comes_out_of_what_was_built(metadata, content, expires_at, det
         assert (text[-1], datetime.fromisoformat(text)) == ("Z", expires_at)
     made = built(metadata, content, expires_at=expires_at, detected_mime_type=detected)
     read = parsed(made.dump())
-    assert (read, read.metadata(REFERENCE)) == (made, metadata)
+    assert (read, MediaMetadata(**read.metadata(REFERENCE))) == (made, metadata)
     described = read.content_values(REFERENCE)
     assert ContentFields(**{name: described[name] for name in models.CONTENT_FIELDS if name in described}) == content
     assert read.record(REFERENCE, size) == MediaRecord(
