@@ -481,7 +481,7 @@ def test_no_help_loses_words_or_shows_a_flag_as_a_value() -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_knows_commands_options_and_names_of_stores(shell: str) -> None:
+def test_completion_knows_commands_options_and_names_of_stores(shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     named = {"FSMEDIA_STORE_LAB": "s3://bucket/lab", "FSMEDIA_STORE_LOCAL": "/media"}
     named["_FSMEDIA_COMPLETE"] = f"complete_{shell}"
     for typed, wanted in {
@@ -493,7 +493,10 @@ def test_completion_knows_commands_options_and_names_of_stores(shell: str) -> No
                  "_TYPER_COMPLETE_FISH_ACTION": "get-args"}  # fmt: skip
         shown = CliRunner().invoke(typer_app, [], env={**named, **asked}, prog_name="fsmedia").stdout
         assert all(each in shown for each in wanted), (typed, shown)
-    assert "fsmedia" in CliRunner().invoke(typer_app, ["--show-completion"], env={"SHELL": f"/bin/{shell}"}).stdout
+    # Typer asks which of the processes above this one is a shell: with each of these, and also where there is none.
+    monkeypatch.setattr("shellingham.detect_shell", lambda: (shell, f"/bin/{shell}"))
+    script = CliRunner().invoke(typer_app, ["--show-completion"], prog_name="fsmedia").stdout
+    assert f"_FSMEDIA_COMPLETE=complete_{shell}" in script
 
 
 def test_a_reference_is_never_broken_over_two_lines(url: str, tmp_path: Path) -> None:
