@@ -75,6 +75,14 @@ class MediaState(NamedTuple):
     data: Entry | None
 
 
+class SidecarChangedError(Exception):
+    """Another sidecar lies there than the one that was compared; `state` holds it, and the bytes."""
+
+    def __init__(self, state: MediaState) -> None:
+        super().__init__()
+        self.state = state
+
+
 class _PendingFinding(NamedTuple):
     """A finding whose repair is still to be decided."""
 
@@ -106,17 +114,24 @@ class Repairer:
         return _PendingFinding(self.context, self.result, kind, reference, detail)
 
     def state_of(self, reference: str, seen: bytes | None = None) -> MediaState:
-        """Return what lies at a reference, in one round trip; what is missing or not as seen is looked at twice."""
+        """Return what lies at a reference, in one round trip; what is missing or not as seen is looked at twice.
+
+        `SidecarChangedError` where both are there, and the sidecar is another than `seen`.
+        """
         state = self._look(reference)
         # Whoever calls this drops a finding, or removes something, where part of a media is not there: no report may
         # say whole, and nothing may go, on the strength of one answer.
-        if state.sidecar is None or state.data is None or (seen is not None and state.sidecar != seen):
+        is_part = state.sidecar is None or state.data is None
+        if is_part or seen not in (None, state.sidecar):
             self._confirm(reference, state)
+            # Somebody wrote it since, or the first answer was wrong: what else is wrong was not looked for.
+            if not is_part and seen is not None:
+                raise SidecarChangedError(state)
         return state
 
     def _confirm(self, reference: str, state: MediaState) -> None:
         if self._look(reference) != state:
-            raise _again(_UNSTEADY, reference)
+            raise unsteady(reference)
 
     def _content_of(self, entry: Entry, read: ContentDigest | None = None) -> ContentDigest:
         """Read bytes anew; a repair, whose sidecar will say what they are, needs the same answer twice."""
@@ -125,7 +140,7 @@ class Repairer:
             read = read_digest(self.context.backend, entry.key, entry.size)
         steady = content == read or not self.context.repairs
         if content is None or content.size != entry.size or not steady:
-            raise _again(_UNSTEADY, entry.key)
+            raise unsteady(entry.key)
         return content
 
     def _look(self, reference: str) -> MediaState:
@@ -182,8 +197,8 @@ class Repairer:
         """Report a damaged sidecar, copy it to quarantine, and make a new one of path, bytes and what is left of it."""
         reference = pair.key
         state = self.state_of(reference, seen)
-        if state.sidecar != seen or state.data is None:
-            return  # somebody has changed it; a sidecar without bytes is reported by the next verification
+        if state.sidecar is None or state.data is None:
+            return  # deleted; a sidecar without bytes is reported by the next verification
         kind: FindingKind = "mismatch" if "other bytes" in error.problem or "marker" in error.problem else "sidecar"
         finding = self._found(kind, reference, error.problem)
         old = readable_values(seen)
@@ -273,7 +288,7 @@ class Repairer:
         """
         reference = pair.key
         state = self.state_of(reference, seen)
-        if state.sidecar != seen or state.data is None or pair.data is None:
+        if state.sidecar is None or state.data is None or pair.data is None:
             return
         content = self._content_of(state.data, read)
         sidecar = Sidecar.parse(seen, reference)
@@ -326,7 +341,7 @@ class Repairer:
         if head is None:
             head = context.backend.read_range(keys.bytes_key(reference), 0, HEAD_BYTES)
         state = self.state_of(reference, seen)
-        if head is None or state.sidecar != seen:
+        if head is None or state.sidecar is None or state.data is None:
             return
         sidecar = Sidecar.parse(seen, reference)
         said = promptkit.mime_type_of(str(sidecar.values.get("mime_type") or ""), reference)
@@ -370,7 +385,7 @@ class Repairer:
         if not found:
             return
         state = self.state_of(reference, seen)
-        if state.sidecar != seen or state.data is None or state.data.size != size:
+        if state.sidecar is None or state.data is None or state.data.size != size:
             return
         facts = ", ".join(f"{name} {value}" for name, value in found.items())
         finding = self._found("measures", reference, f"its bytes tell what its sidecar lacks: {facts}")
@@ -410,6 +425,11 @@ class Repairer:
         data = sidecar.without_leaving().dump()
         instant = records.expiry_or_none(data, reference, self.context.configuration)
         commit.rewrite_sidecar(self.context.backend, reference, data, instant, seen=found, change=refuse)
+
+
+def unsteady(reference: str) -> StorageError:
+    """Return the error of a media of which two looks saw something else."""
+    return _again(_UNSTEADY, reference)
 
 
 def _again(problem: str, reference: str) -> StorageError:

@@ -34,11 +34,13 @@ from fsmedia.maintenance.repair import (
     HoldItem,
     Repairer,
     RepairItem,
+    SidecarChangedError,
     SpentDueItem,
     digest_window,
     heal_window,
     lone_bytes,
     repair_window,
+    unsteady,
 )
 from fsmedia.maintenance.survey import (
     YOUNG,
@@ -64,6 +66,7 @@ _NESTED = (
 )
 _WINDOW = 256
 _FEW = 32
+_LOOKS = 3  # comparisons of a media whose sidecar changes meanwhile
 _LEFTOVERS_WINDOW = 100
 _READ_TOGETHER = 500
 _FILE = "it has no sidecar: another program's, or a client's whose store died"
@@ -446,6 +449,23 @@ class _Checker:
             self.result.find("foreign", reference, "bytes lie at a name whose bytes lie elsewhere", harmless=True)
         size = pointer.size if pointer is not None else pair.data.size if pair.data is not None else 0
         self.result.bytes += size
+        for _ in range(_LOOKS):
+            try:
+                self._compare(pair, size, data, read)
+            except SidecarChangedError as changed:
+                state = changed.state
+                data = state.sidecar or b""
+                if pointer is None and state.data is not None and state.data != pair.data:
+                    pair, size = pair._replace(data=state.data), state.data.size
+                    if self.context.deep and (read := read_digest(self.context.backend, reference, size)) is None:
+                        break
+            else:
+                return
+        raise unsteady(reference)
+
+    def _compare(self, pair: ListedPair, size: int, data: bytes, read: ContentDigest | MediaError | None) -> None:
+        """Compare a media with its sidecar; `SidecarChangedError` where another one lies there by now."""
+        reference, pointer = pair.key, keys.pointer_of(pair.key)
         # Shared bytes may be much older than this media.
         written = pair.data if pointer is None else pair.sidecar
         modified = None if written is None else written.modified
@@ -457,15 +477,19 @@ class _Checker:
             self.repairer.broken_sidecar(pair, data, error)
             return
         self.result.needs.append(media)
-        self._type(pair, sidecar, data)
-        if pointer is None:
-            self._bytes(pair, sidecar, data, read)
-        elif sidecar.values.get("size_bytes") != size:
-            wrong = CorruptSidecarError("its sidecar speaks of other bytes than its name (another size)")
-            self.repairer.broken_sidecar(pair, data, wrong)
-        # Last, for it changes the sidecar that the others compare.
-        if self.context.measure:
-            self.repairer.unmeasured(pair, sidecar, data, size, read if isinstance(read, ContentDigest) else None)
+        try:
+            self._type(pair, sidecar, data)
+            if pointer is None:
+                self._bytes(pair, sidecar, data, read)
+            elif sidecar.values.get("size_bytes") != size:
+                wrong = CorruptSidecarError("its sidecar speaks of other bytes than its name (another size)")
+                self.repairer.broken_sidecar(pair, data, wrong)
+            # Last, for it changes the sidecar that the others compare.
+            if self.context.measure:
+                self.repairer.unmeasured(pair, sidecar, data, size, read if isinstance(read, ContentDigest) else None)
+        except SidecarChangedError:
+            self.result.needs.pop()  # the other sidecar may need others
+            raise
 
     def _needs(self, sidecar: Sidecar, reference: str, modified: datetime | None) -> MediaNeeds:
         """Return the objects that a media needs besides its bytes and its sidecar."""

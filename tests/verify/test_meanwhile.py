@@ -1,6 +1,7 @@
 """Somebody stores, deletes, holds, overwrites or syncs in the middle of a repair, before any one of its calls."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 
 from fsmedia import MediaContent, MediaError, MediaMetadata, MediaStore, StorageError
+from fsmedia.core import records
 from fsmedia.format import keys
+from fsmedia.models import VerifyReport
 from fsmedia.storage import Backend
 from tests.conftest import MEMORY_NUMBERS
 from tests.contract.specimens import PNG
@@ -187,6 +190,33 @@ def test_a_repair_and_others_at_once(name: str, shared: bool, act: str, odd: int
     if act == "deletes" and (name, shared) in KNOWN and len(wrong) == 1 and "is back" in wrong[0]:
         return
     assert not wrong, "\n".join(wrong)
+
+
+WRONG: dict[str, Callable[[bytes], bytes]] = {
+    "short": lambda data: data[: len(data) // 2],
+    "another value": lambda data: data.replace(b'"message_idx": ', b'"message_idx": -'),
+    "another digest": lambda data: re.sub(rb'("sha256": "....)....', rb"\g<1>0000", data),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize(("name", "shared"), CASES)
+def test_one_wrong_answer_about_a_sidecar_hides_no_damage(
+    name: str, shared: bool, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The damage that it told was not there at the second look, and the one that was there had not been looked for."""
+
+    def found(report: VerifyReport) -> tuple[Any, ...]:
+        return report.failed, sorted((each.kind, each.key) for each in report.findings), report.media
+
+    def changed(backend: Backend, references: Sequence[str]) -> dict[str, Any]:
+        read = right(backend, references)
+        return {key: WRONG[wrong](data) if isinstance(data, bytes) else data for key, data in read.items()}
+
+    store, right = Case(name, shared=shared).open(), records.read_listed_sidecars
+    wanted = found(store.verify(deep=True))
+    monkeypatch.setattr(records, "read_listed_sidecars", changed)
+    assert found(store.verify(deep=True)) == wanted
 
 
 # -- a sync, and what a sidecar names ---------------------------------------------------------------------------
