@@ -567,8 +567,8 @@ def _users(context: VerifyContext, pointer: Pointer, known: Sequence[str]) -> li
     found: dict[str, _BlobUser] = {}
     names = [entry.key for entry in backend.entries(pointer.refs_folder)]
     for start in range(0, len(names) + 1, _TOGETHER):
-        bodies = _read_listed(backend, names[start : start + _TOGETHER])
-        references = [*known, *(each.decode(errors="replace") for each in bodies if each is not None)]
+        bodies = _read_listed(backend, names[start : start + _TOGETHER], _is_marker)
+        references = [*known, *(_text(each) for each in bodies if each is not None)]
         wanted = [each for each in dict.fromkeys(references) if _is_of(each, pointer) and each not in found]
         sidecars = _read_listed(backend, [keys.sidecar_key(each) for each in wanted])
         held = backend.fetch(reads=[keys.hold_key(each) for each in wanted]).reads
@@ -578,13 +578,24 @@ def _users(context: VerifyContext, pointer: Pointer, known: Sequence[str]) -> li
     return list(found.values())
 
 
-def _read_listed(backend: Backend, wanted: Sequence[str]) -> list[bytes | None]:
-    """Read objects, those that are not found twice: of bytes whose users are not found nothing is reported."""
+def _read_listed(
+    backend: Backend, wanted: Sequence[str], is_sound: Callable[[str, bytes], bool] = lambda *_: True
+) -> list[bytes | None]:
+    """Read objects, those that are not found or unsound twice: of bytes that have no user nothing is reported."""
     found = dict(zip(wanted, backend.fetch(reads=wanted).reads, strict=True))
-    absent = [key for key, data in found.items() if data is None]
-    if absent:
-        found |= zip(absent, backend.fetch(reads=absent).reads, strict=True)
+    doubtful = [key for key, data in found.items() if data is None or not is_sound(key, data)]
+    if doubtful:
+        found |= zip(doubtful, backend.fetch(reads=doubtful).reads, strict=True)
     return [found[key] for key in wanted]
+
+
+def _is_marker(key: str, body: bytes) -> bool:
+    """Tell whether a marker's name is that of the reference in it."""
+    return key.rpartition("/")[2].startswith(keys.marker_prefix(_text(body)))
+
+
+def _text(body: bytes) -> str:
+    return body.decode(errors="replace")
 
 
 def _is_of(reference: str, pointer: Pointer) -> bool:

@@ -15,6 +15,7 @@ from fsmedia.core import records
 from fsmedia.format import keys
 from fsmedia.models import VerifyReport
 from fsmedia.storage import Backend
+from fsmedia.storage.port import Fetched
 from tests.conftest import MEMORY_NUMBERS
 from tests.contract.specimens import PNG
 from tests.storages import MEMORY, MemoryStorage
@@ -192,6 +193,10 @@ def test_a_repair_and_others_at_once(name: str, shared: bool, act: str, odd: int
     assert not wrong, "\n".join(wrong)
 
 
+def found(report: VerifyReport) -> tuple[Any, ...]:
+    return report.failed, sorted((each.kind, each.key) for each in report.findings), report.media
+
+
 WRONG: dict[str, Callable[[bytes], bytes]] = {
     "short": lambda data: data[: len(data) // 2],
     "another value": lambda data: data.replace(b'"message_idx": ', b'"message_idx": -'),
@@ -206,9 +211,6 @@ def test_one_wrong_answer_about_a_sidecar_hides_no_damage(
 ) -> None:
     """The damage that it told was not there at the second look, and the one that was there had not been looked for."""
 
-    def found(report: VerifyReport) -> tuple[Any, ...]:
-        return report.failed, sorted((each.kind, each.key) for each in report.findings), report.media
-
     def changed(backend: Backend, references: Sequence[str]) -> dict[str, Any]:
         read = right(backend, references)
         return {key: WRONG[wrong](data) if isinstance(data, bytes) else data for key, data in read.items()}
@@ -217,6 +219,24 @@ def test_one_wrong_answer_about_a_sidecar_hides_no_damage(
     wanted = found(store.verify(deep=True))
     monkeypatch.setattr(records, "read_listed_sidecars", changed)
     assert found(store.verify(deep=True)) == wanted
+
+
+def test_one_wrong_answer_about_a_marker_hides_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what tells whose the bytes are; without a user they were a leftover of which nothing is said."""
+    store = Case("shared_bytes_changed", shared=True).open()
+    wanted = found(store.verify(deep=True))
+    fetch, wrong = store._backend.fetch, []
+
+    def changed(reads: Sequence[str] = (), heads: Sequence[str] = (), **words: Any) -> Fetched:
+        answer = fetch(reads, heads, **words)
+        if wrong or not all("/refs/" in key for key in reads) or not reads:
+            return answer
+        wrong.extend(reads)
+        return answer._replace(reads=[b"X" + data[1:] if data else data for data in answer.reads])
+
+    monkeypatch.setattr(store._backend, "fetch", changed)
+    assert found(store.verify(deep=True)) == wanted
+    assert wrong
 
 
 # -- a sync, and what a sidecar names ---------------------------------------------------------------------------
