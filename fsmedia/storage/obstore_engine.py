@@ -72,22 +72,24 @@ class StandIn:
     """obstore's clients of the buckets of one filesystem, where it can stand in for that.
 
     `find_obstacle`: says what the filesystem's own client has that obstore's could not have. `make`: a client of a
-    bucket, that asks as the filesystem's own does.
+    bucket, that asks as the filesystem's own does, or only once.
     """
 
     def __init__(
-        self, wanted: Engine, clock: StorageClock, find_obstacle: Callable[[], str], make: Callable[[str], Any]
+        self, wanted: Engine, clock: StorageClock, find_obstacle: Callable[[], str], make: Callable[..., Any]
     ) -> None:
         self.obstacle = ""
         self._refusals: Counter[str] = Counter()
         self._wanted, self._clock, self._find_obstacle, self._make = wanted, clock, find_obstacle, make
         self._stores: dict[str, Any] = {}
+        self._readers: dict[str, Any] = {}
         self._blocking: dict[tuple[str, float], Any] = {}
         self._date_again = 0.0
 
     def forget(self) -> None:
         """Make new clients: the filesystem has a new one."""
         self._stores.clear()
+        self._readers.clear()
         self._blocking.clear()
 
     def takes(self, name: str) -> bool:
@@ -115,6 +117,16 @@ class StandIn:
                 raise InvalidReferenceError(f"obstore can't open {bucket!r}: {self.obstacle}", next_step=step)
             self._stores[bucket] = None if self.why_not(bucket) else made
         return self._stores[bucket]
+
+    def reader(self, bucket: str) -> Any:
+        """Return a client of a bucket for what has a body, as `client` does for all else."""
+        # Where an answer breaks off obstore asks for the rest, if the object is the same still, and a server that knows
+        # no conditions on reads, as rclone, gives the rest of another. One that asks once leaves it to the filesystem.
+        if self.client(bucket) is None:
+            return None
+        if bucket not in self._readers:
+            self._readers[bucket] = self._make(bucket, retries=False)
+        return self._readers[bucket]
 
     def note_refusal(self, bucket: str) -> None:
         """Count that the filesystem itself was given what obstore was refused; in the end it has the bucket alone."""
@@ -276,7 +288,6 @@ class Body:
         failed = translated(error, self._name)
         if not isinstance(failed, Refusal):
             return failed
-        # obstore asked for the rest, and got another object or no part of one: all must be read again.
         return UnexpectedAnswerError(f"the rest of the bytes did not come: {failed.message}")
 
     def close(self) -> None:

@@ -321,7 +321,8 @@ class CheckedS3FileSystem(S3FileSystem):
             return None, 0
         # Not each time: it looks at all connections of s3fs.
         endpoint = (self._s3 or await self.set_session()).meta.endpoint_url
-        store = self.rust.client(asked["Bucket"])
+        reads = method == "get_object"
+        store = self.rust.reader(asked["Bucket"]) if reads else self.rust.client(asked["Bucket"])
         if store is None or ("Range" in asked and endpoint in _RANGES_BY_200):
             return None, 0
         try:
@@ -329,6 +330,8 @@ class CheckedS3FileSystem(S3FileSystem):
         except rust.failures() as failure:
             refusal = rust.translated(failure, asked["Key"])
             if not isinstance(refusal, rust.Refusal):
+                if reads:
+                    return None, 0  # asked once: s3fs asks again
                 raise refusal from None
             if "non-partial" in refusal.message:
                 _RANGES_BY_200.add(endpoint)
@@ -386,7 +389,7 @@ class CheckedS3FileSystem(S3FileSystem):
         obstacle = next((what for what, is_so in found.items() if is_so), "")
         return obstacle and f"botocore is set up with {obstacle}"
 
-    def _new_store(self, bucket: str, limit: float | None = None) -> Any:
+    def _new_store(self, bucket: str, limit: float | None = None, *, retries: bool = True) -> Any:
         """Make a client of obstore's that asks as botocore's does; with a limit, in seconds, for calls that block."""
         store_class: Any = import_module("obstore.store").S3Store
         client = self._s3
@@ -426,7 +429,8 @@ class CheckedS3FileSystem(S3FileSystem):
             ),
             # One that blocks has no second try: the loop makes it. The waits in between are as long as botocore's.
             retry_config={
-                "max_retries": attempts - 1 if limit is None else 0, "retry_timeout": timedelta(seconds=_RETRY_SECONDS),
+                "max_retries": attempts - 1 if retries and limit is None else 0,
+                "retry_timeout": timedelta(seconds=_RETRY_SECONDS),
                 "backoff": {"init_backoff": timedelta(seconds=_FIRST_WAIT)},
             },
             credential_provider=None if anonymous else login if limit is None else known,
@@ -693,8 +697,11 @@ class S3Backend(FsspecBackend):
         answer, refused = await self.fs.by_obstore("get_object", asked)
         if answer is not None:
             body = answer["Body"]
-            data = body.read() if most is None or body.size <= most else read_up_to(body.read, most)
-            return await data, answer["ETag"]
+            try:
+                data = body.read() if most is None or body.size <= most else read_up_to(body.read, most)
+                return await data, answer["ETag"]
+            except ConnectionError:
+                pass  # below
 
         async def read() -> tuple[bytes, str | None]:
             answer = await self.fs.by_botocore("get_object", **asked)
