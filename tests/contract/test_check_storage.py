@@ -72,10 +72,12 @@ def test_each_storage_is_what_it_is_and_nothing_stays(storage, monkeypatch):
     monkeypatch.setattr(check_storage, "Trial", lambda *words: trials.append(Trial(*words)) or trials[-1])
     with storage.counted() if isinstance(storage, ObjectStorage) else nullcontext() as requests:
         report = store.check_storage()
-    assert [each for each in report.checks if each.state == "broken"] == []
-    # Where a replaced file is not there for a moment, that is not seen each time.
+    # Where a replaced file is not there for a moment, that is not seen each time. rclone looks at a file and opens it
+    # then: of one that is replaced in between it may send the new bytes at the length of the old.
+    broken, seldom = states(report, "broken"), {"replace"} if storage.name == S3_RCLONE else set()
+    assert broken <= seldom, report.checks
     handled = states(report, "handled") - {"replace"}
-    assert (handled, report.stands) == (HANDLED[storage.name], True), report.checks
+    assert (handled, report.stands) == (HANDLED[storage.name], not broken), report.checks
     assert [each.name for each in report.checks] == list(CHECKS)
     assert (report.remains, traces(storage)) == ((), before)
     for text in (PAGE, HELP, store.check_storage.__doc__):
