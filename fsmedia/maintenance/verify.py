@@ -66,7 +66,7 @@ _NESTED = (
 )
 _WINDOW = 256
 _FEW = 32
-_LOOKS = 3  # comparisons of a media whose sidecar changes meanwhile
+_LOOKS = 4  # comparisons of a media whose sidecar changes meanwhile
 _LEFTOVERS_WINDOW = 100
 _READ_TOGETHER = 500
 _FILE = "it has no sidecar: another program's, or a client's whose store died"
@@ -455,6 +455,8 @@ class _Checker:
             except SidecarChangedError as changed:
                 state = changed.state
                 data = state.sidecar or b""
+                # As old as it is: what was listed may be older, and what somebody is writing is not repaired.
+                pair = pair._replace(sidecar=self.context.backend.head(keys.sidecar_key(reference)))
                 if pointer is None and state.data is not None and state.data != pair.data:
                     pair, size = pair._replace(data=state.data), state.data.size
                     if self.context.deep and (read := read_digest(self.context.backend, reference, size)) is None:

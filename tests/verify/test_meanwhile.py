@@ -4,15 +4,18 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
 from itertools import count, product
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from fsmedia import MediaContent, MediaError, MediaMetadata, MediaStore, StorageError
 from fsmedia.core import records
 from fsmedia.format import keys
+from fsmedia.maintenance import repair
 from fsmedia.models import VerifyReport
 from fsmedia.storage import Backend
 from fsmedia.storage.port import Fetched
@@ -238,6 +241,25 @@ def test_one_wrong_answer_about_a_marker_hides_no_damage(monkeypatch: pytest.Mon
     monkeypatch.setattr(store._backend, "fetch", changed)
     assert found(store.verify(deep=True)) == wanted
     assert wrong
+
+
+def test_a_sidecar_that_is_being_written_is_not_repaired(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was torn and old where it was listed, and is torn and young where it is looked at."""
+    store, reference = one_media()
+    key, torn = keys.sidecar_key(reference), b'{"run_id": "r1'
+    store._backend.write(key, b"{", "application/json")
+    for path, file in MemoryFileSystem.store.items():
+        if store.url.removeprefix("memory://") in path:
+            file.modified = datetime(2020, 1, 1, tzinfo=UTC)
+    look = repair.Repairer._look
+
+    def writing(self: repair.Repairer, reference: str) -> repair.MediaState:
+        store._backend.write(key, torn, "application/json")
+        return look(self, reference)
+
+    monkeypatch.setattr(repair.Repairer, "_look", writing)
+    (finding,) = store.verify(repair=True).findings
+    assert (finding.kind, finding.done, store._backend.read(key)) == ("sidecar", False, torn)
 
 
 # -- a sync, and what a sidecar names ---------------------------------------------------------------------------
