@@ -449,21 +449,31 @@ class _Checker:
             self.result.find("foreign", reference, "bytes lie at a name whose bytes lie elsewhere", harmless=True)
         size = pointer.size if pointer is not None else pair.data.size if pair.data is not None else 0
         self.result.bytes += size
+        self.result.bytes_read += read.size if isinstance(read, ContentDigest) else 0
+        found = self.result.findings
         for _ in range(_LOOKS):
+            begun = len(found)
             try:
                 self._compare(pair, size, data, read)
             except SidecarChangedError as changed:
+                found[begun:] = [each for each in found[begun:] if each.done]  # the rest is found again, if it stands
                 state = changed.state
                 data = state.sidecar or b""
                 # As old as it is: what was listed may be older, and what somebody is writing is not repaired.
                 pair = pair._replace(sidecar=self.context.backend.head(keys.sidecar_key(reference)))
-                if pointer is None and state.data is not None and state.data != pair.data:
-                    pair, size = pair._replace(data=state.data), state.data.size
-                    if self.context.deep and (read := read_digest(self.context.backend, reference, size)) is None:
-                        break
+                if pointer is not None or state.data is None or (state.data == pair.data and state.data.token):
+                    continue
+                pair, size = pair._replace(data=state.data), state.data.size
+                if self.context.deep and (read := self._read(state.data)) is None:
+                    break
             else:
                 return
         raise unsteady(reference)
+
+    def _read(self, entry: Entry) -> ContentDigest | None:
+        read = read_digest(self.context.backend, entry.key, entry.size)
+        self.result.bytes_read += 0 if read is None else read.size
+        return read
 
     def _compare(self, pair: ListedPair, size: int, data: bytes, read: ContentDigest | MediaError | None) -> None:
         """Compare a media with its sidecar; `SidecarChangedError` where another one lies there by now."""
@@ -518,7 +528,6 @@ class _Checker:
         if isinstance(read, MediaError):
             raise read
         if read is not None:
-            self.result.bytes_read += read.size
             stem = keys.file_name(pair.key).partition(".")[0]  # by its deduplication names are digests
             wanted = digest or (stem if keys.is_digest(stem) else None)
             if wanted is not None and read.sha256 != wanted:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -260,6 +261,50 @@ def test_a_sidecar_that_is_being_written_is_not_repaired(monkeypatch: pytest.Mon
     monkeypatch.setattr(repair.Repairer, "_look", writing)
     (finding,) = store.verify(repair=True).findings
     assert (finding.kind, finding.done, store._backend.read(key)) == ("sidecar", False, torn)
+
+
+def test_what_was_found_before_a_sidecar_changed_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, reference = one_media(deduplicate=True)
+    key, look = keys.sidecar_key(reference), repair.Repairer.wrong_type
+    values = {**json.loads(store._backend.read(key) or b""), "mime_type": "image/jpeg", "size_bytes": 5}
+
+    def writes() -> None:
+        store._backend.write(key, json.dumps(values).encode(), "application/json")
+
+    def changing(self: repair.Repairer, *rest: Any) -> None:
+        look(self, *rest)
+        if "provider_id" not in values:
+            values["provider_id"] = "p"
+            writes()
+
+    writes()
+    monkeypatch.setattr(repair.Repairer, "wrong_type", changing)
+    assert store.verify().counts == {"type": 1, "mismatch": 1}
+
+
+def test_a_media_that_is_compared_again_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a token, bytes of the same size and of one moment look the same, and got the old ones' width."""
+    store = MediaStore(f"memory://measured-{next(MEMORY_NUMBERS)}").create()
+    picture = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 7, 7) + bytes(99)
+    reference, look, other = "runs/r1/n.png", repair.Repairer._look, b"GIF" + picture[3:]
+    key = keys.sidecar_key(reference)
+    store.fs.pipe_file(reference, picture)
+    wrong = {**json.loads(store._backend.read(key) or b""), "mime_type": "image/jpeg", "content": {}}
+    store._backend.write(key, json.dumps(wrong).encode(), "application/json")
+    (file,) = (file for path, file in MemoryFileSystem.store.items() if f"{store.url}/{reference}".endswith(path))
+    moment = file.modified
+
+    def overwriting(self: repair.Repairer, reference: str) -> repair.MediaState:
+        if store._backend.read(reference) == picture:
+            store.fs.pipe_file(reference, other)
+            for path, file in MemoryFileSystem.store.items():
+                if f"{store.url}/{reference}".endswith(path):
+                    file.modified = moment
+        return look(self, reference)
+
+    monkeypatch.setattr(repair.Repairer, "_look", overwriting)
+    store.verify(deep=True, measure=True, repair=True)
+    assert (store._backend.read(reference), store.info(reference).width) == (other, None)
 
 
 # -- a sync, and what a sidecar names ---------------------------------------------------------------------------
