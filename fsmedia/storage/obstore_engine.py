@@ -39,6 +39,9 @@ DEFINITE = (404, 409, 412, 416)
 _CHUNK = 2**20
 _PIECE = 3 * 2**19
 """Bytes of a large answer that obstore gives at once: a third less takes a tenth longer, a third more 4 MiB more."""
+_AFTER_A_BREAK = 2.0
+"""Seconds for which what has a body is asked for by the filesystem itself, once one broke off: whoever reads again at
+once gets it by other means, which try more than once."""
 _MOST_REFUSALS = 3
 """One may be the fault of a moment: a key that has just expired, a slow line."""
 # object_store knows no empty parts, no "." and no "..", and drops a slash at either end without a word.
@@ -85,6 +88,7 @@ class StandIn:
         self._readers: dict[str, Any] = {}
         self._blocking: dict[tuple[str, float], Any] = {}
         self._date_again = 0.0
+        self._reads_again = 0.0
 
     def forget(self) -> None:
         """Make new clients: the filesystem has a new one."""
@@ -122,11 +126,15 @@ class StandIn:
         """Return a client of a bucket for what has a body, as `client` does for all else."""
         # Where an answer breaks off obstore asks for the rest, if the object is the same still, and a server that knows
         # no conditions on reads, as rclone, gives the rest of another. One that asks once leaves it to the filesystem.
-        if self.client(bucket) is None:
+        if self.client(bucket) is None or monotonic() < self._reads_again:
             return None
         if bucket not in self._readers:
             self._readers[bucket] = self._make(bucket, retries=False)
         return self._readers[bucket]
+
+    def note_break(self) -> None:
+        """Note that an answer broke off, or stalled."""
+        self._reads_again = monotonic() + _AFTER_A_BREAK
 
     def note_refusal(self, bucket: str) -> None:
         """Count that the filesystem itself was given what obstore was refused; in the end it has the bucket alone."""
@@ -226,6 +234,8 @@ class Body:
     """Bytes of an answer that come as they are read, in the words of aiobotocore."""
 
     def __init__(self, result: Any, name: str) -> None:
+        self.broke_off: Callable[[], object] = int
+        """Called once the rest of them does not come."""
         start, end = result.range
         self.size = self._left = end - start
         self._result, self._name = result, name
@@ -285,6 +295,7 @@ class Body:
         return piece
 
     def _failed(self, error: Exception) -> Exception:
+        self.broke_off()
         failed = translated(error, self._name)
         if not isinstance(failed, Refusal):
             return failed

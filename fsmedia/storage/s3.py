@@ -347,6 +347,8 @@ class CheckedS3FileSystem(S3FileSystem):
         if answer is None:
             return None, 0
         _prove(method, answer, asked)
+        if reads:
+            answer["Body"].broke_off = self.rust.note_break
         return answer, 0
 
     def put_here(self, bucket: str, key: str, data: bytes, content_type: str, limit: float) -> bool:
@@ -701,7 +703,7 @@ class S3Backend(FsspecBackend):
                 data = body.read() if most is None or body.size <= most else read_up_to(body.read, most)
                 return await data, answer["ETag"]
             except ConnectionError:
-                pass  # below
+                pass  # nothing but this one is read again where many are read
 
         async def read() -> tuple[bytes, str | None]:
             answer = await self.fs.by_botocore("get_object", **asked)

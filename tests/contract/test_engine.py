@@ -247,6 +247,21 @@ def test_bytes_that_end_too_early_are_read_again_from_the_beginning(storage):
 
 
 @on(S3_MOTO)
+@pytest.mark.parametrize("change", ["cut", "hung"])
+@pytest.mark.parametrize("read", [
+    lambda store, key: store._backend.read_range(key, 0, len(PNG)), lambda store, key: store._backend.open(key).read(),
+    lambda store, key: store.fs.cat_file(key, 0, len(PNG)), lambda store, key: store.fs.cat([key, key])[key],
+], ids=["range", "open", "media://", "cat"])  # fmt: skip
+def test_bytes_that_never_come_by_obstore_come_by_s3fs(storage, change, read):
+    """obstore is asked once for what has a body; who asks again must not meet it again."""
+    options = {**storage.options, "config_kwargs": {"read_timeout": 1}}
+    store = MediaStore(storage.url, storage_options=options, engine="obstore").create()
+    key = put(store)
+    with storage.server.answering(WrongAnswer("GET", target="runs", field=BY_RUST, change=change)):
+        assert read(store, key) == PNG
+
+
+@on(S3_MOTO)
 @pytest.mark.parametrize(
     "wrong",
     [
