@@ -238,8 +238,8 @@ def test_bytes_that_end_too_early_are_read_again_from_the_beginning(storage):
     store = by("obstore", storage).create()
     key = put(store)
     tag, half = f'"{store._backend.head(key).token}"', len(PNG) // 2
-    told = {"Content-Range": f"bytes {half}-{len(PNG) - 1}/{len(PNG)}", "ETag": tag}
-    rest = WrongAnswer("GET", field="range:", status=206, body=bytes(len(PNG) - half), headers=told)
+    headers = {"Content-Range": f"bytes {half}-{len(PNG) - 1}/{len(PNG)}", "ETag": tag}
+    rest = WrongAnswer("GET", field="range:", status=206, body=bytes(len(PNG) - half), headers=headers)
     cut = WrongAnswer("GET", target="runs", field=BY_RUST, change="cut", times=1)
     with storage.counted() as told, storage.server.answering(rest, cut):
         assert store._backend.read(key) == PNG

@@ -1,4 +1,7 @@
-"""Somebody stores, deletes, holds, overwrites or syncs in the middle of a repair, before any one of its calls."""
+"""Somebody stores, deletes, holds, overwrites or syncs in the middle of a repair, before any one of its calls.
+
+And what the second look of a verification sees differs from the first: by somebody's write, or one wrong answer.
+"""
 
 import json
 import re
