@@ -271,6 +271,14 @@ def test_what_can_not_be_removed_is_named(moto_storage, monkeypatch):
     tells("".join(report._view().warnings), "could not be removed: .fsmedia/check-")
 
 
+def test_what_a_listing_shows_that_is_gone_did_not_stay(moto_storage, monkeypatch):
+    """rclone lists for minutes, now and then, what many have written at once, after it is removed."""
+    monkeypatch.setattr(check_storage, "CHECKS", {"ranges": CHECKS["ranges"]})
+    with moto_storage.server.answering(WrongAnswer("LIST", change="first")):
+        report = checked(moto_storage)
+    assert (report.remains, moto_storage.keys()) == ((), set())
+
+
 def test_calls_that_never_end_are_told(memory_storage):
     """A client that threads can't share hangs; the check goes on, and so does the process."""
     trial, ended = check_storage.Trial(MediaStore(memory_storage.url)._backend, utc_now), threading.Event()
