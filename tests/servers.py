@@ -214,6 +214,10 @@ class S3Server(Server):
         options = {"key": self.key, "secret": self.secret, "endpoint_url": self.direct_url if direct else self.url}
         return f"s3://{bucket}/{prefix}".rstrip("/"), options
 
+    def has(self, bucket: str, key: str) -> bool:
+        """Say whether what a listing shows is there: rclone lists for minutes what many have written at once."""
+        return True
+
     def stop(self) -> None:
         client, self._client = self._client, None
         if client is not None:
@@ -266,6 +270,9 @@ class RcloneServer(S3Server):
         login = f"{self.key},{self.secret}"
         serve = [binary, "serve", "s3", "--config", os.devnull, "--addr", f"{HOST}:{port}"]
         return [*serve, "--auth-key", login, str(self.data_folder)]
+
+    def has(self, bucket: str, key: str) -> bool:
+        return (self.data_folder / bucket / key).exists()
 
 
 class SeaweedServer(S3Server):

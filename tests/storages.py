@@ -213,7 +213,8 @@ class S3Storage(ObjectStorage):
 
     def _names(self) -> Iterator[str]:
         pages = self.server.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix)
-        yield from (entry["Key"] for page in pages for entry in page.get("Contents", ()))
+        names = (entry["Key"] for page in pages for entry in page.get("Contents", ()))
+        yield from (name for name in names if self.server.has(self.bucket, name))
 
     def read(self, key: str) -> bytes:
         try:

@@ -6,7 +6,6 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -90,8 +89,7 @@ def traces(storage: Storage) -> dict[str, bytes]:
     keys, found = storage.keys(), {}
     for key in keys:
         is_link = storage.name == LOCAL and (Path(storage.url) / key).is_symlink()
-        with suppress(FileNotFoundError):  # rclone lists what goes this moment: it is late with what many wrote at once
-            found[key] = b"link" if is_link else storage.read(key)
+        found[key] = b"link" if is_link else storage.read(key)
     if isinstance(storage, LocalStorage):
         root = Path(storage.url)
         for folder, below, _ in os.walk(root.parent):
