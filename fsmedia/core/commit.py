@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from fsmedia.core import blobs, named
 from fsmedia.core.named import Rewritten, Seen
@@ -35,7 +35,7 @@ from fsmedia.format import keys
 from fsmedia.format.keys import Pointer
 from fsmedia.format.settings import ORPHAN_GRACE
 from fsmedia.format.sidecar import Sidecar
-from fsmedia.storage import Backend, Entry, Exclusion, Stage, Write
+from fsmedia.storage import Backend, Entry, Exclusion, SpooledStage, Stage, Write
 
 Failures = named.Failures
 Outcomes = list[MediaError | None]
@@ -71,7 +71,7 @@ class StoreOperation:
     now: Callable[[], datetime]  # the store's clock
     expires_at: datetime | None = None  # when the policy in the sidecar lets the item expire; None: never
     grace: timedelta = ORPHAN_GRACE  # age from which leftovers of the store may go: a store must not take longer
-    started: datetime | None = None  # when the first step began; set by the steps
+    started: datetime | None = None  # when the first step began; set by the steps, or by who sent bytes before them
     # Makes the sidecar, and the instant at which its policy lets the item expire, anew beside the sidecar of what the
     # bytes replace; None: the sidecar stays as it is. As the following, only asked under names that clients choose.
     remake: Callable[[bytes | None], tuple[bytes, datetime | None]] | None = None
@@ -143,7 +143,7 @@ def put_due(operations: Sequence[StoreOperation]) -> Failures:
     due: list[tuple[int, Write]] = []
     for index, operation in enumerate(operations):
         # The clock starts with the first write: from here on a sweep may meet what this store leaves.
-        operation.started = operation.now()
+        operation.started = operation.started or operation.now()
         if operation.expires_at is not None:
             due.append((index, Write(keys.due_key(operation.expires_at, operation.reference), b"", DUE_TYPE)))
     failed = operations[0].backend.write_many([write for _, write in due]) if due else {}
@@ -159,7 +159,8 @@ def create_bytes(operation: StoreOperation) -> None:
     if isinstance(operation.data, bytes):
         made = operation.backend.create(operation.reference, operation.data, operation.mime_type)
     else:
-        made = operation.data.commit_new(operation.mime_type)
+        # Under names that clients choose nothing is sent before it is known what lies there.
+        made = cast("SpooledStage", operation.data).commit_new(operation.mime_type)
     if not made:
         raise named.taken()
 

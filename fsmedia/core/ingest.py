@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple, Self
+from typing import BinaryIO, NamedTuple, Self, cast
 
 from fsmedia.core import commit, telemetry
 from fsmedia.core.commit import SharedStoreOperation, StoreOperation
@@ -44,7 +44,7 @@ from fsmedia.format.wav import PcmFormat
 from fsmedia.models import ContentFields, MediaContent, MediaMetadata, MediaRecord, Reference, mime
 from fsmedia.models.text import safe_file_name
 from fsmedia.models.urls import read_data_url, refuse_over
-from fsmedia.storage import Backend, Stage
+from fsmedia.storage import Backend, SpooledStage, Stage
 
 CHUNK_BYTES = 2**20  # bytes read at once from a source
 # Below this, handing a piece to another thread takes longer than hashing it.
@@ -126,8 +126,9 @@ class WavWriter(HashingWriter):
     `form`: format of the samples. `expected`: bytes of sound that will come, where the source can tell.
     """
 
-    def __init__(self, stage: Stage | None, max_size: int | None, form: PcmFormat, expected: int | None) -> None:
+    def __init__(self, stage: SpooledStage | None, max_size: int | None, form: PcmFormat, expected: int | None) -> None:
         super().__init__(stage, max_size)
+        self._spooled = stage
         self._form = form
         self._written = expected if expected is not None and 0 <= expected <= wav.LARGEST else 0
         self._first: bytes | None = b""
@@ -165,12 +166,12 @@ class WavWriter(HashingWriter):
             return
         header = wav.header(self._form, sound)
         self._head[: len(header)] = header
-        if self._stage is None:
+        if self._spooled is None:
             raise InvalidMediaError("the size of the sound was not known in time")
         # The header was written and hashed with the wrong length, and a digest can't be changed at its beginning.
-        self._stage.patch(header)
+        self._spooled.patch(header)
         self._digest = hashlib.sha256()
-        for data in self._stage.reread():
+        for data in self._spooled.reread():
             self._digest.update(data)
 
 
@@ -255,6 +256,7 @@ class MediaUpload:
             keys.check_lengths(longest, context.backend.root_length)
         self._data: bytes | None = None
         self._stage: Stage | None = None
+        self._started: datetime | None = None
         self._writer: HashingWriter | None = None
         telemetry.note_draft(self.reference)
 
@@ -292,17 +294,27 @@ class MediaUpload:
         """Bytes taken so far."""
         return 0 if self._writer is None else self._writer.size
 
-    def begin(self, expected: int | None = None) -> None:
-        """Open a stage for bytes that come in pieces; `expected` is how many, where that is known."""
-        limit = self._context.max_file_size
+    def begin(self, expected: int | None = None, *, is_here: bool = False) -> None:
+        """Open a stage for bytes that come in pieces; `expected` is how many, where that is known.
+
+        `is_here`: they lie on this machine, and come without a pause.
+        """
+        limit, backend = self._context.max_file_size, self._context.backend
         with ErrorContext(self.reference):
+            # A repair aborts what has been under way for long, so what may pause is sent once all has come. So is what
+            # may go to another key or need another header, and what may meet another media there.
+            if is_here and expected is not None and not (self._shares or self._is_named or self._sound):
+                # The storage may date the bytes by when they began to be sent.
+                self._started = self._context.now()
+                self._stage = backend.stage_file(self.reference, expected, self._fields["mime_type"])
+                self._writer = HashingWriter(self._stage, limit)
+                return
             # Where shared bytes will lie depends on their digest, which is known when all of them have come.
-            key = _INCOMING if self._shares else self.reference
-            self._stage = self._context.backend.stage(key)
+            self._stage = stage = backend.stage(_INCOMING if self._shares else self.reference)
         if self._sound is None:
-            self._writer = HashingWriter(self._stage, limit)
+            self._writer = HashingWriter(stage, limit)
         else:
-            self._writer = WavWriter(self._stage, limit, self._sound, expected)
+            self._writer = WavWriter(stage, limit, self._sound, expected)
 
     def write(self, data: bytes | memoryview) -> None:
         """Take some bytes."""
@@ -352,7 +364,8 @@ class MediaUpload:
         backend, rest = context.backend, (context.now, expires_at, context.configuration.orphan_grace)
         if not self._shares:
             text = sidecar.dump()
-            operation = StoreOperation(backend, self.reference, stored, mime_type, text, *rest)
+            facts = (backend, self.reference, stored, mime_type, text)
+            operation = StoreOperation(*facts, *rest, started=self._started)
             if self._is_named:
                 # It replaces nothing, so whatever lies there gives it nothing.
                 operation.remake = lambda _: (text, expires_at)
@@ -361,8 +374,9 @@ class MediaUpload:
         def sidecar_of(marker: str) -> bytes:
             return sidecar.with_marker(marker).dump()
 
-        facts = (backend, writer.sha256, writer.size, self._name_of, *rest)
-        return SharedStoreOperation(*facts, data=stored, mime_type=mime_type, sidecar_of=sidecar_of)
+        data = cast("bytes | SpooledStage", stored)
+        shared = (backend, writer.sha256, writer.size, self._name_of, *rest)
+        return SharedStoreOperation(*shared, data=data, mime_type=mime_type, sidecar_of=sidecar_of)
 
     def discard(self) -> None:
         """Remove what was staged; does nothing to what was committed."""
@@ -429,7 +443,7 @@ def store_media(
             if source.data is not None:
                 draft.take(source.data)
             else:
-                draft.begin(source.size)
+                draft.begin(source.size, is_here=content.url is None)
                 for chunk in source.chunks:
                     draft.write(chunk)
             return draft.commit()

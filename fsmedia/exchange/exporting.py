@@ -22,7 +22,7 @@ from fsmedia.format import keys
 from fsmedia.models import ExportReport, Failed, MediaRecord, NotImported, Reference, Skipped
 from fsmedia.models.attributes import Kind, as_kind, joint_kind, kind_of
 from fsmedia.models.selection import ListWords
-from fsmedia.storage import Stage, open_backend
+from fsmedia.storage import SpooledStage, open_backend
 from fsmedia.storage.address import resolve_root
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Export:
         finally:
             stage.discard()
 
-    def commit(self, stage: Stage, name: str, content_type: str, *, replace: bool = False) -> None:
+    def commit(self, stage: SpooledStage, name: str, content_type: str, *, replace: bool = False) -> None:
         """Let a file that was staged appear."""
         if replace or self.overwrite:
             stage.commit(content_type)

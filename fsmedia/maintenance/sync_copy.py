@@ -36,7 +36,7 @@ from fsmedia.format import keys
 from fsmedia.format.settings import Configuration
 from fsmedia.format.sidecar import Sidecar
 from fsmedia.models import Moved, Reference
-from fsmedia.storage import Backend, Entry, Exclusion, Stage
+from fsmedia.storage import Backend, Entry, Exclusion, SpooledStage
 from fsmedia.storage.listing import NestedStores
 
 Kind = Literal["copy", "update", "unchanged", "skip"]
@@ -669,7 +669,7 @@ class SyncUpload:
     context: SyncContext
     sync_item: SyncItem
     data: bytes | None = None  # the bytes, where they fit into memory
-    stage: Stage | None = None  # what holds them, where they do not
+    stage: SpooledStage | None = None  # what holds them, where they do not
     spoiled: bool = False  # whether they can't be stored, because they are gone or not what their sidecar says
     arrived: bool = False  # whether they were put at the target and checked; not where it had them already
     _key: str = ""

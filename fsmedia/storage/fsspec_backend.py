@@ -510,7 +510,8 @@ async def each_of(jobs: Sequence[Callable[[], Coroutine[Any, Any, T]]], most: in
     return [found[index] for index in range(len(jobs))]
 
 
-async def _repeated(call: Callable[[], Awaitable[T]]) -> T:
+async def repeated(call: Callable[[], Awaitable[T]]) -> T:
+    """Make a call, and once more if it has no answer."""
     with suppress(TimeoutError, ConnectionError):
         return await call()
     return await call()
@@ -1043,7 +1044,7 @@ class FsspecBackend(Backend):
                 return await read()
 
         with ErrorTranslator(key, self._secrets):
-            return await (self._read_patiently([key], read) if size is None else _repeated(limited))
+            return await (self._read_patiently([key], read) if size is None else repeated(limited))
 
     async def _range(self, key: str, start: int | None, end: int | None) -> bytes | None:
         path, served = self._path(key), self.fs.async_impl
@@ -1261,7 +1262,7 @@ class FsspecBackend(Backend):
         """
         try:
             with ErrorTranslator(key, self._secrets), suppress(FileNotFoundError):
-                await _repeated(call)
+                await repeated(call)
         except MediaError as error:
             return error
         return None

@@ -198,14 +198,21 @@ class Stage(Protocol):
     def write(self, data: bytes | memoryview) -> None:
         """Add bytes."""
 
-    def retarget(self, key: str) -> None:
-        """Change the key that `commit` writes to: some keys are known only when all bytes are."""
-
     def ready(self) -> None:
         """Do all that may take long, so that `commit` is short."""
 
     def commit(self, content_type: str) -> None:
         """Put what was written at the key, atomically."""
+
+    def discard(self) -> None:
+        """Leave nothing behind; does nothing after `commit`."""
+
+
+class SpooledStage(Stage, Protocol):
+    """Bytes that are kept until `commit`: till then the key can be another, and so can they."""
+
+    def retarget(self, key: str) -> None:
+        """Change the key that `commit` writes to: some keys are known only when all bytes are."""
 
     def commit_new(self, content_type: str) -> bool:
         """Put what was written at the key unless something is there; False if there was."""
@@ -215,9 +222,6 @@ class Stage(Protocol):
 
     def reread(self) -> Iterator[bytes]:
         """Give what was written so far again, in pieces."""
-
-    def discard(self) -> None:
-        """Leave nothing behind; does nothing after `commit`."""
 
 
 class StorageClock:
@@ -395,8 +399,16 @@ class Backend(ABC):
         del key
 
     @abstractmethod
-    def stage(self, key: str) -> Stage:
+    def stage(self, key: str) -> SpooledStage:
         """Begin to write a media that comes in pieces."""
+
+    def stage_file(self, key: str, size: int, content_type: str) -> Stage:
+        """Begin to write what lies on this machine, some `size` bytes, and comes without a pause.
+
+        It may be sent as it comes: the key, which nobody else writes to, and the type are those of `commit`.
+        """
+        del size, content_type
+        return self.stage(key)
 
     @abstractmethod
     def fetch(self, reads: Sequence[str] = (), heads: Sequence[str] = (), *, patient: bool = False) -> Fetched:

@@ -12,6 +12,7 @@ import math
 import os
 import re
 from base64 import b64decode, b64encode
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -42,12 +43,15 @@ from fsmedia.storage.fsspec_backend import (
     knows_not,
     lifetime_of_url,
     read_up_to,
+    repeated,
 )
 from fsmedia.storage.listing import Page, pages
 from fsmedia.storage.port import Entry, SignedUpload, StorageClock, Upload, Version, VersionRules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+
+    from fsmedia.storage.port import Stage
 
 T = TypeVar("T")
 PART_BYTES = 5 * 2**20
@@ -565,6 +569,129 @@ _CALLS: dict[str, tuple[Callable[..., Any], frozenset[str]]] = {
 """The calls that obstore makes, with what it can be asked; what is asked beyond that s3fs is asked."""
 
 
+class UploadStage:
+    """A stage whose bytes are sent in parts as they come, and seen once all have; a part that fails ends it.
+
+    For a key that nobody else writes to.
+    """
+
+    def __init__(self, backend: S3Backend, key: str, part_bytes: int, content_type: str) -> None:
+        self._backend, self._key, self._content_type = backend, key, content_type
+        self._part_bytes = part_bytes
+        self._next = bytearray()
+        self._size = 0
+        self._asked = backend._object(key)
+        self._upload: str | None = None
+        self._tags: dict[int, str] = {}
+        self._number = 0
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._sending: asyncio.Task[Any] | None = None
+        self._is_over = False
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Add bytes; waits where too many are under way, and raises what an earlier part failed with."""
+        self._size += len(data)
+        rest = memoryview(data)
+        while len(self._next) + len(rest) >= self._part_bytes:
+            room = self._part_bytes - len(self._next)
+            self._next += rest[:room]
+            rest = rest[room:]
+            self._send()
+        self._next += rest
+
+    def _send(self) -> None:
+        part, self._next = self._next, bytearray()
+        self._run(partial(self._begin, part))
+
+    def _run(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        # Each of its requests has its own limit, and those that have no answer are made once more.
+        self._backend._ask(self._key, lambda: self._backend._sync(call, size=None), once=True)
+
+    async def _call(self, method: str, size: int = 0, **asked: Any) -> Any:
+        async def call() -> Any:
+            async with asyncio.timeout(self._backend._patience(size)):
+                return await self._backend.fs._call_s3(method, **self._asked, **asked)
+
+        return await repeated(call)
+
+    async def _begin(self, part: bytearray) -> None:
+        """Begin to send a part, once there is room for it."""
+        self._sending = asyncio.current_task()
+        if self._upload is None:
+            answer = await self._call("create_multipart_upload", **self._backend._put_options(self._content_type))
+            self._upload = answer["UploadId"]
+        await self._finish_parts(_PARTS_AT_ONCE - 1)
+        # Who was interrupted gave all up, and this goes on: what is sent after an upload is aborted stays for ever.
+        if self._is_over:
+            raise ConnectionError("given up")
+        self._number += 1
+        self._under_way.add(asyncio.ensure_future(self._send_part(self._number, part)))
+
+    async def _send_part(self, number: int, part: bytearray) -> None:
+        words = {"UploadId": self._upload, "PartNumber": number, "Body": part}
+        answer = await self._call("upload_part", _PARTS_AT_ONCE * len(part), **words)
+        self._tags[number] = answer["ETag"]
+
+    async def _finish_parts(self, most: int) -> None:
+        """Wait until no more than so many parts are under way; raises what one failed with."""
+        while True:
+            for done in [each for each in self._under_way if each.done()]:
+                self._under_way.remove(done)
+                try:
+                    done.result()
+                except FileNotFoundError as error:
+                    raise self._lost(error) from None
+            if len(self._under_way) <= most:
+                return
+            await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+
+    def ready(self) -> None:
+        """Do nothing: what has come is on its way."""
+
+    def commit(self, content_type: str) -> None:
+        """Send the rest, and let all of it be seen."""
+        if not self._number:
+            self._backend.write(self._key, bytes(self._next), content_type)
+            self._is_over = True
+            return
+        if self._next:
+            self._send()
+        self._run(self._complete)
+        self._is_over = True
+
+    async def _complete(self) -> None:
+        await self._finish_parts(0)
+        parts = [{"PartNumber": number, "ETag": tag} for number, tag in sorted(self._tags.items())]
+        words = {"UploadId": self._upload, "MultipartUpload": {"Parts": parts}}
+        try:
+            await self._call("complete_multipart_upload", self._size, **words)
+        except FileNotFoundError as error:
+            # One without an answer may have been done, and is over then. What lies there is nobody else's.
+            there = await self._backend._look(self._key)
+            if there is None or there.size != self._size:
+                raise self._lost(error) from None
+
+    def _lost(self, error: FileNotFoundError) -> StorageError:
+        problem = f"the storage does not know the upload any more ({error})"
+        return StorageError(problem, next_step="store it again", key=self._key)
+
+    def discard(self) -> None:
+        """Abort what was sent."""
+        self._next, is_over, self._is_over = bytearray(), self._is_over, True
+        if is_over or self._sending is None:
+            return
+        with suppress(MediaError):  # what stays is an upload that a repair ends
+            self._run(self._abort)
+
+    async def _abort(self) -> None:
+        for each in self._under_way:
+            each.cancel()
+        sending = () if self._sending is None else (self._sending,)
+        await asyncio.gather(*sending, *self._under_way, return_exceptions=True)
+        if self._upload is not None:
+            await self._call("abort_multipart_upload", UploadId=self._upload)
+
+
 class S3Backend(FsspecBackend):
     """A root in a bucket."""
 
@@ -625,6 +752,12 @@ class S3Backend(FsspecBackend):
         # s3fs makes parts larger only where it chooses their size.
         part_bytes = max(PART_BYTES, math.ceil(size / _MOST_PARTS))
         return {"chunksize": part_bytes, "max_concurrency": _PARTS_AT_ONCE}
+
+    def stage_file(self, key: str, size: int, content_type: str) -> Stage:
+        """Send what is more than one part while it is read: so there is no copy of it on this machine."""
+        self.check(key)
+        part_bytes: int = self._file_options(size)["chunksize"]
+        return self.stage(key) if size < 2 * part_bytes else UploadStage(self, key, part_bytes, content_type)
 
     def put(
         self, key: str, data: bytes, content_type: str, *, if_absent: bool = False, if_token: str | None = None

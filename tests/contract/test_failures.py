@@ -598,7 +598,26 @@ def watched_parts(backend, monkeypatch, of_part):
         yield begun, done
 
 
-def test_a_slow_part_of_an_upload_holds_up_no_other(moto_storage, monkeypatch, tmp_path):
+def send_spooled(backend, file):
+    backend.put_file("runs/large", file, file.stat().st_size, "video/mp4")
+
+
+def send_as_read(backend, file):
+    stage = backend.stage_file("runs/large", file.stat().st_size, "video/mp4")
+    try:
+        with file.open("rb") as pieces:
+            while piece := pieces.read(2**20):
+                stage.write(piece)
+        stage.commit("video/mp4")
+    finally:
+        stage.discard()
+
+
+ways_to_send = pytest.mark.parametrize("send", [send_spooled, send_as_read])
+
+
+@ways_to_send
+def test_a_slow_part_of_an_upload_holds_up_no_other(moto_storage, send, monkeypatch, tmp_path):
     """s3fs's own sends four, and the next four when the last of these is there."""
     backend, file = opened(moto_storage)._backend, tmp_path / "nine parts"
     file.write_bytes(os.urandom(9 * PART_BYTES))
@@ -611,39 +630,42 @@ def test_a_slow_part_of_an_upload_holds_up_no_other(moto_storage, monkeypatch, t
             others.set()
 
     with watched_parts(backend, monkeypatch, first_when_eight_are_there) as (begun, done):
-        backend.put_file("runs/large", file, file.stat().st_size, "video/mp4")
+        send(backend, file)
     assert (begun, sorted(done), done.index(1) > 4) == (list(range(1, 10)), list(range(1, 10)), True)
     assert backend.read("runs/large") == file.read_bytes()
 
 
-def test_a_part_that_fails_ends_the_upload_and_the_others(moto_storage, monkeypatch, tmp_path):
+@ways_to_send
+def test_a_part_that_fails_ends_the_upload_and_the_others(moto_storage, send, monkeypatch, tmp_path):
     backend, file = opened(moto_storage)._backend, tmp_path / "nine parts"
     file.write_bytes(os.urandom(9 * PART_BYTES))
-    ended: list[int] = []
+    ended, fourth = list[int](), asyncio.Event()
 
     async def third_fails(number):
-        if number == 3:
-            raise PermissionError("not this one")
+        if number == 4:
+            fourth.set()
         try:
+            if number == 3:
+                await asyncio.wait_for(fourth.wait(), 60)
+                raise PermissionError("not this one")
             await asyncio.sleep(60)
         except asyncio.CancelledError:
             ended.append(number)
             raise
 
     with watched_parts(backend, monkeypatch, third_fails) as (begun, done):
-        raised(
-            StorageError, backend.put_file, "runs/large", file, file.stat().st_size, "video/mp4", match="not this one"
-        )
+        raised(StorageError, send, backend, file, match="not this one")
     assert (begun, done, sorted(ended), list(backend.uploads())) == ([1, 2, 3, 4], [], [1, 2, 4], [])
     assert backend.head("runs/large") is None
 
 
-def test_a_file_has_no_more_parts_than_s3_takes(moto_storage, monkeypatch, tmp_path):
+@ways_to_send
+def test_a_file_has_no_more_parts_than_s3_takes(moto_storage, send, monkeypatch, tmp_path):
     """One of 53 GB was refused after 50: s3fs makes parts larger only where it chooses their size."""
     monkeypatch.setattr(s3, "_MOST_PARTS", 3)
     backend, file = opened(moto_storage)._backend, tmp_path / "four parts"
     file.write_bytes(os.urandom(3 * PART_BYTES + 5))
     with moto_storage.counted() as requests:
-        backend.put_file("runs/large", file, file.stat().st_size, "video/mp4")
+        send(backend, file)
     assert requests["put_part"] == 3
     assert backend.read("runs/large") == file.read_bytes()

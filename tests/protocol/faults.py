@@ -148,6 +148,10 @@ class FaultyBackend:
     def stage(self, key: str) -> FaultyStage:
         return FaultyStage(self.faults.change(("stage", key), lambda: self.inner.stage(key)), key, self.faults)
 
+    def stage_file(self, key: str, *facts: Any) -> FaultyStage:
+        stage = self.faults.change(("stage", key), lambda: self.inner.stage_file(key, *facts))
+        return FaultyStage(stage, key, self.faults)
+
     def delete(self, keys: Any, **options: Any) -> Any:
         wanted = list(keys)
         try:
