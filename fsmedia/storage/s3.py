@@ -4,6 +4,8 @@ Where obstore is wanted and can stand in it reads and writes the objects, with t
 region that botocore has found.
 """
 
+# Longer than 1,000 lines: one storage, whose filesystem, uploads and answers speak S3 and nobody else does.
+
 from __future__ import annotations
 
 import asyncio
@@ -18,6 +20,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from html import unescape
 from importlib import import_module
+from itertools import count
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeVar, cast
 from urllib.parse import unquote_plus, urlsplit
@@ -28,7 +32,7 @@ from botocore.exceptions import ClientError
 from botocore.session import Session
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from s3fs import S3FileSystem
-from s3fs.core import _error_wrapper, _inner_fetch
+from s3fs.core import S3_RETRYABLE_ERRORS, _error_wrapper, _inner_fetch
 from s3fs.errors import translate_boto_error
 
 from fsmedia.errors import MediaError, StorageError
@@ -49,7 +53,7 @@ from fsmedia.storage.listing import Page, pages
 from fsmedia.storage.port import Entry, SignedUpload, StorageClock, Upload, Version, VersionRules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 
     from fsmedia.storage.port import Stage
 
@@ -63,6 +67,7 @@ LARGEST_COPY = 5 * 2**30
 UNORDERED_BUCKETS = "--x-s3"
 """How the names of directory buckets (S3 Express) end, which list in no order."""
 _PARTS_AT_ONCE = 4
+_POURED_BYTES = 2**20
 _MOST_PARTS = 10_000
 _BULK = 1000
 # The last: servers that have no uploads.
@@ -519,6 +524,34 @@ class CheckedS3FileSystem(S3FileSystem):
             raise failures[0]
         return parts
 
+    async def _get_file(self, rpath: str, lpath: str, callback: Callback = DEFAULT_CALLBACK, **_: Any) -> None:
+        """Bring an object to this machine by one answer, and what is missing of it by others of the same object.
+
+        s3fs asks on no condition for parts of 50 MiB, of which it holds ten at once.
+        """
+        bucket, key, _version = self.split_path(rpath)
+        ask = partial(self._call_s3, "get_object", Bucket=bucket, Key=key)
+        answer = await ask()  # before there is a file
+        with _created(lpath) as file:
+            for number in count(1):
+                if not file.tell():
+                    size, tag = answer.get("ContentLength"), answer["ETag"]
+                    callback.set_size(size)
+                try:
+                    await _pour(answer["Body"], file, callback)
+                    if size is None or file.tell() == size:  # not every server tells one
+                        return
+                    raise UnexpectedAnswerError(f"{file.tell()} bytes came of {size}")
+                except (*S3_RETRYABLE_ERRORS, ConnectionError, TimeoutError):
+                    if number >= self.retries:
+                        raise
+                await asyncio.sleep(0.1 * 1.7**number)  # as s3fs waits
+                rest = await _rest_of(ask, file.tell(), size, tag) if size and file.tell() else None
+                if rest is None:
+                    file.seek(0)
+                    file.truncate()
+                answer = rest or await ask()
+
     async def _url(self, path: str, *args: Any, **options: Any) -> Any:
         if self.req_kw:
             await self.set_session()
@@ -526,6 +559,37 @@ class CheckedS3FileSystem(S3FileSystem):
             for method in ("GetObject", "PutObject"):
                 client.meta.events.register(f"before-sign.s3.{method}", _pay_in_query, unique_id=f"fsmedia-{method}")
         return await super()._url(path, *args, **self.req_kw, **options)
+
+
+def _created(path: str) -> BinaryIO:
+    return Path(path).open("wb")
+
+
+async def _rest_of(ask: Callable[..., Awaitable[Any]], start: int, size: int, tag: str) -> Any:
+    """Return the answer with the rest of an object; None where it is another one by now."""
+    try:
+        answer = await ask(Range=f"bytes={start}-", IfMatch=tag)
+    except UnexpectedAnswerError:
+        return None  # of a server that knows no conditions, and tells the ETag
+    except OSError as error:
+        if _told(error)[0] in (412, 416):
+            return None
+        raise
+    if start + answer["ContentLength"] == size:
+        return answer
+    answer["Body"].close()
+    return None
+
+
+async def _pour(body: Any, file: BinaryIO, callback: Callback) -> None:
+    """Write what is left of an answer into a file, as it comes."""
+    try:
+        while piece := await body.read(_POURED_BYTES):
+            file.write(piece)
+            callback.absolute_update(file.tell())
+    finally:
+        with suppress(Exception):  # of one that could not be read
+            body.close()
 
 
 async def _get_object(store: Any, asked: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.callbacks import Callback
 from fsspec.implementations.memory import MemoryFileSystem
 
 from fsmedia import MediaContent, MediaError, MediaNotFoundError, MediaStore, StorageError
@@ -31,7 +32,7 @@ from fsmedia.storage.s3 import PART_BYTES
 from tests.conftest import on
 from tests.contract.specimens import AT_ONCE, GONE, PNG, R1, png, put, raised, written
 from tests.servers import WrongAnswer
-from tests.storages import AZURE, GCS, OBJECT_STORAGES, S3_RCLONE
+from tests.storages import AZURE, GCS, OBJECT_STORAGES, S3_MOTO, S3_RCLONE
 from tests.transfers import opened
 
 WRONG_SECRET = "wrongSecretXk44/"  # in base64, as Azure wants it
@@ -576,6 +577,33 @@ def test_a_body_that_hung_in_the_middle_was_waited_for_200_seconds(storage, tmp_
         with storage.server.answering(WrongAnswer("GET", where, change="hung", times=1)), storage.counted() as requests:
             ways[way](store, name)
         assert requests["get"] >= 2, way
+
+
+class Replacing(Callback):
+    """Calls something once the first bytes of a download have come."""
+
+    def __init__(self, replace):
+        super().__init__()
+        self.replaces = [replace]
+
+    def absolute_update(self, value):
+        while self.replaces:
+            self.replaces.pop()()
+
+
+@on(S3_MOTO, S3_RCLONE, of=(S3_MOTO, S3_RCLONE))
+@pytest.mark.parametrize("engine", ["fsspec", "obstore"])
+def test_a_download_that_breaks_off_goes_on_in_the_same_object(storage, engine, tmp_path):
+    """s3fs asked for the rest of whatever lay there; rclone knows no conditions."""
+    fs = opened(storage, engine=engine, verify_reads=False).create().fs
+    old, new = bytes(3 * 2**20), b"new" * 2**20
+    for there, replace in ((old, lambda: None), (new, lambda: storage.write("runs/r1/a.bin", new))):
+        fs.pipe_file("runs/r1/a.bin", old)
+        cut = WrongAnswer("GET", r"a\.bin$", change="cut", times=1)
+        with storage.server.answering(cut), storage.counted() as requests:
+            fs.get_file("runs/r1/a.bin", tmp_path / "a.bin", callback=Replacing(replace))
+        assert (tmp_path / "a.bin").read_bytes() == there
+        assert requests["get"] == (2 if there is old else 3)
 
 
 @contextmanager

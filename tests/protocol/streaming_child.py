@@ -13,6 +13,8 @@ import json
 import re
 import resource
 import sys
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,14 @@ def digest_of(file) -> str:
     while piece := file.read(PIECE):
         digest.update(piece)
     return digest.hexdigest()
+
+
+@contextmanager
+def downloaded(store: MediaStore, reference: str):
+    """Give a file of this machine that the media was brought to."""
+    with tempfile.NamedTemporaryFile() as file:
+        store.fs.get_file(reference, file.name)
+        yield file
 
 
 async def digest_of_stream(store: AsyncMediaStore, reference: str) -> str:
@@ -58,8 +68,8 @@ def stream(store: MediaStore, how: str, source: str, reference: str) -> str:
             while piece := file.read(PIECE):
                 writer.write(piece)
         return writer.reference
-    if how == "out-open":
-        with store.open(reference) as file:
+    if how in ("out-open", "out-file"):
+        with store.open(reference) if how == "out-open" else downloaded(store, reference) as file:
             return digest_of(file)
     if how == "out-path":
         content = store.retrieve_media(reference)  # its copy goes when it goes
