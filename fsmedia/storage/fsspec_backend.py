@@ -756,7 +756,16 @@ class FsspecBackend(Backend):
         if not self.fs.async_impl:
             return _run(function(*args, **options))
         patience = None if size is None else self._patience(size)
-        return cast("T", sync(self.fs.loop, function, *args, timeout=patience, **options))
+
+        async def called() -> tuple[T]:
+            return (await function(*args, **options),)
+
+        # fsspec gives None for what somebody cancelled on the loop, as aiohttp does with requests that wait for a
+        # connection when its session is closed: that would be taken for a write that was done.
+        found: tuple[T] | None = sync(self.fs.loop, called, timeout=patience)
+        if found is None:
+            raise ConnectionError("the request was broken off")
+        return found[0]
 
     def _patience(self, size: int) -> float:
         # The size counts in whole steps, so that small calls keep exactly the timeout that was asked for.

@@ -579,6 +579,20 @@ def test_a_body_that_hung_in_the_middle_was_waited_for_200_seconds(storage, tmp_
         assert requests["get"] >= 2, way
 
 
+@on(S3_RCLONE, GCS, AZURE, of=OBJECT_STORAGES)
+def test_a_write_that_somebody_cancels_on_the_loop_was_not_done(storage, monkeypatch):
+    """fsspec gives None for it, as for one that was done; aiohttp cancels what waits while its session is closed."""
+    store = opened(storage, engine="fsspec").create()
+
+    async def cancelled(*_, **__):
+        raise asyncio.CancelledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._backend, "_call", cancelled)
+        raised(StorageError, store.store_media, png(), R1, match="broken off")
+    assert not [*store.list()]
+
+
 class Replacing(Callback):
     """Calls something once the first bytes of a download have come."""
 
