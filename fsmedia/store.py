@@ -1645,7 +1645,9 @@ class MediaStore:
         self._check_writable(dry_run=dry_run)
         # Anew for each write: until the first one settles the store, somebody else's may decide its layout.
         file, largest = self._settings_file, self._options["max_file_size"]
-        return WriteContext(self._backend, configuration or file.current(), largest, self._now, file.settle)
+        settings = configuration or file.current()
+        facts = (self._backend, settings, largest, self._now, file.settle)
+        return WriteContext(*facts, is_settled=file.is_settled)
 
     def _source_rules(self) -> SourceRules:
         options, opened = self._options, self._references.open

@@ -191,6 +191,8 @@ class WriteContext:
     settle: Callable[[str, Configuration], None]
     """Creates `store.json` if this is the first write; called when nothing can be refused any more."""
     observer: Observer | None = None
+    is_settled: bool = False
+    """Whether the root has settings: none has to be refused any more."""
 
     def timestamp(self) -> datetime:
         """Return the time of what is stored now without one.
@@ -302,8 +304,11 @@ class MediaUpload:
         limit, backend = self._context.max_file_size, self._context.backend
         with ErrorContext(self.reference):
             # A repair aborts what has been under way for long, so what may pause is sent once all has come. So is what
-            # may go to another key or need another header, and what may meet another media there.
-            if is_here and expected is not None and not (self._shares or self._is_named or self._sound):
+            # may go to another key or need another header, what may meet another media there, and what is the first of
+            # a root, which may turn out to lie in another store.
+            is_sure = self._context.is_settled and not (self._shares or self._is_named or self._sound)
+            if is_here and expected is not None and is_sure:
+                refuse_over(limit, expected)
                 # The storage may date the bytes by when they began to be sent.
                 self._started = self._context.now()
                 self._stage = backend.stage_file(self.reference, expected, self._fields["mime_type"])

@@ -648,9 +648,12 @@ class UploadStage:
         self._upload: str | None = None
         self._tags: dict[int, str] = {}
         self._number = 0
+        # As many bytes at once of larger parts, which a file of more than 50 GB has.
+        self._at_once = max(1, _PARTS_AT_ONCE * PART_BYTES // part_bytes)
         self._under_way: set[asyncio.Task[None]] = set()
-        self._sending: asyncio.Task[Any] | None = None
-        self._is_over = False
+        self._beginning: asyncio.Task[Any] | None = None
+        self._completing: asyncio.Task[Any] | None = None
+        self._has_begun = self._is_over = False
 
     def write(self, data: bytes | memoryview) -> None:
         """Add bytes; waits where too many are under way, and raises what an earlier part failed with."""
@@ -664,7 +667,7 @@ class UploadStage:
         self._next += rest
 
     def _send(self) -> None:
-        part, self._next = self._next, bytearray()
+        part, self._next, self._has_begun = self._next, bytearray(), True
         self._run(partial(self._begin, part))
 
     def _run(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -680,11 +683,11 @@ class UploadStage:
 
     async def _begin(self, part: bytearray) -> None:
         """Begin to send a part, once there is room for it."""
-        self._sending = asyncio.current_task()
-        if self._upload is None:
+        self._beginning = asyncio.current_task()
+        if self._upload is None and not self._is_over:
             answer = await self._call("create_multipart_upload", **self._backend._put_options(self._content_type))
             self._upload = answer["UploadId"]
-        await self._finish_parts(_PARTS_AT_ONCE - 1)
+        await self._finish_parts(self._at_once - 1)
         # Who was interrupted gave all up, and this goes on: what is sent after an upload is aborted stays for ever.
         if self._is_over:
             raise ConnectionError("given up")
@@ -693,7 +696,8 @@ class UploadStage:
 
     async def _send_part(self, number: int, part: bytearray) -> None:
         words = {"UploadId": self._upload, "PartNumber": number, "Body": part}
-        answer = await self._call("upload_part", _PARTS_AT_ONCE * len(part), **words)
+        # A slow line is shared by all that are under way.
+        answer = await self._call("upload_part", self._at_once * len(part), **words)
         self._tags[number] = answer["ETag"]
 
     async def _finish_parts(self, most: int) -> None:
@@ -701,10 +705,9 @@ class UploadStage:
         while True:
             for done in [each for each in self._under_way if each.done()]:
                 self._under_way.remove(done)
-                try:
-                    done.result()
-                except FileNotFoundError as error:
-                    raise self._lost(error) from None
+                if isinstance(done.exception(), FileNotFoundError):
+                    raise self._lost()
+                done.result()
             if len(self._under_way) <= most:
                 return
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
@@ -721,37 +724,50 @@ class UploadStage:
         if self._next:
             self._send()
         self._run(self._complete)
-        self._is_over = True
 
     async def _complete(self) -> None:
+        self._completing = asyncio.current_task()
         await self._finish_parts(0)
-        parts = [{"PartNumber": number, "ETag": tag} for number, tag in sorted(self._tags.items())]
+        parts = [{"PartNumber": number, "ETag": self._tags[number]} for number in range(1, self._number + 1)]
         words = {"UploadId": self._upload, "MultipartUpload": {"Parts": parts}}
+        is_known = True
         try:
             await self._call("complete_multipart_upload", self._size, **words)
-        except FileNotFoundError as error:
-            # One without an answer may have been done, and is over then. What lies there is nobody else's.
-            there = await self._backend._look(self._key)
-            if there is None or there.size != self._size:
-                raise self._lost(error) from None
+        except FileNotFoundError:
+            is_known = False
+        # One without an answer may have been done, and is over then. What lies there is nobody else's.
+        if not (is_known or await self._lies_there()):
+            raise self._lost()
+        self._is_over = True
 
-    def _lost(self, error: FileNotFoundError) -> StorageError:
-        problem = f"the storage does not know the upload any more ({error})"
+    async def _lies_there(self) -> bool:
+        async def look() -> Entry | None:
+            async with asyncio.timeout(self._backend._patience(0)):
+                return await self._backend._look(self._key)
+
+        there = await repeated(look)
+        return there is not None and there.size == self._size
+
+    def _lost(self) -> StorageError:
+        # Not in the storage's words, which may show a secret.
+        problem = "the storage does not know the upload any more: somebody aborted it"
         return StorageError(problem, next_step="store it again", key=self._key)
 
     def discard(self) -> None:
         """Abort what was sent."""
         self._next, is_over, self._is_over = bytearray(), self._is_over, True
-        if is_over or self._sending is None:
+        if is_over or not self._has_begun:
             return
         with suppress(MediaError):  # what stays is an upload that a repair ends
             self._run(self._abort)
 
     async def _abort(self) -> None:
-        for each in self._under_way:
-            each.cancel()
-        sending = () if self._sending is None else (self._sending,)
-        await asyncio.gather(*sending, *self._under_way, return_exceptions=True)
+        # What begins an upload is waited for: only its answer tells which one.
+        for each in (*self._under_way, self._completing):
+            if each is not None:
+                each.cancel()
+        calls = [each for each in (self._beginning, self._completing, *self._under_way) if each is not None]
+        await asyncio.gather(*calls, return_exceptions=True)
         if self._upload is not None:
             await self._call("abort_multipart_upload", UploadId=self._upload)
 

@@ -5,6 +5,7 @@ import asyncio
 import hashlib
 import io
 import os
+import traceback
 from contextlib import nullcontext, suppress
 from datetime import timedelta
 
@@ -19,7 +20,7 @@ from fsmedia import (
     MediaTooLargeError,
     StorageError,
 )
-from fsmedia.storage import fsspec_backend
+from fsmedia.storage import fsspec_backend, open_backend
 from fsmedia.storage.s3 import PART_BYTES, UploadStage
 from fsmedia.store import utc_now
 from tests.conftest import on
@@ -30,6 +31,7 @@ from tests.storages import S3_MOTO, S3_RCLONE, S3_SEAWEED
 DATA = os.urandom(2**20) * (3 * PART_BYTES // 2**20) + b"the end"
 SIZE = len(DATA)
 GRACE = timedelta(hours=24)
+NO_SUCH_UPLOAD = b"<Error><Code>NoSuchUpload</Code><Message>signed with moto-secret-Zq93\nand more</Message></Error>"
 
 
 class Read(io.BytesIO):
@@ -81,13 +83,15 @@ def test_there_is_no_copy_of_it_on_this_machine(storage, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "why", ["nobody knows its size", "it may be of equal bytes", "its name is a client's", "it gets a header"]
+    "why", ["no size is known", "bytes are shared", "its name is a client's", "it gets a header", "no settings yet"]
 )
 def test_what_may_go_elsewhere_or_pause_is_sent_once_all_has_come(moto_storage, why, monkeypatch):
-    store, begun = opened(moto_storage, deduplicate="equal" in why).create(), []
+    store, begun = opened(moto_storage, deduplicate="shared" in why), []
+    if "settings" not in why:
+        store.create()
     monkeypatch.setattr(UploadStage, "write", lambda *_: begun.append("a part"))
     if "size" in why:
-        with store.create_media("video/mp4", R1) as writer:
+        with store.create_media(R1, "video/mp4") as writer:
             writer.write(DATA)
         assert stands(store, writer.reference)
     elif "name" in why:
@@ -134,7 +138,7 @@ def fails(error):
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("no bytes"), OSError("the disk")])
 @pytest.mark.parametrize("at", [1, 5, 6, 11, 16])
 def test_nothing_stays_of_what_was_not_read_to_its_end(moto_storage, at, error):
-    store = opened(moto_storage)
+    store = opened(moto_storage).create()
     with pytest.raises((KeyboardInterrupt, InvalidMediaError)):
         store.store_media(content(Read(at=at, do=fails(error))), R1)
     assert is_empty(store)
@@ -174,9 +178,12 @@ def test_nothing_is_sent_after_an_interrupt_has_ended_it(moto_storage, during, m
 
 
 def test_nothing_stays_of_what_is_too_large(moto_storage):
-    store = opened(moto_storage, max_file_size=SIZE + 10)
+    store = opened(moto_storage, max_file_size=SIZE + 10).create()
     raised(MediaTooLargeError, store.store_media, content(Read(do=grown)), R1)
     assert is_empty(store)
+    with moto_storage.counted() as requests:
+        raised(MediaTooLargeError, store.store_media, content(io.BytesIO(DATA * 2)), R1)
+    assert not requests
 
 
 @pytest.mark.parametrize(
@@ -201,7 +208,7 @@ def test_an_answer_that_is_wrong_or_lost_once_makes_no_half_a_media(moto_storage
 @on(S3_RCLONE, of=(S3_RCLONE, S3_MOTO, S3_SEAWEED))
 @pytest.mark.parametrize("after", [False, True])
 def test_of_an_end_without_an_answer_it_is_seen_whether_it_was_done(storage, after):
-    store = opened(storage)
+    store = opened(storage).create()
     unknown = WrongAnswer("POST", r"\?uploadId", status=500, body=b"", after=after, times=1)
     with storage.server.answering(unknown):
         assert stands(store, store.store_media(content(io.BytesIO(DATA)), R1))
@@ -250,3 +257,59 @@ async def test_whoever_no_longer_waits_leaves_no_half(moto_storage):
     left = opened(moto_storage)
     assert all(stands(left, reference) for reference in left.list())
     assert not [*left._backend.uploads()]
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_what_somebody_cancels_on_the_loop_was_not_done(moto_storage, number, monkeypatch):
+    """fsspec gives None for it, as for a write that was done; aiohttp cancels what waits for a closed session."""
+    store = opened(moto_storage).create()
+    real = store._backend.fs._call_s3
+
+    async def call(method, *defaults, **asked):
+        if asked.get("PartNumber") == number:
+            raise asyncio.CancelledError
+        return await real(method, *defaults, **asked)
+
+    monkeypatch.setattr(store._backend.fs, "_call_s3", call)
+    raised(StorageError, store.store_media, content(io.BytesIO(DATA)), R1, match="broken off")
+    assert is_empty(store)
+
+
+def test_an_interrupt_before_it_begins_leaves_nothing_that_begins_later(moto_storage, monkeypatch):
+    store, sent = opened(moto_storage).create(), []
+    real = UploadStage._begin
+
+    async def begin(self, part):
+        sent.append(len(part))
+        self._is_over = True  # as after a Ctrl-C while the loop is busy
+        await real(self, part)
+
+    monkeypatch.setattr(UploadStage, "_begin", begin)
+    with moto_storage.counted() as requests:
+        raised(StorageError, store.store_media, content(io.BytesIO(DATA)), R1)
+    assert (sent, requests) == ([PART_BYTES], {})
+
+
+def test_a_look_that_hangs_after_a_lost_end_has_a_limit(moto_storage, monkeypatch):
+    store = opened(moto_storage, timeout=timedelta(seconds=0.3)).create()
+    monkeypatch.setattr(store._backend, "_look", lambda _: asyncio.Event().wait())
+    lost = WrongAnswer("POST", r"\?uploadId", status=404, body=NO_SUCH_UPLOAD)
+    with moto_storage.server.answering(lost):
+        raised(StorageError, store.store_media, content(io.BytesIO(DATA)), R1, match="no answer in time")
+
+
+@pytest.mark.parametrize(("method", "where"), [("PUT", "partNumber=3"), ("POST", r"\?uploadId")])
+def test_a_refusal_shows_no_secret_that_the_server_repeats(moto_storage, method, where):
+    store = opened(moto_storage).create()
+    told = WrongAnswer(method, where, status=404, body=NO_SUCH_UPLOAD)
+    with moto_storage.server.answering(told):
+        error = raised(StorageError, store.store_media, content(io.BytesIO(DATA)), R1, match="does not know the upload")
+    assert moto_storage.options["secret"] not in "".join(traceback.format_exception(error))
+    assert is_empty(store)
+
+
+def test_large_parts_are_fewer_at_once():
+    """Of one of 500 GB each has 50 MB."""
+    backend = open_backend("s3://bucket/media", {"key": "k", "secret": "s"}, timeout=timedelta(seconds=1))
+    for size, at_once in ((SIZE, 4), (50 * 10**9, 4), (100 * 10**9, 2), (500 * 10**9, 1)):
+        assert backend.stage_file("runs/r1/a.mp4", size, "video/mp4")._at_once == at_once
