@@ -8,6 +8,7 @@ import os
 import traceback
 from contextlib import nullcontext, suppress
 from datetime import timedelta
+from itertools import product
 
 import pytest
 
@@ -186,11 +187,15 @@ def test_nothing_stays_of_what_is_too_large(moto_storage):
     assert not requests
 
 
-@pytest.mark.parametrize(
-    "answer", [{"status": 500}, {"status": 403}, {"status": 404}, {"status": 200}, {"change": "closed"}], ids=str
-)
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("where", [r"\?uploads", r"partNumber=2", r"\?uploadId"])
+WHERE = (r"\?uploads", r"partNumber=2", r"\?uploadId")
+ANSWERS = ({"status": 500}, {"status": 403}, {"status": 404}, {"status": 200}, {"change": "closed"})
+USUAL = [*product(WHERE, [True], ANSWERS[::2]), *product(WHERE, [False], [ANSWERS[3]])]
+FULL = [
+    pytest.param(*case, marks=pytest.mark.full) for case in product(WHERE, [True, False], ANSWERS) if case not in USUAL
+]
+
+
+@pytest.mark.parametrize(("where", "after", "answer"), [*USUAL, *FULL], ids=str)
 def test_an_answer_that_is_wrong_or_lost_once_makes_no_half_a_media(moto_storage, where, after, answer):
     store = opened(moto_storage).create()
     method = "PUT" if "part" in where else "POST"
