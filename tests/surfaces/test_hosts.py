@@ -64,6 +64,15 @@ def host(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def mostly_in(usual: str) -> pytest.MarkDecorator:
+    """Run a test in this host, and in the full run in both: they draw outputs and keep kernels by the same code."""
+    both = [pytest.param(each, marks=() if each == usual else pytest.mark.full) for each in (LAB, NOTEBOOK)]
+    return pytest.mark.parametrize("host", both, ids=["lab", "notebook"], indirect=True, scope="module")
+
+
+IN_LAB, IN_NOTEBOOK = mostly_in(LAB), mostly_in(NOTEBOOK)
+
+
 @pytest.fixture(scope="module")
 def kept(host: str) -> str:
     return f"{host[:3]}.ipynb"
@@ -114,6 +123,7 @@ SHOWN = """() => [...document.querySelectorAll(".fsm-viewer")].some(({ shadowRoo
 """An original is there, or a sound at its end."""
 
 
+@IN_LAB
 def test_it_is_drawn_where_it_was_run_and_where_it_is_opened_again(ran: Visit, again: Visit) -> None:
     for visit in (ran, again):
         for cell in (LIVE, TWIN, STATIC):
@@ -125,6 +135,7 @@ def test_it_is_drawn_where_it_was_run_and_where_it_is_opened_again(ran: Visit, a
     again.page.keyboard.press("Escape")
 
 
+@IN_NOTEBOOK
 def test_who_does_not_trust_it_sees_the_first_pictures_and_nothing_that_does_nothing(mailed: Visit) -> None:
     for cell in (LIVE, TWIN, STATIC):
         sheet = mailed.outputs(cell).last
@@ -213,6 +224,7 @@ def test_shown_twice_it_opens_once_and_answers_go_to_who_asked(ran: Visit) -> No
     assert box.count() == 0
 
 
+@IN_NOTEBOOK
 def test_films_play_and_sounds_seek_with_bytes_from_the_kernel(ran: Visit) -> None:
     page = ran.page
     card(ran, LIVE).click()
@@ -236,6 +248,7 @@ def test_films_play_and_sounds_seek_with_bytes_from_the_kernel(ran: Visit) -> No
     ran.check()
 
 
+@IN_LAB
 def test_the_code_beside_a_media_runs_as_it_stands(ran: Visit) -> None:
     code = "for item in gallery.data['items']: html = eval(item['code'])._repr_html_(); print(len(html) > 50, end=' ')"
     assert ran.asked(code).split() == ["True"] * (PICTURES + OTHERS)
@@ -248,6 +261,7 @@ STYLES = """(element) => {
 }"""
 
 
+@IN_LAB
 def test_styles_of_the_host_do_not_reach_it(ran: Visit, store: MediaStore, browser: Any, tmp_path: Any) -> None:
     """JupyterLab has rules for `pre`, `code`, `table`, `img` in outputs."""
     looks = []
@@ -278,6 +292,7 @@ def test_it_is_as_dark_as_its_host(host: str, ran: Visit) -> None:
     ran.page.wait_for_function("document.body.dataset.jpThemeLight === 'true'")
 
 
+@IN_NOTEBOOK
 def test_a_page_that_is_loaded_again_finds_its_kernel_and_what_was_rated(host: str, ran: Visit) -> None:
     stars = ran.outputs(LIVE).last.locator(".stars")
     before = stars.count()
