@@ -522,6 +522,9 @@ def test_each_view_is_accessible(width: int, scheme: str, browser: Any, site: st
             assert violations(page) == [], name
         for kind in () if dark else KINDS:
             opened(page, kind)
+            # Rows are alike, and axe takes seconds for hundreds of them.
+            more = "root.querySelectorAll('dialog[open] tbody tr:nth-child(n + 9)')"
+            evaluated(page, f"{more}.forEach((row) => row.remove())")
             assert violations(page) == [], kind
 
 
