@@ -487,6 +487,15 @@ class CheckedS3FileSystem(S3FileSystem):
             self.versioned[asked["Bucket"]] = marked or self.versioned.get(asked["Bucket"], False)
         return answer
 
+    async def _put_file(self, lpath: str, rpath: str, *args: Any, **options: Any) -> None:
+        try:
+            await super()._put_file(lpath, rpath, *args, **options)
+        except FileNotFoundError as error:
+            if _told(error)[1] != "NoSuchUpload":
+                raise
+            # Its end had no answer, or somebody aborted it: nobody can tell, so all of it is sent once more.
+            raise UnexpectedAnswerError("the upload is not known any more") from error
+
     async def _upload_file_part_concurrent(
         self,
         bucket: str,

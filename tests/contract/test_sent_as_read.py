@@ -219,6 +219,16 @@ def test_of_an_end_without_an_answer_it_is_seen_whether_it_was_done(storage, aft
         assert stands(store, store.store_media(content(io.BytesIO(DATA)), R1))
 
 
+@on(S3_RCLONE, of=(S3_RCLONE,))  # of others the condition fails then, by what may be somebody else's
+def test_what_was_sent_once_all_had_come_is_sent_again_where_its_end_had_no_answer(storage):
+    store = opened(storage)
+    for path in (None, "runs/r1/film.mp4"):
+        unknown = WrongAnswer("POST", r"\?uploadId", status=500, body=b"", after=True, times=1)
+        with storage.server.answering(unknown), storage.counted() as requests:
+            assert stands(store, store.store_media(content(io.BytesIO(DATA)), R1, path=path))
+        assert requests["start_upload"] == 2
+
+
 @on(S3_SEAWEED, of=(S3_SEAWEED,))  # moto answers a part of one with 500
 def test_an_upload_that_somebody_ended_is_an_error_that_says_so(storage):
     store = opened(storage).create()
