@@ -29,6 +29,7 @@ from fsspec.core import url_to_fs
 
 from fsmedia.errors import HeldMediaError, MediaError, MediaNotFoundError
 from fsmedia.format import keys
+from fsmedia.maintenance.check_storage import listed_and_there
 from fsmedia.models import MediaContent, MediaMetadata
 from fsmedia.store import MediaStore, utc_now
 
@@ -101,7 +102,7 @@ class StorageContract:
                 client.abort(upload)
         client.delete([entry.key for entry in client.entries()])
         client.delete_versions(list(client.versions()) if client.keeps_versions else [])
-        left = [entry.key for entry in client.entries()]
+        left = listed_and_there(client)
         if left:
             pytest.fail(f"could not be removed from {client.url}: {', '.join(left)}", pytrace=False)
         filesystem, path = url_to_fs(root, **options)

@@ -76,6 +76,14 @@ def _names(entries: Iterable[Entry]) -> list[str]:
     return [entry.key for entry in entries]
 
 
+def listed_and_there(client: Backend) -> list[str]:
+    """Return the keys of a trial's folder that a listing shows and a read gives.
+
+    rclone may list what eight have written at once for minutes after it is gone.
+    """
+    return [key for key in _names(client.entries()) if client.read_range(key, 0, 1) is not None]
+
+
 class Trial:
     """The folder in which a storage is tried, and two clients of it."""
 
@@ -148,10 +156,7 @@ class Trial:
             root.remove_folder(self.folder)
             root.remove_folder(keys.INTERNAL)
             left = {entry.key for entry in client.fetch(heads=list(self.written)).heads if entry}
-            # rclone may list what eight have written at once for minutes after it is gone. A read tells, which comes
-            # after both looks: what appears between them is told.
-            listed = {*_names(client.entries())} - left
-            left |= {name for name in listed if client.read_range(name, 0, 1) is not None}
+            left |= {*listed_and_there(client)}
             left |= {each.key for each in failed}
             return [f"{self.folder}/{name}" for name in sorted(left)]
         if self.has_begun:
@@ -594,7 +599,7 @@ def check_many(trial: Trial) -> Verdict:
     _expect(winners and found in [b"%d" % n for n, won in enumerate(made) if won], "who created an object is told no")
     for failed in backend.delete(names).values():
         raise failed
-    # Only these: rclone may list what eight have written at once for minutes after it is gone.
+    # Only these: see `listed_and_there`.
     left = {*_names(trial.other.entries("many"))} & {*names}
     _expect(not left, f"of {_MANY} objects removed at once {len(left)} are there")
     told = f"{winners} of {_THREADS} creators of one key are told that they made it"
