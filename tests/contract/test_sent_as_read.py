@@ -205,7 +205,7 @@ def test_an_answer_that_is_wrong_or_lost_once_makes_no_half_a_media(moto_storage
         assert stands(store, store.store_media(content(io.BytesIO(DATA)), R1))
     for reference in store.list():
         assert stands(store, reference)
-    # What nobody can know of at once goes later, by a sweep.
+    # What nobody can know of at once goes later, by a sweep or a repair.
     assert store.verify(deep=True).counts.keys() <= {"upload", "bytes"}
     assert [*store._backend.uploads()] == [] or ("uploads" in where and (after or "change" in answer))
 
