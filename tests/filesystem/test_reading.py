@@ -426,7 +426,7 @@ def test_what_a_full_disk_does_not_take_is_named(storage, fs, tmp_path: Path) ->
             get("runs/r1/x.bin", target)
     if storage.name == "local":
         done = subprocess.run(
-            ["/bin/sh", "-c", 'ulimit -f 1; exec "$0" -m fsmedia.cli get -s "$1" runs/r1/x.bin -o "$2" --force',
+            ["/bin/sh", "-c", 'ulimit -f 1; exec "$0" -B -m fsmedia.cli get -s "$1" runs/r1/x.bin -o "$2" --force',
              sys.executable, storage.url, target], capture_output=True, text=True, timeout=100, check=False
         )  # fmt: skip
         assert done.returncode != 0

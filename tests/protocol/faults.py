@@ -284,8 +284,11 @@ def faulty_os(faults: Faults) -> Iterator[FaultyOs]:
 def files_of_at_most(size: int) -> Iterator[None]:
     """Let no file grow larger: this stands for a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Python keeps bytecode of which only a part could be written, and falls over it at the next import.
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        sys.dont_write_bytecode = before
