@@ -11,8 +11,8 @@ from fsmedia.format import keys
 from fsmedia.maintenance import erase
 from tests.protocol.faults import Fault
 from tests.protocol.retained import aged
-from tests.protocol.worlds import CALLS_AND_SYSCALLS, Place, each_fault, rebuilt, run
-from tests.storages import MEMORY
+from tests.protocol.worlds import Place, each_fault, rebuilt, run
+from tests.storages import LOCAL, MEMORY
 from tests.transfers import shared_in_place
 
 SHARED = b"bytes of both " * 50
@@ -73,8 +73,17 @@ class Town:
                 assert WORD not in storage.read(key), key
 
 
-@pytest.mark.parametrize("deduplicate", [False, True])
-@CALLS_AND_SYSCALLS
+SYSCALLS = (LOCAL, "syscalls", {"durability": "rename"})
+
+
+@pytest.mark.parametrize(
+    ("place", "deduplicate"),
+    [
+        ((MEMORY, "calls"), False), ((MEMORY, "calls"), True), ((LOCAL, "calls"), False), ((LOCAL, "calls"), True),
+        (SYSCALLS, False), pytest.param(SYSCALLS, True, marks=pytest.mark.full),
+    ],
+    indirect=["place"], ids=str,
+)  # fmt: skip
 def test_whoever_dies_while_it_erases_is_finished_by_the_next(place: Place, deduplicate: bool) -> None:
     for faults in place.crashes():
         town = Town(place, deduplicate=deduplicate)
