@@ -51,7 +51,9 @@ from tests.servers import (  # noqa: E402
     SeaweedServer,
     Server,
     SftpServer,
+    SmbServer,
     WebDavServer,
+    smbd,
     sshd,
 )
 
@@ -146,6 +148,8 @@ def served(server_class: type[Server]) -> Any:
             pytest.skip(f"no Azurite: npm install --prefix DIR azurite, {AZURITE}=DIR/node_modules/.bin/azurite-blob")
         if server_class is SftpServer and sshd() is None:
             pytest.skip("no sshd: install openssh-server")
+        if server_class is SmbServer and smbd() is None:
+            pytest.skip("no smbd for root: install samba")
         started = server_class().start()
         yield started
         started.stop()
@@ -154,7 +158,8 @@ def served(server_class: type[Server]) -> Any:
 
 
 moto, rclone, seaweed = map(served, (MotoServer, RcloneServer, SeaweedServer))
-fake_gcs, azurite, sftp, webdav = map(served, (FakeGcsServer, AzuriteServer, SftpServer, WebDavServer))
+fake_gcs, azurite = map(served, (FakeGcsServer, AzuriteServer))
+sftp, webdav, smb = map(served, (SftpServer, WebDavServer, SmbServer))
 SERVED = {
     places.S3_MOTO: ("moto", "lab/store", places.S3Storage),
     places.S3_RCLONE: ("rclone", "", places.S3Storage),
@@ -163,6 +168,7 @@ SERVED = {
     places.AZURE: ("azurite", "lab/d[1]", places.AzureStorage),
     places.SFTP: ("sftp", "", places.ServedStorage),
     places.WEBDAV: ("webdav", "lab/store", places.ServedStorage),
+    places.SMB: ("smb", "lab/store", places.ServedStorage),
 }
 """Name of a storage -> fixture of its server, prefix of its roots: a prefix in a bucket and a plain bucket must do."""
 

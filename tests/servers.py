@@ -446,6 +446,46 @@ class WebDavServer(FolderServer):
         return url, {"base_url": self.direct_url, "auth": self.login}
 
 
+class SmbServer(FolderServer):
+    """Samba, for the user who runs the tests and one who may read nothing of theirs, with the same password."""
+
+    name = "smb"
+    password = "pw-Sb31"
+
+    def command(self, port: int) -> list[str]:
+        folders = {"private dir": "private"} | {f"{each} directory": each for each in ("lock", "state", "cache", "pid")}
+        options = {
+            **{option: self._folder / folder for option, folder in folders.items()},
+            "ncalrpc dir": self._folder / "rpc", "log file": self._folder / "log", "passdb backend": "tdbsam",
+            "server role": "standalone server", "smb ports": port, "interfaces": HOST, "bind interfaces only": "yes",
+            "disable spoolss": "yes", "load printers": "no",
+        }  # fmt: skip
+        for folder in folders.values():
+            (self._folder / folder).mkdir()
+        settings = self._folder / "smb.conf"
+        share = {"path": self.data_folder, "read only": "no", "create mask": "0600"}
+        parts = {"global": options, "lab": share}
+        settings.write_text("".join(
+            f"[{part}]\n" + "".join(f"{name} = {value}\n" for name, value in values.items())
+            for part, values in parts.items()
+        ))  # fmt: skip
+        for user in (getpass.getuser(), "nobody"):
+            add = ["pdbedit", "-s", str(settings), "-a", "-u", user, "-t"]
+            subprocess.run(add, input=f"{self.password}\n" * 2, text=True, check=True, stdout=subprocess.DEVNULL)
+        return [str(smbd()), "-F", "--no-process-group", "-s", str(settings)]
+
+    def new_root(self, prefix: str = "", *, direct: bool = False) -> tuple[str, dict[str, Any]]:
+        """See `Server.new_root`; the folder is not there yet."""
+        host = self.direct_url.removeprefix("http://")
+        url = f"smb://{host}/lab/media-{next(self._numbers)}/{prefix}".rstrip("/")
+        return url, {"username": getpass.getuser(), "password": self.password}
+
+
+def smbd() -> str | None:
+    """Return the path of Samba's server; None where there is none, or nobody who may run it."""
+    return shutil.which("smbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") if os.geteuid() == 0 else None
+
+
 def sshd() -> str | None:
     """Return the path of OpenSSH's server; None where there is none."""
     return os.environ.get("FSMEDIA_SSHD") or shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")

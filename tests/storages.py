@@ -25,12 +25,12 @@ from fsmedia import MediaStore
 from fsmedia.storage import Exclusion
 from tests.servers import AzuriteServer, FakeGcsServer, Requests, S3Server
 
-LOCAL, MEMORY, GCS, AZURE, SFTP, WEBDAV = "local", "memory", "gcs", "azure", "sftp", "webdav"
+LOCAL, MEMORY, GCS, AZURE, SFTP, WEBDAV, SMB = "local", "memory", "gcs", "azure", "sftp", "webdav", "smb"
 S3_MOTO, S3_RCLONE, S3_SEAWEED = "s3-moto", "s3-rclone", "s3-seaweed"
 OBJECT_STORAGES = (S3_MOTO, S3_RCLONE, GCS, S3_SEAWEED, AZURE)
 BY_OBSTORE = (S3_MOTO, S3_RCLONE, S3_SEAWEED, AZURE)
 """Run a second time with obstore as the engine."""
-FILE_SERVERS = (SFTP, WEBDAV)
+FILE_SERVERS = (SFTP, WEBDAV, SMB)
 """Opened by the class for any filesystem of fsspec's."""
 WITHOUT_URLS = (MEMORY, GCS, *FILE_SERVERS)
 """Have none, or are asked by nobody who could sign one."""
@@ -120,16 +120,19 @@ class ServedStorage(LocalStorage):
     @property
     def folder(self) -> Path:
         path = urllib.parse.urlsplit(self.url)
-        return Path(path.path) if self.name == SFTP else self.server.data_folder / f"{path.netloc}{path.path}"
+        if self.name == SFTP:
+            return Path(path.path)
+        inside = path.path.removeprefix("/lab/") if self.name == SMB else f"{path.netloc}{path.path}"
+        return self.server.data_folder / inside
 
     def path(self, key: str = "") -> str:
         """Return the path of a key in the words of `filesystem()`; WebDAV's begins in the server's folder."""
         root = self.folder if self.name == SFTP else self.folder.relative_to(self.server.data_folder)
-        return f"{root}/{key}".rstrip("/")
+        return f"{'/lab/' if self.name == SMB else ''}{root}/{key}".rstrip("/")
 
     def filesystem(self) -> fsspec.AbstractFileSystem:
         host = urllib.parse.urlsplit(self.url)
-        place = {"host": host.hostname, "port": host.port} if self.name == SFTP else {}
+        place = {"host": host.hostname, "port": host.port} if self.name in (SFTP, SMB) else {}
         made = fsspec.filesystem(self.name, skip_instance_cache=True, **place, **self.options)
         if self.name == WEBDAV:  # which nobody else closes
             weakref.finalize(made, made.client.http.close)

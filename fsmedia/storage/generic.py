@@ -11,12 +11,15 @@ import errno
 import io
 import os
 import re
+import sys
 import weakref
 from contextlib import nullcontext, suppress
+from datetime import UTC, datetime, timedelta
 from ftplib import error_perm
 from functools import partial
 from http import HTTPStatus
 from inspect import signature
+from stat import S_ISDIR
 from threading import RLock
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, unquote
@@ -34,7 +37,6 @@ from fsmedia.storage.port import Backend, Exclusion
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import timedelta
     from pathlib import Path
     from typing import BinaryIO, Self, TypeVar
 
@@ -42,19 +44,44 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_LOST = ("EOFError", "SSHException", "error_temp")
-"""Errors by which ftplib and paramiko say that a connection is no more."""
+_LOST = ("EOFError", "SSHException", "error_temp", "SMBConnectionClosed")
+"""Errors by which ftplib, paramiko and smbprotocol say that a connection is no more."""
 READ_ONLY = frozenset({"zip", "tar", "libarchive", "http", "https", "github", "git", "reference", "data", "jar"})
 """Protocols of filesystems that write nothing, or not what fsmedia needs."""
 _LEADS_ELSEWHERE = re.compile(r"[?#]|/\.{1,2}/?$")
 """Signs of a link in an index page that names nothing in its folder."""
 _REFUSE_FULL = frozenset({"sftp", "ssh", "ftp", "smb"})
 """Protocols whose servers remove no folder in which anything is; WebDAV's remove all of it."""
+_INVALID_NAME, _ACCESS_DENIED, _SHARING_VIOLATION, _DELETE_PENDING = 0xC0000033, 0xC0000022, 0xC0000043, 0xC0000056
+"""NTSTATUS of SMB's answers."""
+_IN_USE = (_ACCESS_DENIED, _SHARING_VIOLATION, _DELETE_PENDING)
+"""What SMB says, among others, of a file that somebody has open."""
+_NOT_ON_WINDOWS = re.compile(r'[\x00-\x1f"*:<>?\\|]|[. ](/|$)')
+"""What no name of SMB's has: `a:b` is a stream of `a`, and a dot or a space at the end is left out."""
 _CUT = re.compile("[?;]")
 _REQUEST = 32768
 """Bytes of a request of paramiko's, for which it waits unless it is told not to."""
+_LOOKS = 8
+"""How often a file is moved over one that is in use: for about five seconds."""
 _AHEAD = 64 * _REQUEST
 """Bytes that are asked for, or sent, at once."""
+
+
+_smb_locks: dict[int, Any] = {}
+
+
+def _forget_smb(server: str | None = None) -> None:
+    """Forget the connection that all of a process use to a server; in a forked child, which lacks its thread, to each.
+
+    Nothing public forgets one without a word to the server.
+    """
+    if pool := sys.modules.get("smbclient._pool"):
+        found: dict[str, Any] = vars(pool)["_SMB_CONNECTIONS"]
+        for each in [*found] if server is None else [server]:
+            found.pop(each, None)
+
+
+os.register_at_fork(after_in_child=_forget_smb)
 
 
 class GuardedFileSystem:
@@ -65,8 +92,10 @@ class GuardedFileSystem:
 
     def __init__(self, filesystem: AbstractFileSystem, *, is_own: bool) -> None:
         self._filesystem = filesystem
-        # Of a connection with one conversation (paramiko, FTP) threads would read each other's answers.
-        self._lock: Any = nullcontext() if filesystem.async_impl else RLock()
+        # Of a connection with one conversation (paramiko, FTP) threads would read each other's answers. All that a
+        # process says by SMB goes one way, and Samba replaces no file that is open at the other end of it.
+        shared = _smb_locks.setdefault(os.getpid(), RLock()) if filesystem.protocol == "smb" else None
+        self._lock: Any = nullcontext() if filesystem.async_impl else shared or RLock()
         client = getattr(filesystem, "client", None) if is_own and not filesystem.async_impl else None
         close = getattr(getattr(client, "http", client), "close", None)  # of WebDAV, of httpx's client in it
         if close is not None:
@@ -86,6 +115,8 @@ class GuardedFileSystem:
         """Call something of the filesystem; `FileNotFoundError` however it says that a path is not there."""
         with self:
             try:
+                if self._filesystem.protocol == "smb":
+                    return _by_smb(self._filesystem, function, *args, **options)
                 return function(*args, **options)
             except FileNotFoundError:
                 raise
@@ -98,7 +129,10 @@ class GuardedFileSystem:
                     raise ConnectionError("it vanished while it was read") from error
                 # FTP says 550 of a path that is not there, and of one that is not allowed; archives raise KeyError.
                 unclear = isinstance(error, KeyError) or type(error).__name__ == "error_perm"
-                absent = not self._is_there(*args) if unclear else getattr(error, "errno", None) == errno.ENOENT
+                # Nor is anything below a file, or under a name that SMB knows no file by.
+                status, number = getattr(error, "ntstatus", None), getattr(error, "errno", None)
+                missing = number in (errno.ENOENT, errno.ENOTDIR) or status == _INVALID_NAME
+                absent = not self._is_there(*args) if unclear else missing
                 if not absent:
                     raise
                 raise FileNotFoundError(errno.ENOENT, str(error)) from error
@@ -218,6 +252,64 @@ def _propfind(
     return ask(path, data=data, headers={**(headers or {}), **depth}, follow_redirects=follow_redirects)
 
 
+def _by_smb(fs: Any, call: Callable[..., T], *args: Any, **options: Any) -> T:
+    """Make a call as the user of a filesystem: left alone smbclient takes whoever in this process came first.
+
+    Where a connection was lost it makes another one, in which it logs in as nobody, and encrypts nothing.
+    """
+    from smbclient import ClientConfig
+
+    config = ClientConfig()
+    before = config.username, config.password
+    config.username, config.password = fs.username, fs.password
+    try:
+        fs._connect()
+        return call(*args, **options)
+    finally:
+        config.username, config.password = before
+
+
+def _smb_open(open_: Callable[..., T], path: str, **options: Any) -> T:
+    """Open a file without the word of fsspec's that smbprotocol does not know."""
+    options.pop("cache_type", None)
+    return open_(path, **options)
+
+
+def _smb_ls(fs: Any, path: str, detail: bool = True, **_: Any) -> list[Any]:
+    """List a folder by what the server says of all its files at once: fsspec asks about each."""
+    from fsspec.implementations.smb import _as_unc_path
+    from smbclient import scandir
+
+    with scandir(_as_unc_path(fs.host, path), port=fs._port) as found:
+        named = {f"{path.rstrip('/')}/{each.name}": each for each in found}
+        if not detail:
+            return [*named]
+        return [
+            fs.info(name) if each.is_symlink() else _smb_entry(
+                name, each.is_dir(), each.smb_info.end_of_file, each.smb_info.last_write_time, each.inode()
+            )
+            for name, each in named.items()
+        ]  # fmt: skip
+
+
+def _smb_info(fs: Any, path: str, **_: Any) -> dict[str, Any]:
+    """Look at a file; its time is as exact as in a listing, so that a file that did not change looks so."""
+    from fsspec.implementations.smb import _as_unc_path
+    from smbclient import stat
+
+    found = stat(_as_unc_path(fs.host, path), port=fs._port)
+    modified = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=found.st_mtime_ns // 1000)
+    return _smb_entry(path, S_ISDIR(found.st_mode), found.st_size, modified, found.st_ino)
+
+
+def _smb_entry(path: str, is_folder: bool, size: int, modified: datetime, number: int) -> dict[str, Any]:
+    if is_folder:
+        return {"name": path, "type": "directory", "size": 0, "mtime": modified}
+    # Some servers number no files.
+    token = f"{number}-{modified.timestamp():.6f}" if number else None
+    return {"name": path, "type": "file", "size": size, "mtime": modified, "ETag": token}
+
+
 def _ftp_info(ftp: Any, look: Callable[..., dict[str, Any]], path: str, **options: Any) -> dict[str, Any]:
     """Ask about one path, by RFC 3659: fsspec lists the whole folder in which it lies."""
     # Whatever else is wrong is raised: an answer that comes after all would be taken for that to the next question.
@@ -314,6 +406,11 @@ class RenamingBackend(FsspecBackend):
             plain = filesystem.client.join_url
             filesystem.client.join_url = lambda path, *args, **options: plain(quote(path), *args, **options)
             filesystem.client.propfind = partial(_propfind, filesystem.client.propfind)
+        if filesystem.protocol == "smb":
+            # By itself nobody else may read a file that is read, nor move another one over it.
+            filesystem.share_access = filesystem.share_access or "rwd"
+            filesystem._open = partial(_smb_open, filesystem._open)
+            filesystem.ls, filesystem.info = partial(_smb_ls, filesystem), partial(_smb_info, filesystem)
         if filesystem.protocol == "ftp":
             filesystem.info = partial(_ftp_info, filesystem.ftp, filesystem.info)
         # `tar -cf x.tar .` puts a dot before all names.
@@ -325,6 +422,8 @@ class RenamingBackend(FsspecBackend):
 
     def _reconnect(self) -> None:
         # Servers close a connection on which nobody has said anything for some minutes.
+        if self._is_smb:
+            _forget_smb(f"{cast('Any', self.fs).host.lower()}:{cast('Any', self.fs)._port}")
         if not self.fs.async_impl:
             self._opened = None
 
@@ -367,6 +466,10 @@ class RenamingBackend(FsspecBackend):
         return await checked_range(self, super()._range, key, start, end)
 
     @property
+    def _is_smb(self) -> bool:
+        return bool(cast("Any", self.fs)._filesystem.protocol == "smb")
+
+    @property
     def _is_paramiko(self) -> bool:
         return hasattr(getattr(cast("Any", self.fs)._filesystem, "ftp", None), "putfo")
 
@@ -394,6 +497,13 @@ class RenamingBackend(FsspecBackend):
         return self.head(key) is None and super().is_folder(key)
 
     # -- writing -------------------------------------------------------------------------------------------
+
+    def check(self, key: str) -> None:
+        """Refuse what can only be read, and names that SMB takes for others."""
+        super().check(key)
+        if self._is_smb and _NOT_ON_WINDOWS.search(key):
+            problem = 'SMB knows no names with any of " * : < > ? \\ | or with a dot or a space at the end'
+            raise InvalidReferenceError(problem, next_step="choose a name without them", key=key)
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
         """Put bytes unless there are any; a store's settings only where what is there can be replaced later."""
@@ -444,11 +554,22 @@ class RenamingBackend(FsspecBackend):
         """Rename, over what lies at the target too, in the words of filesystems whose `mv` does not."""
         guarded = cast("Any", self.fs)
         fs = guarded._filesystem
-        if fs.protocol == "smb":
+        if self._is_smb:
             from fsspec.implementations.smb import _as_unc_path
             from smbclient import replace
 
-            guarded.call(replace, *(_as_unc_path(fs.host, each) for each in (source, target)), port=fs._port)
+            move = partial(replace, *(_as_unc_path(fs.host, each) for each in (source, target)), port=fs._port)
+            # Whoever has the target open, to read it or to move something there, keeps it from being replaced.
+            for attempt in range(_LOOKS - 1):
+                try:
+                    guarded.call(move)
+                except OSError as error:
+                    if getattr(error, "ntstatus", None) not in _IN_USE:
+                        raise
+                else:
+                    return
+                self.wait(attempt)
+            guarded.call(move)
         elif "webdav" in fs.protocol:
             from webdav4.fsspec import translate_exceptions
 

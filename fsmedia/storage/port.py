@@ -111,7 +111,9 @@ class ReadableFile(io.BufferedIOBase, BinaryIO):
     def close(self) -> None:
         """Close; may be called again."""
         if not self.closed:
-            self._file.close()
+            # Nothing was written through it, and what was read is right: a connection that was lost is no news.
+            with suppress(Exception):
+                self._file.close()
         super().close()
 
     def _check_open(self) -> None:

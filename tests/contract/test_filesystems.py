@@ -1,4 +1,4 @@
-"""What the class for any filesystem of fsspec's makes of their dialects: SFTP, WebDAV, FTP, archives, HTTP, liars."""
+"""What the class for any filesystem of fsspec's makes of their dialects: SFTP, SMB, WebDAV, FTP, archives, HTTP, ..."""
 
 import errno
 import ftplib
@@ -9,6 +9,8 @@ import os
 import pickle
 import random
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -33,7 +35,7 @@ from fsmedia.storage.errors import redact, secrets_of
 from tests.conftest import make_storage
 from tests.contract.specimens import PNG, STORE_JSON, of_size, put, raised
 from tests.servers import HOST, free_port, packaged_binary
-from tests.storages import FILE_SERVERS, SFTP
+from tests.storages import FILE_SERVERS, SFTP, SMB
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of connections that fsspec shares
 
@@ -385,6 +387,94 @@ def test_ftp_listed_the_folder_to_look_at_a_file(tmp_path, monkeypatch):
         # A server that does not know the question.
         monkeypatch.setattr(ftplib.FTP, "putcmd", lambda ftp, line: say(ftp, line.replace("MLST", "XLST")))
         assert store.retrieve_media(name).read_bytes() == PNG
+
+
+@pytest.fixture
+def smb_folder(request, tmp_path):
+    """Give what opens a store in a folder behind Samba, and where the folder really lies."""
+    storage = make_storage(SMB, request, tmp_path)
+    return functools.partial(MediaStore, storage.url, storage_options=storage.options), storage.folder
+
+
+def test_smb_is_read_by_several_at_once_and_what_is_read_is_replaced_afterwards(smb_folder, monkeypatch):
+    """fsspec asks for a file for nobody else, and Samba replaces none that the same process has open."""
+    opened, folder = smb_folder
+    store, other = opened().create(), opened()
+    assert store._backend.fs._lock is other._backend.fs._lock
+    store.fs.pipe("runs/r1/a.txt", b"before")
+    with store.open("runs/r1/a.txt") as first, other.open("runs/r1/a.txt") as second:
+        assert (first.read(), second.read()) == (b"before", b"before")
+    waited, file = [], store.open("runs/r1/a.txt")
+    monkeypatch.setattr(type(other._backend), "wait", lambda _, attempt: (waited.append(attempt), file.close()))
+    other.fs.pipe("runs/r1/a.txt", b"after")
+    assert waited == [0]
+    assert (folder / "runs/r1/a.txt").read_bytes() == store.read("runs/r1/a.txt") == b"after"
+    waited.clear()
+    with store.open("runs/r1/a.txt") as kept:
+        monkeypatch.setattr(type(other._backend), "wait", lambda _, attempt: waited.append(attempt))
+        raised(StorageError, other.fs.pipe, "runs/r1/a.txt", b"never")
+        assert (waited[:7], kept.read()) == ([*range(7)], b"after")
+    assert [path for path in folder.rglob(".tmp-*") if path.is_file()] == []
+
+
+def test_smb_logs_in_anew_after_a_lost_connection_and_in_a_child(smb_folder):
+    """smbclient logged in as nobody; a child waited for ever, and spoke in the connection of its parent."""
+    from smbclient import _pool
+
+    opened = smb_folder[0]
+    store = opened(storage_options={**opened.keywords["storage_options"], "encrypt": True})
+    name = put(store)
+    for notices in (False, True):
+        with store.open(name) as file:
+            assert file.read(3) == PNG[:3]
+            for connection in _pool._SMB_CONNECTIONS.values():
+                connection.transport._sock.shutdown(socket.SHUT_RDWR)
+                if notices:
+                    connection._t_worker.join(60)
+        assert store.read(name) == PNG
+        for connection in _pool._SMB_CONNECTIONS.values():
+            assert [session.encrypt_data for session in connection.session_table.values()] == [True]
+    again = put(store)
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        os._exit(store.read(name) != PNG or store.read(put(store)) != PNG)
+    assert os.waitpid(child, 0)[1] == 0
+    assert {*store.list()} > {name, again}
+
+
+def test_two_users_of_one_smb_server_are_two(smb_folder):
+    """smbclient took whoever had logged in first, and made another connection as nobody."""
+    opened, _ = smb_folder
+    store, name = opened(), put(opened())
+    options = {**opened.keywords["storage_options"], "username": "nobody"}
+    for _ in range(2):
+        raised(StorageError, MediaStore, *opened.args, storage_options=options, match="ACCESS_DENIED")
+        assert store.read(name) == PNG
+
+
+def test_smb_is_refused_names_that_it_takes_for_others(smb_folder):
+    """`b:x` is a stream of the file `b`, and Windows leaves out a dot or a space at the end."""
+    opened, folder = smb_folder
+    fs = opened().create().fs
+    fs.pipe({"b": b"b", "runs/a": b"a"})
+    for name in ("b:x", "b ", "b.", "runs/a?", "runs/a*b/c", "runs/a:b/c.png", "run|s/x", "a./x"):
+        raised(InvalidReferenceError, fs.pipe_file, name, b"other", match="SMB knows no names")
+        raised(InvalidReferenceError, fs.mv, "b", name, match="SMB knows no names")
+        assert not fs.exists(name)
+    assert fs.cat(fs.find("")) == {"b": b"b", "runs/a": b"a"}
+    assert {path.name for path in folder.rglob("*") if path.is_file()} == {"a", "a.meta", "b", "b.meta", "store.json"}
+
+
+def test_smb_tells_of_all_files_of_a_folder_at_once(smb_folder, monkeypatch):
+    store = smb_folder[0]()
+    names = sorted(put(store) for _ in range(20))
+    looked = []
+    monkeypatch.setattr("smbclient.stat", lambda *_, **__: looked.append(1))
+    assert [*store.list()] == names
+    sizes = {each["name"]: each["size"] for each in store._backend.fs.ls(f"{store._backend._root}/runs/r1")}
+    assert {size for name, size in sizes.items() if name.endswith(".png")} == {len(PNG)}
+    assert not looked
 
 
 class StatusError(OSError):

@@ -19,7 +19,7 @@ from tests.conftest import on, storages
 from tests.contract.specimens import PNG, R1, WAV, png, put, raised
 from tests.protocol.wire import counted
 from tests.servers import WrongAnswer
-from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, ObjectStorage
+from tests.storages import GCS, LOCAL, MEMORY, S3_MOTO, S3_RCLONE, S3_SEAWEED, SMB, ObjectStorage
 from tests.surfaces.commands import fsmedia
 from tests.transfers import opened
 
@@ -99,6 +99,7 @@ def test_listed_in_the_order_of_keys(storage, store):
         storage.write(f"{name}.meta", b'{"run_id": "0", "mime_type": "image/png"}')
     # SeaweedFS lists folder by folder: a/ before a-b/, which is not the order of keys.
     runs = () if storage.name == S3_SEAWEED else ("b", "a-b", "a", "B", "a b", "é", "a.b")
+    runs = [run for run in runs if run != "B" or storage.name != SMB]  # to which it is the same folder as "b"
     references = [put(store, run) for run in runs]
     listed = list(store.list())
     assert listed == [*names, *sorted(references)]

@@ -25,6 +25,7 @@ from tests.storages import (
     S3_RCLONE,
     S3_SEAWEED,
     SFTP,
+    SMB,
     WEBDAV,
     WITHOUT_URLS,
     LocalStorage,
@@ -35,7 +36,7 @@ CHAIN = (S3_MOTO, GCS, MEMORY)
 PAIRS = [(LOCAL, MEMORY), (MEMORY, LOCAL), (LOCAL, S3_RCLONE), (S3_RCLONE, GCS)]
 PAIRS += [pytest.param(*pair, marks=pytest.mark.full) for pair in ((GCS, S3_MOTO), (S3_MOTO, LOCAL))]
 NEXT = {LOCAL: MEMORY, MEMORY: S3_MOTO, S3_MOTO: S3_RCLONE, S3_RCLONE: GCS, GCS: AZURE, AZURE: S3_SEAWEED}
-NEXT |= {S3_SEAWEED: SFTP, SFTP: WEBDAV, WEBDAV: LOCAL}
+NEXT |= {S3_SEAWEED: SFTP, SFTP: WEBDAV, WEBDAV: SMB, SMB: LOCAL}
 EITHER = pytest.mark.parametrize("deduplicate", [False, True], ids=["plain", "shared"])
 SIZES = pytest.mark.parametrize("data", [b"some text", LARGE], ids=["small", "large"])
 
