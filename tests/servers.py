@@ -390,6 +390,25 @@ class AzuriteServer(Server):
 class FolderServer(Server):
     """A server of a folder of this machine, on which nothing is counted."""
 
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """Let it take connections and answer nothing."""
+        processes, done = [*self._below(self._process.pid if self._process else 0)], []
+        try:
+            for process in processes:
+                os.kill(process, signal.SIGSTOP)
+                done.append(process)
+            yield
+        finally:
+            for process in done:
+                os.kill(process, signal.SIGCONT)
+
+    def _below(self, process: int) -> Iterator[int]:
+        found = subprocess.run(["pgrep", "-P", str(process)], stdout=subprocess.PIPE, text=True, check=False).stdout
+        for child in map(int, found.split()):
+            yield child
+            yield from self._below(child)
+
     def classify(self, method: str, target: str, *, copies: bool) -> Call:
         raise NotImplementedError(f"{self.name} is not asked through the relay: {method} {target}")
 

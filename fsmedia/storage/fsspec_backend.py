@@ -646,7 +646,8 @@ class FsspecBackend(Backend):
         """The filesystem; a forked child makes its own, for sessions and loops do not survive a fork."""
         # The process that opened it: a fork inherits sockets and a loop whose thread does not exist in it.
         if self._opened is None or self._opened[0] != os.getpid():
-            return self._open_filesystem()[0]
+            with ErrorTranslator(None, self._secrets):  # it may be asked for outside of any call
+                return self._open_filesystem()[0]
         return self._opened[1]
 
     def _lists_unordered(self) -> bool:

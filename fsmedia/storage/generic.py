@@ -19,6 +19,7 @@ from ftplib import error_perm
 from functools import partial
 from http import HTTPStatus
 from inspect import signature
+from math import ceil
 from stat import S_ISDIR
 from threading import RLock
 from typing import TYPE_CHECKING, Any, cast
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_LOST = ("EOFError", "SSHException", "error_temp", "SMBConnectionClosed")
-"""Errors by which ftplib, paramiko and smbprotocol say that a connection is no more."""
+_LOST = frozenset({"EOFError", "SSHException", "error_temp", "SMBConnectionClosed", "TransportError"})
+"""Errors by which ftplib, paramiko, smbprotocol and httpx say that a connection is no more, or that nobody answers."""
 READ_ONLY = frozenset({"zip", "tar", "libarchive", "http", "https", "github", "git", "reference", "data", "jar"})
 """Protocols of filesystems that write nothing, or not what fsmedia needs."""
 _LEADS_ELSEWHERE = re.compile(r"[?#]|/\.{1,2}/?$")
@@ -121,7 +122,8 @@ class GuardedFileSystem:
             except FileNotFoundError:
                 raise
             except Exception as error:
-                if type(error).__name__ in _LOST or str(error) == "Socket is closed":
+                names = {kind.__name__ for kind in type(error).__mro__}
+                if names & _LOST or str(error) == "Socket is closed":
                     raise ConnectionError(f"the connection failed: {error}") from error
                 if getattr(getattr(error, "response", None), "status_code", None) == HTTPStatus.NOT_FOUND:
                     # It was there a moment before: WebDAV servers show nothing where a file is being replaced. Asked
@@ -257,16 +259,33 @@ def _by_smb(fs: Any, call: Callable[..., T], *args: Any, **options: Any) -> T:
 
     Where a connection was lost it makes another one, in which it logs in as nobody, and encrypts nothing.
     """
-    from smbclient import ClientConfig
+    from smbclient import ClientConfig, _pool
 
     config = ClientConfig()
     before = config.username, config.password
     config.username, config.password = fs.username, fs.password
     try:
         fs._connect()
+        connection = _pool._SMB_CONNECTIONS[_smb_server(fs)]
+        connection.receive = partial(_smb_receive, connection, fs.timeout)
         return call(*args, **options)
     finally:
         config.username, config.password = before
+
+
+def _smb_receive(connection: Any, patience: float, request: Any, *args: Any, **options: Any) -> Any:
+    """Wait for an answer, for so many seconds; by itself smbprotocol waits for ever."""
+    try:
+        return type(connection).receive(connection, request, *args, **{"timeout": patience, **options})
+    except Exception as error:
+        if request.response_event.is_set():
+            raise
+        raise TimeoutError(str(error)) from error
+
+
+def _smb_server(fs: Any) -> str:
+    """Return what smbclient calls a server."""
+    return f"{fs.host.lower()}:{fs._port}"
 
 
 def _smb_open(open_: Callable[..., T], path: str, **options: Any) -> T:
@@ -406,6 +425,10 @@ class RenamingBackend(FsspecBackend):
             plain = filesystem.client.join_url
             filesystem.client.join_url = lambda path, *args, **options: plain(quote(path), *args, **options)
             filesystem.client.propfind = partial(_propfind, filesystem.client.propfind)
+            if "timeout" not in self._storage_options:
+                filesystem.client.http.timeout = self.timeout.total_seconds()
+        if (channel := getattr(getattr(filesystem, "ftp", None), "get_channel", None)) is not None:
+            channel().settimeout(self.timeout.total_seconds())  # paramiko waits for ever
         if filesystem.protocol == "smb":
             # By itself nobody else may read a file that is read, nor move another one over it.
             filesystem.share_access = filesystem.share_access or "rwd"
@@ -423,7 +446,7 @@ class RenamingBackend(FsspecBackend):
     def _reconnect(self) -> None:
         # Servers close a connection on which nobody has said anything for some minutes.
         if self._is_smb:
-            _forget_smb(f"{cast('Any', self.fs).host.lower()}:{cast('Any', self.fs)._port}")
+            _forget_smb(_smb_server(self.fs))
         if not self.fs.async_impl:
             self._opened = None
 
@@ -431,7 +454,13 @@ class RenamingBackend(FsspecBackend):
         # What others use may list from a cache, and a connection can't be used by two at once.
         # A command line can't write the pair that WebDAV takes.
         login = self._storage_options.get("auth")
-        return {"skip_instance_cache": True} | ({"auth": tuple(login)} if isinstance(login, list) else {})
+        forced: dict[str, Any] = {"auth": tuple(login)} if isinstance(login, list) else {}
+        if self._given_url.startswith("smb:"):
+            # By itself it logs in five times, for a minute each.
+            named = ("timeout", "register_session_retries")
+            default = {"timeout": ceil(self.timeout.total_seconds()), "register_session_retries": 0}
+            forced |= {name: self._storage_options.get(name, default[name]) for name in named}
+        return {"skip_instance_cache": True, **forced}
 
     @property
     def guard(self) -> AbstractContextManager[Any]:  # type: ignore[override] # known when the filesystem is

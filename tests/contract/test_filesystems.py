@@ -15,8 +15,9 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -387,6 +388,24 @@ def test_ftp_listed_the_folder_to_look_at_a_file(tmp_path, monkeypatch):
         # A server that does not know the question.
         monkeypatch.setattr(ftplib.FTP, "putcmd", lambda ftp, line: say(ftp, line.replace("MLST", "XLST")))
         assert store.retrieve_media(name).read_bytes() == PNG
+
+
+@pytest.mark.parametrize("name", FILE_SERVERS)
+def test_a_server_that_says_nothing_is_not_waited_for_longer_than_the_store_is_told(name, request, tmp_path):
+    """paramiko and smbprotocol waited for ever, and httpx no longer than five seconds, whatever it was."""
+    storage = make_storage(name, request, tmp_path)
+    options = {**storage.options, **({"banner_timeout": 1} if name == SFTP else {})}
+    store = MediaStore(storage.url, storage_options=options, timeout=timedelta(seconds=1))
+    first = put(store)
+    with store.open(first) as file, storage.server.silent():
+        begun = time.monotonic()
+        for call in (lambda: store.read(first), lambda: put(store)):
+            raised(StorageError, call)
+        assert time.monotonic() - begun < 60
+        with suppress(StorageError):  # some have read it whole
+            assert file.read() == PNG
+    assert store.read(first) == PNG
+    assert [*store.list()] == [first]
 
 
 @pytest.fixture
