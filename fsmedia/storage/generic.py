@@ -125,7 +125,7 @@ class GuardedFileSystem:
                 names = {kind.__name__ for kind in type(error).__mro__}
                 if names & _LOST or str(error) == "Socket is closed":
                     raise ConnectionError(f"the connection failed: {error}") from error
-                if getattr(getattr(error, "response", None), "status_code", None) == HTTPStatus.NOT_FOUND:
+                if _status_of(error) == HTTPStatus.NOT_FOUND:
                     # It was there a moment before: WebDAV servers show nothing where a file is being replaced. Asked
                     # again it is there, or said to be missing by the look before.
                     raise ConnectionError("it vanished while it was read") from error
@@ -146,6 +146,11 @@ class GuardedFileSystem:
             check_absence(error)
             return False
         return True
+
+
+def _status_of(error: Exception) -> int | None:
+    """Return the status of an answer that webdav4 made an error of."""
+    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 class _Answers:
@@ -687,8 +692,10 @@ class RenamingBackend(FsspecBackend):
             try:
                 put(temporary)
             except Exception as error:
-                # There are many words for a folder that is missing, which it seldom is.
-                if not isinstance(error, FileNotFoundError) and self.fs.isdir(folder):
+                # There are many words for a folder that is missing, which it seldom is. WebDAV's is 409, and somebody
+                # may have made the folder since.
+                said = isinstance(error, FileNotFoundError) or _status_of(error) == HTTPStatus.CONFLICT
+                if not said and self.fs.isdir(folder):
                     raise
                 self._make_parent(key)
                 # By another name: what is under way by the first one, without an answer, may come yet.

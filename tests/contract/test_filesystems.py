@@ -316,6 +316,24 @@ def test_webdav_listed_the_folder_whenever_a_file_was_written(webdav_storage, mo
     assert ("PROPFIND", "1") in asked
 
 
+def test_a_folder_that_another_writer_makes_meanwhile_is_there(webdav_storage, monkeypatch):
+    """Of many who wrote the first media of a run at once, some heard of a conflict."""
+    store = MediaStore(webdav_storage.url, storage_options=webdav_storage.options).create()
+    answers, send = [], httpx.Client.send
+
+    def sent(client, question, **options):
+        answer = send(client, question, **options)
+        answers.append((question.method, answer.status_code))
+        if question.method == "PUT":
+            (webdav_storage.folder / "runs/r1").mkdir(parents=True, exist_ok=True)
+        return answer
+
+    monkeypatch.setattr(httpx.Client, "send", sent)
+    name = put(store)
+    assert answers[0] == ("PUT", 409)
+    assert store.read(name) == PNG
+
+
 @pytest.mark.parametrize("is_there", [False, True])
 def test_bytes_are_sent_once_more_only_for_a_missing_folder_and_by_another_name(is_there, webdav_storage, monkeypatch):
     """A gateway that gives up (504) may have passed them on: what comes late must not hit what was renamed since."""
