@@ -11,7 +11,6 @@ import errno
 import io
 import os
 import re
-import sys
 import weakref
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from stat import S_ISDIR
 from threading import RLock
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, unquote
+from uuid import uuid4
 
 from fsspec import AbstractFileSystem
 from fsspec.dircache import DirCache
@@ -55,10 +55,16 @@ _REFUSE_FULL = frozenset({"sftp", "ssh", "ftp", "smb"})
 """Protocols whose servers remove no folder in which anything is; WebDAV's remove all of it."""
 _INVALID_NAME, _ACCESS_DENIED, _SHARING_VIOLATION, _DELETE_PENDING = 0xC0000033, 0xC0000022, 0xC0000043, 0xC0000056
 """NTSTATUS of SMB's answers."""
+_NO_SUCH_NAME = (_INVALID_NAME, _DELETE_PENDING)
 _IN_USE = (_ACCESS_DENIED, _SHARING_VIOLATION, _DELETE_PENDING)
 """What SMB says, among others, of a file that somebody has open."""
-_NOT_ON_WINDOWS = re.compile(r'[\x00-\x1f"*:<>?\\|]|[. ](/|$)')
-"""What no name of SMB's has: `a:b` is a stream of `a`, and a dot or a space at the end is left out."""
+_NOT_ON_WINDOWS = re.compile(
+    r'[\x00-\x1f"*:<>?\\|]|[. ](/|$)|(^|/)(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])[ ]*(\.[^/]*)?(/|$)',
+    re.IGNORECASE,
+)
+"""What no name of SMB's has: `a:b` is a stream of `a`, a dot at the end is left out, `nul` is a device."""
+_NOWHERE = f"{keys.INTERNAL}/no-such-name"
+"""A key at which nothing ever lies."""
 _CUT = re.compile("[?;]")
 _REQUEST = 32768
 """Bytes of a request of paramiko's, for which it waits unless it is told not to."""
@@ -66,23 +72,6 @@ _LOOKS = 8
 """How often a file is moved over one that is in use: for about five seconds."""
 _AHEAD = 64 * _REQUEST
 """Bytes that are asked for, or sent, at once."""
-
-
-_smb_locks: dict[int, Any] = {}
-
-
-def _forget_smb(server: str | None = None) -> None:
-    """Forget the connection that all of a process use to a server; in a forked child, which lacks its thread, to each.
-
-    Nothing public forgets one without a word to the server.
-    """
-    if pool := sys.modules.get("smbclient._pool"):
-        found: dict[str, Any] = vars(pool)["_SMB_CONNECTIONS"]
-        for each in [*found] if server is None else [server]:
-            found.pop(each, None)
-
-
-os.register_at_fork(after_in_child=_forget_smb)
 
 
 class GuardedFileSystem:
@@ -93,10 +82,8 @@ class GuardedFileSystem:
 
     def __init__(self, filesystem: AbstractFileSystem, *, is_own: bool) -> None:
         self._filesystem = filesystem
-        # Of a connection with one conversation (paramiko, FTP) threads would read each other's answers. All that a
-        # process says by SMB goes one way, and Samba replaces no file that is open at the other end of it.
-        shared = _smb_locks.setdefault(os.getpid(), RLock()) if filesystem.protocol == "smb" else None
-        self._lock: Any = nullcontext() if filesystem.async_impl else shared or RLock()
+        # Of a connection with one conversation (paramiko, FTP) threads would read each other's answers.
+        self._lock: Any = nullcontext() if filesystem.async_impl else RLock()
         client = getattr(filesystem, "client", None) if is_own and not filesystem.async_impl else None
         close = getattr(getattr(client, "http", client), "close", None)  # of WebDAV, of httpx's client in it
         if close is not None:
@@ -116,14 +103,13 @@ class GuardedFileSystem:
         """Call something of the filesystem; `FileNotFoundError` however it says that a path is not there."""
         with self:
             try:
-                if self._filesystem.protocol == "smb":
-                    return _by_smb(self._filesystem, function, *args, **options)
                 return function(*args, **options)
             except FileNotFoundError:
                 raise
             except Exception as error:
                 names = {kind.__name__ for kind in type(error).__mro__}
-                if names & _LOST or str(error) == "Socket is closed":
+                # Without credits smbprotocol says nothing more: they are gone with answers that did not come.
+                if names & _LOST or str(error) == "Socket is closed" or "credits are available" in str(error):
                     raise ConnectionError(f"the connection failed: {error}") from error
                 if _status_of(error) == HTTPStatus.NOT_FOUND:
                     # It was there a moment before: WebDAV servers show nothing where a file is being replaced. Asked
@@ -131,9 +117,9 @@ class GuardedFileSystem:
                     raise ConnectionError("it vanished while it was read") from error
                 # FTP says 550 of a path that is not there, and of one that is not allowed; archives raise KeyError.
                 unclear = isinstance(error, KeyError) or type(error).__name__ == "error_perm"
-                # Nor is anything below a file, or under a name that SMB knows no file by.
+                # Nor is anything below a file, under a name that is none for SMB, or under one that goes with a reader.
                 status, number = getattr(error, "ntstatus", None), getattr(error, "errno", None)
-                missing = number in (errno.ENOENT, errno.ENOTDIR) or status == _INVALID_NAME
+                missing = number in (errno.ENOENT, errno.ENOTDIR) or status in _NO_SUCH_NAME
                 absent = not self._is_there(*args) if unclear else missing
                 if not absent:
                     raise
@@ -259,79 +245,155 @@ def _propfind(
     return ask(path, data=data, headers={**(headers or {}), **depth}, follow_redirects=follow_redirects)
 
 
-def _by_smb(fs: Any, call: Callable[..., T], *args: Any, **options: Any) -> T:
-    """Make a call as the user of a filesystem: left alone smbclient takes whoever in this process came first.
+class _Smb:
+    """The calls of fsspec's filesystem for SMB, over a connection of its own: smbclient has one for a whole process.
 
-    Where a connection was lost it makes another one, in which it logs in as nobody, and encrypts nothing.
+    There whoever logged in first is everybody, with whatever password, after a loss it logs in as nobody and encrypts
+    nothing, a forked child speaks in it with its parent's voice, and what is not answered is waited for without end.
     """
-    from smbclient import ClientConfig, _pool
 
-    config = ClientConfig()
-    before = config.username, config.password
-    config.username, config.password = fs.username, fs.password
-    try:
-        fs._connect()
-        connection = _pool._SMB_CONNECTIONS[_smb_server(fs)]
-        connection.receive = partial(_smb_receive, connection, fs.timeout)
-        return call(*args, **options)
-    finally:
-        config.username, config.password = before
+    def __init__(self, fs: Any, patience: float) -> None:
+        self._fs = fs
+        self._patience = patience
+        self._connections: dict[str, Any] = {}
+        fs.ls, fs.info, fs.makedirs, fs.rmdir = self.ls, self.info, self.makedirs, self.rmdir
+        fs._open, fs._rm, fs.replace, fs.client = self.open, self.remove, self.replace, self
 
+    def close(self) -> None:
+        """Close the connection without a word: nobody may be there to answer."""
+        for each in self._connections.values():
+            with suppress(OSError):
+                each.transport.close()
 
-def _smb_receive(connection: Any, patience: float, request: Any, *args: Any, **options: Any) -> Any:
-    """Wait for an answer, for so many seconds; by itself smbprotocol waits for ever."""
-    try:
-        return type(connection).receive(connection, request, *args, **{"timeout": patience, **options})
-    except Exception as error:
-        if request.response_event.is_set():
+    def _options(self) -> dict[str, Any]:
+        """Return what each function of smbclient is told, the connection with it."""
+        from smbprotocol.connection import Connection
+
+        fs = self._fs
+        server = f"{fs.host.lower()}:{fs._port}"
+        connection = self._connections.get(server)
+        if connection is None or not connection.transport.connected:
+            connection = Connection(uuid4(), fs.host, fs._port)
+            try:
+                connection.connect(timeout=ceil(self._patience))
+            except ValueError as error:
+                raise ConnectionError(str(error)) from error
+            connection.transport._sock.settimeout(self._patience)
+            connection.transport.send = partial(self._send, connection.transport)
+            connection.receive = partial(self._receive, connection)
+            self._connections[server] = connection
+            _inherited.add(connection)
+        login = {"username": fs.username, "password": fs.password, "encrypt": fs.encrypt}
+        return {"port": fs._port, "connection_cache": self._connections, **login}
+
+    def _receive(self, connection: Any, request: Any, *args: Any, **options: Any) -> Any:
+        """Wait for an answer as long as the store is told to."""
+        try:
+            return type(connection).receive(connection, request, *args, **{"timeout": self._patience, **options})
+        except Exception as error:
+            if request.response_event.is_set():
+                raise
+            # What follows, such as the end of a file that was to be written, would be waited for as long, each time.
+            connection.transport.close()
+            raise TimeoutError(str(error)) from error
+
+    def _send(self, transport: Any, message: bytes) -> None:
+        try:
+            type(transport).send(transport, message)
+        except OSError:
+            transport.close()  # it may have sent a part
             raise
-        raise TimeoutError(str(error)) from error
+
+    def _place(self, path: str) -> str:
+        return f"\\\\{self._fs.host}{path.replace('/', chr(92))}"
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+        """List a folder by what the server says of all its files at once: fsspec asks about each."""
+        from smbclient import scandir
+
+        with scandir(self._place(path), **self._options()) as found:
+            named = {f"{path.rstrip('/')}/{each.name}": each for each in found}
+            if not detail:
+                return [*named]
+            return [
+                self.info(name) if each.is_symlink() else self._entry(
+                    name, each.is_dir(), each.smb_info.end_of_file, each.smb_info.last_write_time, each.inode()
+                )
+                for name, each in named.items()
+            ]  # fmt: skip
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """Look at a file; its time is as exact as in a listing, so that a file that did not change looks so."""
+        from smbclient import stat
+
+        found = stat(self._place(path), **self._options())
+        modified = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=found.st_mtime_ns // 1000)
+        return self._entry(path, S_ISDIR(found.st_mode), found.st_size, modified, found.st_ino)
+
+    @staticmethod
+    def _entry(path: str, is_folder: bool, size: int, modified: datetime, number: int) -> dict[str, Any]:
+        if is_folder:
+            return {"name": path, "type": "directory", "size": 0, "mtime": modified}
+        # Some servers number no files.
+        token = f"{number}-{modified.timestamp():.6f}" if number else None
+        return {"name": path, "type": "file", "size": size, "mtime": modified, "ETag": token}
+
+    def open(self, path: str, mode: str = "rb", block_size: int | None = None, **_: Any) -> Any:
+        """Open a file; by itself nobody else may read one that is read, nor move another one over it."""
+        from smbclient import open_file
+
+        sharing = self._fs.share_access or "rwd"
+        buffer = -1 if block_size is None else block_size
+        return open_file(self._place(path), mode, buffer, share_access=sharing, **self._options())
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        """Make a folder and those above it."""
+        from smbclient import makedirs
+
+        if path.strip("/").count("/"):  # else it is the share
+            makedirs(self._place(path), exist_ok=exist_ok, **self._options())
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty folder."""
+        from smbclient import rmdir
+
+        rmdir(self._place(path), **self._options())
+
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        from smbclient import remove
+
+        remove(self._place(path), **self._options())
+
+    def replace(self, source: str, target: str) -> None:
+        """Move a file, over one that is there too."""
+        from smbclient import replace
+
+        replace(self._place(source), self._place(target), **self._options())
 
 
-def _smb_server(fs: Any) -> str:
-    """Return what smbclient calls a server."""
-    return f"{fs.host.lower()}:{fs._port}"
+_inherited: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Connections of SMB."""
 
 
-def _smb_open(open_: Callable[..., T], path: str, **options: Any) -> T:
-    """Open a file without the word of fsspec's that smbprotocol does not know."""
-    options.pop("cache_type", None)
-    return open_(path, **options)
+class _NoTransport:
+    """What a forked child has of its parent's connection: nothing, for what it said would be said by its parent."""
+
+    connected = False
+
+    def send(self, _: bytes) -> None:
+        raise ConnectionError("this connection is of the parent process")
+
+    def close(self) -> None:
+        pass
 
 
-def _smb_ls(fs: Any, path: str, detail: bool = True, **_: Any) -> list[Any]:
-    """List a folder by what the server says of all its files at once: fsspec asks about each."""
-    from fsspec.implementations.smb import _as_unc_path
-    from smbclient import scandir
-
-    with scandir(_as_unc_path(fs.host, path), port=fs._port) as found:
-        named = {f"{path.rstrip('/')}/{each.name}": each for each in found}
-        if not detail:
-            return [*named]
-        return [
-            fs.info(name) if each.is_symlink() else _smb_entry(
-                name, each.is_dir(), each.smb_info.end_of_file, each.smb_info.last_write_time, each.inode()
-            )
-            for name, each in named.items()
-        ]  # fmt: skip
+def _leave_to_parent() -> None:
+    for each in [*_inherited]:
+        each.transport = _NoTransport()
 
 
-def _smb_info(fs: Any, path: str, **_: Any) -> dict[str, Any]:
-    """Look at a file; its time is as exact as in a listing, so that a file that did not change looks so."""
-    from fsspec.implementations.smb import _as_unc_path
-    from smbclient import stat
-
-    found = stat(_as_unc_path(fs.host, path), port=fs._port)
-    modified = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=found.st_mtime_ns // 1000)
-    return _smb_entry(path, S_ISDIR(found.st_mode), found.st_size, modified, found.st_ino)
-
-
-def _smb_entry(path: str, is_folder: bool, size: int, modified: datetime, number: int) -> dict[str, Any]:
-    if is_folder:
-        return {"name": path, "type": "directory", "size": 0, "mtime": modified}
-    # Some servers number no files.
-    token = f"{number}-{modified.timestamp():.6f}" if number else None
-    return {"name": path, "type": "file", "size": size, "mtime": modified, "ETag": token}
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _ftp_info(ftp: Any, look: Callable[..., dict[str, Any]], path: str, **options: Any) -> dict[str, Any]:
@@ -435,10 +497,7 @@ class RenamingBackend(FsspecBackend):
         if (channel := getattr(getattr(filesystem, "ftp", None), "get_channel", None)) is not None:
             channel().settimeout(self.timeout.total_seconds())  # paramiko waits for ever
         if filesystem.protocol == "smb":
-            # By itself nobody else may read a file that is read, nor move another one over it.
-            filesystem.share_access = filesystem.share_access or "rwd"
-            filesystem._open = partial(_smb_open, filesystem._open)
-            filesystem.ls, filesystem.info = partial(_smb_ls, filesystem), partial(_smb_info, filesystem)
+            _Smb(filesystem, float(self._storage_options.get("timeout") or self.timeout.total_seconds()))
         if filesystem.protocol == "ftp":
             filesystem.info = partial(_ftp_info, filesystem.ftp, filesystem.info)
         # `tar -cf x.tar .` puts a dot before all names.
@@ -450,8 +509,6 @@ class RenamingBackend(FsspecBackend):
 
     def _reconnect(self) -> None:
         # Servers close a connection on which nobody has said anything for some minutes.
-        if self._is_smb:
-            _forget_smb(_smb_server(self.fs))
         if not self.fs.async_impl:
             self._opened = None
 
@@ -461,10 +518,7 @@ class RenamingBackend(FsspecBackend):
         login = self._storage_options.get("auth")
         forced: dict[str, Any] = {"auth": tuple(login)} if isinstance(login, list) else {}
         if self._given_url.startswith("smb:"):
-            # By itself it logs in five times, for a minute each.
-            named = ("timeout", "register_session_retries")
-            default = {"timeout": ceil(self.timeout.total_seconds()), "register_session_retries": 0}
-            forced |= {name: self._storage_options.get(name, default[name]) for name in named}
+            forced["register_session_retries"] = -1  # not in the connection that others use
         return {"skip_instance_cache": True, **forced}
 
     @property
@@ -481,6 +535,10 @@ class RenamingBackend(FsspecBackend):
     def exclusion(self) -> Exclusion:
         """Whatever it is, it can move what lies there."""
         return Exclusion.RENAME
+
+    def _path(self, key: str) -> str:
+        # To be read or removed it is not there: SMB would take it for another, out of the root, or hidden.
+        return super()._path(_NOWHERE if self._is_smb and _NOT_ON_WINDOWS.search(key) else key)
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -536,7 +594,7 @@ class RenamingBackend(FsspecBackend):
         """Refuse what can only be read, and names that SMB takes for others."""
         super().check(key)
         if self._is_smb and _NOT_ON_WINDOWS.search(key):
-            problem = 'SMB knows no names with any of " * : < > ? \\ | or with a dot or a space at the end'
+            problem = 'SMB knows no names with any of " * : < > ? \\ |, with a dot or a space at the end, or like nul'
             raise InvalidReferenceError(problem, next_step="choose a name without them", key=key)
 
     def create(self, key: str, data: bytes, content_type: str) -> bool:
@@ -589,21 +647,17 @@ class RenamingBackend(FsspecBackend):
         guarded = cast("Any", self.fs)
         fs = guarded._filesystem
         if self._is_smb:
-            from fsspec.implementations.smb import _as_unc_path
-            from smbclient import replace
-
-            move = partial(replace, *(_as_unc_path(fs.host, each) for each in (source, target)), port=fs._port)
             # Whoever has the target open, to read it or to move something there, keeps it from being replaced.
             for attempt in range(_LOOKS - 1):
                 try:
-                    guarded.call(move)
+                    guarded.replace(source, target)
                 except OSError as error:
-                    if getattr(error, "ntstatus", None) not in _IN_USE:
+                    if getattr(error.__cause__ or error, "ntstatus", None) not in _IN_USE:
                         raise
                 else:
                     return
                 self.wait(attempt)
-            guarded.call(move)
+            guarded.replace(source, target)
         elif "webdav" in fs.protocol:
             from webdav4.fsspec import translate_exceptions
 

@@ -434,73 +434,97 @@ def smb_folder(request, tmp_path):
 
 
 def test_smb_is_read_by_several_at_once_and_what_is_read_is_replaced_afterwards(smb_folder, monkeypatch):
-    """fsspec asks for a file for nobody else, and Samba replaces none that the same process has open."""
+    """fsspec asks for a file for nobody else, and Samba replaces none that the same connection has open."""
     opened, folder = smb_folder
     store, other = opened().create(), opened()
-    assert store._backend.fs._lock is other._backend.fs._lock
     store.fs.pipe("runs/r1/a.txt", b"before")
     with store.open("runs/r1/a.txt") as first, other.open("runs/r1/a.txt") as second:
         assert (first.read(), second.read()) == (b"before", b"before")
-    waited, file = [], store.open("runs/r1/a.txt")
-    monkeypatch.setattr(type(other._backend), "wait", lambda _, attempt: (waited.append(attempt), file.close()))
-    other.fs.pipe("runs/r1/a.txt", b"after")
+    waited, file = [], store.fs.open("runs/r1/a.txt")
+    monkeypatch.setattr(type(store._backend), "wait", lambda _, attempt: (waited.append(attempt), file.close()))
+    store.fs.pipe("runs/r1/a.txt", b"after")
     assert waited == [0]
-    assert (folder / "runs/r1/a.txt").read_bytes() == store.read("runs/r1/a.txt") == b"after"
+    assert (folder / "runs/r1/a.txt").read_bytes() == other.read("runs/r1/a.txt") == b"after"
     waited.clear()
-    with store.open("runs/r1/a.txt") as kept:
-        monkeypatch.setattr(type(other._backend), "wait", lambda _, attempt: waited.append(attempt))
-        raised(StorageError, other.fs.pipe, "runs/r1/a.txt", b"never")
+    with store.fs.open("runs/r1/a.txt") as kept:
+        monkeypatch.setattr(type(store._backend), "wait", lambda _, attempt: waited.append(attempt))
+        raised(StorageError, store.fs.pipe, "runs/r1/a.txt", b"never")
         assert (waited[:7], kept.read()) == ([*range(7)], b"after")
     assert [path for path in folder.rglob(".tmp-*") if path.is_file()] == []
+    # Who reads it on keeps its name, which is nobody's any more.
+    with other.open("runs/r1/a.txt") as kept:
+        store.fs.rm_file("runs/r1/a.txt")
+        assert not store.fs.exists("runs/r1/a.txt")
+        assert kept.read() == b"after"
+    assert not (folder / "runs/r1/a.txt").exists()
+
+
+def connections(store):
+    """Give the connections of a store to Samba."""
+    return [*store._backend.fs.client._connections.values()]
 
 
 def test_smb_logs_in_anew_after_a_lost_connection_and_in_a_child(smb_folder):
-    """smbclient logged in as nobody; a child waited for ever, and spoke in the connection of its parent."""
-    from smbclient import _pool
-
+    """smbclient logged in as nobody, without encryption; a child waited for ever, in the connection of its parent."""
     opened = smb_folder[0]
     store = opened(storage_options={**opened.keywords["storage_options"], "encrypt": True})
     name = put(store)
     for notices in (False, True):
         with store.open(name) as file:
             assert file.read(3) == PNG[:3]
-            for connection in _pool._SMB_CONNECTIONS.values():
+            for connection in connections(store):
                 connection.transport._sock.shutdown(socket.SHUT_RDWR)
                 if notices:
                     connection._t_worker.join(60)
         assert store.read(name) == PNG
-        for connection in _pool._SMB_CONNECTIONS.values():
-            assert [session.encrypt_data for session in connection.session_table.values()] == [True]
-    again = put(store)
-    child = os.fork()
-    if not child:
-        signal.alarm(60)
-        os._exit(store.read(name) != PNG or store.read(put(store)) != PNG)
-    assert os.waitpid(child, 0)[1] == 0
-    assert {*store.list()} > {name, again}
+        (connection,) = connections(store)
+        assert [session.encrypt_data for session in connection.session_table.values()] == [True]
+    large = put(store, "r2", of_size(2**24))
+    with store.open(large) as file:
+        assert file.read(9) == of_size(2**24)[:9]
+        child = os.fork()
+        if not child:
+            signal.alarm(60)
+            with suppress(StorageError):
+                file.read()
+                os._exit(1)
+            file.close()
+            os._exit(store.read(name) != PNG or store.read(put(store)) != PNG)
+        assert os.waitpid(child, 0)[1] == 0
+        assert file.read() == of_size(2**24)[9:]
+    assert len([*store.list()]) == 3
 
 
-def test_two_users_of_one_smb_server_are_two(smb_folder):
-    """smbclient took whoever had logged in first, and made another connection as nobody."""
+def test_each_store_is_its_own_user_of_an_smb_server(smb_folder):
+    """smbclient took whoever had logged in first, with whatever password, and made another connection as nobody."""
     opened, _ = smb_folder
     store, name = opened(), put(opened())
-    options = {**opened.keywords["storage_options"], "username": "nobody"}
-    for _ in range(2):
-        raised(StorageError, MediaStore, *opened.args, storage_options=options, match="ACCESS_DENIED")
-        assert store.read(name) == PNG
+    options = opened.keywords["storage_options"]
+    for changed, said in (({"username": "nobody"}, "ACCESS_DENIED"), ({"password": "wrong"}, "LOGON_FAILURE")):
+        for _ in range(2):
+            raised(StorageError, MediaStore, *opened.args, storage_options={**options, **changed}, match=said)
+            assert store.read(name) == PNG
+    raised(StorageError, MediaStore, *opened.args)
 
 
 def test_smb_is_refused_names_that_it_takes_for_others(smb_folder):
-    """`b:x` is a stream of the file `b`, and Windows leaves out a dot or a space at the end."""
+    """`b:x` is a stream of the file `b`, Windows leaves out a dot or a space at the end, `\\` leads out of the root."""
     opened, folder = smb_folder
-    fs = opened().create().fs
+    store = opened().create()
+    fs = store.fs
     fs.pipe({"b": b"b", "runs/a": b"a"})
-    for name in ("b:x", "b ", "b.", "runs/a?", "runs/a*b/c", "runs/a:b/c.png", "run|s/x", "a./x"):
+    (folder.parent / "beside.txt").write_bytes(b"beside")
+    odd = ["b:x", "b ", "b.", "runs/a?", "runs/a*b/c", "runs/a:b/c.png", "run|s/x", "a./x"]
+    for name in [*odd, "x/nul", "Con.txt", "lpt1/a", "..\\beside.txt", "runs\\a", ".fsmedia.\\store.json"]:
         raised(InvalidReferenceError, fs.pipe_file, name, b"other", match="SMB knows no names")
         raised(InvalidReferenceError, fs.mv, "b", name, match="SMB knows no names")
+        for read in (fs.cat_file, fs.info, store.read, store.info, store.open, functools.partial(fs.mv, path2="moved")):
+            raised((MediaNotFoundError, InvalidReferenceError), read, name)
+        raised(InvalidReferenceError, store.delete_media, name)
         assert not fs.exists(name)
     assert fs.cat(fs.find("")) == {"b": b"b", "runs/a": b"a"}
     assert {path.name for path in folder.rglob("*") if path.is_file()} == {"a", "a.meta", "b", "b.meta", "store.json"}
+    assert (folder.parent / "beside.txt").read_bytes() == b"beside"
 
 
 def test_smb_tells_of_all_files_of_a_folder_at_once(smb_folder, monkeypatch):
