@@ -300,9 +300,9 @@ class _Smb:
     def _send(self, transport: Any, message: bytes) -> None:
         try:
             type(transport).send(transport, message)
-        except OSError:
+        except OSError as error:
             transport.close()  # it may have sent a part
-            raise
+            raise ConnectionError(f"the connection failed: {error}") from error
 
     def _place(self, path: str) -> str:
         return f"\\\\{self._fs.host}{path.replace('/', chr(92))}"
