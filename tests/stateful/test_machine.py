@@ -20,7 +20,7 @@ from fsmedia import MediaContent, MediaMetadata, MediaNotFoundError, Organizatio
 from fsmedia.core import commit
 from fsmedia.format.keys import due_key
 from tests.stateful import BROKEN, CHOICE, POLICIES, START, StoreMachine, fresh, run_machine
-from tests.storages import ALL_STORAGES, MEMORY, OBJECT_STORAGES, Storage
+from tests.storages import ALL_STORAGES, LOCAL, MEMORY, OBJECT_STORAGES, Storage
 
 STORE_JSON = ".fsmedia/store.json"
 ODD_IDS = [
@@ -218,7 +218,7 @@ class Machine(StoreMachine):
 
 @pytest.mark.parametrize("name", ALL_STORAGES)
 def test_random_histories(name: str, full_run: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    examples, steps = (4, 15) if name in OBJECT_STORAGES else (20, 30)
+    examples, steps = (20, 30) if name in (LOCAL, MEMORY) else (4, 15)  # by requests
     make, words = fresh(name, request, tmp_path), {"max_examples": examples * (10 if full_run else 1)}
     run_machine(lambda: Machine(make, tmp_path, name not in OBJECT_STORAGES), stateful_step_count=steps, **words)
 
