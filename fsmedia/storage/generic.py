@@ -360,10 +360,15 @@ class _Smb:
         rmdir(self._place(path), **self._options())
 
     def remove(self, path: str) -> None:
-        """Remove a file."""
+        """Remove a file, or an empty folder, as fsspec's does."""
         from smbclient import remove
 
-        remove(self._place(path), **self._options())
+        try:
+            remove(self._place(path), **self._options())
+        except OSError as error:
+            if error.errno != errno.EISDIR:
+                raise
+            self.rmdir(path)
 
     def replace(self, source: str, target: str) -> None:
         """Move a file, over one that is there too."""
