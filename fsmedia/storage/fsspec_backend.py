@@ -618,7 +618,7 @@ class FsspecBackend(Backend):
     def _open_filesystem(self) -> tuple[AbstractFileSystem, str]:
         url, kind = self._given_url, self.filesystem_class
         if "::" in url or kind is None:
-            forced = {} if "::" in url else self._forced_options()
+            forced = self._chain_options() if "::" in url else self._forced_options()
             filesystem, path = fsspec.core.url_to_fs(url, **{**self._storage_options, **forced})
         else:
             filesystem = kind(**{**self._options(), **self._forced_options()})
@@ -640,6 +640,10 @@ class FsspecBackend(Backend):
     def _forced_options(self) -> dict[str, Any]:
         """Return the options that this storage must have, whatever the caller gave."""
         return self.options
+
+    def _chain_options(self) -> dict[str, Any]:
+        """Return what a chain of URLs must be opened with, whatever the caller gave."""
+        return {}
 
     @property
     def fs(self) -> AbstractFileSystem:

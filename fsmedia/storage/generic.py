@@ -80,11 +80,11 @@ class GuardedFileSystem:
     Attributes are the filesystem's own.
     """
 
-    def __init__(self, filesystem: AbstractFileSystem, *, is_own: bool) -> None:
+    def __init__(self, filesystem: AbstractFileSystem) -> None:
         self._filesystem = filesystem
         # Of a connection with one conversation (paramiko, FTP) threads would read each other's answers.
         self._lock: Any = nullcontext() if filesystem.async_impl else RLock()
-        client = getattr(filesystem, "client", None) if is_own and not filesystem.async_impl else None
+        client = None if filesystem.async_impl else getattr(filesystem, "client", None)
         close = getattr(getattr(client, "http", client), "close", None)  # of WebDAV, of httpx's client in it
         if close is not None:
             weakref.finalize(self, _close, close, os.getpid())
@@ -132,6 +132,11 @@ class GuardedFileSystem:
             check_absence(error)
             return False
         return True
+
+
+def _own(url: str) -> dict[str, Any]:
+    """Return with what a filesystem is opened that nobody else uses; SMB's logs in by itself, see `_Smb`."""
+    return {"skip_instance_cache": True, **({"register_session_retries": -1} if url.startswith("smb:") else {})}
 
 
 def _status_of(error: Exception) -> int | None:
@@ -508,7 +513,7 @@ class RenamingBackend(FsspecBackend):
         # `tar -cf x.tar .` puts a dot before all names.
         if not path and "tar" in filesystem.protocol and filesystem.isdir("."):
             path = "."
-        guarded = cast("AbstractFileSystem", GuardedFileSystem(filesystem, is_own="::" not in self._given_url))
+        guarded = cast("AbstractFileSystem", GuardedFileSystem(filesystem))
         self._opened = (os.getpid(), guarded)
         return guarded, path
 
@@ -521,10 +526,16 @@ class RenamingBackend(FsspecBackend):
         # What others use may list from a cache, and a connection can't be used by two at once.
         # A command line can't write the pair that WebDAV takes.
         login = self._storage_options.get("auth")
-        forced: dict[str, Any] = {"auth": tuple(login)} if isinstance(login, list) else {}
-        if self._given_url.startswith("smb:"):
-            forced["register_session_retries"] = -1  # not in the connection that others use
-        return {"skip_instance_cache": True, **forced}
+        forced = {"auth": tuple(login)} if isinstance(login, list) else {}
+        return {**forced, **_own(self._given_url)}
+
+    def _chain_options(self) -> dict[str, Any]:
+        # For the first of a chain, and for the last: else stores with the same options would share their connection.
+        last = self._given_url.rpartition("::")[2]
+        protocol = last.partition("://")[0]
+        given = self._storage_options.get(protocol)
+        own = {protocol: {**(given if isinstance(given, dict) else {}), **_own(last)}} if "://" in last else {}
+        return {"skip_instance_cache": True, **own}
 
     @property
     def guard(self) -> AbstractContextManager[Any]:  # type: ignore[override] # known when the filesystem is

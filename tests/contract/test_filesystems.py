@@ -147,6 +147,9 @@ def test_a_chain_names_its_host_once(served, between, tmp_path):
         assert file.read() == PNG
     if "cache" in between:
         assert [each.read_bytes() for each in (tmp_path / "cache").iterdir() if each.name != "cache"] == [PNG]
+    # Each store has a connection of its own, on which it waits as long as it is told to.
+    beside = MediaStore(f"{between}{url}", storage_options=kept if between else options)
+    assert store._backend.fs._filesystem is not beside._backend.fs._filesystem
     # What changes comes from no cache.
     other = MediaStore(url, storage_options=options)
     for text in (b"one", b"other"):
