@@ -83,10 +83,10 @@ def test_a_file_is_no_folder_and_a_range_is_what_was_asked_for(served):
     assert store._backend.read_range("runs/none", -3, None) is None
     with store.open(name) as file:
         assert (file.seek(-4, 2), file.read(), file.seek(3), file.read(5)) == (len(PNG) - 4, PNG[-4:], 3, PNG[3:8])
-    file = store._backend.open(name)
-    store._backend.fs.pipe_file(f"{store._backend._root}/other", b"somebody else's")
-    assert MediaStore(url, storage_options=options)._backend.read("other") == b"somebody else's"
-    assert file.read() == PNG
+    with store._backend.open(name) as file:
+        store._backend.fs.pipe_file(f"{store._backend._root}/other", b"somebody else's")
+        assert MediaStore(url, storage_options=options)._backend.read("other") == b"somebody else's"
+        assert file.read() == PNG
     assert (folder / name).read_bytes() == PNG
 
 
