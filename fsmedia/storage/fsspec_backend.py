@@ -619,7 +619,10 @@ class FsspecBackend(Backend):
         url, kind = self._given_url, self.filesystem_class
         if "::" in url or kind is None:
             forced = self._chain_options() if "::" in url else self._forced_options()
-            filesystem, path = fsspec.core.url_to_fs(url, **{**self._storage_options, **forced})
+            given = {**self._storage_options, **forced}
+            # Copied, for fsspec writes into what stands under a protocol.
+            given = {name: dict(value) if isinstance(value, dict) else value for name, value in given.items()}
+            filesystem, path = fsspec.core.url_to_fs(url, **given)
         else:
             filesystem = kind(**{**self._options(), **self._forced_options()})
             path = kind._strip_protocol(url)

@@ -502,12 +502,12 @@ class RenamingBackend(FsspecBackend):
             plain = filesystem.client.join_url
             filesystem.client.join_url = lambda path, *args, **options: plain(quote(path), *args, **options)
             filesystem.client.propfind = partial(_propfind, filesystem.client.propfind)
-            if "timeout" not in self._storage_options:
+            if "timeout" not in self._last_options():
                 filesystem.client.http.timeout = self.timeout.total_seconds()
         if (channel := getattr(getattr(filesystem, "ftp", None), "get_channel", None)) is not None:
             channel().settimeout(self.timeout.total_seconds())  # paramiko waits for ever
         if filesystem.protocol == "smb":
-            _Smb(filesystem, float(self._storage_options.get("timeout") or self.timeout.total_seconds()))
+            _Smb(filesystem, float(self._last_options().get("timeout") or self.timeout.total_seconds()))
         if filesystem.protocol == "ftp":
             filesystem.info = partial(_ftp_info, filesystem.ftp, filesystem.info)
         # `tar -cf x.tar .` puts a dot before all names.
@@ -532,10 +532,13 @@ class RenamingBackend(FsspecBackend):
     def _chain_options(self) -> dict[str, Any]:
         # For the first of a chain, and for the last: else stores with the same options would share their connection.
         last = self._given_url.rpartition("::")[2]
-        protocol = last.partition("://")[0]
-        given = self._storage_options.get(protocol)
-        own = {protocol: {**(given if isinstance(given, dict) else {}), **_own(last)}} if "://" in last else {}
-        return {"skip_instance_cache": True, **own}
+        return {"skip_instance_cache": True, last.partition("://")[0]: {**self._last_options(), **_own(last)}}
+
+    def _last_options(self) -> dict[str, Any]:
+        """Return the options of the filesystem itself: they may stand under its protocol, in a chain nowhere else."""
+        given = self._storage_options.get(self._given_url.rpartition("::")[2].partition("://")[0])
+        plain = {} if "::" in self._given_url else self._storage_options
+        return {**plain, **(given if isinstance(given, dict) else {})}
 
     @property
     def guard(self) -> AbstractContextManager[Any]:  # type: ignore[override] # known when the filesystem is

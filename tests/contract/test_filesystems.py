@@ -150,6 +150,10 @@ def test_a_chain_names_its_host_once(served, between, tmp_path):
     # Each store has a connection of its own, on which it waits as long as it is told to.
     beside = MediaStore(f"{between}{url}", storage_options=kept if between else options)
     assert store._backend.fs._filesystem is not beside._backend.fs._filesystem
+    assert not {"skip_instance_cache", "register_session_retries"} & {*options}  # which are the caller's
+    if protocol == "smb":
+        own = {**kept, protocol: {**options, "timeout": 7}} if between else {**options, "timeout": 7}
+        assert MediaStore(f"{between}{url}", storage_options=own)._backend.fs.client._patience == 7
     # What changes comes from no cache.
     other = MediaStore(url, storage_options=options)
     for text in (b"one", b"other"):
